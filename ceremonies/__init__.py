@@ -1,0 +1,1 @@
+"""Ceremonies that need people together."""

@@ -1,0 +1,1 @@
+"""Keys: hierarchy, versions, rotation, data stores, and the data plane."""

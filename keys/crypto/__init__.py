@@ -1,0 +1,1 @@
+"""Pure cryptography: no Django, no Celery, no database."""

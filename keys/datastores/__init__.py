@@ -1,0 +1,1 @@
+"""Where encrypted data lives."""

@@ -1,0 +1,1 @@
+"""KeyVault Portal: key lifecycle governance. Wiring and the floor apps live here."""

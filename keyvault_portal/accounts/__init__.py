@@ -1,0 +1,1 @@
+"""People, roles, key rings, second factors, sessions and API tokens."""

@@ -1,0 +1,1 @@
+"""M-of-N agreement on one exact act."""

@@ -1,0 +1,1 @@
+"""The record: events, Merkle tree, signed checkpoints, exports and their verification."""
