@@ -1,0 +1,68 @@
+"""Roles and the one table of what each may do."""
+
+from enum import StrEnum
+
+from django.db import models
+
+
+class Role(models.TextChoices):
+    SECURITY_OFFICER = "security_officer", "Security officer"
+    OPERATOR = "operator", "Operator"
+    CUSTODIAN = "custodian", "Custodian"
+    AUDITOR = "auditor", "Auditor"
+    SERVICE = "service", "Service"
+
+
+class Permission(StrEnum):
+    """Every right there is; the value is also the scope name of an API token."""
+
+    KEY_VIEW = "key.view"
+    KEY_CREATE = "key.create"
+    KEY_EDIT = "key.edit"
+    KEY_ROTATE = "key.rotate"
+    KEY_DISABLE = "key.disable"
+    KEY_COMPROMISE = "key.compromise"
+    KEY_DESTROY = "key.destroy"
+    KEY_ENCRYPT = "key.encrypt"
+    KEY_DECRYPT = "key.decrypt"
+    KEY_REWRAP = "key.rewrap"
+    KEY_GENERATE = "key.generate_data_key"
+    KEY_SIGN = "key.sign"
+    KEY_VERIFY = "key.verify"
+    KEY_MAC = "key.mac"
+    ROTATION_VIEW = "rotation.view"
+    ROTATION_CONTROL = "rotation.control"
+    STORE_VIEW = "store.view"
+    STORE_MANAGE = "store.manage"
+    AUDIT_VIEW = "audit.view"
+    AUDIT_EXPORT = "audit.export"
+    APPROVAL_VIEW = "approval.view"
+    APPROVAL_DECIDE = "approval.decide"
+    APPROVAL_BREAK_GLASS = "approval.break_glass"
+    PERSON_VIEW = "person.view"
+    PERSON_MANAGE = "person.manage"
+    RING_MANAGE = "ring.manage"
+    TOKEN_VIEW = "token.view"
+    TOKEN_MANAGE = "token.manage"
+    PROVIDER_VIEW = "provider.view"
+    PROVIDER_MANAGE = "provider.manage"
+    SETTINGS_VIEW = "settings.view"
+    SETTINGS_MANAGE = "settings.manage"
+
+
+P = Permission
+_VIEW = {P.KEY_VIEW, P.ROTATION_VIEW, P.STORE_VIEW, P.APPROVAL_VIEW, P.PROVIDER_VIEW, P.SETTINGS_VIEW}
+_DATA_PLANE = {
+    P.KEY_ENCRYPT, P.KEY_DECRYPT, P.KEY_REWRAP, P.KEY_GENERATE, P.KEY_SIGN, P.KEY_VERIFY, P.KEY_MAC,
+}  # fmt: skip
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    # An officer governs keys and therefore never uses them: no data-plane right.
+    Role.SECURITY_OFFICER: frozenset(set(P) - _DATA_PLANE),
+    Role.OPERATOR: frozenset(
+        _VIEW | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
+    ),
+    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),
+    Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
+    Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
+}
