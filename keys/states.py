@@ -1,0 +1,86 @@
+"""State machines of the keys app: one table of allowed moves each, no Django.
+
+Key version states follow NIST SP 800-57 Part 1 Rev. 5 section 7; `decrypt_only` is its *deactivated* state (may process
+what it protected, protects nothing new) under the name the product's users query.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+
+class VersionState(StrEnum):
+    PRE_ACTIVE = "pre_active"
+    ACTIVE = "active"
+    DECRYPT_ONLY = "decrypt_only"
+    SUSPENDED = "suspended"
+    COMPROMISED = "compromised"
+    PENDING_DELETION = "pending_deletion"
+    DESTROYED = "destroyed"
+
+
+class RotationState(StrEnum):
+    INTRODUCING = "introducing"
+    RE_ENCRYPTING = "re_encrypting"
+    PAUSED = "paused"
+    RE_ENCRYPTED = "re_encrypted"
+    DECOMMISSIONED = "decommissioned"  # the old version waits in pending_deletion
+    COMPLETED = "completed"  # the old version is destroyed
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+V, R, J = VersionState, RotationState, JobState
+
+VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
+    V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
+    V.ACTIVE: frozenset({V.DECRYPT_ONLY, V.SUSPENDED, V.COMPROMISED}),
+    V.DECRYPT_ONLY: frozenset({V.SUSPENDED, V.COMPROMISED, V.PENDING_DELETION}),
+    # Resuming returns to the state the suspension interrupted; the service remembers which.
+    V.SUSPENDED: frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION}),
+    V.COMPROMISED: frozenset({V.PENDING_DELETION}),
+    # Cancelling a deletion returns to what the version was: never to active.
+    V.PENDING_DELETION: frozenset({V.DECRYPT_ONLY, V.COMPROMISED, V.SUSPENDED, V.DESTROYED}),
+    V.DESTROYED: frozenset(),
+}
+
+ROTATION_MOVES: Mapping[RotationState, frozenset[RotationState]] = {
+    R.INTRODUCING: frozenset({R.RE_ENCRYPTING, R.FAILED, R.CANCELLED}),
+    R.RE_ENCRYPTING: frozenset({R.PAUSED, R.RE_ENCRYPTED, R.CANCELLED, R.FAILED}),
+    R.PAUSED: frozenset({R.RE_ENCRYPTING, R.CANCELLED}),
+    R.FAILED: frozenset({R.RE_ENCRYPTING, R.CANCELLED}),
+    # New items on the old version may still be found: the walk starts again.
+    R.RE_ENCRYPTED: frozenset({R.RE_ENCRYPTING, R.DECOMMISSIONED}),
+    R.DECOMMISSIONED: frozenset({R.RE_ENCRYPTED, R.COMPLETED}),
+    R.COMPLETED: frozenset(),
+    R.CANCELLED: frozenset(),
+}
+
+JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    J.PENDING: frozenset({J.RUNNING, J.PAUSED, J.CANCELLED}),
+    J.RUNNING: frozenset({J.PAUSED, J.DONE, J.CANCELLED, J.FAILED}),
+    J.PAUSED: frozenset({J.PENDING, J.RUNNING, J.CANCELLED}),
+    J.FAILED: frozenset({J.PENDING, J.RUNNING, J.CANCELLED}),
+    J.DONE: frozenset({J.RUNNING}),
+    J.CANCELLED: frozenset(),
+}
+
+# What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
+MAY_PROTECT = frozenset({V.ACTIVE})
+MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
+
+State = TypeVar("State", VersionState, RotationState, JobState)
+
+
+def may_move(moves: Mapping[State, frozenset[State]], old: State, new: State) -> bool:
+    """Whether the table lets `old` become `new`."""
+    return new in moves[old]
