@@ -1,0 +1,216 @@
+"""Template vocabulary of the portal: states, durations, short hashes, navigation and links that keep the query.
+
+State words follow NIST SP 800-57 Part 1, section 7; every state is shown as tone, icon and word together.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import NamedTuple
+
+from django import template
+from django.http import QueryDict
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+
+register = template.Library()
+
+
+class Look(NamedTuple):
+    """How one state is shown: a tone class, an icon of the sprite and a word."""
+
+    tone: str
+    icon: str
+    word: str
+
+
+STATES: Mapping[str, Look] = {
+    # Key versions
+    "pre_active": Look("info", "circle", "Pre-active"),
+    "active": Look("ok", "check-circle", "Active"),
+    "decrypt_only": Look("pending", "unlock", "Decrypt-only"),
+    "suspended": Look("warn", "pause-circle", "Suspended"),
+    "compromised": Look("danger", "shield-alert", "Compromised"),
+    "pending_deletion": Look("warn", "hourglass", "Pending deletion"),
+    "destroyed": Look("neutral", "slash", "Destroyed"),
+    # Rotations, jobs and their phases
+    "planned": Look("info", "calendar", "Planned"),
+    "queued": Look("neutral", "clock", "Queued"),
+    "awaiting_approval": Look("pending", "approve", "Awaiting approval"),
+    "introduced": Look("info", "key", "Introduced"),
+    "introducing": Look("info", "key", "Introducing"),
+    "re_encrypting": Look("info", "rotate", "Re-encrypting"),
+    "running": Look("info", "rotate", "Running"),
+    "paused": Look("warn", "pause-circle", "Paused"),
+    "waiting_for_provider": Look("warn", "hourglass", "Waiting for provider"),
+    "decommissioning": Look("pending", "hourglass", "Decommissioning"),
+    "overdue": Look("danger", "warning", "Overdue"),
+    "due": Look("warn", "clock", "Due"),
+    "done": Look("ok", "check-circle", "Done"),
+    "completed": Look("ok", "check-circle", "Completed"),
+    "executing": Look("info", "rotate", "Executing"),
+    "failed": Look("danger", "cross-circle", "Failed"),
+    "cancelled": Look("neutral", "slash", "Cancelled"),
+    # Approvals
+    "pending": Look("pending", "clock", "Pending"),
+    "approved": Look("ok", "check-circle", "Approved"),
+    "executed": Look("ok", "check-circle", "Executed"),
+    "rejected": Look("danger", "cross-circle", "Rejected"),
+    "expired": Look("neutral", "hourglass", "Expired"),
+    "withdrawn": Look("neutral", "undo", "Withdrawn"),
+    "stale": Look("warn", "warning", "Target changed"),
+    # People, tokens, stores
+    "inactive": Look("neutral", "slash", "Inactive"),
+    "revoked": Look("danger", "slash", "Revoked"),
+    "reachable": Look("ok", "check-circle", "Reachable"),
+    "unreachable": Look("danger", "cross-circle", "Unreachable"),
+    # Audit outcomes
+    "success": Look("ok", "check-circle", "Success"),
+    "refused": Look("danger", "slash", "Refused"),
+    "failure": Look("danger", "cross-circle", "Failure"),
+}
+
+NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("", (("dashboard", "Dashboard", "dashboard"),)),
+    (
+        "Keys",
+        (
+            ("keys:key-list", "Keys", "key"),
+            ("keys:hierarchy", "Hierarchy", "tree"),
+            ("keys:rotation-list", "Rotations", "rotate"),
+            ("approvals:inbox", "Approvals", "approve"),
+        ),
+    ),
+    ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
+    ("Record", (("audit:event-list", "Audit", "audit"),)),
+    (
+        "Administration",
+        (
+            ("accounts:person-list", "People", "people"),
+            ("accounts:token-list", "Tokens", "token"),
+            ("settings", "Settings", "settings"),
+        ),
+    ),
+)
+
+
+def look_of(state: object) -> Look:
+    """Return the look of a state name; an unknown name reads as neutral with its own words."""
+    name = str(getattr(state, "value", state))
+    fallback = Look("neutral", "circle", name.replace("_", " ").capitalize())
+    return STATES.get(name.lower(), fallback)
+
+
+@register.filter
+def state_look(state: object) -> Look:
+    """Return the tone, icon and word of a state."""
+    return look_of(state)
+
+
+@register.inclusion_tag("components/state_badge.html")
+def state_badge(state: object, label: str = "") -> dict[str, object]:
+    """Draw a state as colour, icon and word; ``label`` replaces the word."""
+    return {"state": state, "label": label}
+
+
+@register.filter
+def duration(value: timedelta | float | None) -> str:
+    """Say a length of time in its two largest units, such as ``3 h 12 min``; ``None`` reads as an em dash."""
+    if value is None:
+        return "—"
+    seconds = int(value.total_seconds() if isinstance(value, timedelta) else value)
+    if seconds < 0:
+        return "-" + duration(-seconds)
+    parts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, seconds = divmod(seconds, size)
+        if count or parts:
+            parts.append((count, unit))
+    said = [f"{count} {unit}" for count, unit in parts[:2] if count]
+    return " ".join(said) or "0 s"
+
+
+@register.filter
+def short_hash(value: bytes | memoryview | str | None, length: int = 8) -> str:
+    """Return the first ``length`` and last four characters of a hash or identifier, bytes being read as hexadecimal."""
+    if not value:
+        return "—"
+    text = value if isinstance(value, str) else bytes(value).hex()
+    return text if len(text) <= length + 5 else f"{text[:length]}…{text[-4:]}"
+
+
+@register.filter
+def initials(person: object) -> str:
+    """Return at most two initials of a person's name or address."""
+    words = str(person).split("@")[0].replace(".", " ").replace("_", " ").replace("-", " ").split()
+    return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper() or "?"
+
+
+@register.filter
+def share_of(part: float | None, whole: float | None) -> int:
+    """Return ``part`` of ``whole`` as a whole per cent, rounded down so that 100 means all."""
+    if not part or not whole:
+        return 0
+    return min(100, int(part * 100 // whole))
+
+
+@register.simple_tag(takes_context=True)
+def url_replace(context: Context, **changes: object) -> str:
+    """Return the query string of this page with some parameters replaced, or dropped where the value is empty.
+
+    A change of filter or order also drops the keyset cursors, which only fit the order they were made for.
+    """
+    request = context.get("request")
+    query = request.GET.copy() if request is not None else QueryDict(mutable=True)
+    if not changes.keys() & {"before", "after", "cursor"}:
+        for cursor in ("before", "after", "cursor"):
+            query.pop(cursor, None)
+    for name, value in changes.items():
+        if value in (None, ""):
+            query.pop(name, None)
+        else:
+            query[name] = str(value)
+    return "?" + query.urlencode()
+
+
+class NavLink(NamedTuple):
+    """One link of the navigation; ``count`` is shown as a badge when it is not zero."""
+
+    url: str
+    label: str
+    icon: str
+    count: int
+    current: bool
+
+
+@register.simple_tag(takes_context=True)
+def navigation(context: Context) -> list[tuple[str, list[NavLink]]]:
+    """Return the navigation as (title, links) groups; pages that are not installed are left out.
+
+    The current link is the one whose address is the longest prefix of the page's own.
+    """
+    path = getattr(context.get("request"), "path", "")
+    approvals = int((context.get("nav_counts") or {}).get("approvals") or 0)
+    urls = {name: _reverse_or_none(name) for _, entries in NAVIGATION for name, _, _ in entries}
+    current = _longest_prefix(path, [url for url in urls.values() if url])
+    groups = []
+    for title, entries in NAVIGATION:
+        links = [
+            NavLink(url, label, icon, approvals if name == "approvals:inbox" else 0, url == current)
+            for name, label, icon in entries
+            if (url := urls[name])
+        ]
+        if links:
+            groups.append((title, links))
+    return groups
+
+
+def _reverse_or_none(name: str) -> str | None:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return None
+
+
+def _longest_prefix(path: str, urls: Iterable[str]) -> str:
+    matching = [url for url in urls if path == url or (url != "/" and path.startswith(url))]
+    return max(matching, key=len, default="")
