@@ -1,0 +1,148 @@
+"""What the dashboard shows: what is wrong, what is due, and the posture, each in a bounded number of queries."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from keys.crypto.algorithms import ALGORITHMS, Standing
+from keys.models import DataStore, FailedItem, Key, KeyVersion, Rotation
+from keys.states import VersionState
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+
+BOUND = 1_000  # counts stop here: a dashboard never pays for the whole table
+OVERDUE_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: how bad, what, how many, and where to go (URL name and arguments)."""
+
+    tone: str  # "danger", "warn" or "info"
+    title: str
+    detail: str
+    url_name: str
+    url_args: tuple[str, ...] = ()
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarDay:
+    """A day of the strip and the keys whose cryptoperiod ends on it."""
+
+    day: date
+    keys: tuple[Key, ...]
+
+
+def bounded_count(rows: QuerySet) -> int:  # type: ignore[type-arg]
+    """How many rows, counting no further than BOUND + 1."""
+    return rows.order_by()[: BOUND + 1].count()
+
+
+def visible_keys(actor: Actor) -> QuerySet[Key]:
+    """The keys `actor` may see."""
+    rings = actor.ring_ids(Permission.KEY_VIEW)
+    return Key.objects.all() if rings is None else Key.objects.filter(ring_id__in=rings)
+
+
+def attention(actor: Actor) -> list[Finding]:
+    """What is wrong on the rings `actor` sees, worst first."""
+    now = timezone.now()
+    keys = visible_keys(actor)
+    rings = actor.ring_ids(Permission.KEY_VIEW)
+    in_rings = Q() if rings is None else Q(key__ring_id__in=rings)
+    findings: list[Finding] = []
+
+    halted = KeyVersion.objects.filter(in_rings, deletion_halted_at__isnull=False, status=VersionState.PENDING_DELETION.value)
+    for version in halted.select_related("key")[:OVERDUE_SHOWN]:
+        findings.append(
+            Finding(
+                "danger", f"{version} is still in use", f"Its deletion was stopped by {version.deletion_halted_by}.",
+                "keys:key-detail", (str(version.key_id),),
+            )
+        )  # fmt: skip
+    compromised = KeyVersion.objects.filter(in_rings, status=VersionState.COMPROMISED.value)
+    if number := bounded_count(compromised):
+        findings.append(
+            Finding("danger", f"{_count(number, 'key version')} compromised", "Move what still stands on them.", "keys:key-list",
+                    query="status=compromised")
+        )  # fmt: skip
+    if number := bounded_count(keys.filter(next_rotation_at__lt=now)):
+        findings.append(
+            Finding("danger", f"{_count(number, 'rotation')} overdue", "The cryptoperiod of these keys has ended.", "keys:key-list",
+                    query="due=overdue")
+        )  # fmt: skip
+    failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
+    failed = failed if rings is None else failed.filter(store__ring_id__in=rings)
+    if number := bounded_count(failed):
+        findings.append(
+            Finding("warn", f"{_count(number, 'item')} set aside", "They could not be decrypted and block a decommissioning.",
+                    "keys:rotation-list", query="failed=1")
+        )  # fmt: skip
+    stores = DataStore.objects.exclude(last_error="")
+    stores = stores if rings is None else stores.filter(ring_id__in=rings)
+    for store in stores[:OVERDUE_SHOWN]:
+        findings.append(Finding("warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)))
+    stuck = Rotation.objects.filter(in_rings, state="failed").select_related("key", "old_version")
+    for rotation in stuck[:OVERDUE_SHOWN]:
+        findings.append(Finding("danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)))
+    return findings
+
+
+def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
+    """Rotations under way, newest first."""
+    rings = actor.ring_ids(Permission.ROTATION_VIEW)
+    rows = Rotation.objects.filter(state__in=["introducing", "re_encrypting", "paused", "re_encrypted"])
+    rows = rows if rings is None else rows.filter(key__ring_id__in=rings)
+    return list(rows.select_related("key", "old_version", "new_version").order_by("-created_at")[:limit])
+
+
+def calendar(actor: Actor, days: int = 30) -> list[CalendarDay]:
+    """Today and the days after it, each with the rotations that fall due."""
+    today = timezone.localdate()
+    end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
+    due: dict[date, list[Key]] = {}
+    soon = visible_keys(actor).filter(next_rotation_at__lt=end, next_rotation_at__gte=timezone.now()).order_by("next_rotation_at")
+    for key in soon[:BOUND]:
+        assert key.next_rotation_at
+        due.setdefault(timezone.localdate(key.next_rotation_at), []).append(key)
+    return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """How the keys in view stand: by state of their current version and by standing of their algorithm."""
+
+    keys: int
+    overdue: int
+    by_standing: dict[str, int]
+    quantum_safe: int
+    bounded: bool
+
+    @property
+    def recommended_share(self) -> int:
+        """Per cent of keys on a recommended algorithm."""
+        return round(100 * self.by_standing.get(Standing.RECOMMENDED.value, 0) / self.keys) if self.keys else 100
+
+
+def posture(actor: Actor) -> Posture:
+    """The posture over at most BOUND keys in view; `bounded` says that there are more."""
+    rows = list(visible_keys(actor).order_by("name", "id").values_list("algorithm", "next_rotation_at")[: BOUND + 1])
+    now = timezone.now()
+    seen = rows[:BOUND]
+    standing = Counter(ALGORITHMS[name].standing.value for name, _ in seen)
+    return Posture(
+        keys=len(seen),
+        overdue=sum(1 for _, due in seen if due and due < now),
+        by_standing=dict(standing),
+        quantum_safe=sum(1 for name, _ in seen if ALGORITHMS[name].quantum_safe),
+        bounded=len(rows) > BOUND,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    shown = f"{BOUND:,}+" if number > BOUND else f"{number:,}"
+    return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
