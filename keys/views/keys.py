@@ -145,7 +145,7 @@ class KeyDetail(ActorRequiredMixin, View):
                 },
                 "facts": [
                     ("Ring", key.ring), ("Kind", key.get_kind_display()), ("Algorithm", f"{key.algorithm} ({algorithm.standing.value})"),
-                    ("Standard", algorithm.standard), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
+                    ("Standard", algorithm.clause), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
                     ("Identifier", key.pk), ("Created", f"{key.created_at:%Y-%m-%d %H:%M} by {key.created_by}"),
                 ],
             },
