@@ -21,7 +21,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 
-KIND_ICONS = {"master": "master-key", "kek": "key", "dek": "database", "token_signing": "token", "transport": "lock"}
+KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
 ORDERS = {
     "name": ["name", "id"],
