@@ -83,6 +83,8 @@ class Algorithm:
     jose: str | None
     implementation_path: str
     acceptable_until: date | None = None
+    # False where a nonce must also be unpredictable (CBC: NIST SP 800-38A, appendix C).
+    unique_nonce_suffices: bool = True
 
     @property
     def implementation(self) -> Any:
@@ -127,9 +129,27 @@ def _aead(  # noqa: PLR0917
     clause: str,
     path: str,
     jose: str | None = None,
+    *,
+    unique_nonce_suffices: bool = True,
 ) -> Algorithm:
     key, nonce, tag = sizes
-    return Algorithm(name, code, Kind.AEAD, _CIPHER, key, nonce, tag, limit, standing, clause, 256, True, jose, path)
+    return Algorithm(
+        name,
+        code,
+        Kind.AEAD,
+        _CIPHER,
+        key,
+        nonce,
+        tag,
+        limit,
+        standing,
+        clause,
+        256,
+        True,
+        jose,
+        path,
+        unique_nonce_suffices=unique_nonce_suffices,
+    )
 
 
 def _public(  # noqa: PLR0917
@@ -233,6 +253,7 @@ _ROWS = (
         _FAIR,
         "RFC 7518, 5.2.2, with HMAC-SHA-256 and its whole tag",
         "aead:AES_256_CBC_HMAC_SHA256",
+        unique_nonce_suffices=False,
     ),
     Algorithm(
         "AES-256-KW",
