@@ -120,7 +120,7 @@ def duration(value: timedelta | float | None) -> str:
     seconds = int(value.total_seconds() if isinstance(value, timedelta) else value)
     if seconds < 0:
         return "-" + duration(-seconds)
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         count, seconds = divmod(seconds, size)
         if count or parts:
@@ -195,12 +195,12 @@ def sort_link(context: Context, column: Mapping[str, object]) -> SortLink:
 
 
 class NavLink(NamedTuple):
-    """One link of the navigation; ``count`` is shown as a badge when it is not zero."""
+    """One link of the navigation; ``waiting`` is shown as a badge when it is not zero."""
 
     url: str
     label: str
     icon: str
-    count: int
+    waiting: int
     current: bool
 
 

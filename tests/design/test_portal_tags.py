@@ -8,9 +8,10 @@ import pytest
 from django.template import Context, Template
 from django.test import RequestFactory
 from django.urls import path
+
 from keyvault_portal.templatetags import portal
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def nothing(request: object) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 CONTRACTED = [
-    path for path in TEMPLATES if path.parent.name in {"components", "generic", "elements", "layouts"} or path.parent == ROOT / "templates"
+    path
+    for path in TEMPLATES
+    if path.parent.name in {"components", "generic", "elements", "layouts"} or path.parent == ROOT / "templates"
 ]
 SCRIPT = re.compile(r"<script\b(?![^>]*\b(?:src=|type=\"application/json\"))", re.IGNORECASE)
 INLINE = re.compile(r"<style\b|\sstyle=|\son[a-z]+=|javascript:|\shx-on|js:", re.IGNORECASE)
