@@ -1,5 +1,6 @@
 """The template vocabulary: states, durations, hashes, links that keep the query, navigation."""
 
+import enum
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,14 @@ from django.template import Context, Template
 from django.test import RequestFactory
 from django.urls import path
 
+from keys import states
 from keyvault_portal.templatetags import portal
 
 ROOT = Path(__file__).parents[2]
+
+KEY_STATES = [
+    kind for kind in vars(states).values() if isinstance(kind, enum.EnumType) and kind.__module__ == states.__name__
+]
 
 
 def nothing(request: object) -> None:
@@ -119,3 +125,8 @@ def test_navigation_leaves_out_what_is_not_installed_and_marks_the_current_page(
 def test_the_dashboard_is_current_only_on_its_own_page() -> None:
     groups = portal.navigation(Context({"request": RequestFactory().get("/")}))
     assert [link.label for _, links in groups for link in links if link.current] == ["Dashboard"]
+
+
+@pytest.mark.parametrize("value", [member.value for kind in KEY_STATES for member in kind])
+def test_every_state_of_the_keys_has_a_look_of_its_own(value: str) -> None:
+    assert value in portal.STATES
