@@ -29,6 +29,7 @@ EMBEDDED = "DATABASE_URL" not in os.environ
 _embedded = embedded.load_config(VAR_DIR) if EMBEDDED else None
 PRODUCTION = _flag("PORTAL_PRODUCTION", not EMBEDDED)
 DEBUG = _flag("DEBUG", False)
+TRUST_PROXY = _flag("TRUST_PROXY", False)  # a proxy of ours stands in front and writes X-Forwarded-For and -Proto
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or (
     _embedded.postgres_password + _embedded.valkey_password if _embedded else "insecure-before-first-start"
@@ -92,6 +93,8 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "keyvault_portal.accounts.middleware.RequireSecondFactor",
+    "keyvault_portal.edges.PortalErrorMiddleware",
 ]
 
 ROOT_URLCONF = "keyvault_portal.urls"
@@ -119,6 +122,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_REDIRECT_URL = "/"
+LOGIN_URL = "account_login"
+CSRF_FAILURE_VIEW = "keyvault_portal.edges.csrf_failure"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -135,7 +140,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 _tls = PORTAL_ORIGIN.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = 63_072_000 if _tls else 0
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _flag("TRUST_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 SECURE_CSP = {
     "default-src": ["'self'"],
     "img-src": ["'self'", "data:"],
