@@ -172,6 +172,28 @@ def url_replace(context: Context, **changes: object) -> str:
     return "?" + query.urlencode()
 
 
+class SortLink(NamedTuple):
+    """A sortable column's head: where a click leads, the current order in ARIA's words and its icon."""
+
+    url: str = ""
+    order: str = ""
+    icon: str = "sort"
+
+
+@register.simple_tag(takes_context=True)
+def sort_link(context: Context, column: Mapping[str, object]) -> SortLink:
+    """Return the head of a column; without a ``sort`` value it has no link. A second click turns the order around."""
+    field = column.get("sort")
+    if not field:
+        return SortLink()
+    request = context.get("request")
+    now = request.GET.get("sort", "") if request is not None else ""
+    if now == field:
+        return SortLink(url_replace(context, sort=f"-{field}"), "ascending", "sort-up")
+    order, icon = ("descending", "sort-down") if now == f"-{field}" else ("", "sort")
+    return SortLink(url_replace(context, sort=field), order, icon)
+
+
 class NavLink(NamedTuple):
     """One link of the navigation; ``count`` is shown as a badge when it is not zero."""
 
