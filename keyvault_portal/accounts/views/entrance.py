@@ -33,7 +33,7 @@ class LinkPage:
         return response
 
 
-class SetupView(LinkPage, FormView[SetupForm]):
+class SetupView(LinkPage, FormView):
     """Makes the first security officer, signs them in and leads on to the second factor."""
 
     purpose = OneTimeLink.Purpose.SETUP
