@@ -2,12 +2,15 @@
 
 from django.urls import include, path
 
-urlpatterns = [
-    path("account/", include("allauth.urls")),
-    path("", include("keyvault_portal.accounts.urls")),
-]
+from keyvault_portal.views import Dashboard, Settings, healthz
 
-handler400 = "keyvault_portal.edges.bad_request"
-handler403 = "keyvault_portal.edges.permission_denied"
-handler404 = "keyvault_portal.edges.page_not_found"
-handler500 = "keyvault_portal.edges.server_error"
+urlpatterns = [
+    path("", Dashboard.as_view(), name="dashboard"),
+    path("settings/", Settings.as_view(), name="settings"),
+    path("healthz", healthz, name="healthz"),
+    path("account/", include("allauth.urls")),
+    path("people/", include("keyvault_portal.accounts.urls")),
+    path("approvals/", include("keyvault_portal.approvals.urls")),
+    path("audit/", include("keyvault_portal.audit.urls")),
+    path("keys/", include("keys.urls")),
+]
