@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from django.core.serializers.json import DjangoJSONEncoder
+from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from rest_framework.pagination import BasePagination
@@ -43,7 +43,7 @@ def keyset_page(queryset: QuerySet[M], order: Sequence[str], *, cursor: str = ""
     if position is not None:
         try:
             queryset = queryset.filter(_beyond(fields, position, "gt" if rows_up else "lt"))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ValidationError) as error:
             raise ValidationFailed("The page cursor does not fit this list.", hint="Start again from the first page.") from error
     found = list(queryset.order_by(*[name if rows_up else f"-{name}" for name in fields])[: size + 1])
     more, rows = len(found) > size, found[:size]
@@ -126,7 +126,12 @@ def _encode(fields: Sequence[str], row: Model, *, backward: bool) -> str:
         for part in field.split("__"):
             value = getattr(value, part)
         values.append(value)
-    return base64.urlsafe_b64encode(json.dumps(values, cls=DjangoJSONEncoder).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(values, default=_as_text).encode()).decode().rstrip("=")
+
+
+def _as_text(value: Any) -> str:
+    # Full precision: a time cut to milliseconds would skip or repeat rows.
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _decode(cursor: str, fields: int) -> tuple[bool, list[Any]]:

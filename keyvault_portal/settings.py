@@ -51,6 +51,7 @@ ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"
 AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
 AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
 AUDIT_GROUP_COMMIT = True
+AUDIT_DEADLINE = 10.0  # seconds an act waits for its record before it is refused
 
 INSTALLED_APPS = [
     "keyvault_portal",

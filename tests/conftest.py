@@ -33,3 +33,11 @@ def pytest_unconfigure() -> None:
     services = getattr(pytest, "services", None)
     if services:
         services.stop()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _audit_signing_key() -> None:
+    """Nothing can be recorded without the checkpoint key, and nothing happens unrecorded."""
+    from keyvault_portal.audit.signing import ensure_signing_key
+
+    ensure_signing_key()

@@ -1,0 +1,221 @@
+"""Forms of the keys pages; each hands clean values to one service."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django import forms
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from keys.crypto.algorithms import ALGORITHMS, Standing
+from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
+from keys.models import DataStore, Key, KeyPolicy, KeyVersion, Rotation
+from keys.models.keys import KEY_KINDS, VERSION_STATES
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.models import KeyRing
+from keyvault_portal.accounts.permissions import Permission, Role
+from keyvault_portal.errors import ApprovalRequired, PortalError, ValidationFailed
+
+T = TypeVar("T")
+ANY = [("", "Any")]
+
+
+def rings_of(actor: Actor, permission: Permission) -> QuerySet[KeyRing]:
+    """The rings on which `actor` holds `permission`."""
+    ids = actor.ring_ids(permission)
+    return KeyRing.objects.all() if ids is None else KeyRing.objects.filter(pk__in=ids)
+
+
+class ServiceForm(forms.Form):
+    """A form whose valid values go to one service; what the service finds wrong is shown beside the fields."""
+
+    def run(self, service: Callable[[dict[str, Any]], T]) -> T | None:
+        """The service's result, or None after putting its complaint into the form. ApprovalRequired passes through."""
+        try:
+            return service(self.service_values())
+        except ApprovalRequired:
+            raise
+        except ValidationFailed as error:
+            for field, messages in error.errors.items():
+                self.add_error(field if field in self.fields else None, messages)
+            if not error.errors:
+                self.add_error(None, error.detail)
+        except PortalError as error:
+            if error.status == 403:
+                raise
+            self.add_error(None, f"{error.detail} {error.hint}".strip())
+        return None
+
+    def service_values(self) -> dict[str, Any]:
+        return dict(self.cleaned_data)
+
+
+class KeyFilterForm(forms.Form):
+    q = forms.CharField(label="Search", required=False, max_length=100)
+    kind = forms.ChoiceField(choices=[*ANY, *KEY_KINDS], required=False)
+    status = forms.ChoiceField(choices=[*ANY, *VERSION_STATES], required=False, label="State of a version")
+    ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Any")
+    due = forms.ChoiceField(choices=[*ANY, ("overdue", "Overdue"), ("month", "Within 30 days")], required=False, label="Rotation")
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["ring"].queryset = rings_of(actor, Permission.KEY_VIEW)  # type: ignore[attr-defined]
+
+    def apply(self, keys: QuerySet[Key]) -> QuerySet[Key]:
+        """The keys that match."""
+        values = self.cleaned_data
+        if values["q"]:
+            keys = keys.filter(Q(name__icontains=values["q"]) | Q(title__icontains=values["q"]))
+        if values["kind"]:
+            keys = keys.filter(kind=values["kind"])
+        if values["status"]:
+            keys = keys.filter(Exists(KeyVersion.objects.filter(key=OuterRef("pk"), status=values["status"])))
+        if values["ring"]:
+            keys = keys.filter(ring=values["ring"])
+        if values["due"] == "overdue":
+            keys = keys.filter(next_rotation_at__lt=timezone.now())
+        elif values["due"] == "month":
+            keys = keys.filter(next_rotation_at__lt=timezone.now() + timedelta(days=30))
+        return keys
+
+
+class KeyForm(ServiceForm):
+    ring = forms.ModelChoiceField(KeyRing.objects.none(), help_text="Who may see and govern the key follows from its ring.")
+    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens.")
+    title = forms.CharField(max_length=150, help_text="What people call it.")
+    kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.DEK.value)
+    algorithm = forms.ChoiceField(
+        choices=[
+            (name, f"{name} ({algorithm.standing.value})")
+            for name, algorithm in ALGORITHMS.items()
+            if algorithm.standing in {Standing.RECOMMENDED, Standing.ACCEPTABLE}
+        ],
+        initial="AES-256-GCM",
+    )
+    parent = forms.ModelChoiceField(
+        Key.objects.none(), required=False, label="Wrapped by", help_text="A master key has none; every other key needs one."
+    )
+    purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
+    cryptoperiod_days = forms.IntegerField(
+        min_value=1, max_value=3650, required=False, label="Cryptoperiod in days",
+        help_text="Empty: "
+        + ", ".join(f"{days} for a {kind.value.replace('_', ' ')} key" for kind, days in DEFAULT_CRYPTOPERIOD_DAYS.items())
+        + ".",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.KEY_CREATE)
+        self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
+        wrapping = Key.objects.filter(kind__in=["master", "kek"], ring__in=rings).order_by("kind", "name")
+        self.fields["parent"].queryset = wrapping  # type: ignore[attr-defined]
+
+
+ROLE_CHOICES = [(role.value, role.label) for role in Role if role is not Role.SERVICE]
+
+
+class PolicyForm(ServiceForm):
+    cryptoperiod_days = forms.IntegerField(min_value=1, max_value=3650, required=False, label="Cryptoperiod in days")
+    auto_rotate = forms.BooleanField(required=False, label="Rotate by itself when the cryptoperiod ends")
+    rotate_roles = forms.MultipleChoiceField(choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for a rotation")
+    rotate_threshold = forms.IntegerField(min_value=0, max_value=10, label="Officers who must agree to a rotation")
+    destroy_roles = forms.MultipleChoiceField(choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for destruction")
+    destroy_threshold = forms.IntegerField(min_value=1, max_value=10, label="Officers who must agree to a destruction")
+    custodian_agrees = forms.BooleanField(required=False, label="A custodian must agree to a destruction too")
+    grace_days = forms.IntegerField(min_value=7, max_value=365, label="Grace period before destruction, in days")
+    minimum_grace_days = forms.IntegerField(min_value=7, max_value=365, label="Shortest grace period allowed, in days")
+    use_share_due = forms.IntegerField(min_value=1, max_value=95, label="Rotate at this share of the safe number of uses, in per cent")
+    allowed_algorithms = forms.MultipleChoiceField(
+        choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),
+        help_text="Nothing chosen: whatever the kind of key allows.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, instance: KeyPolicy, **kwargs: Any) -> None:
+        initial = {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
+        initial["rotate_threshold"] = threshold_of(instance.rotate_groups, Role.SECURITY_OFFICER)
+        initial["destroy_threshold"] = threshold_of(instance.destroy_groups, Role.SECURITY_OFFICER)
+        initial["custodian_agrees"] = threshold_of(instance.destroy_groups, Role.CUSTODIAN) > 0
+        super().__init__(*args, initial=initial, **kwargs)
+
+    def service_values(self) -> dict[str, Any]:
+        values = dict(self.cleaned_data)
+        rotate, destroy = values.pop("rotate_threshold"), values.pop("destroy_threshold")
+        custodian = values.pop("custodian_agrees")
+        officer = Role.SECURITY_OFFICER.value
+        values["rotate_groups"] = [{"role": officer, "threshold": rotate}] if rotate else []
+        values["destroy_groups"] = [{"role": officer, "threshold": destroy}]
+        if custodian:
+            values["destroy_groups"].append({"role": Role.CUSTODIAN.value, "threshold": 1})
+        return values
+
+
+def threshold_of(groups: list[dict[str, Any]], role: Role) -> int:
+    """How many of `role` these groups ask for."""
+    return next((int(group["threshold"]) for group in groups if group["role"] == role.value), 0)
+
+
+class ReasonForm(ServiceForm):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it.")
+
+
+class RotationForm(ReasonForm):
+    rate_limit = forms.IntegerField(min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes.")
+
+
+class CompromiseForm(ServiceForm):
+    reason_code = forms.ChoiceField(
+        choices=[
+            ("key_compromise", "Key compromise"), ("ca_compromise", "CA compromise"), ("affiliation_changed", "Affiliation changed"),
+            ("superseded", "Superseded"), ("cessation_of_operation", "Cessation of operation"), ("privilege_withdrawn", "Privilege withdrawn"),
+        ],
+        initial="key_compromise", label="Reason",
+    )  # fmt: skip
+    occurred_at = forms.DateTimeField(
+        label="When it happened", initial=timezone.now, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    )
+    note = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, label="What is known")
+
+
+class ThrottleForm(ServiceForm):
+    rate_limit = forms.IntegerField(min_value=1, max_value=1_000_000, required=False, label="Items a second", help_text="Empty: unlimited.")
+
+
+class RotationFilterForm(forms.Form):
+    state = forms.ChoiceField(choices=[*ANY, *Rotation._meta.get_field("state").choices], required=False)  # type: ignore[misc]
+    trigger = forms.ChoiceField(choices=[*ANY, *Rotation.Trigger.choices], required=False)
+    failed = forms.BooleanField(required=False, label="With items set aside")
+
+
+class StoreForm(ServiceForm):
+    ring = forms.ModelChoiceField(KeyRing.objects.none())
+    key = forms.ModelChoiceField(Key.objects.none(), help_text="The key that governs the items: a data key, or a KEK for envelope JSON.")
+    name = forms.SlugField(max_length=100)
+    title = forms.CharField(max_length=150)
+    dsn = forms.CharField(
+        label="Connection", max_length=500, help_text="postgresql://user:password@host:port/database. It is sealed at once and never shown again.",
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"}),
+    )  # fmt: skip
+    schema_name = forms.CharField(max_length=63, initial="public", label="Schema")
+    table_name = forms.CharField(max_length=63, label="Table")
+    primary_key = forms.CharField(max_length=63, initial="id", label="Primary key column")
+    columns = forms.CharField(max_length=1000, label="Encrypted columns", help_text="Separated by commas.")
+    format = forms.ChoiceField(choices=DataStore.Format.choices, initial=DataStore.Format.COMPACT)
+    context_template = forms.JSONField(
+        label="Encryption context", required=False, initial=dict,
+        help_text='What each cell is bound to, as JSON; {column} and {pk} stand for the cell\'s own, for example {"table": "customers", '
+        '"column": "{column}", "id": "{pk}"}.',
+    )  # fmt: skip
+    rate_limit = forms.IntegerField(min_value=1, required=False, label="At most so many items a second")
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.STORE_MANAGE)
+        self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
+        self.fields["key"].queryset = Key.objects.filter(ring__in=rings, kind__in=["dek", "kek"]).order_by("name")  # type: ignore[attr-defined]
+
+    def service_values(self) -> dict[str, Any]:
+        values = dict(self.cleaned_data)
+        values["columns"] = [name.strip() for name in values["columns"].split(",") if name.strip()]
+        values["context_template"] = values["context_template"] or {}
+        return values

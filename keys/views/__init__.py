@@ -1,0 +1,1 @@
+"""Pages of the keys app: thin callers of `keys.services`."""

@@ -1,0 +1,218 @@
+"""Keys: list, hierarchy and the page of one key with its timeline."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views import View
+
+from keys.crypto.algorithms import ALGORITHMS
+from keys.forms import KeyFilterForm, KeyForm, PolicyForm
+from keys.models import DataKey, Key, KeyVersion, Rotation
+from keys.services import budget, census, lifecycle
+from keys.services.overview import visible_keys
+from keys.states import VersionState
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound
+from keyvault_portal.paging import page_context
+
+KIND_ICONS = {"master": "master-key", "kek": "key", "dek": "database", "token_signing": "token", "transport": "lock"}
+TREE_LIMIT = 500
+ORDERS = {
+    "name": ["name", "id"],
+    "-name": ["-name", "-id"],
+    "due": ["next_rotation_at", "id"],
+    "-due": ["-next_rotation_at", "-id"],
+}
+
+
+def visible_key(request: HttpRequest, key_id: UUID) -> Key:
+    """The key, or NotFound when it does not exist or this person may not see it: the two look alike."""
+    key = visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
+    if key is None:
+        raise NotFound("There is no such key, or you may not see it.")
+    return key
+
+
+class KeyList(ActorRequiredMixin, View):
+    required_permission = Permission.KEY_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        form = KeyFilterForm(request.GET or None, actor=actor_of(request))
+        keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent")
+        if form.is_valid():
+            keys = form.apply(keys)
+        order = ORDERS.get(request.GET.get("sort", ""), ORDERS["name"])
+        if "next_rotation_at" in order[0]:
+            keys = keys.exclude(next_rotation_at=None)
+        context = page_context(request, keys, order)
+        return render(
+            request,
+            "keys/key_list.html",
+            context
+            | {
+                "title": "Keys",
+                "filter_form": form,
+                "now": timezone.now(),
+                "may_create": actor_of(request).can_somewhere(Permission.KEY_CREATE),
+                "columns": [
+                    {"label": "Key", "sort": "name"}, {"label": "Kind"}, {"label": "Algorithm"}, {"label": "Ring"},
+                    {"label": "Version", "num": True}, {"label": "State"}, {"label": "Rotation due", "sort": "due"},
+                ],
+            },
+        )  # fmt: skip
+
+
+class Hierarchy(ActorRequiredMixin, View):
+    """Master keys at the top, what they wrap below; one query, at most TREE_LIMIT keys a page."""
+
+    required_permission = Permission.KEY_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        keys = visible_keys(actor_of(request)).select_related("current")
+        root = request.GET.get("root", "")
+        if root:
+            keys = keys.filter(Q(pk=root) | Q(parent=root) | Q(parent__parent=root)) if _is_uuid(root) else keys.none()
+        found = list(keys.order_by("name", "id")[: TREE_LIMIT + 1])
+        shown = found[:TREE_LIMIT]
+        nodes = {key.pk: _node(key) for key in shown}
+        roots = []
+        for key in shown:
+            parent = nodes.get(key.parent_id) if key.parent_id else None
+            (parent["children"] if parent else roots).append(nodes[key.pk])
+        for node in nodes.values():
+            node["open"] = node["kind"] in {"master", "kek"}
+        return render(
+            request,
+            "keys/hierarchy.html",
+            {
+                "title": "Key hierarchy", "nodes": roots, "truncated": len(found) > TREE_LIMIT, "limit": TREE_LIMIT, "root": root,
+                "levels": [(1, "Master keys"), (2, "Key encryption keys"), (3, "Everything")],
+            },
+        )  # fmt: skip
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _node(key: Key) -> dict[str, Any]:
+    due = key.rotation_due_in
+    overdue = due is not None and due.total_seconds() < 0
+    version = f"v{key.current.key_version}, " if key.current else ""
+    return {
+        "title": key.title, "url": f"/keys/{key.pk}/", "kind": key.kind, "icon": KIND_ICONS[key.kind],
+        "state": "overdue" if overdue else (key.current.status if key.current else "pre_active"),
+        "note": f"{version}{key.algorithm}, {key.provider}", "children": [],
+    }  # fmt: skip
+
+
+class KeyDetail(ActorRequiredMixin, View):
+    required_permission = Permission.KEY_VIEW
+
+    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = visible_key(request, key_id)
+        actor = actor_of(request)
+        versions = list(key.versions.order_by("-key_version")[:50])
+        counts = census.stored_counts([version.pk for version in versions])
+        current = key.current
+        algorithm = ALGORITHMS[key.algorithm]
+        policy = key.policy
+        rows = [_version_row(version, counts.get(version.pk, 0)) for version in versions]
+        return render(
+            request,
+            "keys/key_detail.html",
+            {
+                "title": key.title, "key": key, "state": current.status if current else "pre_active", "algorithm": algorithm,
+                "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
+                "budget": budget.status(current) if current else None,
+                "rotations": list(Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]),
+                "data_keys": DataKey.objects.filter(version__key=key)[:1001].count(),
+                "events": audit.events_for_target("key", str(key.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
+                "may": {
+                    "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
+                    "disable": actor.can(Permission.KEY_DISABLE, key.ring_id), "compromise": actor.can(Permission.KEY_COMPROMISE, key.ring_id),
+                    "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id),
+                },
+                "facts": [
+                    ("Ring", key.ring), ("Kind", key.get_kind_display()), ("Algorithm", f"{key.algorithm} ({algorithm.standing.value})"),
+                    ("Standard", algorithm.standard), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
+                    ("Identifier", key.pk), ("Created", f"{key.created_at:%Y-%m-%d %H:%M} by {key.created_by}"),
+                ],
+            },
+        )  # fmt: skip
+
+
+def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
+    return {
+        "version": version, "title": f"Version {version.key_version}", "state": version.status,
+        "at": version.activated_at or version.created_at, "items": items,
+        "can_suspend": version.state in {VersionState.ACTIVE, VersionState.DECRYPT_ONLY},
+        "can_resume": version.state is VersionState.SUSPENDED,
+        "can_compromise": version.state not in {VersionState.COMPROMISED, VersionState.PENDING_DELETION, VersionState.DESTROYED},
+        "can_delete": version.state in {VersionState.DECRYPT_ONLY, VersionState.COMPROMISED, VersionState.SUSPENDED},
+        "can_cancel_deletion": version.state is VersionState.PENDING_DELETION,
+        "can_activate": version.state is VersionState.PRE_ACTIVE,
+    }  # fmt: skip
+
+
+class KeyCreate(ActorRequiredMixin, View):
+    required_permission = Permission.KEY_CREATE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, KeyForm(actor=actor_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = KeyForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            key = form.run(lambda values: lifecycle.create_key(actor=actor_of(request), **values))
+            if key is not None:
+                return redirect("keys:key-detail", key.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: KeyForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "New key", "form": form, "submit_label": "Create the key", "cancel_url": "/keys/",
+            "intro": "The key is generated by its provider at once; its material never leaves unwrapped.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class PolicyEdit(ActorRequiredMixin, View):
+    """A weaker policy waits for agreement (the service raises ApprovalRequired); a stronger one applies at once."""
+
+    required_permission = Permission.KEY_EDIT
+
+    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = visible_key(request, key_id)
+        return self._page(request, key, PolicyForm(instance=key.policy))
+
+    def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = visible_key(request, key_id)
+        form = PolicyForm(request.POST, instance=key.policy)
+        if form.is_valid():
+            done = form.run(lambda values: lifecycle.update_policy(actor=actor_of(request), key_id=key.pk, changes=values))
+            if done is not None:
+                return redirect("keys:key-detail", key.pk)
+        return self._page(request, key, form, status=422)
+
+    def _page(self, request: HttpRequest, key: Key, form: PolicyForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": f"Policy of {key.title}", "form": form, "submit_label": "Save the policy", "cancel_url": f"/keys/{key.pk}/",
+            "intro": "A change that weakens protection takes effect only after the groups that govern destruction agree.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+def key_queryset(request: HttpRequest) -> QuerySet[Key]:
+    """Keys this person may see, for choices in forms."""
+    return visible_keys(actor_of(request)).order_by("name")

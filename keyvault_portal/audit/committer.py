@@ -1,0 +1,111 @@
+"""Group commit: callers enqueue and wait, one thread per process writes all that waits in one transaction."""
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import Future
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from keyvault_portal.audit import ledger
+from keyvault_portal.audit.errors import AuditUnavailable
+from keyvault_portal.audit.events import PreparedEvent
+
+MAX_GROUP = 1024  # events a transaction
+MAX_WAITING = 8192  # beyond this the portal refuses work instead of promising it
+IDLE_SECONDS = 5.0  # then the thread gives its connection back and ends; the next event starts another
+
+_Entry = tuple[PreparedEvent, "Future[int]"]
+
+
+class Committer:
+    """The queue and its one writer thread, started by the first event."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry] = deque()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def submit(self, event: PreparedEvent, deadline: float) -> int:
+        """The number of `event`, once committed; raises AuditUnavailable after `deadline` seconds or when full."""
+        future: Future[int] = Future()
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                raise AuditUnavailable("Too many events wait for the audit record.")
+            self._waiting.append((event, future))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="audit-committer", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        try:
+            return future.result(deadline)
+        except TimeoutError:
+            future.cancel()  # an event nobody waits for any longer is not written, unless it is being written now
+            raise AuditUnavailable("The audit record did not answer in time.") from None
+
+    def stop(self) -> None:
+        """Write what waits, then end the thread and its database connection."""
+        with self._changed:
+            thread, self._stopping = self._thread, True
+            self._changed.notify()
+        if thread is not None:
+            thread.join()
+        self._stopping = False
+
+    def _run(self) -> None:
+        try:
+            while group := self._take():
+                self._commit(group)
+        finally:
+            connection.close()
+
+    def _take(self) -> list[_Entry]:
+        """All that waits, at least one entry; empty when there was nothing for a while, and the thread must end."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._stopping, IDLE_SECONDS)
+                if not self._waiting:
+                    self._thread = None
+                    return []
+                entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+                if group := [entry for entry in entries if entry[1].set_running_or_notify_cancel()]:
+                    return group
+
+    def _commit(self, group: list[_Entry]) -> None:
+        try:
+            connection.close_if_unusable_or_obsolete()
+            with transaction.atomic():
+                seqs = ledger.append([event for event, _ in group])
+        except BaseException as cause:
+            detail = cause.detail if isinstance(cause, AuditUnavailable) else ""
+            for _, future in group:
+                error = AuditUnavailable(detail)
+                error.__cause__ = cause
+                future.set_exception(error)
+            return
+        for seq, (_, future) in zip(seqs, group, strict=True):
+            future.set_result(seq)
+
+
+_committer = Committer()
+
+
+def _reset() -> None:
+    """After fork: the parent's thread, its queue and its connection are not ours."""
+    global _committer  # noqa: PLW0603  one a process
+    _committer = Committer()
+
+
+os.register_at_fork(after_in_child=_reset)
+
+
+def submit(event: PreparedEvent) -> int:
+    """Record `event` with this process's committer; see Committer.submit."""
+    return _committer.submit(event, settings.AUDIT_DEADLINE)
+
+
+def stop() -> None:
+    """Write what waits and end this process's committer thread."""
+    _committer.stop()
