@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +39,7 @@ class Operation(StrEnum):
     SIGN = "sign"
     VERIFY = "verify"
     MAC = "mac"
+    VERIFY_MAC = "verify_mac"
     DERIVE = "derive"
     ENCAPSULATE = "encapsulate"
     DECAPSULATE = "decapsulate"
@@ -53,8 +55,13 @@ class Standing(StrEnum):
 
 
 # The operations that apply protection, as against those that process what is already protected (SP 800-131A, 1.2.3).
-# A MAC key both makes and checks codes under one operation; see `require`.
-PROTECTING = frozenset({Operation.ENCRYPT, Operation.WRAP, Operation.SIGN, Operation.ENCAPSULATE})
+PROTECTING = frozenset({Operation.ENCRYPT, Operation.WRAP, Operation.SIGN, Operation.MAC, Operation.ENCAPSULATE})
+
+
+@cache
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(f"keys.crypto.{module}"), attribute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +83,13 @@ class Algorithm:
     jose: str | None
     implementation_path: str
     acceptable_until: date | None = None
+    # False where a nonce must also be unpredictable (CBC: NIST SP 800-38A, appendix C).
+    unique_nonce_suffices: bool = True
 
     @property
     def implementation(self) -> Any:
         """The object that does the work, imported at first use; its protocol follows from `kind`."""
-        module, _, attribute = self.implementation_path.partition(":")
-        return getattr(import_module(f"keys.crypto.{module}"), attribute)
+        return _imported(self.implementation_path)
 
     @property
     def symmetric(self) -> bool:
@@ -121,9 +129,27 @@ def _aead(  # noqa: PLR0917
     clause: str,
     path: str,
     jose: str | None = None,
+    *,
+    unique_nonce_suffices: bool = True,
 ) -> Algorithm:
     key, nonce, tag = sizes
-    return Algorithm(name, code, Kind.AEAD, _CIPHER, key, nonce, tag, limit, standing, clause, 256, True, jose, path)
+    return Algorithm(
+        name,
+        code,
+        Kind.AEAD,
+        _CIPHER,
+        key,
+        nonce,
+        tag,
+        limit,
+        standing,
+        clause,
+        256,
+        True,
+        jose,
+        path,
+        unique_nonce_suffices=unique_nonce_suffices,
+    )
 
 
 def _public(  # noqa: PLR0917
@@ -183,7 +209,7 @@ def _mac(name: str, code: int, size: int, jose: str, path: str) -> Algorithm:
         name,
         code,
         Kind.MAC,
-        frozenset({_OPS.MAC}),
+        frozenset({_OPS.MAC, _OPS.VERIFY_MAC}),
         size,
         0,
         size // 8,
@@ -199,8 +225,8 @@ def _mac(name: str, code: int, size: int, jose: str, path: str) -> Algorithm:
 
 # Codes go into stored ciphertexts: stable for ever, never reused.
 _ROWS = (
-    _aead("AES-256-GCM", 0x01, (256, 12, 16), 2**32, _GOOD, "NIST SP 800-38D, 8.3", "aead:AESGCM", "A256GCM"),
-    _aead("ChaCha20-Poly1305", 0x02, (256, 12, 16), 2**32, _GOOD, "RFC 8439, 2.8", "aead:ChaCha20Poly1305"),
+    _aead("AES-256-GCM", 0x01, (256, 12, 16), 2**32, _GOOD, "NIST SP 800-38D, 8.3", "aead:AES_256_GCM", "A256GCM"),
+    _aead("ChaCha20-Poly1305", 0x02, (256, 12, 16), 2**32, _GOOD, "RFC 8439, 2.8", "aead:CHACHA20_POLY1305"),
     _aead(
         "XChaCha20-Poly1305",
         0x03,
@@ -208,7 +234,7 @@ _ROWS = (
         2**80,
         _GOOD,
         "draft-irtf-cfrg-xchacha-03, 2.3",
-        "aead:XChaCha20Poly1305",
+        "aead:XCHACHA20_POLY1305",
     ),
     _aead(
         "AES-256-GCM-SIV",
@@ -217,7 +243,7 @@ _ROWS = (
         2**32,
         _GOOD,
         "RFC 8452, 9 (at most 2^8 repeats of one nonce)",
-        "aead:AESGCMSIV",
+        "aead:AES_256_GCM_SIV",
     ),
     _aead(
         "AES-256-CBC-HMAC-SHA256",
@@ -226,7 +252,8 @@ _ROWS = (
         2**48,
         _FAIR,
         "RFC 7518, 5.2.2, with HMAC-SHA-256 and its whole tag",
-        "aead:AesCbcHmac",
+        "aead:AES_256_CBC_HMAC_SHA256",
+        unique_nonce_suffices=False,
     ),
     Algorithm(
         "AES-256-KW",
@@ -242,7 +269,7 @@ _ROWS = (
         256,
         True,
         "A256KW",
-        "keywrap:AesKeyWrap",
+        "keywrap:AES_256_KW",
     ),
     Algorithm(
         "AES-256-KWP",
@@ -258,7 +285,7 @@ _ROWS = (
         256,
         True,
         None,
-        "keywrap:AesKeyWrapPadded",
+        "keywrap:AES_256_KWP",
     ),
     *_rsa(2048, 112, (0x10, 0x13)),
     *_rsa(3072, 128, (0x11, 0x14)),
@@ -373,9 +400,14 @@ def lookup(name: str) -> Algorithm:
     return row
 
 
+def resolve(algorithm: str | Algorithm) -> Algorithm:
+    """Return the row itself, or the row of a name; raises UnsupportedAlgorithm."""
+    return lookup(algorithm) if isinstance(algorithm, str) else algorithm
+
+
 def require(algorithm: str | Algorithm, operation: Operation, *, new_key: bool = False) -> Algorithm:
     """Return the row if it allows the operation (and new keys, when asked); raises UnsupportedAlgorithm."""
-    row = lookup(algorithm) if isinstance(algorithm, str) else algorithm
+    row = resolve(algorithm)
     if not row.allows(operation, new_key=new_key):
         raise UnsupportedAlgorithm(f"{row.name} ({row.standing}) is not allowed to {operation}")
     return row
