@@ -2,6 +2,15 @@
 
 from django.urls import include, path
 
+from keyvault_portal.views import Dashboard, Settings, healthz
+
 urlpatterns = [
+    path("", Dashboard.as_view(), name="dashboard"),
+    path("settings/", Settings.as_view(), name="settings"),
+    path("healthz", healthz, name="healthz"),
     path("account/", include("allauth.urls")),
+    path("people/", include("keyvault_portal.accounts.urls")),
+    path("approvals/", include("keyvault_portal.approvals.urls")),
+    path("audit/", include("keyvault_portal.audit.urls")),
+    path("keys/", include("keys.urls")),
 ]

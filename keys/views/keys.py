@@ -21,7 +21,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 
-KIND_ICONS = {"master": "master-key", "kek": "key", "dek": "database", "token_signing": "token", "transport": "lock"}
+KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
 ORDERS = {
     "name": ["name", "id"],
@@ -145,7 +145,7 @@ class KeyDetail(ActorRequiredMixin, View):
                 },
                 "facts": [
                     ("Ring", key.ring), ("Kind", key.get_kind_display()), ("Algorithm", f"{key.algorithm} ({algorithm.standing.value})"),
-                    ("Standard", algorithm.standard), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
+                    ("Standard", algorithm.clause), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
                     ("Identifier", key.pk), ("Created", f"{key.created_at:%Y-%m-%d %H:%M} by {key.created_by}"),
                 ],
             },

@@ -1,0 +1,39 @@
+"""Pages below /keys/."""
+
+from django.urls import path
+
+from keys.views import keys, rotations, stores, versions
+
+app_name = "keys"
+_version = "<uuid:key_id>/versions/<int:number>/"
+_rotation = "rotations/<uuid:rotation_id>/"
+urlpatterns = [
+    path("", keys.KeyList.as_view(), name="key-list"),
+    path("hierarchy/", keys.Hierarchy.as_view(), name="hierarchy"),
+    path("new/", keys.KeyCreate.as_view(), name="key-create"),
+    path("<uuid:key_id>/", keys.KeyDetail.as_view(), name="key-detail"),
+    path("<uuid:key_id>/policy/", keys.PolicyEdit.as_view(), name="policy-edit"),
+    path("<uuid:key_id>/rotate/", rotations.RotationRequest.as_view(), name="rotation-request"),
+    path(_version + "suspend/", versions.Suspend.as_view(), name="version-suspend"),
+    path(_version + "resume/", versions.Resume.as_view(), name="version-resume"),
+    path(_version + "activate/", versions.Activate.as_view(), name="version-activate"),
+    path(_version + "compromise/", versions.Compromise.as_view(), name="version-compromise"),
+    path(_version + "delete/", versions.ScheduleDeletion.as_view(), name="version-delete"),
+    path(_version + "keep/", versions.CancelDeletion.as_view(), name="version-keep"),
+    path("rotations/", rotations.RotationList.as_view(), name="rotation-list"),
+    path(_rotation, rotations.RotationDetail.as_view(), name="rotation-detail"),
+    path(_rotation + "pause/", rotations.Pause.as_view(), name="rotation-pause"),
+    path(_rotation + "resume/", rotations.ResumeRotation.as_view(), name="rotation-resume"),
+    path(_rotation + "cancel/", rotations.Cancel.as_view(), name="rotation-cancel"),
+    path(_rotation + "throttle/", rotations.Throttle.as_view(), name="rotation-throttle"),
+    path(_rotation + "retry/", rotations.Retry.as_view(), name="rotation-retry"),
+    path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
+    path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
+    path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
+    path("stores/", stores.StoreList.as_view(), name="store-list"),
+    path("stores/new/", stores.StoreCreate.as_view(), name="store-create"),
+    path("stores/<uuid:store_id>/", stores.StoreDetail.as_view(), name="store-detail"),
+    path("stores/<uuid:store_id>/census/", stores.StoreCensus.as_view(), name="store-census"),
+    path("stores/<uuid:store_id>/check/", stores.StoreCheck.as_view(), name="store-check"),
+    path("census/", stores.Census.as_view(), name="census"),
+]

@@ -1,0 +1,275 @@
+"""Rotations: list, request with a dry run, the live page of one, and what can be done to it."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views import View
+
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.models import FailedItem, Rotation
+from keys.services import census, reencryption, rotation
+from keys.states import RotationState
+from keys.views.keys import visible_key
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
+from keyvault_portal.paging import page_context
+
+FAILED_SHOWN = 50
+LIVE = {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED}
+
+
+def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
+    """The rotations `actor` may see."""
+    rings = actor.ring_ids(Permission.ROTATION_VIEW)
+    return Rotation.objects.all() if rings is None else Rotation.objects.filter(key__ring_id__in=rings)
+
+
+def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
+    """The rotation, or NotFound when it does not exist or may not be seen."""
+    rows = visible_rotations(actor_of(request)).select_related("key", "key__ring", "key__policy", "old_version", "new_version")
+    found = rows.filter(pk=rotation_id).first()
+    if found is None:
+        raise NotFound("There is no such rotation, or you may not see it.")
+    return found
+
+
+class RotationList(ActorRequiredMixin, View):
+    required_permission = Permission.ROTATION_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        rows = visible_rotations(actor_of(request)).select_related("key", "old_version", "new_version")
+        form = RotationFilterForm(request.GET or None)
+        if form.is_valid():
+            if form.cleaned_data["state"]:
+                rows = rows.filter(state=form.cleaned_data["state"])
+            if form.cleaned_data["trigger"]:
+                rows = rows.filter(trigger=form.cleaned_data["trigger"])
+            if form.cleaned_data["failed"]:
+                rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
+        columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
+        context = page_context(request, rows, ["-created_at", "-id"]) | {
+            "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
+            "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
+        }  # fmt: skip
+        return render(request, "keys/rotation_list.html", context)
+
+
+class RotationRequest(ActorRequiredMixin, View):
+    """Says what a rotation would do (dry run), then asks for it; a quorum in the policy makes it wait for agreement."""
+
+    required_permission = Permission.KEY_ROTATE
+
+    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        return self._page(request, key_id, RotationForm())
+
+    def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = visible_key(request, key_id)
+        form = RotationForm(request.POST)
+        if form.is_valid():
+            found = form.run(lambda values: rotation.request_rotation(actor=actor_of(request), key_id=key.pk, **values))
+            if found is not None:
+                return redirect("keys:rotation-detail", found.pk)
+        return self._page(request, key_id, form, status=422)
+
+    def _page(self, request: HttpRequest, key_id: UUID, form: RotationForm, status: int = 200) -> HttpResponse:
+        key = visible_key(request, key_id)
+        groups = key.policy.rotate_groups
+        context: dict[str, Any] = {
+            "title": f"Rotate {key.title}", "form": form, "submit_label": "Ask for the rotation" if groups else "Rotate now",
+            "cancel_url": f"/keys/{key.pk}/", "key": key,
+            "needs_approval": ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in groups),
+        }  # fmt: skip
+        try:
+            context["estimate"] = rotation.dry_run(actor=actor_of(request), key_id=key.pk)
+        except PortalError as error:
+            if error.status == 403:
+                raise
+            context["estimate_error"] = error
+        return render(request, "keys/rotation_request.html", context, status=status)
+
+
+class RotationDetail(ActorRequiredMixin, View):
+    required_permission = Permission.ROTATION_VIEW
+
+    def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
+        found = visible_rotation(request, rotation_id)
+        template = "keys/_rotation_live.html" if request.headers.get("HX-Request") else "keys/rotation_detail.html"
+        return render(request, template, rotation_context(request, found))
+
+
+def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
+    """Everything the page of one rotation shows; the live part is the same context in a smaller template."""
+    actor, key = actor_of(request), found.key
+    state = RotationState(found.state)
+    jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
+    failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
+    control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
+    return {
+        "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
+        "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
+        "open_failed": failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
+        "census": census.stored_for_key(key.pk),
+        "may": {
+            "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
+            "cancel": control and state in {RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
+            "throttle": control and state in LIVE, "retry": control and state in {*LIVE, RotationState.FAILED, RotationState.RE_ENCRYPTED},
+            "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
+            "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
+        },
+        "throttle_form": ThrottleForm(initial={"rate_limit": next((job.rate_limit for job in jobs), None)}),
+        "events": audit.events_for_target("rotation", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
+        "facts": [
+            ("Key", key), ("From", f"version {found.old_version.key_version}"),
+            ("To", f"version {found.new_version.key_version}" if found.new_version else None), ("Why", found.get_trigger_display()),
+            ("Reason", found.reason), ("Asked by", found.requested_by), ("Started", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ],
+    }  # fmt: skip
+
+
+def _steps(found: Rotation) -> list[dict[str, str]]:
+    """The three phases of the rotation for the stepper."""
+    state = RotationState(found.state)
+    moving = {
+        RotationState.RE_ENCRYPTING: "current", RotationState.PAUSED: "paused", RotationState.FAILED: "failed",
+        RotationState.CANCELLED: "failed",
+    }.get(state, "done" if found.re_encrypted_at else "todo")  # fmt: skip
+    ending = {
+        RotationState.RE_ENCRYPTED: "current", RotationState.DECOMMISSIONED: "paused", RotationState.COMPLETED: "done",
+    }.get(state, "todo")  # fmt: skip
+    due = found.old_version.deletion_due_at
+    note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
+    return [
+        {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
+        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " ")},
+        {"title": "Decommission", "state": ending, "note": note},
+    ]
+
+
+class RotationAct(ActorRequiredMixin, View):
+    """One button of the rotation page: pause, resume, cancel or retry."""
+
+    required_permission = Permission.ROTATION_CONTROL
+    service: Callable[..., Any]
+    done = ""
+
+    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
+        found = visible_rotation(request, rotation_id)
+        type(self).service(actor=actor_of(request), rotation_id=found.pk)
+        messages.success(request, self.done)
+        return redirect("keys:rotation-detail", found.pk)
+
+
+class Pause(RotationAct):
+    service = rotation.pause
+    done = "Paused. Workers stop after the page they are on."
+
+
+class ResumeRotation(RotationAct):
+    service = rotation.resume
+    done = "Resumed."
+
+
+class Retry(RotationAct):
+    service = rotation.retry_failed
+    done = "The items set aside are read again."
+
+
+class Throttle(ActorRequiredMixin, View):
+    required_permission = Permission.ROTATION_CONTROL
+
+    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
+        found = visible_rotation(request, rotation_id)
+        form = ThrottleForm(request.POST)
+        if not form.is_valid():
+            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+        rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
+        messages.success(request, "The new rate holds from the next page on.")
+        return redirect("keys:rotation-detail", found.pk)
+
+
+class RotationConfirm(ActorRequiredMixin, View):
+    """A confirm page with a reason for the acts that end something."""
+
+    required_permission = Permission.ROTATION_CONTROL
+    service: Callable[..., Any]
+    words: tuple[str, str, str]
+    done = ""
+    irreversible = False
+
+    def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
+        return self._page(request, visible_rotation(request, rotation_id), ReasonForm())
+
+    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
+        found = visible_rotation(request, rotation_id)
+        form = ReasonForm(request.POST)
+        if form.is_valid():
+            service = type(self).service
+            ran = form.run(lambda values: (service(actor=actor_of(request), rotation_id=found.pk, **values), True)[1])
+            if ran:
+                messages.success(request, self.done)
+                return redirect("keys:rotation-detail", found.pk)
+        return self._page(request, found, form, status=422)
+
+    def _page(self, request: HttpRequest, found: Rotation, form: ReasonForm, status: int = 200) -> HttpResponse:
+        title, question, button = self.words
+        context = {
+            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": True,
+            "irreversible": self.irreversible, "consequences": rotation.consequences(found),
+            "cancel_url": reverse("keys:rotation-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
+
+    def needs_approval(self, found: Rotation) -> str:
+        return ""
+
+
+class Cancel(RotationConfirm):
+    service = rotation.cancel
+    words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
+    done = "The rotation is cancelled."
+
+
+class Decommission(RotationConfirm):
+    required_permission = Permission.KEY_DESTROY
+    service = rotation.request_decommission
+    words = (
+        "Decommission the old version",
+        "The census is taken again and a sample is read before anything happens. Then the old version waits out its grace period.",
+        "Ask for decommissioning",
+    )
+    done = "The old version now waits out its grace period."
+    irreversible = True
+
+    def needs_approval(self, found: Rotation) -> str:
+        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups)
+
+
+class CancelDecommission(RotationConfirm):
+    required_permission = Permission.KEY_DESTROY
+    service = rotation.cancel_decommission
+    words = ("Keep the old version", "The clock stops and the old version may open data again.", "Keep it")
+    done = "The old version stays."
+
+
+class DecideFailed(ActorRequiredMixin, View):
+    """Give an unreadable item up, with a reason: the one way past it that is not reading it."""
+
+    required_permission = Permission.ROTATION_CONTROL
+
+    def post(self, request: HttpRequest, rotation_id: UUID, item_id: int) -> HttpResponse:
+        found = visible_rotation(request, rotation_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
+        rotation.decide_failed(actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"])
+        messages.success(request, "The item is given up; the reason is in the record.")
+        return redirect("keys:rotation-detail", found.pk)

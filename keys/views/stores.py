@@ -1,0 +1,126 @@
+"""Data stores and the census."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views import View
+
+from keys.forms import StoreForm
+from keys.models import DataStore
+from keys.services import census, stores
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.errors import NotFound
+from keyvault_portal.paging import page_context
+
+
+def visible_stores(actor: Actor) -> QuerySet[DataStore]:
+    """The data stores `actor` may see."""
+    rings = actor.ring_ids(Permission.STORE_VIEW)
+    return DataStore.objects.all() if rings is None else DataStore.objects.filter(ring_id__in=rings)
+
+
+def visible_store(request: HttpRequest, store_id: UUID) -> DataStore:
+    """The store, or NotFound when it does not exist or may not be seen."""
+    found = visible_stores(actor_of(request)).select_related("ring", "key").filter(pk=store_id).first()
+    if found is None:
+        raise NotFound("There is no such data store, or you may not see it.")
+    return found
+
+
+class StoreList(ActorRequiredMixin, View):
+    required_permission = Permission.STORE_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        rows = visible_stores(actor_of(request)).select_related("ring", "key")
+        context = page_context(request, rows, ["name", "id"]) | {
+            "title": "Data stores", "may_create": actor_of(request).can_somewhere(Permission.STORE_MANAGE),
+            "columns": [{"label": "Store"}, {"label": "Where"}, {"label": "Format"}, {"label": "Key"}, {"label": "State"}, {"label": "Last census"}],
+            "empty_title": "No data store is registered", "empty_text": "Register the table whose encrypted columns the portal should follow.",
+        }  # fmt: skip
+        return render(request, "keys/store_list.html", context)
+
+
+class StoreCreate(ActorRequiredMixin, View):
+    """Tests what is typed before it is kept; a store that cannot be read is refused with the reason."""
+
+    required_permission = Permission.STORE_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, StoreForm(actor=actor_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = StoreForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            if "test" in request.POST:
+                report = form.run(lambda values: stores.test_store(actor=actor_of(request), **values))
+                return self._page(request, form, report=report)
+            store = form.run(lambda values: stores.register_store(actor=actor_of(request), **values))
+            if store is not None:
+                messages.success(request, f"{store} is registered.")
+                return redirect("keys:store-detail", store.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: StoreForm, report: object = None, status: int = 200) -> HttpResponse:
+        context = {"title": "Register a data store", "form": form, "report": report, "submit_label": "Register", "cancel_url": "/keys/stores/"}
+        return render(request, "keys/store_form.html", context, status=status)
+
+
+class StoreDetail(ActorRequiredMixin, View):
+    required_permission = Permission.STORE_VIEW
+
+    def get(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
+        store = visible_store(request, store_id)
+        where = f"{store.schema_name}.{store.table_name}" if store.table_name else "this portal"
+        context = {
+            "title": store.title, "store": store, "state": "unreachable" if store.last_error else "reachable",
+            "counts": census.stored_for_store(store.pk), "jobs": list(store.jobs.select_related("rotation").order_by("-created_at")[:10]),
+            "may_manage": actor_of(request).can(Permission.STORE_MANAGE, store.ring_id),
+            "facts": [
+                ("Kind", store.get_kind_display()), ("Where", where), ("Primary key", store.primary_key), ("Columns", ", ".join(store.columns)),
+                ("Format", store.get_format_display()), ("Key", store.key), ("Ring", store.ring),
+                ("Rate limit", f"{store.rate_limit} items/s" if store.rate_limit else "none"), ("Registered by", store.created_by),
+            ],
+        }  # fmt: skip
+        return render(request, "keys/store_detail.html", context)
+
+
+class StoreCensus(ActorRequiredMixin, View):
+    """Count again now; a big table is counted by a worker and the page shows the last count meanwhile."""
+
+    required_permission = Permission.STORE_VIEW
+
+    def post(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
+        store = visible_store(request, store_id)
+        census.request_count(actor=actor_of(request), store_id=store.pk)
+        messages.info(request, "The census is being taken; the counts appear here in a moment.")
+        return redirect("keys:store-detail", store.pk)
+
+
+class StoreCheck(ActorRequiredMixin, View):
+    required_permission = Permission.STORE_MANAGE
+
+    def post(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
+        store = visible_store(request, store_id)
+        report = stores.check_store(actor=actor_of(request), store_id=store.pk)
+        messages.success(request, f"The store answers: {report.items:,} items sampled, all readable.")
+        return redirect("keys:store-detail", store.pk)
+
+
+class Census(ActorRequiredMixin, View):
+    """Which data still stands on which key version: one row a version and store column."""
+
+    required_permission = Permission.STORE_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        counts = census.visible_counts(actor_of(request)).select_related("store", "version", "version__key")
+        context = page_context(request, counts, ["id"], size=200) | {
+            "title": "Census", "subtitle": "Which data still stands on which key version.",
+            "columns": [{"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"}, {"label": "Items", "num": True}, {"label": "Counted"}],
+            "empty_title": "Nothing has been counted yet", "empty_text": "Register a data store; its census is taken at once and every hour.",
+        }  # fmt: skip
+        return render(request, "keys/census.html", context)

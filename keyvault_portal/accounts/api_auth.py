@@ -1,0 +1,75 @@
+"""Who calls the REST API: a bearer token (RFC 6750) or a signed-in session, and which right a view asks for."""
+
+from typing import Any
+
+from rest_framework import authentication, permissions
+from rest_framework.request import Request
+
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.identity import TokenRefused, actor_for_token
+from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.second_factor import requires_second_factor
+from keyvault_portal.accounts.web import actor_of, client_address
+from keyvault_portal.errors import PermissionRefused
+
+
+class SecondFactorRequired(PermissionRefused):
+    code, title = "second_factor_required", "A second factor is required"
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """`Authorization: Bearer kvp_...`; sets `request.actor`."""
+
+    def authenticate(self, request: Request) -> tuple[Person, Actor] | None:
+        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        actor = actor_for_token(text.strip(), client_address(request._request))
+        owner = Person.objects.filter(pk=actor.id, is_active=True).first()
+        if owner is None:
+            raise TokenRefused("owner_inactive")
+        request._request.actor = actor  # type: ignore[attr-defined]
+        return owner, actor
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="KeyVault Portal"'
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """The browser session, with CSRF protection and the second factor that the person's roles ask for."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        found = super().authenticate(request)
+        if found is not None:
+            actor = actor_of(request._request)
+            if requires_second_factor(actor) and not actor.second_factor:
+                raise SecondFactorRequired(
+                    "Your roles require a second factor, and this session has none.",
+                    hint="Set up or use a second factor in the portal, then try again.",
+                )
+        return found
+
+
+class HasPermission(permissions.BasePermission):
+    """Lets an actor in who holds the view's `required_permission` on some ring; a view that names none is closed.
+
+    `required_permission` is one Permission, or a mapping from the view set's action (or lower-case method) to one.
+    Which objects the actor may see or change is decided by the query and by the service.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        actor: Actor | None = getattr(request, "actor", None)
+        wanted = getattr(view, "required_permission", None)
+        if isinstance(wanted, dict):
+            action = getattr(view, "action", None) or (request.method or "").lower()
+            wanted = wanted.get(action)
+        if actor is None or not isinstance(wanted, Permission):
+            return False
+        if not actor.can_somewhere(wanted):
+            raise PermissionRefused(
+                f"{actor.label} lacks the right {wanted.value}.",
+                hint="Ask a security officer for a role that includes it.",
+                permission=wanted.value,
+            )
+        return True

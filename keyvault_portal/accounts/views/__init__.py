@@ -1,0 +1,1 @@
+"""Pages of people, rings, tokens and one's own account."""
