@@ -14,3 +14,8 @@ urlpatterns = [
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
 ]
+
+handler400 = "keyvault_portal.edges.bad_request"
+handler403 = "keyvault_portal.edges.permission_denied"
+handler404 = "keyvault_portal.edges.page_not_found"
+handler500 = "keyvault_portal.edges.server_error"
