@@ -9,7 +9,7 @@ urlpatterns = [
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
     path("account/", include("allauth.urls")),
-    path("people/", include("keyvault_portal.accounts.urls")),
+    path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),

@@ -1,6 +1,7 @@
 """Authenticated encryption with associated data (RFC 5116): five schemes behind one small class."""
 
 import hmac
+from collections.abc import Callable
 from hashlib import sha256
 from os import urandom
 from typing import Protocol
@@ -15,16 +16,15 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError as NaClError
 
-from keys.crypto.algorithms import Algorithm, Kind, lookup
+from keys.crypto.algorithms import Algorithm, Kind, resolve
 from keys.crypto.errors import DecryptFailed, InvalidKey, LimitExceeded, UnsupportedAlgorithm
+from keys.crypto.keyforms import SymmetricScheme
 from keys.crypto.secret import SecretBytes, reveal
-
-__all__ = ["AESGCM", "AESGCMSIV", "Aead", "AesCbcHmac", "ChaCha20Poly1305", "XChaCha20Poly1305", "open_", "seal"]
 
 _FAILURES = (InvalidTag, NaClError, ValueError, OverflowError)
 
 
-class Scheme(Protocol):
+class BoundCipher(Protocol):
     """The shape of the library's own AEAD objects: one object a key; the tag stands at the end of the ciphertext."""
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
@@ -90,12 +90,12 @@ class Aead:
 
     def __init__(self, algorithm: str | Algorithm, key: SecretBytes | bytes) -> None:
         """Bind the key; raises UnsupportedAlgorithm (not an AEAD) and InvalidKey (wrong length)."""
-        row = lookup(algorithm) if isinstance(algorithm, str) else algorithm
+        row = resolve(algorithm)
         if row.kind is not Kind.AEAD:
             raise UnsupportedAlgorithm(f"{row.name} is not an AEAD")
         if len(key) != row.key_bytes:
             raise InvalidKey(f"{row.name} takes a key of {row.key_bytes} bytes")
-        scheme: Scheme = row.implementation(reveal(key))
+        scheme: BoundCipher = row.implementation.bind(reveal(key))
         self.algorithm = row
         self.nonce_size = row.nonce_size
         self.tag_size = row.tag_size
@@ -131,6 +131,35 @@ class Aead:
     def decrypt_joined(self, payload: bytes, aad: bytes = b"") -> bytes:
         """Open nonce | ciphertext | tag as `encrypt` returned it; raises DecryptFailed."""
         return self.decrypt(payload[: self.nonce_size], payload[self.nonce_size :], aad)
+
+
+class AeadScheme(SymmetricScheme):
+    """What the table attaches to an AEAD: how to bind a key, and the generic operations on a bound one."""
+
+    def __init__(self, bind: Callable[[bytes], BoundCipher]) -> None:
+        self.bind = bind
+
+    def load_private(self, row: Algorithm, raw: bytes) -> Aead:
+        """Return the cipher bound to its key; raises InvalidKey."""
+        return Aead(row, raw)
+
+    def encrypt(self, cipher: Aead, plaintext: bytes, aad: bytes) -> bytes:
+        """Return nonce | ciphertext | tag; raises LimitExceeded."""
+        return cipher.encrypt(plaintext, aad)
+
+    def decrypt(self, cipher: Aead, payload: bytes, aad: bytes) -> bytes:
+        """Undo `encrypt`; raises DecryptFailed."""
+        return cipher.decrypt_joined(payload, aad)
+
+    wrap = encrypt
+    unwrap = decrypt
+
+
+AES_256_GCM = AeadScheme(AESGCM)
+CHACHA20_POLY1305 = AeadScheme(ChaCha20Poly1305)
+XCHACHA20_POLY1305 = AeadScheme(XChaCha20Poly1305)
+AES_256_GCM_SIV = AeadScheme(AESGCMSIV)
+AES_256_CBC_HMAC_SHA256 = AeadScheme(AesCbcHmac)
 
 
 def seal(

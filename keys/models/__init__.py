@@ -1,11 +1,10 @@
 """Tables of the keys app; rows are written by `keys.services` only."""
 
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
-from keys.models.requests import IdempotencyRecord
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
 from keys.models.stores import CensusCount, DataStore, SealedValue
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "IdempotencyRecord", "Key", "KeyPolicy", "KeyVersion",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyVersion",
     "ReEncryptionJob", "ReEncryptionRange", "Rotation", "SealedValue",
 ]  # fmt: skip

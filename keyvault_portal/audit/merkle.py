@@ -80,8 +80,34 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     return Frontier().append(hashes)[0].root()
 
 
+def levels(hashes: list[bytes]) -> list[list[bytes]]:
+    """Every perfect node over `hashes` by height, leaves first: the fast way when many prefixes are wanted."""
+    result = [hashes]
+    while len(result[-1]) > 1:
+        pairs = iter(result[-1])
+        result.append([sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)])
+    return result
+
+
+def prefix(nodes: list[list[bytes]], count: int) -> tuple[bytes, ...]:
+    """The frontier hashes of the first `count` leaves under `nodes`, which `levels` made."""
+    return tuple(
+        nodes[height][(count >> height) - 1] for height in reversed(range(count.bit_length())) if count >> height & 1
+    )
+
+
 Subtree = Callable[[int, int], bytes]
 """`subtree(start, end)`: the root hash over the leaves [start, end)."""
+
+
+def frontier_at(size: int, subtree: Subtree) -> Frontier:
+    """The frontier of the first `size` leaves."""
+    hashes, start = [], 0
+    for height in reversed(range(size.bit_length())):
+        if size >> height & 1:
+            hashes.append(subtree(start, start + (1 << height)))
+            start += 1 << height
+    return Frontier(size, tuple(hashes))
 
 
 def inclusion_path(index: int, size: int, subtree: Subtree) -> list[bytes]:

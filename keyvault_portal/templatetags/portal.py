@@ -36,13 +36,13 @@ STATES: Mapping[str, Look] = {
     "planned": Look("info", "calendar", "Planned"),
     "queued": Look("neutral", "clock", "Queued"),
     "awaiting_approval": Look("pending", "approve", "Awaiting approval"),
-    "introduced": Look("info", "key", "Introduced"),
     "introducing": Look("info", "key", "Introducing"),
     "re_encrypting": Look("info", "rotate", "Re-encrypting"),
     "running": Look("info", "rotate", "Running"),
     "paused": Look("warn", "pause-circle", "Paused"),
     "waiting_for_provider": Look("warn", "hourglass", "Waiting for provider"),
-    "decommissioning": Look("pending", "hourglass", "Decommissioning"),
+    "re_encrypted": Look("info", "check-circle", "Re-encrypted"),
+    "decommissioned": Look("pending", "hourglass", "Decommissioned"),
     "overdue": Look("danger", "warning", "Overdue"),
     "due": Look("warn", "clock", "Due"),
     "done": Look("ok", "check-circle", "Done"),
@@ -120,7 +120,7 @@ def duration(value: timedelta | float | None) -> str:
     seconds = int(value.total_seconds() if isinstance(value, timedelta) else value)
     if seconds < 0:
         return "-" + duration(-seconds)
-    parts = []
+    parts: list[tuple[int, str]] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         count, seconds = divmod(seconds, size)
         if count or parts:
@@ -195,12 +195,12 @@ def sort_link(context: Context, column: Mapping[str, object]) -> SortLink:
 
 
 class NavLink(NamedTuple):
-    """One link of the navigation; ``count`` is shown as a badge when it is not zero."""
+    """One link of the navigation; ``waiting`` is shown as a badge when it is not zero."""
 
     url: str
     label: str
     icon: str
-    count: int
+    waiting: int
     current: bool
 
 

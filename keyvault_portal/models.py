@@ -5,19 +5,21 @@ from django.utils import timezone
 
 
 class IdempotencyRecord(models.Model):
-    """The first answer to a key of one actor; a repeat with the same body gets it again, another body is refused."""
+    """The first answer to one key of one caller; `status` is empty while the first request is still running."""
 
-    actor = models.CharField(max_length=64)
+    caller = models.BinaryField(max_length=32)
     key = models.CharField(max_length=255)
     request_digest = models.BinaryField(max_length=32)
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField(default=b"")
+    kept = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["actor", "key"], name="keys_idempotency_once")]
-        indexes = [models.Index(fields=["created_at"], name="keys_idempotency_age")]
+        db_table = "idempotency_records"
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="portal_idempotency_once")]
+        indexes = [models.Index(fields=["created_at"], name="portal_idempotency_age")]
 
     def __str__(self) -> str:
         return self.key

@@ -1,0 +1,210 @@
+"""The envelope library: encrypt in this process under data keys that a provider generates and unwraps rarely.
+
+Two message forms; the associated data is everything before the nonce or ciphertext, then the encryption context.
+
+    CACHED   10 | algorithm code (1) | length (2) | wrapped key | nonce | ciphertext | tag
+    DERIVED  11 | algorithm code (1) | length (2) | wrapped key | salt (32) | commitment (32) | ciphertext | tag
+
+DERIVED gives each message a key of its own: one HMAC over a random salt, so the nonce can be all zero, and the
+commitment pins the message to that key. CACHED uses the data key directly, with random nonces.
+"""
+
+import hmac
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from os import urandom
+
+from keys.crypto.aead import Aead
+from keys.crypto.algorithms import Algorithm, Kind, Operation, require
+from keys.crypto.envelope import MAX_WRAPPED_DEK_BYTES, context_aad
+from keys.crypto.errors import DecryptFailed, InvalidKey, LimitExceeded, MalformedEnvelope, UnsupportedAlgorithm
+from keys.crypto.kdf import message_key
+from keys.crypto.secret import SecretBytes
+
+type Context = dict[str, str]
+type Generate = Callable[[Context], tuple[SecretBytes, bytes]]
+type Unwrap = Callable[[bytes, Context], SecretBytes]
+
+CACHED, DERIVED = 0x10, 0x11
+MAX_MESSAGES = 2**20
+_SALT, _COMMITMENT = 32, 32
+_PREFIX = 4
+
+
+class _Entry:
+    """A data key in use, what it has spent, and what every message under it shares."""
+
+    __slots__ = ("aad", "cached_header", "cipher", "derived_header", "expires_at", "messages", "root", "size")
+
+    def __init__(self, row: Algorithm, key: SecretBytes, wrapped: bytes, context: Context, expires_at: float) -> None:
+        if not 0 < len(wrapped) <= MAX_WRAPPED_DEK_BYTES:
+            raise MalformedEnvelope("wrapped data key has an impossible length")
+        tail = bytes([row.code]) + len(wrapped).to_bytes(2) + wrapped
+        self.cipher = Aead(row, key)
+        self.root = key.reveal()
+        self.cached_header = bytes([CACHED]) + tail
+        self.derived_header = bytes([DERIVED]) + tail
+        self.aad = context_aad(context)
+        self.expires_at = expires_at
+        self.messages = 0
+        self.size = 0
+
+
+class EnvelopeCache:
+    """Data keys bound to their encryption context, bounded by age, messages, bytes and number.
+
+    N threads that miss at once cause one provider call (single flight); if it fails, each of them gets its error.
+    Safe for threads; a cache belongs to one process. Ages come from a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        provider_generate: Generate,
+        provider_unwrap: Unwrap,
+        *,
+        max_age_s: float,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = 2**40,
+        max_entries: int = 1000,
+        algorithm: str = "AES-256-GCM",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Bounds are per data key; raises LimitExceeded when one is not positive or passes the algorithm's limit."""
+        row = require(algorithm, Operation.ENCRYPT)
+        if row.kind is not Kind.AEAD or not row.unique_nonce_suffices:
+            raise UnsupportedAlgorithm(f"{row.name} does not serve the envelope library")
+        if min(max_age_s, max_messages, max_bytes, max_entries) <= 0 or max_messages > MAX_MESSAGES:
+            raise LimitExceeded("cache bounds must be positive, with at most 2**20 messages a key")
+        self._row = row
+        self._generate = provider_generate
+        self._unwrap = provider_unwrap
+        self._max_age = max_age_s
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._clock = clock
+        self._zero = bytes(row.nonce_size)
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._flights: dict[Hashable, Future[None]] = {}
+
+    def encrypt_cached(self, plaintext: bytes, context: Context) -> bytes:
+        """Encrypt under the context's own data key; raises MalformedEnvelope, LimitExceeded, provider errors."""
+        entry = self._writing(plaintext, context)
+        header = entry.cached_header
+        return header + entry.cipher.encrypt(plaintext, header + entry.aad)
+
+    def encrypt(self, plaintext: bytes, context: Context) -> bytes:
+        """Encrypt under a key of its own with key commitment; raises as `encrypt_cached`."""
+        entry = self._writing(plaintext, context)
+        salt = urandom(_SALT)
+        key, commitment = message_key(entry.root, salt)
+        header = entry.derived_header + salt + commitment
+        return header + Aead(self._row, key).encrypt_with_nonce(self._zero, plaintext, header + entry.aad)
+
+    def decrypt(self, blob: bytes, context: Context) -> bytes:
+        """Open either form.
+
+        Raises DecryptFailed, MalformedEnvelope for a broken structure, and the provider's errors.
+        """
+        row = self._row
+        if len(blob) < _PREFIX or blob[0] not in {CACHED, DERIVED} or blob[1] != row.code:
+            raise MalformedEnvelope("not a message of this library")
+        start = _PREFIX + int.from_bytes(blob[2:4])
+        wrapped = blob[_PREFIX:start]
+        extra = row.nonce_size if blob[0] == CACHED else _SALT + _COMMITMENT
+        if not wrapped or len(blob) < start + extra + row.tag_size:
+            raise MalformedEnvelope("message is truncated")
+        entry = self._reading(wrapped, context)
+        body = start + extra
+        if blob[0] == CACHED:
+            return entry.cipher.decrypt(blob[start:body], blob[body:], entry.cached_header + entry.aad)
+        key, commitment = message_key(entry.root, blob[start : start + _SALT])
+        if not hmac.compare_digest(commitment, blob[start + _SALT : body]):
+            raise DecryptFailed
+        return Aead(row, key).decrypt(self._zero, blob[body:], blob[:body] + entry.aad)
+
+    def clear(self) -> None:
+        """Forget every data key; the next message asks the provider again."""
+        with self._lock:
+            self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _writing(self, plaintext: bytes, context: Context) -> _Entry:
+        size = len(plaintext)
+        if size > self._max_bytes:
+            raise LimitExceeded("message is longer than a data key may encrypt")
+
+        def load() -> _Entry:
+            key, wrapped = self._generate(dict(context))
+            return self._entry(key, wrapped, context)
+
+        return self._get(_name(context), size, 1, load)
+
+    def _reading(self, wrapped: bytes, context: Context) -> _Entry:
+        def load() -> _Entry:
+            return self._entry(self._unwrap(wrapped, dict(context)), wrapped, context)
+
+        return self._get((wrapped, _name(context)), 0, 0, load)
+
+    def _entry(self, key: SecretBytes, wrapped: bytes, context: Context) -> _Entry:
+        try:
+            return _Entry(self._row, key, wrapped, context, self._clock() + self._max_age)
+        except InvalidKey:
+            raise InvalidKey("provider returned a data key of the wrong length") from None
+
+    def _get(self, name: Hashable, size: int, messages: int, load: Callable[[], _Entry]) -> _Entry:
+        while True:
+            with self._lock:
+                entry = self._entries.get(name)
+                if (
+                    entry is not None
+                    and self._clock() < entry.expires_at
+                    and entry.messages + messages <= self._max_messages
+                    and entry.size + size <= self._max_bytes
+                ):
+                    entry.messages += messages
+                    entry.size += size
+                    self._entries.move_to_end(name)
+                    return entry
+                flight = self._flights.get(name)
+                if mine := flight is None:
+                    flight = self._flights[name] = Future()
+            if mine:
+                self._fly(name, flight, load)
+            flight.result()
+
+    def _fly(self, name: Hashable, flight: "Future[None]", load: Callable[[], _Entry]) -> None:
+        """Make the one provider call; whoever waits on the flight wakes with its outcome."""
+        try:
+            entry = load()
+        except BaseException as error:
+            with self._lock:
+                del self._flights[name]
+            flight.set_exception(error)
+            return
+        with self._lock:
+            del self._flights[name]
+            now = self._clock()
+            for stale in [known for known, held in self._entries.items() if held.expires_at <= now]:
+                del self._entries[stale]
+            self._entries[name] = entry
+            self._entries.move_to_end(name)
+            while len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
+        flight.set_result(None)
+
+
+def _name(context: Context) -> Hashable:
+    """Return the cache key of a context; raises MalformedEnvelope when it cannot be one."""
+    try:
+        name = tuple(context.items())
+        hash(name)
+    except (AttributeError, TypeError):
+        raise MalformedEnvelope("encryption_context must map text to text") from None
+    return name

@@ -1,0 +1,166 @@
+"""What a place for key material must offer: one small contract, optional capabilities, no models.
+
+A provider is given opaque handles and gives back bytes. It never sees rows, people or policies, and its errors are
+portal errors, so the services above need no knowledge of its library.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Protocol, runtime_checkable
+
+from keys.crypto.errors import CryptoError, DecryptFailed, InvalidKey, LimitExceeded, MalformedEnvelope
+from keys.crypto.secret import SecretBytes
+from keyvault_portal.errors import DecryptRefused, PortalError, TooLarge
+
+
+class Capability(StrEnum):
+    """What a provider declares it can do; the services ask before they offer it."""
+
+    CIPHER = "cipher"
+    WRAPPER = "wrapper"
+    SIGNER = "signer"
+    MAC = "mac"
+    IMPORTER = "importer"
+    ROTATOR = "rotator"
+
+
+class OperationUnsupported(PortalError):
+    """The provider, or the algorithm's row, does not do this."""
+
+    status, code, title = 422, "operation_unsupported", "The key cannot do this"
+
+
+class ProviderFault(PortalError):
+    """The provider answered with something it should never answer: damaged material, a wrong length."""
+
+    status, code, title = 500, "provider_fault", "The key provider failed"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHandle:
+    """What names one key version to its provider.
+
+    `opaque` is the provider's own text. `material` is present for providers that keep nothing themselves: it yields
+    the unwrapped material when it is needed, so a handle can be passed around without holding a secret.
+    """
+
+    algorithm: str
+    opaque: str = ""
+    public_key: bytes | None = None
+    material: Callable[[], SecretBytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """A new key: `material` is None where it never leaves the provider, `opaque` is empty where it holds nothing."""
+
+    opaque: str = ""
+    material: SecretBytes | None = None
+    public_key: bytes | None = None
+
+
+class BoundCipher(Protocol):
+    """Encryption under one key version, built once and kept; payloads are nonce | ciphertext | tag."""
+
+    def encrypt(self, plaintext: bytes, aad: bytes = b"") -> bytes:
+        """Encrypt under a fresh nonce; raises TooLarge and ProviderUnavailable."""
+        ...
+
+    def decrypt(self, payload: bytes, aad: bytes = b"") -> bytes:
+        """Open; raises DecryptRefused whatever the cause, ProviderUnavailable if nobody could try."""
+        ...
+
+
+class BoundSigner(Protocol):
+    """Signing under one key version; ECDSA signatures are DER."""
+
+    def sign(self, message: bytes) -> bytes: ...
+
+    def verify(self, message: bytes, signature: bytes) -> bool: ...
+
+
+class BoundMac(Protocol):
+    """Authentication codes under one key version."""
+
+    def mac(self, message: bytes) -> bytes: ...
+
+    def verify_mac(self, message: bytes, code: bytes) -> bool: ...
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """The whole of what every provider must do."""
+
+    alias: str
+    capabilities: ClassVar[frozenset[Capability]]
+
+    def generate(self, algorithm: str) -> GeneratedKey:
+        """Make a key; raises OperationUnsupported for an algorithm it has not, ProviderUnavailable."""
+        ...
+
+
+@runtime_checkable
+class Cipher(Protocol):
+    """Encrypts data under a handle."""
+
+    def cipher(self, handle: KeyHandle) -> BoundCipher:
+        """Bind the handle; raises OperationUnsupported unless its algorithm encrypts."""
+        ...
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """Wraps key material under a handle; `aad` binds the wrapped key to its place."""
+
+    def wrap(self, handle: KeyHandle, material: SecretBytes, aad: bytes) -> bytes: ...
+
+    def unwrap(self, handle: KeyHandle, wrapped: bytes, aad: bytes) -> SecretBytes: ...
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Signs and verifies whole messages under a handle."""
+
+    def signer(self, handle: KeyHandle) -> BoundSigner:
+        """Bind the handle; raises OperationUnsupported unless its algorithm signs."""
+        ...
+
+
+@runtime_checkable
+class Mac(Protocol):
+    """Makes and checks message authentication codes under a handle."""
+
+    def authenticator(self, handle: KeyHandle) -> BoundMac:
+        """Bind the handle; raises OperationUnsupported unless its algorithm is a MAC."""
+        ...
+
+
+@runtime_checkable
+class Importer(Protocol):
+    """Takes material made elsewhere."""
+
+    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey: ...
+
+
+@runtime_checkable
+class Rotator(Protocol):
+    """Makes the next version of a key inside the provider's own notion of versions."""
+
+    def rotate(self, handle: KeyHandle) -> GeneratedKey: ...
+
+
+@contextmanager
+def portal_errors() -> Iterator[None]:
+    """Turn the errors of `keys.crypto` into the portal's; decryption failures lose their cause on purpose."""
+    try:
+        yield
+    except (DecryptFailed, MalformedEnvelope):
+        raise DecryptRefused from None
+    except LimitExceeded as error:
+        raise TooLarge(str(error)) from None
+    except InvalidKey:
+        raise ProviderFault("The key's material is damaged or of the wrong size.") from None
+    except CryptoError as error:
+        raise OperationUnsupported(str(error)) from None

@@ -1,0 +1,151 @@
+"""Shapes of the management API; what may be written is checked again by the services."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from keys.hierarchy import KeyKind
+from keys.models import CensusCount, DataStore, FailedItem, Key, KeyPolicy, KeyVersion, ReEncryptionJob, Rotation
+from keys.services import reencryption
+
+
+class VersionSerializer(serializers.ModelSerializer[KeyVersion]):
+    class Meta:
+        model = KeyVersion
+        fields = [
+            "key_id", "key_version", "kms_key_arn", "status", "created_at", "activated_at", "rotated_at", "expires_at", "re_encrypt_done",
+            "uses_reserved", "last_used_at", "last_used_by", "compromised_at", "compromise_reason", "deletion_due_at", "deletion_halted_at",
+            "deletion_halted_by", "destroyed_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class PolicySerializer(serializers.ModelSerializer[KeyPolicy]):
+    class Meta:
+        model = KeyPolicy
+        exclude = ["key"]
+        read_only_fields = ["version", "updated_at"]
+
+
+class KeySerializer(serializers.ModelSerializer[Key]):
+    current = VersionSerializer(read_only=True)
+    ring = serializers.SlugRelatedField(slug_field="name", read_only=True)
+
+    class Meta:
+        model = Key
+        fields = [
+            "id", "ring", "ring_id", "name", "title", "purpose", "kind", "algorithm", "parent_id", "provider", "current", "next_rotation_at",
+            "labels", "created_at", "created_by",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
+    ring = serializers.UUIDField()
+    name = serializers.SlugField(max_length=100)
+    title = serializers.CharField(max_length=150)
+    kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
+    algorithm = serializers.CharField(max_length=50, default="AES-256-GCM")
+    parent = serializers.UUIDField(required=False, allow_null=True, default=None)
+    purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+    cryptoperiod_days = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=3650)
+
+
+class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
+    reason = serializers.CharField(max_length=2000)
+
+
+class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
+    reason_code = serializers.ChoiceField(
+        choices=["key_compromise", "ca_compromise", "affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn"]
+    )
+    occurred_at = serializers.DateTimeField()
+    note = serializers.CharField(max_length=2000)
+
+
+class RotateSerializer(ReasonSerializer):
+    rate_limit = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1)
+
+
+class ThrottleSerializer(serializers.Serializer[dict[str, Any]]):
+    rate_limit = serializers.IntegerField(allow_null=True, min_value=1, max_value=1_000_000)
+
+
+class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
+    rate = serializers.SerializerMethodField()
+    seconds_left = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ReEncryptionJob
+        fields = [
+            "id", "store_id", "mode", "state", "items_total", "items_done", "items_failed", "items_changed_meanwhile", "provider_calls",
+            "rate_limit", "passes", "rate", "seconds_left", "created_at", "started_at", "heartbeat_at", "finished_at", "last_error",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_rate(self, job: ReEncryptionJob) -> float | None:
+        return reencryption.progress(job).rate
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_seconds_left(self, job: ReEncryptionJob) -> float | None:
+        left = reencryption.progress(job).eta
+        return None if left is None else float(left)
+
+
+class RotationSerializer(serializers.ModelSerializer[Rotation]):
+    old_version = serializers.IntegerField(source="old_version.key_version", read_only=True)
+    new_version = serializers.IntegerField(source="new_version.key_version", read_only=True, default=None, allow_null=True)
+    jobs = JobSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Rotation
+        fields = [
+            "id", "key_id", "old_version", "new_version", "trigger", "reason", "state", "estimate", "approval_id", "decommission_approval_id",
+            "requested_by", "created_at", "introduced_at", "re_encrypted_at", "decommissioned_at", "completed_at", "sample_checked", "last_error",
+            "jobs",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class FailedItemSerializer(serializers.ModelSerializer[FailedItem]):
+    class Meta:
+        model = FailedItem
+        fields = ["id", "store_id", "item", "column", "reason", "seen_at", "resolution", "resolved_at", "resolved_by", "resolution_note"]
+        read_only_fields = fields
+
+
+class StoreSerializer(serializers.ModelSerializer[DataStore]):
+    class Meta:
+        model = DataStore
+        fields = [
+            "id", "ring_id", "key_id", "name", "title", "kind", "format", "schema_name", "table_name", "primary_key", "columns",
+            "context_template", "rate_limit", "last_error", "census_at", "created_at", "created_by",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class StoreCreateSerializer(serializers.Serializer[dict[str, Any]]):
+    ring = serializers.UUIDField()
+    key = serializers.UUIDField()
+    name = serializers.SlugField(max_length=100)
+    title = serializers.CharField(max_length=150)
+    dsn = serializers.CharField(max_length=500, write_only=True)
+    schema_name = serializers.CharField(max_length=63, default="public")
+    table_name = serializers.CharField(max_length=63)
+    primary_key = serializers.CharField(max_length=63, default="id")
+    columns = serializers.ListField(child=serializers.CharField(max_length=63), min_length=1, max_length=20)
+    format = serializers.ChoiceField(choices=DataStore.Format.values, default=DataStore.Format.COMPACT)
+    context_template = serializers.DictField(child=serializers.CharField(max_length=200), default=dict)
+    rate_limit = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1)
+
+
+class CensusSerializer(serializers.ModelSerializer[CensusCount]):
+    key_id = serializers.UUIDField(source="version.key_id", read_only=True, default=None, allow_null=True)
+    key_version = serializers.IntegerField(source="version.key_version", read_only=True, default=None, allow_null=True)
+
+    class Meta:
+        model = CensusCount
+        fields = ["store_id", "column", "key_id", "key_version", "items", "counted_at"]
+        read_only_fields = fields

@@ -1,0 +1,132 @@
+"""The use budget of a key version: an upper bound of its uses, leased in blocks so that no call writes.
+
+Random nonces repeat by chance after enough messages (NIST SP 800-38D, 8.3: at most 2^32 invocations a key), so each
+process takes uses from the version's row a block at a time and hands them out from memory. A process that dies loses
+the rest of its block: the row counts too many, never too few.
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from keys.crypto.algorithms import ALGORITHMS
+from keys.models import KeyVersion
+from keyvault_portal.errors import LimitExceeded
+
+_CEILING = 2**62  # what the column holds; limits above it are beyond any use
+
+_lock = threading.Lock()
+_leases: dict[int, int] = {}
+
+
+def _after_fork() -> None:
+    # A child that kept its parent's lease would hand the same uses out a second time.
+    global _lock  # noqa: PLW0603  the parent's lock may be held by a thread that does not exist here
+    _lock = threading.Lock()
+    _leases.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def forget() -> None:
+    """Give up this process's leases (their uses stay counted)."""
+    with _lock:
+        _leases.clear()
+
+
+def block_size() -> int:
+    """Uses leased at a time."""
+    return int(getattr(settings, "KEY_USE_BLOCK", 65_536))
+
+
+def use_limit(algorithm: str) -> int | None:
+    """Safe number of uses of one key of this algorithm; None where uses do not wear a key out."""
+    limit = ALGORITHMS[algorithm].use_limit
+    return None if limit is None else min(limit, _CEILING)
+
+
+def spend(version: KeyVersion, uses: int = 1) -> None:
+    """Take `uses` out of the budget of `version` before protecting something; raises LimitExceeded, taking nothing.
+
+    Inside a transaction with no lease left, just `uses` are reserved, for a block would roll back with it while this
+    process went on spending it.
+    """
+    limit = use_limit(version.key.algorithm)
+    if limit is None or uses < 1:
+        return
+    with _lock:
+        left = _leases.get(version.pk, 0)
+        if left >= uses:
+            _leases[version.pk] = left - uses
+            return
+    # The row is asked without the lock: a thread that holds the row in its transaction may want the lock.
+    if connection.in_atomic_block:
+        _reserve(version, uses, uses, limit)
+        return
+    granted = _reserve(version, uses, max(uses, block_size()), limit)
+    with _lock:
+        _leases[version.pk] = _leases.get(version.pk, 0) + granted - uses
+
+
+def _reserve(version: KeyVersion, needed: int, wanted: int, limit: int) -> int:
+    """Raise the row's count by `wanted`, or by what is left if that covers `needed`; returns by how much."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE encryption_keys AS v SET uses_reserved = LEAST(v.uses_reserved + %s, %s) "
+            "FROM (SELECT id, uses_reserved FROM encryption_keys WHERE id = %s FOR UPDATE) AS old "
+            "WHERE v.id = old.id AND old.uses_reserved + %s <= %s RETURNING v.uses_reserved - old.uses_reserved",
+            [wanted, limit, version.pk, needed, limit],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        raise LimitExceeded(
+            f"{version} has reached its safe limit of {limit} uses.", hint="Rotate the key; the old version still decrypts.", limit=limit
+        )
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of a version's budget is gone; `share` in per cent, `exhausted_at` at the mean rate so far."""
+
+    used: int
+    limit: int | None
+    share: float
+    due: bool
+    due_at: datetime | None
+    exhausted_at: datetime | None
+
+
+def state_of(version: KeyVersion, *, use_share_due: int, now: datetime | None = None) -> Budget:
+    """Where `version` stands against its limit; rotation is due at `use_share_due` per cent."""
+    limit, used = use_limit(version.key.algorithm), version.uses_reserved
+    if limit is None:
+        return Budget(used, None, 0.0, False, None, None)
+    now = now or timezone.now()
+    threshold = limit * use_share_due // 100
+    age = (now - (version.activated_at or version.created_at)).total_seconds()
+    rate = used / age if age > 0 else 0.0
+    return Budget(
+        used=used,
+        limit=limit,
+        share=100 * used / limit,
+        due=used >= threshold,
+        due_at=_reached(now, threshold - used, rate),
+        exhausted_at=_reached(now, limit - used, rate),
+    )
+
+
+def _reached(now: datetime, uses_left: int, rate: float) -> datetime | None:
+    """When `uses_left` more uses are gone at `rate` a second; None when that is beyond the calendar."""
+    if uses_left <= 0:
+        return now
+    try:
+        return now + timedelta(seconds=uses_left / rate) if rate else None
+    except OverflowError:
+        return None

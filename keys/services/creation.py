@@ -1,0 +1,124 @@
+"""Making a key: the rules of the hierarchy, its policy and its first version."""
+
+import re
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from keys.crypto.algorithms import ALGORITHMS, Operation
+from keys.hierarchy import PARENT_KINDS, KeyKind, kind_accepts
+from keys.models import Key, KeyPolicy
+from keys.providers.registry import aliases
+from keys.services import policies, versions
+from keys.services.policies import PolicyValues
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.models import KeyRing
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound, ValidationFailed
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,98}[a-z0-9])?")
+
+
+def create_key(
+    *,
+    actor: Actor,
+    ring_id: UUID,
+    name: str,
+    title: str,
+    kind: str,
+    algorithm: str,
+    parent_id: UUID | None = None,
+    provider: str = "local",
+    purpose: str = "",
+    labels: dict[str, str] | None = None,
+    policy: PolicyValues | None = None,
+) -> Key:
+    """Make a key with its policy and an active first version.
+
+    Raises PermissionRefused (also for a parent the actor may not see), NotFound (ring, parent), ValidationFailed
+    naming every field at fault, WrongState if the parent has no active version.
+    """
+    with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring_id) as act:
+        authorize(actor, Permission.KEY_CREATE, ring_id=ring_id, target=f"ring {ring_id}")
+        ring = KeyRing.objects.filter(pk=ring_id).first()
+        if ring is None:
+            raise NotFound("There is no such key ring.")
+        parent = _parent(actor, parent_id)
+        _check(name, title, kind, algorithm, parent, provider, labels or {})
+        key_kind = KeyKind(kind)
+        values = policy or policies.default_values(key_kind)
+        policies.check(values, kind=key_kind)
+        policies.require_algorithm(algorithm, values)
+        key = Key(
+            ring=ring,
+            name=name,
+            title=title.strip(),
+            kind=kind,
+            algorithm=algorithm,
+            parent=parent,
+            provider=provider,
+            purpose=purpose,
+            labels=labels or {},
+            created_by=actor.label,
+        )
+        try:
+            with transaction.atomic():
+                key.save(force_insert=True)
+        except IntegrityError:
+            raise ValidationFailed(
+                "The ring already has a key of this name.", errors={"name": ["Taken in this ring."]}
+            ) from None
+        stored = KeyPolicy.objects.create(key=key, **values.as_dict())
+        version = versions.new_version(key)
+        versions.make_active(version, stored, now=timezone.now())
+        act.about(target=("key", key.pk, f"{ring.name}/{name}"))
+        act.record({
+            "kind": kind,
+            "algorithm": algorithm,
+            "parent": str(parent.pk) if parent else None,
+            "provider": provider,
+            "version": version.key_version,
+            "policy": values.as_dict(),
+        })
+    return key
+
+
+def _parent(actor: Actor, parent_id: UUID | None) -> Key | None:
+    if parent_id is None:
+        return None
+    parent = Key.objects.select_related("ring").filter(pk=parent_id).first()
+    if parent is None:
+        raise NotFound("There is no such parent key.")
+    authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
+    return parent
+
+
+def _check(
+    name: str, title: str, kind: str, algorithm: str, parent: Key | None, provider: str, labels: dict[str, str]
+) -> None:
+    errors: dict[str, list[str]] = {}
+    if not _NAME.fullmatch(name):
+        errors["name"] = ["Lower-case letters, digits, hyphens and underscores; at most 100, a letter or digit at both ends."]
+    if not title.strip() or len(title) > 150:
+        errors["title"] = ["From 1 to 150 characters."]
+    if provider not in aliases():
+        errors["provider"] = ["No provider is configured under this name."]
+    if not all(isinstance(k, str) and isinstance(v, str) and len(k) <= 63 and len(v) <= 255 for k, v in labels.items()):
+        errors["labels"] = ["Text to text, names up to 63 and values up to 255 characters."]
+    row = ALGORITHMS.get(algorithm)
+    if row is None or not any(row.allows(operation, new_key=True) for operation in Operation):
+        errors["algorithm"] = ["Not an algorithm for new keys."]
+    if kind not in {item.value for item in KeyKind}:
+        errors["kind"] = ["Not a kind of key."]
+    else:
+        if row is not None and not kind_accepts(KeyKind(kind), algorithm):
+            errors["algorithm"] = [f"A key of kind {kind} cannot use {algorithm}."]
+        allowed = PARENT_KINDS[KeyKind(kind)]
+        if parent is None and allowed:
+            errors["parent"] = [f"A key of kind {kind} stands under one of: {', '.join(sorted(allowed))}."]
+        elif parent is not None and parent.kind not in allowed:
+            errors["parent"] = [f"A key of kind {kind} cannot stand under one of kind {parent.kind}."]
+    if errors:
+        raise ValidationFailed("The key cannot be made.", errors=errors)

@@ -1,0 +1,206 @@
+"""Key material on its way between the database and the provider: wrapped at rest, unwrapped only in this process.
+
+Everything takes a version row that the caller has just read, so that its state is what the database says now.
+Load rows with `select_related(*CHAIN)` to walk to the root without further queries.
+"""
+
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+from typing import cast
+from uuid import UUID, uuid4
+
+from keys.crypto.aead import Aead
+from keys.crypto.envelope import context_aad
+from keys.crypto.secret import SecretBytes
+from keys.models import DataKey, Key, KeyVersion
+from keys.providers.base import BoundCipher, Cipher, KeyHandle, OperationUnsupported, portal_errors
+from keys.providers.registry import provider
+from keys.services import budget
+from keys.services.cache import BoundedCache
+from keys.services.root_key import ALGORITHM as ROOT_ALGORITHM
+from keys.services.root_key import root_key
+from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
+from keyvault_portal.errors import NotFound, WrongState
+
+CHAIN = ("key", "wrapped_by__key", "wrapped_by__wrapped_by__key")
+MAX_AGE, MAX_ENTRIES = 300.0, 10_000
+
+# Contexts under which the portal wraps its own keys: a caller who could use them could ask for those keys.
+RESERVED_CONTEXTS = (frozenset({"key", "version"}), frozenset({"data_key"}))
+
+_materials: BoundedCache[tuple[object, bytes], SecretBytes] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
+_ciphers: BoundedCache[tuple[int, bytes], BoundCipher] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
+
+
+def forget() -> None:
+    """Drop all unwrapped material held by this process."""
+    _materials.clear()
+    _ciphers.clear()
+
+
+def arn(key_id: UUID, key_version: int, alias: str = "local") -> str:
+    """The `kms_key_arn` of a version whose material the portal keeps itself."""
+    return f"{alias}:key/{key_id}/{key_version}"
+
+
+def version_by_arn(kms_key_arn: str) -> KeyVersion:
+    """The version an envelope names in `kms_key_id`; raises NotFound."""
+    found = KeyVersion.objects.select_related(*CHAIN).filter(kms_key_arn=kms_key_arn).first()
+    if found is None:
+        raise NotFound("No key version has this kms_key_id.")
+    return found
+
+
+def version_context(version: KeyVersion) -> dict[str, str]:
+    """What the wrapped material of a version is bound to: its key and its number."""
+    return {"key": str(version.key_id), "version": str(version.key_version)}
+
+
+def data_key_context(data_key_id: UUID) -> dict[str, str]:
+    """What a wrapped segment data key is bound to: itself."""
+    return {"data_key": str(data_key_id)}
+
+
+def handle(version: KeyVersion) -> KeyHandle:
+    """The provider's view of a version; its material is unwrapped only if the provider asks for it."""
+    public = bytes(version.public_key) if version.public_key is not None else None
+    return KeyHandle(version.key.algorithm, version.handle, public, lambda: material(version))
+
+
+def material(version: KeyVersion) -> SecretBytes:
+    """The unwrapped material of a version, walked up to the root seal.
+
+    Raises WrongState if the version or a key above it is suspended or destroyed, DecryptRefused if what is stored
+    was not wrapped for this version, Sealed without a root key.
+    """
+    wrapped = _stored(version)
+    wrapper = version.wrapped_by
+    if wrapper is not None:
+        # The states above count even when the answer is cached: suspending a wrapper stops what it wraps.
+        _check_chain(wrapper)
+    cache_key = (version.pk, sha256(wrapped).digest())
+    found = _materials.get(cache_key)
+    if found is None:
+        context = version_context(version)
+        found = _unseal(wrapped, context) if wrapper is None else unwrap_under(wrapper, wrapped, context=context)
+        _materials.put(cache_key, found)
+    return found
+
+
+def _stored(version: KeyVersion) -> bytes:
+    if version.state in {VersionState.SUSPENDED, VersionState.DESTROYED}:
+        raise WrongState(f"{version} is {version.status}: its material cannot be used.", state=version.status)
+    if version.wrapped_material is None:
+        raise OperationUnsupported(f"The material of {version} stays with its provider.")
+    return bytes(version.wrapped_material)
+
+
+def _check_chain(wrapper: KeyVersion | None) -> None:
+    while wrapper is not None:
+        if wrapper.state not in MAY_PROCESS:
+            raise WrongState(f"{wrapper}, which wraps this key, is {wrapper.status}.", state=wrapper.status)
+        wrapper = wrapper.wrapped_by
+
+
+def cipher(version: KeyVersion) -> BoundCipher:
+    """The cipher of a version, built once and kept as long as its material; raises as `material` does."""
+    if version.wrapped_material is None and not version.handle:
+        _stored(version)
+    if version.state in {VersionState.SUSPENDED, VersionState.DESTROYED}:
+        _stored(version)
+    _check_chain(version.wrapped_by)
+    cache_key = (version.pk, sha256(bytes(version.wrapped_material or version.handle.encode())).digest())
+    found = _ciphers.get(cache_key)
+    if found is None:
+        keeper = provider(version.key.provider)
+        if not isinstance(keeper, Cipher):
+            raise OperationUnsupported(f"The provider {version.key.provider} does not encrypt.")
+        found = keeper.cipher(handle(version))
+        _ciphers.put(cache_key, found)
+    return found
+
+
+def seal_root(secret: SecretBytes, context: Mapping[str, str]) -> bytes:
+    """Wrap a master key's material under the root key."""
+    with portal_errors():
+        return Aead(ROOT_ALGORITHM, root_key()).encrypt(secret.reveal(), context_aad(context))
+
+
+def _unseal(wrapped: bytes, context: Mapping[str, str]) -> SecretBytes:
+    with portal_errors():
+        return SecretBytes(Aead(ROOT_ALGORITHM, root_key()).decrypt_joined(wrapped, context_aad(context)))
+
+
+def wrap_under(wrapper: KeyVersion, secret: SecretBytes, *, context: dict[str, str]) -> bytes:
+    """Wrap `secret` under an active version, bound to `context` as AAD; counts one use of the wrapper.
+
+    Raises WrongState unless the wrapper is active, LimitExceeded beyond its use budget.
+    """
+    if wrapper.state not in MAY_PROTECT:
+        raise WrongState(f"{wrapper} is {wrapper.status}: it may not wrap anything new.", state=wrapper.status)
+    with portal_errors():
+        aad = context_aad(context)
+    bound = cipher(wrapper)
+    budget.spend(wrapper, 1)
+    return bound.encrypt(secret.reveal(), aad)
+
+
+def unwrap_under(wrapper: KeyVersion, wrapped: bytes, *, context: dict[str, str]) -> SecretBytes:
+    """Unwrap what `wrap_under` made; raises WrongState if the wrapper may not process, DecryptRefused otherwise."""
+    if wrapper.state not in MAY_PROCESS:
+        raise WrongState(f"{wrapper} is {wrapper.status}: it may not unwrap.", state=wrapper.status)
+    with portal_errors():
+        aad = context_aad(context)
+    return SecretBytes(cipher(wrapper).decrypt(bytes(wrapped), aad))
+
+
+def active_version(key: Key) -> KeyVersion:
+    """The version of `key` that protects now, with its chain loaded; raises WrongState if none is active."""
+    found = key.versions.select_related(*CHAIN).filter(status=VersionState.ACTIVE.value).first()
+    if found is None:
+        raise WrongState(f"{key} has no active version.", hint="Resume it or introduce a new version.")
+    return cast("KeyVersion", found)
+
+
+def new_data_key(version: KeyVersion, segment: str) -> tuple[DataKey, SecretBytes]:
+    """Make and store a segment data key of `version` (a data key's version), wrapped under the active KEK above it.
+
+    The row is written in the caller's transaction. Raises WrongState unless `version` is active.
+    """
+    if version.state not in MAY_PROTECT:
+        raise WrongState(f"{version} is {version.status}: it gets no new data keys.", state=version.status)
+    if version.key.parent is None:
+        raise WrongState(f"{version.key} has no key above it to wrap data keys.")
+    wrapper = active_version(version.key.parent)
+    generated = provider("local").generate(version.key.algorithm).material
+    if generated is None:
+        raise OperationUnsupported("Segment data keys must be made where they are used.")
+    identifier = uuid4()
+    wrapped = wrap_under(wrapper, generated, context=data_key_context(identifier))
+    row = DataKey.objects.create(id=identifier, version=version, wrapped_by=wrapper, wrapped=wrapped, segment=segment)
+    return row, generated
+
+
+def data_key_materials(ids: Collection[UUID]) -> dict[UUID, SecretBytes]:
+    """The materials of these data keys, in one query; ids that do not exist are left out.
+
+    Raises WrongState if a wrapper or the owning version may not process any more.
+    """
+    rows = DataKey.objects.filter(id__in=set(ids)).select_related(
+        "version", "wrapped_by__key", "wrapped_by__wrapped_by__key", "wrapped_by__wrapped_by__wrapped_by"
+    )
+    return {row.id: data_key_material(row) for row in rows}
+
+
+def data_key_material(row: DataKey) -> SecretBytes:
+    """The material of one data key row; raises as `data_key_materials` does."""
+    if row.version.state not in MAY_PROCESS:
+        raise WrongState(f"{row.version_id} is {row.version.status}: its data keys cannot be used.", state=row.version.status)
+    _check_chain(row.wrapped_by)
+    wrapped = bytes(row.wrapped)
+    cache_key = (row.id, sha256(wrapped).digest())
+    found = _materials.get(cache_key)
+    if found is None:
+        found = unwrap_under(row.wrapped_by, wrapped, context=data_key_context(row.id))
+        _materials.put(cache_key, found)
+    return found

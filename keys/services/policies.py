@@ -1,0 +1,155 @@
+"""What a key's policy lets happen: its values checked, its roles and algorithms enforced."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from keys.crypto.algorithms import ALGORITHMS
+from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind, kind_accepts
+from keys.models import Key, KeyPolicy
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.errors import PermissionRefused, ValidationFailed
+
+LEAST_GRACE_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValues:
+    """The values of a key policy, as services take them; see `KeyPolicy` for what each means."""
+
+    cryptoperiod_days: int | None = None
+    auto_rotate: bool = False
+    rotate_roles: list[str] = field(default_factory=list)
+    destroy_roles: list[str] = field(default_factory=list)
+    rotate_groups: list[dict[str, Any]] = field(default_factory=list)
+    destroy_groups: list[dict[str, Any]] = field(default_factory=list)
+    grace_days: int = 30
+    minimum_grace_days: int = LEAST_GRACE_DAYS
+    allowed_algorithms: list[str] = field(default_factory=list)
+    use_share_due: int = 50
+    publish_before_use_hours: int = 24
+    token_lifetime_hours: int = 24
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+FIELDS = tuple(item.name for item in fields(PolicyValues))
+
+
+def default_values(kind: KeyKind) -> PolicyValues:
+    """The policy a new key of this kind gets unless it is given another."""
+    return PolicyValues(cryptoperiod_days=DEFAULT_CRYPTOPERIOD_DAYS[kind])
+
+
+def values_of(policy: KeyPolicy) -> PolicyValues:
+    """The stored policy as values."""
+    return PolicyValues(**{name: getattr(policy, name) for name in FIELDS})
+
+
+def changed(old: PolicyValues, changes: Mapping[str, Any]) -> PolicyValues:
+    """`old` with `changes`; raises ValidationFailed for a name that is no policy field."""
+    if unknown := sorted(set(changes) - set(FIELDS)):
+        raise ValidationFailed("The policy has no such field.", errors={name: ["Unknown field."] for name in unknown})
+    return PolicyValues(**{**old.as_dict(), **changes})
+
+
+def check(values: PolicyValues, *, kind: KeyKind) -> None:
+    """Raise ValidationFailed, naming every field at fault, unless the policy can be stored and obeyed."""
+    errors: dict[str, list[str]] = {}
+
+    def fault(name: str, sentence: str) -> None:
+        errors.setdefault(name, []).append(sentence)
+
+    for name, least, most in (
+        ("cryptoperiod_days", 1, 36_500),
+        ("grace_days", LEAST_GRACE_DAYS, 3650),
+        ("minimum_grace_days", LEAST_GRACE_DAYS, 3650),
+        ("use_share_due", 1, 95),
+        ("publish_before_use_hours", 0, 8760),
+        ("token_lifetime_hours", 0, 8760),
+    ):
+        value = getattr(values, name)
+        if value is None and name == "cryptoperiod_days":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            fault(name, f"A whole number from {least} to {most}.")
+    if not errors and values.grace_days < values.minimum_grace_days:
+        fault("grace_days", "Not shorter than the minimum grace period.")
+    if values.auto_rotate and values.cryptoperiod_days is None:
+        fault("auto_rotate", "Needs a cryptoperiod.")
+    for name in ("rotate_roles", "destroy_roles"):
+        if not _names_roles(getattr(values, name)):
+            fault(name, "A list of roles.")
+    for name in ("rotate_groups", "destroy_groups"):
+        if not _is_groups(getattr(values, name)):
+            fault(name, "A list of groups, each a role and a threshold from 1 to 50, no role twice.")
+    if not isinstance(values.allowed_algorithms, list):
+        fault("allowed_algorithms", "A list of algorithms.")
+    else:
+        for algorithm in values.allowed_algorithms:
+            if algorithm not in ALGORITHMS or not kind_accepts(kind, algorithm):
+                fault("allowed_algorithms", f"{algorithm} is not for keys of this kind.")
+    if errors:
+        raise ValidationFailed("The policy is not acceptable.", errors=errors)
+
+
+def _names_roles(value: object) -> bool:
+    return isinstance(value, list) and all(role in Role.values for role in value) and len(set(value)) == len(value)
+
+
+def _is_groups(value: object) -> bool:
+    if not isinstance(value, list) or not all(isinstance(group, dict) for group in value):
+        return False
+    thresholds = [group.get("threshold") for group in value]
+    return (
+        all(set(group) <= {"role", "threshold", "ring_id"} and group.get("role") in Role.values for group in value)
+        and all(isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 50 for number in thresholds)
+        and len({group["role"] for group in value}) == len(value)
+    )
+
+
+def weakens(old: PolicyValues, new: PolicyValues) -> list[str]:
+    """The fields in which `new` guards the key less than `old`, sorted; empty when it is at least as strict."""
+    weaker = {name for name in ("grace_days", "minimum_grace_days") if getattr(new, name) < getattr(old, name)}
+    for name in ("rotate_groups", "destroy_groups"):
+        after = {group["role"]: group["threshold"] for group in getattr(new, name)}
+        if any(after.get(group["role"], 0) < group["threshold"] for group in getattr(old, name)):
+            weaker.add(name)
+    for name in ("rotate_roles", "destroy_roles", "allowed_algorithms"):
+        before, after_set = set(getattr(old, name)), set(getattr(new, name))
+        # Empty means no restriction: going there, or naming more than before, opens the key up.
+        if before and (not after_set or after_set - before):
+            weaker.add(name)
+    longer_period = new.cryptoperiod_days is None or (
+        old.cryptoperiod_days is not None and new.cryptoperiod_days > old.cryptoperiod_days
+    )
+    if old.cryptoperiod_days is not None and longer_period:
+        weaker.add("cryptoperiod_days")
+    if old.auto_rotate and not new.auto_rotate:
+        weaker.add("auto_rotate")
+    if new.use_share_due > old.use_share_due:
+        weaker.add("use_share_due")
+    return sorted(weaker)
+
+
+def require_role(actor: Actor, key: Key, roles: list[str], act: str) -> None:
+    """Raise PermissionRefused unless the policy lets one of the actor's roles ask for `act`.
+
+    An empty list leaves it to the permission alone; the portal's own schedule obeys the policy it runs for.
+    """
+    if not roles or actor.kind == "system":
+        return
+    if not any(actor.holds_role(role, key.ring_id) for role in roles):
+        raise PermissionRefused(
+            f"The policy of {key} does not let {actor.label} {act} it.", hint="The policy names the roles that may.", roles=roles
+        )
+
+
+def require_algorithm(algorithm: str, values: PolicyValues) -> None:
+    """Raise ValidationFailed if the policy does not allow new versions of this algorithm."""
+    if values.allowed_algorithms and algorithm not in values.allowed_algorithms:
+        raise ValidationFailed(
+            "The key's policy does not allow its algorithm.", errors={"algorithm": [f"{algorithm} is not among those allowed."]}
+        )

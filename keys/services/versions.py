@@ -1,0 +1,102 @@
+"""Making versions and moving them between states: the steps that every lifecycle service is composed of.
+
+Nothing here authorises or records; `lifecycle` does both around these.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Max
+from django.utils import timezone
+
+from keys.crypto.secret import SecretBytes
+from keys.hierarchy import KeyKind
+from keys.models import Key, KeyPolicy, KeyVersion
+from keys.providers.registry import provider
+from keys.services import materials
+from keys.states import VERSION_MOVES, VersionState, may_move
+from keyvault_portal.errors import NotFound, WrongState
+
+
+def locked_key(key_id: UUID) -> Key:
+    """The key's row, locked until the transaction ends; raises NotFound. Every lifecycle act takes this lock first."""
+    found = Key.objects.select_for_update(of=("self",)).select_related("ring").filter(pk=key_id).first()
+    if found is None:
+        raise NotFound("There is no such key.")
+    return found
+
+
+def version_in(key: Key, version_id: int) -> KeyVersion:
+    """A version of a locked key; raises NotFound."""
+    found = KeyVersion.objects.filter(pk=version_id, key=key).first()
+    if found is None:
+        raise NotFound("There is no such version of this key.")
+    found.key = key
+    return found
+
+
+def move(version: KeyVersion, new: VersionState, act: str) -> None:
+    """Set the state if the table of moves lets it; raises WrongState otherwise. The caller saves."""
+    if not may_move(VERSION_MOVES, version.state, new):
+        raise WrongState(f"{version} is {version.status.replace('_', ' ')}: you cannot {act} it.", state=version.status)
+    version.status = new.value
+
+
+def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | None = None) -> KeyVersion:
+    """Make and store the next version of a locked key, pre-active, wrapped under its parent's active version.
+
+    Raises WrongState if the parent has none, ProviderUnavailable, OperationUnsupported, LimitExceeded.
+    """
+    keeper = provider(key.provider)
+    generated = keeper.generate(key.algorithm) if secret is None else keeper.import_key(key.algorithm, secret)
+    latest = KeyVersion.objects.filter(key=key).aggregate(latest=Max("key_version"))["latest"] or 0
+    version = KeyVersion(
+        key=key,
+        key_version=latest + 1,
+        kms_key_arn=generated.opaque or materials.arn(key.pk, latest + 1, key.provider),
+        handle=generated.opaque,
+        public_key=generated.public_key,
+        created_at=now or timezone.now(),
+    )
+    if generated.material is not None:
+        context = materials.version_context(version)
+        if key.parent_id is None:
+            version.wrapped_material = materials.seal_root(generated.material, context)
+        else:
+            wrapper = materials.active_version(key.parent)
+            version.wrapped_by = wrapper
+            version.wrapped_material = materials.wrap_under(wrapper, generated.material, context=context)
+    version.save(force_insert=True)
+    return version
+
+
+def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> KeyVersion | None:
+    """Let `version` protect from now on; the version that did so until now becomes decrypt-only and is returned."""
+    key = version.key
+    old = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
+    if old is not None:
+        old.key = key
+        move(old, VersionState.DECRYPT_ONLY, "replace")
+        old.rotated_at = now
+        old.save(update_fields=["status", "rotated_at"])
+    move(version, VersionState.ACTIVE, "activate")
+    version.activated_at = now
+    version.expires_at = now + timedelta(days=policy.cryptoperiod_days) if policy.cryptoperiod_days else None
+    version.save(update_fields=["status", "activated_at", "expires_at"])
+    key.current = version
+    key.next_rotation_at = version.expires_at
+    key.save(update_fields=["current", "next_rotation_at"])
+    return old
+
+
+def publication_due(version: KeyVersion, policy: KeyPolicy) -> datetime | None:
+    """When a token signing version has been in the JWKS long enough to sign; None if it may at once.
+
+    A key's first version, and one that replaces nothing in use, keep nobody waiting.
+    """
+    key = version.key
+    if key.kind != KeyKind.TOKEN_SIGNING.value or not policy.publish_before_use_hours:
+        return None
+    if not KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).exists():
+        return None
+    return version.created_at + timedelta(hours=policy.publish_before_use_hours)

@@ -1,0 +1,172 @@
+"""Checking the whole record against its own hashes, tiles and checkpoints, and naming the first bad event.
+
+Free of Django: several light processes share the work, each with its own connection.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from keyvault_portal.audit import checkpoint
+from keyvault_portal.audit.merkle import Frontier
+from keyvault_portal.audit.pages import PAGE, Finding, Page
+from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
+
+SHARE = 8 * PAGE  # events given to a process at a time
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was checked: events [start, size), `checkpoints` roots, and the first finding if there is one."""
+
+    start: int
+    size: int
+    root: bytes
+    checkpoints: int
+    finding: Finding | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """One process's part, and what it found there."""
+
+    before: Frontier
+    after: Frontier
+    checkpoints: int
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`connection`: keyword arguments of psycopg.connect; `keys`: hex key hash -> raw Ed25519 public key."""
+
+    connection: Mapping[str, Any] = field(repr=False)
+    keys: Mapping[str, bytes]
+    every_signature: bool = False
+
+
+def verify(
+    settings: Settings,
+    *,
+    start: int = 0,
+    processes: int = 1,
+    progress: Callable[[int, int], None] = lambda done, size: None,
+    external: str | None = None,
+) -> Report:
+    """Check all events from `start` (rounded down to a page; what is before is taken from the tiles) to the head.
+
+    `external` is a checkpoint note kept outside: the record must contain it. `progress(done, size)` is called as the
+    work goes on. Checks the body of every checkpoint and the signature of the last one on each page, or of every one
+    with `settings.every_signature`. Never raises for a damaged record; psycopg.Error for a database that fails.
+    """
+    with psycopg.connect(**settings.connection) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        head = connection.execute("SELECT size, frontier, root FROM audit_head WHERE id = 1").fetchone()
+        if head is None:
+            return Report(0, 0, b"", 0, Finding(0, "head_missing", "The head row is missing."))
+        size, packed, root = head
+        start = min(start, size) // PAGE * PAGE
+        finding, frontier, checkpoints = None, None, 0
+        for share in _shares(settings, start, size, processes):
+            if frontier is not None and frontier != share.before:
+                finding = Finding(share.before.size, "tile_altered", f"The tiles before event {share.before.size} differ.")
+            finding = finding or share.finding
+            if finding:
+                break
+            frontier, checkpoints = share.after, checkpoints + share.checkpoints
+            progress(frontier.size - start, size - start)
+        finding = finding or _check_head(connection, frontier or Frontier(), size, bytes(packed), bytes(root))
+        if external is not None and (finding is None or finding.problem != "head_missing"):
+            finding = finding or _check_external(connection, settings, external, size)
+        return Report(start, size, bytes(root), checkpoints, finding)
+
+
+def _shares(settings: Settings, start: int, size: int, processes: int) -> Iterator[_Share]:
+    parts = [(begin, min(begin + SHARE, size)) for begin in range(start, size, SHARE)]
+    if processes < 2 or len(parts) < 2:
+        with psycopg.connect(**settings.connection, autocommit=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET DateStyle = 'ISO'")
+            for part in parts:
+                yield _check_share(connection, settings, *part)
+        return
+    context = multiprocessing.get_context("spawn")  # forked processes would share the parent's connections
+    with ProcessPoolExecutor(min(processes, len(parts)), context, _connect, (settings,)) as pool:
+        pending = [pool.submit(_check_part, *part) for part in parts]
+        try:
+            for future in pending:
+                yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+_process: dict[str, Any] = {}
+
+
+def _connect(settings: Settings) -> None:
+    connection = psycopg.connect(**settings.connection, autocommit=True)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET DateStyle = 'ISO'")
+    _process.update(settings=settings, connection=connection)
+
+
+def _check_part(start: int, end: int) -> _Share:
+    return _check_share(_process["connection"], _process["settings"], start, end)
+
+
+def _check_share(connection: psycopg.Connection[Any], settings: Settings, start: int, end: int) -> _Share:
+    try:
+        before = frontier = StoredTree(connection).frontier(start)
+    except TreeDamaged as damage:
+        empty = Frontier()
+        return _Share(empty, empty, 0, Finding(0, "tile_missing", f"Before event {start}: {damage}"))
+    checkpoints = 0
+    for begin in range(start, end, PAGE):
+        page = Page(connection, frontier, begin, min(begin + PAGE, end))
+        finding = page.check(settings.keys, every_signature=settings.every_signature)
+        if finding:
+            return _Share(before, frontier, checkpoints, finding)
+        frontier, checkpoints = page.after, checkpoints + len(page.checkpoints)
+    return _Share(before, frontier, checkpoints)
+
+
+
+
+def _check_head(
+    connection: psycopg.Connection[Any], frontier: Frontier, size: int, packed: bytes, root: bytes
+) -> Finding | None:
+    """Whether the head row, the newest checkpoint and the last event agree on where the record ends."""
+    beyond = _one(connection, "SELECT seq FROM audit_event WHERE seq >= %s ORDER BY seq LIMIT 1", [size])
+    if beyond:
+        return Finding(beyond[0], "head_set_back", f"Event {beyond[0]} stands beyond the head, which says {size} events.")
+    newest = _one(connection, "SELECT tree_size FROM audit_checkpoint ORDER BY tree_size DESC LIMIT 1", [])
+    if size and (newest is None or newest[0] < size):
+        return Finding(size - 1, "checkpoint_missing", f"No checkpoint covers the last of {size} events.")
+    if newest and newest[0] > size:
+        return Finding(size, "tail_missing", f"A checkpoint of {newest[0]} events exists; the head says {size}.")
+    if frontier.size == size and (frontier.pack() != packed or frontier.root() != root):
+        return Finding(size, "head_altered", "The head's root does not follow from the events.")
+    return None
+
+
+def _check_external(
+    connection: psycopg.Connection[Any], settings: Settings, note: str, size: int
+) -> Finding | None:
+    try:
+        known = checkpoint.verify(note, settings.keys)
+    except checkpoint.CheckpointError as error:
+        return Finding(0, "checkpoint_signature", f"The given checkpoint: {error}")
+    if known.size > size:
+        return Finding(size, "tail_missing", f"The given checkpoint covers {known.size} events, the record has {size}.")
+    if StoredTree(connection).frontier(known.size).root() != known.root:
+        return Finding(0, "history_differs", f"The first {known.size} events are not those of the given checkpoint.")
+    return None
+
+
+def _one(connection: psycopg.Connection[Any], query: str, values: list[Any]) -> tuple[Any, ...] | None:
+    with psycopg.Cursor(connection) as cursor:
+        return cursor.execute(query, values).fetchone()

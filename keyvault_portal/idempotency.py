@@ -1,0 +1,86 @@
+"""Idempotent writes: a repeated request with the same Idempotency-Key gets the first answer and acts once.
+
+After draft-ietf-httpapi-idempotency-key-header-07, section 2. The caller is the credential presented, so that nobody can
+fetch the answer given to somebody else. Answers marked `Cache-Control: no-store` (they hold a secret shown once) are
+never kept: a repeat is told that the act was done.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils import timezone
+
+from keyvault_portal.edges import json_problem
+from keyvault_portal.errors import Conflict, ValidationFailed
+from keyvault_portal.models import IdempotencyRecord
+
+KEPT_FOR = timedelta(hours=24)
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_HEADERS = ("Content-Type", "Location")
+
+
+class IdempotencyMiddleware:
+    """Applies to writes below /api/v1/ that carry the header."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        key = request.headers.get("Idempotency-Key")
+        if key is None or request.method not in _WRITES or not request.path.startswith("/api/v1/"):
+            return self.get_response(request)
+        if not 1 <= len(key) <= 255:
+            return json_problem(ValidationFailed("An Idempotency-Key has 1 to 255 characters."))
+        credential = request.headers.get("Authorization") or request.COOKIES.get("sessionid", "")
+        caller = sha256(credential.encode()).digest()
+        digest = sha256(b"\0".join([str(request.method).encode(), request.get_full_path().encode(), request.body])).digest()
+        try:
+            with transaction.atomic():
+                record = IdempotencyRecord.objects.create(caller=caller, key=key, request_digest=digest)
+        except IntegrityError:
+            return _repeat(caller, key, digest)
+        try:
+            response = self.get_response(request)
+        except BaseException:
+            record.delete()
+            raise
+        return _remember(record, response)
+
+
+def forget_old() -> int:
+    """Delete answers older than a day; returns how many."""
+    return IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
+
+
+def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
+    record = IdempotencyRecord.objects.filter(caller=caller, key=key).first()
+    if record is None or record.status is None:
+        return json_problem(Conflict("The first request with this Idempotency-Key is still running.", hint="Ask again in a moment."))
+    if bytes(record.request_digest) != digest:
+        return json_problem(ValidationFailed("This Idempotency-Key was used for a different request.", hint="Use a new key."))
+    if not record.kept:
+        return json_problem(Conflict("This was done before; its answer held a secret and is not kept.", hint="Use a new key to do it again."))
+    response = HttpResponse(bytes(record.body), status=record.status)
+    for name, value in record.headers.items():
+        response[name] = value
+    response["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _remember(record: IdempotencyRecord, response: HttpResponseBase) -> HttpResponseBase:
+    refused = response.status_code >= 500 or response.status_code in {401, 403, 429}
+    if refused or not isinstance(response, HttpResponse):
+        record.delete()  # nothing was done that a repeat could double
+        return response
+    if hasattr(response, "render") and not getattr(response, "is_rendered", True):
+        response.render()
+    record.kept = "no-store" not in response.headers.get("Cache-Control", "")
+    record.status = response.status_code
+    if record.kept:
+        record.body = response.content
+        record.headers = {name: response[name] for name in _HEADERS if response.has_header(name)}
+    record.save(update_fields=["status", "kept", "body", "headers"])
+    return response
