@@ -109,6 +109,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "keyvault_portal.context_processors.portal",
             ]
         },
     }
@@ -124,6 +125,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 CSRF_FAILURE_VIEW = "keyvault_portal.edges.csrf_failure"
+ACCOUNT_ADAPTER = "keyvault_portal.accounts.adapters.AccountAdapter"
+MFA_ADAPTER = "keyvault_portal.accounts.adapters.MfaAdapter"
+# Nobody signs up by themselves, so an address that is not confirmed threatens nobody's second factor.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key", "reset_password": "20/m/ip,5/m/key"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
