@@ -4,8 +4,11 @@
 import os
 import sys
 
+from keyvault_portal import bootstrap
+
 
 def main():
+    bootstrap.ensure(sys.argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
     from django.core.management import execute_from_command_line
 

@@ -9,8 +9,13 @@ urlpatterns = [
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
     path("account/", include("allauth.urls")),
-    path("people/", include("keyvault_portal.accounts.urls")),
+    path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
 ]
+
+handler400 = "keyvault_portal.edges.bad_request"
+handler403 = "keyvault_portal.edges.permission_denied"
+handler404 = "keyvault_portal.edges.page_not_found"
+handler500 = "keyvault_portal.edges.server_error"

@@ -1,19 +1,36 @@
-"""Real PostgreSQL and Valkey for every test; no network beyond loopback."""
+"""Real PostgreSQL and Valkey for every test, key files of their own, and no network beyond loopback.
+
+The services start before Django reads its settings, so that the tests meet the same configuration as a newcomer.
+"""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import django
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test"))
 sys.path.insert(0, str(ROOT))
+VAR = Path(os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test")))
+_KEYS = tempfile.TemporaryDirectory(prefix="keyvault-test-keys-")
+os.environ.setdefault("PORTAL_ROOT_KEY_FILE", str(Path(_KEYS.name) / "root.key"))
+os.environ.setdefault("PORTAL_AUDIT_KEY_FILE", str(Path(_KEYS.name) / "audit-signing.key"))
+os.environ.setdefault("PORTAL_ORIGIN", "http://localhost:8000")
+_started: list[Any] = []
 
-
-def pytest_load_initial_conftests() -> None:
-    """Nothing yet; services start below, before Django reads its settings."""
+# What a marked test needs from the system, and how a person gets it.
+SYSTEM_PACKAGES = {
+    "needs_chromium": ("chromium", "/usr/bin/chromium", "apt-get install chromium"),
+    "needs_softhsm": ("softhsm2-util", "/usr/bin/softhsm2-util", "apt-get install softhsm2"),
+}
 
 
 def _start_services() -> None:
@@ -21,23 +38,149 @@ def _start_services() -> None:
 
     if "DATABASE_URL" in os.environ:
         return
-    services = embedded.Services(Path(os.environ["PORTAL_VAR_DIR"]))
+    services = embedded.Services(VAR)
     services.start()
-    pytest.services = services  # type: ignore[attr-defined]
+    _started.append(services)
 
 
-_start_services()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the wheels that carry the servers
+    _start_services()
+
+# Only now may the settings be read: they take what the services chose.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
+django.setup()
 
 
 def pytest_unconfigure() -> None:
-    services = getattr(pytest, "services", None)
-    if services:
+    for services in _started:
         services.stop()
+    _KEYS.cleanup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker, (program, path, command) in SYSTEM_PACKAGES.items():
+            if item.get_closest_marker(marker) and not (shutil.which(program) or Path(path).exists()):
+                reason = f"{program} is not installed: {command}"
+                if os.environ.get("CI") == "true":
+                    pytest.exit(f"{item.nodeid}: {reason}", returncode=1)
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup() -> None:
+    from pytest_socket import socket_allow_hosts
+
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _audit_signing_key() -> None:
-    """Nothing can be recorded without the checkpoint key, and nothing happens unrecorded."""
+def _key_files() -> None:
+    """Nothing can be recorded or sealed without the key files."""
+    from keys.services.root_key import ensure_root_key
     from keyvault_portal.audit.signing import ensure_signing_key
 
     ensure_signing_key()
+    ensure_root_key()
+
+
+@pytest.fixture(autouse=True)
+def _test_settings(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.AUDIT_GROUP_COMMIT = False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _flush_past_append_only_triggers() -> Iterator[None]:
+    """Between transactional tests Django truncates all tables; only here the triggers that forbid it step aside."""
+    from django.core.management.commands import flush
+    from django.db import connections
+
+    handle = flush.Command.handle
+
+    def with_triggers_off(self: Any, **options: Any) -> None:
+        connection = connections[options["database"]]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal")
+            tables = [row[0] for row in cursor.fetchall()]
+            for table in tables:
+                cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        try:
+            handle(self, **options)
+            _restore_audit_head(connection)
+        finally:
+            with connection.cursor() as cursor:
+                for table in tables:
+                    cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+    flush.Command.handle = with_triggers_off  # type: ignore[method-assign]
+    yield
+    flush.Command.handle = handle  # type: ignore[method-assign]
+
+
+def _restore_audit_head(connection: Any) -> None:
+    """The record's single head row comes from a migration, which a flush does not run again."""
+    from keyvault_portal.audit.models import AuditHead
+
+    if not AuditHead.objects.exists():
+        with connection.cursor() as cursor:
+            cursor.execute(_HEAD_ROW)
+
+
+_HEAD_ROW = "INSERT INTO audit_head (id, size, frontier, root, at) VALUES (1, 0, '', sha256(''), 'epoch')"
+
+
+@pytest.fixture
+def celery_eager(settings: Any) -> Iterator[None]:
+    """Tasks run at once in this process."""
+    from keyvault_portal.celery import app
+
+    before = app.conf.task_always_eager, app.conf.task_eager_propagates
+    app.conf.task_always_eager, app.conf.task_eager_propagates = True, True
+    yield
+    app.conf.task_always_eager, app.conf.task_eager_propagates = before
+
+
+@pytest.fixture
+def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
+    """The environment in which another process of ours meets this test's database, broker and key files."""
+    from django.db import connection
+
+    if _started:
+        config = _started[0].config
+        database = config.database_url(str(connection.settings_dict["NAME"]))
+        broker = config.broker_url(9)
+    else:
+        database = os.environ["DATABASE_URL"].rsplit("/", 1)[0] + f"/{connection.settings_dict['NAME']}"
+        broker = settings.BROKER_URL
+    return os.environ | {
+        "DATABASE_URL": database, "CELERY_BROKER_URL": broker, "PORTAL_PRODUCTION": "0", "SECRET_KEY": settings.SECRET_KEY,
+        "TOKEN_PEPPER": settings.TOKEN_PEPPER, "PORTAL_NO_BOOTSTRAP": "1", "C_FORCE_ROOT": "1", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def start_worker(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start real Celery worker processes; each is stopped, by its own process group, when the test ends."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        log = (tmp_path / f"worker-{len(running)}.log").open("wb")
+        command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "1", "--without-gossip",
+                   "--without-mingle", "-n", f"test{len(running)}-{os.getpid()}@%h", *arguments]
+        with log:
+            process = subprocess.Popen(command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+    deadline = time.monotonic() + 20
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()

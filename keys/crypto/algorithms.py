@@ -152,7 +152,8 @@ def _rsa(bits: int, strength: int, codes: tuple[int, int]) -> tuple[Algorithm, A
 
 
 def _signature(  # noqa: PLR0917
-    name: str, code: int, key_size: int, strength: int, clause: str, path: str, jose: str, *, quantum_safe: bool = False,
+    name: str, code: int, key_size: int, strength: int, clause: str, path: str, jose: str, *,
+    quantum_safe: bool = False,
 ) -> Algorithm:
     return _public(name, code, Kind.SIGNATURE, _SIGNER, key_size, strength, clause, f"signatures:{path}", jose=jose,
                    quantum_safe=quantum_safe)
