@@ -153,3 +153,11 @@ def require_algorithm(algorithm: str, values: PolicyValues) -> None:
         raise ValidationFailed(
             "The key's policy does not allow its algorithm.", errors={"algorithm": [f"{algorithm} is not among those allowed."]}
         )
+
+
+def strictest_groups(values: PolicyValues) -> list[dict[str, Any]]:
+    """Who must agree to weaken the policy: every group of either kind, each with its higher threshold."""
+    thresholds: dict[str, int] = {}
+    for group in [*values.rotate_groups, *values.destroy_groups]:
+        thresholds[group["role"]] = max(thresholds.get(group["role"], 0), group["threshold"])
+    return [{"role": role, "threshold": number} for role, number in sorted(thresholds.items())]
