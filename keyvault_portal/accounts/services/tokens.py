@@ -110,7 +110,9 @@ def _checked(name: str, scopes: list[str], cidrs: Iterable[str], expires_at: dat
         try:
             networks.append(str(ip_network(cidr.strip())))
         except ValueError:
-            errors.setdefault("cidrs", []).append(f"{cidr.strip()[:60]} is not a network such as 10.1.0.0/16 or 2001:db8::/32.")
+            errors.setdefault("cidrs", []).append(
+                f"{cidr.strip()[:60]} is not a network such as 10.1.0.0/16 or 2001:db8::/32."
+            )
     if len(networks) > MAX_CIDRS:
         errors["cidrs"] = [f"At most {MAX_CIDRS} networks."]
     if expires_at is not None and expires_at <= timezone.now():
