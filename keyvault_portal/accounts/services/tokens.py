@@ -64,7 +64,7 @@ def create_token(
 
 
 def revoke_token(*, actor: Actor, token: ApiToken) -> ApiToken:
-    """Refuse `token` from now on; for its owner, and for holders of token.manage on its rings. WrongState when revoked."""
+    """Refuse `token` from now on; for its owner and holders of token.manage on its rings. WrongState when revoked."""
     with audit.atomic(actor=actor, action="token.revoke", target=("token", token.pk, token.name)) as act:
         token = ApiToken.objects.select_for_update(of=("self",)).select_related("owner").get(pk=token.pk)
         if actor.token_id is not None or actor.id != token.owner_id:

@@ -218,7 +218,7 @@ class ChangeActive(ConfirmPage):
 
 
 def _mail_invitation(request: HttpRequest, actor: Actor, person: Person) -> bool:
-    """Whether the mail went out; what keeps it from doing so is told on the next page, since the person exists already."""
+    """Whether the mail went out; a failure is told on the next page, since the person exists already."""
     try:
         services.send_invitation(actor=actor, person=person)
     except services.MailUnavailable as failure:
