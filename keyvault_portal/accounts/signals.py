@@ -19,7 +19,12 @@ from keyvault_portal.audit import services as audit
 
 
 def _record(
-    request: HttpRequest | None, person: Any, action: str, *, outcome: str = "success", **details: str | bool | list[str]
+    request: HttpRequest | None,
+    person: Any,
+    action: str,
+    *,
+    outcome: str = "success",
+    **details: str | bool | list[str],
 ) -> None:
     address = client_address(request) if request is not None else None
     if isinstance(person, Person):
