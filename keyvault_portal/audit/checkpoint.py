@@ -37,7 +37,11 @@ def key_hash(name: str, public_key: bytes) -> bytes:
 
 def sign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey) -> str:
     """The signed note of `checkpoint` under the key called `name`."""
-    body = checkpoint.body()
+    return sign_text(checkpoint.body(), name, key)
+
+
+def sign_text(body: str, name: str, key: Ed25519PrivateKey) -> str:
+    """The C2SP signed note of `body`, which ends with a line feed."""
     blob = key_hash(name, key.public_key().public_bytes_raw()) + key.sign(body.encode())
     return f"{body}\n{SIGNATURE_LINE}{name} {base64.b64encode(blob).decode()}\n"
 

@@ -9,6 +9,7 @@ import orjson
 import psycopg
 
 from keyvault_portal.audit import checkpoint
+from keyvault_portal.audit.events import doer_key
 from keyvault_portal.audit.merkle import TILE_HEIGHT, Frontier, Tile, levels, prefix
 
 PAGE_HEIGHT = 13
@@ -209,7 +210,7 @@ class Page:
 
 def _project_head(event: Mapping[str, Any]) -> str:
     actor, action = event["actor"], event["action"]
-    doer, label = actor["id"] or "", actor["label"]
+    doer, label = doer_key(actor), actor["label"]
     return f"{doer}\x1f{len(doer)}\x1f{label}\x1f{len(label)}\x1f{action}\x1f{len(action)}\x1f"
 
 
