@@ -95,6 +95,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "keyvault_portal.accounts.middleware.RequireSecondFactor",
     "keyvault_portal.edges.PortalErrorMiddleware",
+    "keyvault_portal.idempotency.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "keyvault_portal.urls"
@@ -205,7 +206,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": ["keyvault_portal.accounts.api_auth.TokenAuthentication", "keyvault_portal.accounts.api_auth.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["keyvault_portal.accounts.api_auth.HasPermission"],
+    "DEFAULT_PAGINATION_CLASS": "keyvault_portal.paging.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "keyvault_portal.edges.problem_response",
 }
 SPECTACULAR_SETTINGS = {

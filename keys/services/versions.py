@@ -100,3 +100,15 @@ def publication_due(version: KeyVersion, policy: KeyPolicy) -> datetime | None:
     if not KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).exists():
         return None
     return version.created_at + timedelta(hours=policy.publish_before_use_hours)
+
+
+def reschedule(key: Key, policy: KeyPolicy) -> None:
+    """Let a changed cryptoperiod count from the activation of the version in use."""
+    version = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
+    if version is None or version.activated_at is None:
+        return
+    days = policy.cryptoperiod_days
+    version.expires_at = version.activated_at + timedelta(days=days) if days else None
+    version.save(update_fields=["expires_at"])
+    key.next_rotation_at = version.expires_at
+    key.save(update_fields=["next_rotation_at"])

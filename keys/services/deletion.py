@@ -1,0 +1,215 @@
+"""The end of a version: a grace period that any use interrupts, then destruction of its material for good."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Sum
+from django.utils import timezone
+
+from keys.models import CensusCount, DataKey, KeyVersion
+from keys.services import materials, notices, policies, versions
+from keys.services.acts import act_on_version, need_agreement, target_of
+from keys.states import VersionState
+from keyvault_portal.accounts.actors import Actor, system_actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
+
+PENDING = VersionState.PENDING_DELETION
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What is lost with a version, in numbers; `census_items` is what the last census of each store counted."""
+
+    wrapped_versions: int
+    child_keys: int
+    wrapped_data_keys: int
+    owned_data_keys: int
+    census_items: int
+    last_used_at: datetime | None
+    last_used_by: str
+
+    @property
+    def harmless(self) -> bool:
+        """Whether nothing known still needs the version."""
+        return not (self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items)
+
+    def sentences(self) -> list[str]:
+        """The same for people, the numbers first."""
+        used = f"Last used on {self.last_used_at:%Y-%m-%d %H:%M} UTC by {self.last_used_by}." if self.last_used_at else "Never used."
+        return [
+            f"{self.wrapped_versions} key versions of {self.child_keys} keys become unreadable.",
+            f"{self.wrapped_data_keys} data keys wrapped by it and {self.owned_data_keys} of its own become unreadable.",
+            f"{self.census_items} items in data stores become unreadable.",
+            used,
+        ]
+
+
+def consequences_of_destroying(version: KeyVersion) -> Consequences:
+    """Count what depends on a version: five queries."""
+    wrapped = version.wraps.exclude(status=VersionState.DESTROYED.value)
+    return Consequences(
+        wrapped_versions=wrapped.count(),
+        child_keys=wrapped.values("key_id").distinct().count(),
+        wrapped_data_keys=DataKey.objects.filter(wrapped_by=version).count(),
+        owned_data_keys=DataKey.objects.filter(version=version).count(),
+        census_items=CensusCount.objects.filter(version=version).aggregate(total=Sum("items"))["total"] or 0,
+        last_used_at=version.last_used_at,
+        last_used_by=version.last_used_by,
+    )
+
+
+def consequences(version: KeyVersion) -> list[str]:
+    """What destroying a version would lose, as sentences with the numbers first."""
+    return consequences_of_destroying(version).sentences()
+
+
+def schedule_deletion(
+    *,
+    actor: Actor,
+    version_id: int,
+    grace_days: int | None = None,
+    accept_loss: bool = False,
+    reason: str = "",
+    approval_id: UUID | None = None,
+) -> KeyVersion:
+    """Start the grace period after which a version is destroyed; without `grace_days` the policy's own.
+
+    Refused while anything known depends on the version, unless `accept_loss` says that the loss is the purpose.
+    Raises PermissionRefused, NotFound, ValidationFailed (grace), WrongState, Conflict (still needed), ApprovalRequired.
+    """
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.schedule_deletion", version_id) as (key, version, act):
+        policy = key.policy
+        policies.require_role(actor, key, policy.destroy_roles, "destroy")
+        days = policy.grace_days if grace_days is None else grace_days
+        if not policy.minimum_grace_days <= days <= 3650:
+            raise ValidationFailed(
+                "The grace period is not acceptable.", errors={"grace_days": [f"From {policy.minimum_grace_days} to 3650 days."]}
+            )
+        before = version.status
+        versions.move(version, PENDING, "destroy")
+        lost = consequences_of_destroying(version)
+        if not lost.harmless and not accept_loss:
+            raise Conflict(
+                f"{version} is still needed.",
+                hint="Re-encrypt or re-wrap what stands on it, or accept the loss expressly.",
+                consequences=lost.sentences(),
+            )
+        params = {"version_id": version_id, "grace_days": days, "accept_loss": accept_loss}
+        need_agreement(actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
+        version.deletion_from = before
+        version.deletion_due_at = timezone.now() + timedelta(days=days)
+        version.deletion_halted_at, version.deletion_halted_by = None, ""
+        version.save(
+            update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
+        )
+        counted = asdict(lost)
+        counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
+        act.record({
+            "version": version.key_version,
+            "from": before,
+            "due_at": version.deletion_due_at.isoformat(),
+            "accept_loss": accept_loss,
+            "consequences": counted,
+            "reason": reason,
+            "approval": str(approval_id) if approval_id else None,
+        })
+    return version
+
+
+def cancel_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
+    """Take a version back from the grace period to what it was; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.cancel_deletion", version_id) as (key, version, act):
+        if version.state is not PENDING:
+            raise WrongState(f"{version} is not waiting for destruction.", state=version.status)
+        versions.move(version, VersionState(version.deletion_from), "take back")
+        version.deletion_from, version.deletion_due_at = "", None
+        version.deletion_halted_at, version.deletion_halted_by = None, ""
+        version.save(
+            update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
+        )
+        act.record({"version": version.key_version, "to": version.status, "reason": reason})
+    return version
+
+
+def confirm_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
+    """Start the stopped clock of a version again, with its policy's whole grace period.
+
+    Raises PermissionRefused, NotFound, WrongState unless a use stopped the clock.
+    """
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.confirm_deletion", version_id) as (key, version, act):
+        policies.require_role(actor, key, key.policy.destroy_roles, "destroy")
+        if version.state is not PENDING or version.deletion_halted_at is None:
+            raise WrongState(f"The clock of {version} was not stopped.", state=version.status)
+        halted_by = version.deletion_halted_by
+        version.deletion_halted_at, version.deletion_halted_by = None, ""
+        version.deletion_due_at = timezone.now() + timedelta(days=key.policy.grace_days)
+        version.save(update_fields=["deletion_due_at", "deletion_halted_at", "deletion_halted_by"])
+        act.record({
+            "version": version.key_version,
+            "halted_by": halted_by,
+            "due_at": version.deletion_due_at.isoformat(),
+            "reason": reason,
+        })
+    return version
+
+
+def halt_deletion(actor: Actor, version_id: int) -> None:
+    """Stop the clock of a version that was just used, naming who used it; once until somebody decides."""
+    with audit.atomic(actor=actor, action="key.deletion_halted") as act:
+        version = (
+            KeyVersion.objects.select_for_update(of=("self",))
+            .select_related("key__ring")
+            .filter(pk=version_id, status=PENDING.value, deletion_halted_at=None)
+            .first()
+        )
+        if version is None:
+            return
+        version.deletion_halted_at, version.deletion_halted_by = timezone.now(), actor.label[:200]
+        version.save(update_fields=["deletion_halted_at", "deletion_halted_by"])
+        notices.deletion_halted(version)
+        act.record(
+            {"version": version.key_version, "used_by": actor.label}, target=target_of(version.key), ring_id=version.key.ring_id
+        )
+
+
+def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
+    """Erase a version's material for good, once its grace period is over; a pre-active one may go at once.
+
+    Raises PermissionRefused, NotFound, WrongState (not due, clock stopped, not on its way).
+    """
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.destroy_version", version_id) as (key, version, act):
+        policies.require_role(actor, key, key.policy.destroy_roles, "destroy")
+        now = timezone.now()
+        if version.state is PENDING:
+            if version.deletion_halted_at is not None:
+                raise WrongState(
+                    f"{version} was used by {version.deletion_halted_by}: its clock is stopped.",
+                    hint="Cancel the deletion, or confirm it to start the clock again.",
+                    state=version.status,
+                )
+            if version.deletion_due_at is None or version.deletion_due_at > now:
+                raise WrongState(f"The grace period of {version} is not over.", state=version.status)
+        before = version.status
+        versions.move(version, VersionState.DESTROYED, "destroy")
+        version.wrapped_material, version.handle, version.destroyed_at = None, "", now
+        version.save(update_fields=["status", "wrapped_material", "handle", "destroyed_at"])
+        materials.forget()
+        act.record({"version": version.key_version, "from": before})
+    return version
+
+
+def tick_deletions() -> int:
+    """Destroy every version whose grace period is over and whose clock nobody stopped; returns how many."""
+    due = KeyVersion.objects.filter(status=PENDING.value, deletion_due_at__lte=timezone.now(), deletion_halted_at=None)
+    actor = system_actor("deletion schedule", Permission.KEY_DESTROY)
+    done = 0
+    for version_id in due.order_by("deletion_due_at").values_list("pk", flat=True):
+        try:
+            destroy_version(actor=actor, version_id=version_id)
+        except WrongState:
+            continue  # used, cancelled or confirmed since the list was read
+        done += 1
+    return done

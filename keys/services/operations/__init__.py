@@ -1,0 +1,48 @@
+"""The data plane: encrypt, decrypt, rewrap, sign, verify, MAC, data keys and envelopes, without a Django request.
+
+Each function authorises, acts and returns plain values; nothing is read from the database while views are fresh, and
+nothing is written but leases of the use budget and a use mark once a minute. The caller surrounds a whole request
+with `audited`, which makes it one durable event before the answer leaves.
+"""
+
+from keys.services.key_views import KeyRef
+from keys.services.operations.envelopes import (
+    GeneratedDataKey,
+    envelope_decrypt,
+    envelope_encrypt,
+    generate_data_key,
+    unwrap_data_key,
+)
+from keys.services.operations.recording import audited
+from keys.services.operations.signatures import (
+    Signed,
+    Verified,
+    mac,
+    mac_many,
+    sign,
+    sign_many,
+    verify,
+    verify_mac,
+    verify_mac_many,
+    verify_many,
+)
+from keys.services.operations.texts import (
+    CiphertextItem,
+    Decrypted,
+    Encrypted,
+    PlaintextItem,
+    decrypt,
+    decrypt_many,
+    encrypt,
+    encrypt_many,
+    rewrap,
+    rewrap_many,
+)
+from keys.services.operations.values import MAX_BATCH
+
+__all__ = [
+    "MAX_BATCH", "CiphertextItem", "Decrypted", "Encrypted", "GeneratedDataKey", "KeyRef", "PlaintextItem", "Signed",
+    "Verified", "audited", "decrypt", "decrypt_many", "encrypt", "encrypt_many", "envelope_decrypt",
+    "envelope_encrypt", "generate_data_key", "mac", "mac_many", "rewrap", "rewrap_many", "sign", "sign_many",
+    "unwrap_data_key", "verify", "verify_mac", "verify_mac_many", "verify_many",
+]  # fmt: skip
