@@ -117,6 +117,8 @@ class FailedItemSerializer(serializers.ModelSerializer[FailedItem]):
 
 
 class StoreSerializer(serializers.ModelSerializer[DataStore]):
+    context_template = serializers.DictField(child=serializers.CharField(), read_only=True)
+
     class Meta:
         model = DataStore
         fields = [

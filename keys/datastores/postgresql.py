@@ -99,13 +99,13 @@ class PostgresTable:
         clauses, values = [], []
         for operator, bound in ((">", after), ("<=", upto)):
             if bound is not None:
-                clauses.append(sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk(), op=sql.SQL(operator), cast=cast))
+                clauses.append(sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk("t"), op=sql.SQL(operator), cast=cast))
                 values.append(bound)
         where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
-        return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk()), [*values, limit])
+        return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t")), [*values, limit])
 
     def read_rows(self, keys: Sequence[str]) -> list[Row]:
-        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(pk=self._pk(), kind=sql.SQL(self._type(self.spec.primary_key)))
+        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key)))
         return self._rows(clause, [list(keys)])
 
     def sample(self, limit: int) -> list[Row]:
@@ -113,8 +113,9 @@ class PostgresTable:
         return self.read_rows(marks)
 
     def _rows(self, tail: sql.Composable, values: list[Any]) -> list[Row]:
-        statement = sql.SQL("SELECT {pk}::text, {columns} FROM {t} {tail}").format(
-            pk=self._pk(), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
+        # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
+        statement = sql.SQL("SELECT {pk}::text AS key_text, {columns} FROM {t} AS t {tail}").format(
+            pk=self._pk("t"), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
         )
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
             found = cursor.execute(statement, values).fetchall()
@@ -151,8 +152,8 @@ class PostgresTable:
     def _table(self) -> sql.Composable:
         return sql.Identifier(self.spec.schema, self.spec.table)
 
-    def _pk(self) -> sql.Composable:
-        return sql.Identifier(self.spec.primary_key)
+    def _pk(self, alias: str | None = None) -> sql.Composable:
+        return sql.Identifier(alias, self.spec.primary_key) if alias else sql.Identifier(self.spec.primary_key)
 
     def _read(self, column: str, alias: str | None = None) -> sql.Composable:
         name = sql.Identifier(alias, column) if alias else sql.Identifier(column)

@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ('table_name', models.CharField(blank=True, max_length=63)),
                 ('primary_key', models.CharField(blank=True, max_length=63)),
                 ('columns', models.JSONField(default=list)),
-                ('context_template', models.JSONField(blank=True, default=dict)),
+                ('context_pairs', models.JSONField(blank=True, default=list)),
                 ('rate_limit', models.PositiveIntegerField(blank=True, help_text='Items a second; empty is unlimited.', null=True)),
                 ('last_error', models.TextField(blank=True)),
                 ('census_at', models.DateTimeField(blank=True, null=True)),

@@ -48,8 +48,9 @@ class DataStore(models.Model):
     table_name = models.CharField(max_length=63, blank=True)
     primary_key = models.CharField(max_length=63, blank=True)
     columns = models.JSONField(default=list)
-    # Values may hold {column} and {pk}: the context each cell is bound to. Empty: the cell carries or needs none.
-    context_template = models.JSONField(default=dict, blank=True)
+    # The context each cell is bound to, as [name, value] pairs: their order is part of the associated data, and jsonb
+    # forgets the order of an object. Values may hold {column} and {pk}. Empty: the cell carries or needs none.
+    context_pairs = models.JSONField(default=list, blank=True)
     rate_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Items a second; empty is unlimited.")
     last_error = models.TextField(blank=True)
     census_at = models.DateTimeField(null=True, blank=True)
@@ -61,6 +62,11 @@ class DataStore(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.name
+
+    @property
+    def context_template(self) -> dict[str, str]:
+        """The template in its order."""
+        return dict(self.context_pairs)
 
 
 class CensusCount(models.Model):

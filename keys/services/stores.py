@@ -144,7 +144,7 @@ def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
     return DataStore(
         ring=ring, key=key, name=values["name"], title=values["title"], kind=DataStore.Kind.POSTGRESQL_TABLE, format=values["format"],
         schema_name=values["schema_name"], table_name=values["table_name"], primary_key=values["primary_key"], columns=list(values["columns"]),
-        context_template=template, rate_limit=values.get("rate_limit"),
+        context_pairs=[list(pair) for pair in template.items()], rate_limit=values.get("rate_limit"),
     )  # fmt: skip
 
 

@@ -282,3 +282,5 @@ def version_algorithm(version):
     from keys.crypto.algorithms import ALGORITHMS
 
     return ALGORITHMS[version.key.algorithm]
+
+
