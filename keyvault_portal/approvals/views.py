@@ -14,12 +14,12 @@ from django.views import View
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import notices, services
-from keyvault_portal.approvals.eligibility import roles_of
-from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals.eligibility import agreeing, groups_counting
+from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, ValidationFailed
+from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
@@ -69,23 +69,11 @@ class Inbox(ActorRequiredMixin, View):
         return render(request, "approvals/inbox.html", context)
 
 
-def visible_request(request: HttpRequest, request_id: UUID) -> ApprovalRequest:
-    """The request, or NotFound for who may neither see it on its ring, nor asked it, nor could agree to it."""
-    actor = actor_of(request)
-    found = ApprovalRequest.objects.filter(pk=request_id).first()
-    allowed = found and (
-        services.visible_requests(actor).filter(pk=found.pk).exists() or (actor.id and roles_of(actor.id, services.groups_of(found)))
-    )
-    if found is None or not allowed:
-        raise NotFound("There is no such request, or you may not see it.")
-    return found
-
-
 class Detail(ActorRequiredMixin, View):
     required_permission = (Permission.APPROVAL_VIEW, Permission.APPROVAL_DECIDE)
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         template = "approvals/_live.html" if request.headers.get("HX-Request") else "approvals/detail.html"
         return render(request, template, detail_context(request, found))
 
@@ -94,13 +82,12 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
     """Everything the page of one request shows."""
     actor, decisions = actor_of(request), list(found.decisions.order_by("at"))
     groups = services.groups_of(found)
-    agreed = {d.person_id: d.roles for d in decisions if d.verdict == Decision.Verdict.APPROVE}
     progress = [
         {"role": group.role.replace("_", " "), "count": count, "threshold": group.threshold}
-        for group, count in zip(groups, assign(groups, agreed), strict=True)
+        for group, count in zip(groups, assign(groups, agreeing(decisions, groups)), strict=True)
     ]
     open_ = found.state == RequestState.PENDING.value and found.expires_at > timezone.now()
-    counts = actor.id is not None and actor.id != found.requester_id and bool(roles_of(actor.id, groups))
+    counts = actor.id is not None and actor.id != found.requester_id and bool(groups_counting(actor.id, groups))
     decided = any(decision.person_id == actor.id for decision in decisions)
     return {
         "title": found.title, "approval": found, "state": found.state, "decisions": decisions, "progress": progress,
@@ -122,7 +109,7 @@ class Approve(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_DECIDE
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         form = ApproveForm(request.POST)
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
@@ -136,7 +123,7 @@ class Reject(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_DECIDE
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
             raise ValidationFailed("Say why you reject it.", errors=dict(form.errors))
@@ -149,7 +136,7 @@ class Withdraw(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_VIEW
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         services.withdraw(actor=actor_of(request), request_id=found.pk)
         messages.success(request, "The request is withdrawn.")
         return redirect("approvals:detail", found.pk)
@@ -161,10 +148,10 @@ class BreakGlass(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_BREAK_GLASS
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        return self._page(request, visible_request(request, request_id), ReasonForm())
+        return self._page(request, services.visible_request(actor_of(request), request_id), ReasonForm())
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._page(request, found, form, status=422)
