@@ -24,6 +24,7 @@ from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
+ALARMS_SHOWN = 5
 COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
 
 
@@ -33,8 +34,12 @@ class ReasonForm(forms.Form):
 
 class ApproveForm(forms.Form):
     act_hash = forms.CharField(widget=forms.HiddenInput, max_length=64)
-    read = forms.BooleanField(label="I have read the act above and agree to exactly this.")
+    read = forms.BooleanField()
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, required=False, label="Note")
+
+    def __init__(self, *args: Any, act_hash: str, **more: Any) -> None:
+        super().__init__(*args, initial={"act_hash": act_hash}, **more)
+        self.fields["read"].label = f"I have read the act {act_hash[:8]}… and agree to exactly this."
 
 
 class RequestFilterForm(forms.Form):
@@ -65,6 +70,7 @@ class Inbox(ActorRequiredMixin, View):
             "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
             "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
             "empty_text": "What needs your agreement appears here and by e-mail.",
+            "alarms": list(notices.unread(actor.id).filter(alarm=True)[:ALARMS_SHOWN]) if actor.id else [],
         }  # fmt: skip
         return render(request, "approvals/inbox.html", context)
 
@@ -95,7 +101,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
         "may_withdraw": open_ and actor.id == found.requester_id,
         "may_break": open_ and actor.can(Permission.APPROVAL_BREAK_GLASS, found.ring_id),
-        "approve_form": form or ApproveForm(initial={"act_hash": found.act_hash}), "reject_form": ReasonForm(prefix="reject"),
+        "approve_form": form or ApproveForm(act_hash=found.act_hash), "reject_form": ReasonForm(prefix="reject"),
         "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
         "facts": [
             ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
@@ -110,7 +116,7 @@ class Approve(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         found = services.visible_request(actor_of(request), request_id)
-        form = ApproveForm(request.POST)
+        form = ApproveForm(request.POST, act_hash=found.act_hash)
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
         values = form.cleaned_data
