@@ -23,7 +23,7 @@ from keyvault_portal.errors import ApprovalRequired, PermissionRefused, PortalEr
 
 logger = logging.getLogger(__name__)
 OVERDUE = timedelta(minutes=1)
-_ENDINGS = {ActChanged: RequestState.STALE, RequestExpired: RequestState.EXPIRED}
+_ENDINGS: dict[type[PortalError], RequestState] = {ActChanged: RequestState.STALE, RequestExpired: RequestState.EXPIRED}
 
 
 def execute(request_id: UUID) -> str:

@@ -13,7 +13,13 @@ from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices, registry
-from keyvault_portal.approvals.eligibility import DECIDING_ROLES, agreeing, eligible_people, groups_counting, unreachable
+from keyvault_portal.approvals.eligibility import (
+    DECIDING_ROLES,
+    agreeing,
+    eligible_people,
+    groups_counting,
+    unreachable,
+)
 from keyvault_portal.approvals.errors import (
     ActChanged,
     DecidedTwice,
@@ -24,15 +30,24 @@ from keyvault_portal.approvals.errors import (
     SelfApproval,
 )
 from keyvault_portal.approvals.models import ApprovalRequest, Decision
-from keyvault_portal.approvals.performing import is_executing as is_executing
+from keyvault_portal.approvals.performing import is_executing
 from keyvault_portal.approvals.quorum import Group, satisfied
 from keyvault_portal.approvals.states import RequestState, advance, decided
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, NotFound, PermissionRefused, ValidationFailed
 from keyvault_portal.jobs import enqueue_on_commit
 
+__all__ = [
+    "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing", "reject", "require",
+    "require_or_request", "visible_request", "visible_requests", "waiting_for", "waiting_requests", "withdraw",
+]  # fmt: skip
 DEFAULT_LIFE = timedelta(days=7)
 WAITING_BOUND = 100
+
+
+def identity(actor: Actor) -> UUID:
+    """The actor's id; for the portal itself, which is nobody, the nil UUID (RFC 9562, section 5.9) that no person has."""
+    return actor.id or UUID(int=0)
 
 
 def groups_of(request: ApprovalRequest) -> list[Group]:
@@ -81,7 +96,7 @@ def _create(actor: Actor, title: str, act: registry.Act, groups: list[Group], re
     request = ApprovalRequest(
         id=uuid4(), operation=act.operation, title=title, params=act.params, consequences=act.consequences, target_type=act.target_type,
         target_id=act.target_id, target_label=act.target_label[: registry.LABEL_LENGTH], ring_id=act.ring_id,
-        groups=[group.as_dict() for group in groups], requester_id=actor.id, requester_label=actor.label[: registry.LABEL_LENGTH],
+        groups=[group.as_dict() for group in groups], requester_id=identity(actor), requester_label=actor.label[: registry.LABEL_LENGTH],
         requester_token_id=actor.token_id, reason=reason, expires_at=timezone.now() + expires_in,
     )  # fmt: skip
     request.act = act.canonical(request)
@@ -94,7 +109,7 @@ def _same_request(actor: Actor, act: registry.Act, groups: list[Group]) -> Appro
     """An open request of this actor for the very same act, its target and groups unchanged since."""
     rules = [group.as_dict() for group in groups]
     rows = ApprovalRequest.objects.filter(
-        operation=act.operation, target_type=act.target_type, target_id=act.target_id, requester_id=actor.id,
+        operation=act.operation, target_type=act.target_type, target_id=act.target_id, requester_id=identity(actor),
         requester_token_id=actor.token_id, groups=rules, state=RequestState.PENDING.value, expires_at__gt=timezone.now(),
     )  # fmt: skip
     return next((row for row in rows if act.matches(row)), None)
@@ -227,10 +242,10 @@ def _counting(actor: Actor) -> Q:
 
 def waiting_requests(actor: Actor) -> QuerySet[ApprovalRequest]:
     """Pending requests of others on which `actor` has not decided and holds a role that counts."""
-    mine = Decision.objects.filter(request=OuterRef("pk"), person_id=actor.id)
+    mine = Decision.objects.filter(request=OuterRef("pk"), person_id=identity(actor))
     return (
         ApprovalRequest.objects.filter(_counting(actor), state=RequestState.PENDING.value, expires_at__gt=timezone.now())
-        .exclude(requester_id=actor.id)
+        .exclude(requester_id=identity(actor))
         .exclude(Exists(mine))
     )
 
@@ -245,7 +260,7 @@ def count_waiting(actor: Actor) -> int:
     return waiting_requests(actor).order_by()[:WAITING_BOUND].count() if actor.id else 0
 
 
-class _deciding:  # noqa: N801  a context manager used as one
+class _deciding:
     """The request locked inside an audited transaction; the event names its target."""
 
     def __init__(self, actor: Actor, request_id: UUID, action: str) -> None:
@@ -297,7 +312,7 @@ def _need_second_factor(actor: Actor) -> None:
 
 def _decide(actor: Actor, request: ApprovalRequest, verdict: str, reason: str, counting: set[int]) -> None:
     Decision.objects.create(
-        request=request, requester_id=request.requester_id, person_id=actor.id, person_label=actor.label[: registry.LABEL_LENGTH],
+        request=request, requester_id=request.requester_id, person_id=identity(actor), person_label=actor.label[: registry.LABEL_LENGTH],
         groups=sorted(counting), verdict=verdict, reason=reason, act_hash=request.act_hash,
     )  # fmt: skip
 

@@ -37,8 +37,8 @@ class ApproveForm(forms.Form):
     read = forms.BooleanField()
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, required=False, label="Note")
 
-    def __init__(self, *args: Any, act_hash: str, **more: Any) -> None:
-        super().__init__(*args, initial={"act_hash": act_hash}, **more)
+    def __init__(self, data: Any = None, *, act_hash: str) -> None:
+        super().__init__(data, initial={"act_hash": act_hash})
         self.fields["read"].label = f"I have read the act {act_hash[:8]}… and agree to exactly this."
 
 
@@ -55,7 +55,7 @@ class Inbox(ActorRequiredMixin, View):
         actor, tab = actor_of(request), request.GET.get("tab", "waiting")
         form = RequestFilterForm(request.GET or None)
         if tab == "asked":
-            rows = ApprovalRequest.objects.filter(requester_id=actor.id)
+            rows = ApprovalRequest.objects.filter(requester_id=services.identity(actor))
         elif tab == "all":
             rows = services.visible_requests(actor)
             if form.is_valid() and form.cleaned_data["state"]:
@@ -70,7 +70,7 @@ class Inbox(ActorRequiredMixin, View):
             "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
             "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
             "empty_text": "What needs your agreement appears here and by e-mail.",
-            "alarms": list(notices.unread(actor.id).filter(alarm=True)[:ALARMS_SHOWN]) if actor.id else [],
+            "alarms": list(notices.unread(services.identity(actor)).filter(alarm=True)[:ALARMS_SHOWN]),
         }  # fmt: skip
         return render(request, "approvals/inbox.html", context)
 
@@ -132,7 +132,7 @@ class Reject(ActorRequiredMixin, View):
         found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
-            raise ValidationFailed("Say why you reject it.", errors=dict(form.errors))
+            raise ValidationFailed("Say why you reject it.", errors={name: [str(error) for error in found] for name, found in form.errors.items()})
         services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
         messages.success(request, "The request is rejected.")
         return redirect("approvals:detail", found.pk)
@@ -180,12 +180,12 @@ class Notices(ActorRequiredMixin, View):
     """What the portal told this person."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        rows = Notice.objects.filter(person_id=actor_of(request).id)
+        rows = Notice.objects.filter(person_id=services.identity(actor_of(request)))
         context = page_context(request, rows, RECENT) | {
             "title": "Notices", "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
         }  # fmt: skip
         return render(request, "approvals/notices.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        notices.unread(actor_of(request).id or UUID(int=0)).update(read_at=timezone.now())
+        notices.unread(services.identity(actor_of(request))).update(read_at=timezone.now())
         return redirect("approvals:notices")

@@ -44,7 +44,7 @@ TestRequests = Requests.TestCase
 
 
 def test_which_states_are_final():
-    assert TERMINAL == set(RequestState) - {RequestState.PENDING, RequestState.APPROVED}
+    assert set(RequestState) - {RequestState.PENDING, RequestState.APPROVED} == TERMINAL
 
 
 @pytest.mark.parametrize(("old", "new"), [pair for pair in product(RequestState, RequestState) if pair[0] != pair[1]])
