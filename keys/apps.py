@@ -4,3 +4,7 @@ from django.apps import AppConfig
 class KeysConfig(AppConfig):
     name = "keys"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from keys import lifecycle_tasks  # noqa: F401  registers its tasks
+        from keys.approval_operations import lifecycle, rotation  # noqa: F401  registers their operations

@@ -102,7 +102,7 @@ def page_problem(request: HttpRequest, error: PortalError) -> HttpResponse:
         return _redirect(request, _approval_page(error))
     response = render(request, "errors/problem.html", {"title": error.title, "error": error}, status=error.status)
     for name, value in _headers(error).items():
-        response.headers[name] = value
+        response[name] = value
     return response
 
 

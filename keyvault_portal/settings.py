@@ -196,7 +196,18 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {"approvals": {"task": "approvals.tick", "schedule": 60.0}}
+# One beat; each tick is a cheap query when nothing is due.
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
+    "jobs nobody works on": {"task": "keys.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
+    "key lifecycle": {"task": "keys.tick_lifecycle", "schedule": 60.0, "options": {"expires": 60}},
+    "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
+}
+REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
+# Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
+PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
+# Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
+STORE_ALLOWED_HOSTS = _list("STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

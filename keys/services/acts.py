@@ -6,13 +6,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from keys.models import Key
-from keys.services import versions
+from keys.models import Key, KeyVersion
+from keys.services import key_views, versions
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import ApprovalRequired
+from keyvault_portal.errors import ApprovalRequired, NotFound
 
 AGREEMENT_EXPIRES_IN = timedelta(days=7)
 
@@ -30,6 +29,20 @@ def act_on_key(actor: Actor, permission: Permission, action: str, key_id: UUID) 
         act.about(target=target_of(key), ring_id=key.ring_id)
         authorize(actor, permission, ring_id=key.ring_id, target=f"key {key.name}")
         yield key, act
+        key_views.forget_now_and_on_commit()
+
+
+@contextmanager
+def act_on_version(
+    actor: Actor, permission: Permission, action: str, version_id: int
+) -> Iterator[tuple[Key, KeyVersion, audit.atomic]]:
+    """As `act_on_key`, for one version of the key."""
+    with audit.atomic(actor=actor, action=action, target=("key", "", f"version {version_id}")):
+        key_id = KeyVersion.objects.filter(pk=version_id).values_list("key_id", flat=True).first()
+        if key_id is None:
+            raise NotFound("There is no such version.")
+        with act_on_key(actor, permission, action, key_id) as (key, act):
+            yield key, versions.version_in(key, version_id), act
 
 
 def need_agreement(
@@ -45,10 +58,21 @@ def need_agreement(
     """Return if the policy asks nobody else, or if this very act was agreed to; raise ApprovalRequired otherwise."""
     if not groups:
         return
-    if approval_id is not None and approvals.is_executing(approval_id, operation, params):
+    from keyvault_portal.approvals import services as approvals
+
+    if approval_id is not None and _is_agreed(actor, approval_id, operation, params):
         return
-    rules = [{"role": g["role"], "threshold": g["threshold"], "ring_id": str(key.ring_id)} for g in groups]
+    rules = [{"role": group["role"], "threshold": group["threshold"], "ring_id": str(key.ring_id)} for group in groups]
     request = approvals.require_or_request(
-        actor, operation, params, groups=rules, expires_in=AGREEMENT_EXPIRES_IN, reason=reason
+        actor=actor, operation=operation, params=params, groups=rules, expires_in=AGREEMENT_EXPIRES_IN, reason=reason
     )
-    raise ApprovalRequired(request.id)
+    raise ApprovalRequired(request.pk)
+
+
+def _is_agreed(actor: Actor, approval_id: UUID, operation: str, params: dict[str, Any]) -> bool:
+    """Whether this is the approved request of this actor for exactly these parameters, still to be performed."""
+    from keyvault_portal.approvals.models import ApprovalRequest
+
+    return ApprovalRequest.objects.filter(
+        pk=approval_id, state="approved", operation=operation, params=params, requester_id=actor.id
+    ).exists()

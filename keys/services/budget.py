@@ -101,15 +101,17 @@ class Budget:
     due: bool
     due_at: datetime | None
     exhausted_at: datetime | None
+    note: str
 
 
-def state_of(version: KeyVersion, *, use_share_due: int, now: datetime | None = None) -> Budget:
-    """Where `version` stands against its limit; rotation is due at `use_share_due` per cent."""
+def status(version: KeyVersion, *, now: datetime | None = None) -> Budget:
+    """Where `version` stands against its limit; rotation is due at its policy's share of it."""
     limit, used = use_limit(version.key.algorithm), version.uses_reserved
     if limit is None:
-        return Budget(used, None, 0.0, False, None, None)
+        return Budget(used, None, 0.0, False, None, None, "Uses do not wear this key out.")
     now = now or timezone.now()
-    threshold = limit * use_share_due // 100
+    percent = version.key.policy.use_share_due
+    threshold = limit * percent // 100
     age = (now - (version.activated_at or version.created_at)).total_seconds()
     rate = used / age if age > 0 else 0.0
     return Budget(
@@ -119,6 +121,7 @@ def state_of(version: KeyVersion, *, use_share_due: int, now: datetime | None = 
         due=used >= threshold,
         due_at=_reached(now, threshold - used, rate),
         exhausted_at=_reached(now, limit - used, rate),
+        note=f"Rotation is due at {percent} per cent of {limit:,} uses; processes reserve them in blocks.",
     )
 
 

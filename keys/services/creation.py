@@ -1,7 +1,6 @@
 """Making a key: the rules of the hierarchy, its policy and its first version."""
 
 import re
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -16,7 +15,7 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, ValidationFailed
+from keyvault_portal.errors import ValidationFailed
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,98}[a-z0-9])?")
 
@@ -24,31 +23,30 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,98}[a-z0-9])?")
 def create_key(
     *,
     actor: Actor,
-    ring_id: UUID,
+    ring: KeyRing,
     name: str,
     title: str,
     kind: str,
     algorithm: str,
-    parent_id: UUID | None = None,
+    parent: Key | None = None,
     provider: str = "local",
     purpose: str = "",
     labels: dict[str, str] | None = None,
+    cryptoperiod_days: int | None = None,
     policy: PolicyValues | None = None,
 ) -> Key:
     """Make a key with its policy and an active first version.
 
-    Raises PermissionRefused (also for a parent the actor may not see), NotFound (ring, parent), ValidationFailed
-    naming every field at fault, WrongState if the parent has no active version.
+    Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault, WrongState if the parent has no active version. Without a policy the kind's default
+    holds, with `cryptoperiod_days` instead of its own if that is given.
     """
-    with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring_id) as act:
-        authorize(actor, Permission.KEY_CREATE, ring_id=ring_id, target=f"ring {ring_id}")
-        ring = KeyRing.objects.filter(pk=ring_id).first()
-        if ring is None:
-            raise NotFound("There is no such key ring.")
-        parent = _parent(actor, parent_id)
+    with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
+        authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
+        if parent is not None:
+            authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
         _check(name, title, kind, algorithm, parent, provider, labels or {})
         key_kind = KeyKind(kind)
-        values = policy or policies.default_values(key_kind)
+        values = policy or policies.default_values(key_kind, cryptoperiod_days)
         policies.check(values, kind=key_kind)
         policies.require_algorithm(algorithm, values)
         key = Key(
@@ -83,16 +81,6 @@ def create_key(
             "policy": values.as_dict(),
         })
     return key
-
-
-def _parent(actor: Actor, parent_id: UUID | None) -> Key | None:
-    if parent_id is None:
-        return None
-    parent = Key.objects.select_related("ring").filter(pk=parent_id).first()
-    if parent is None:
-        raise NotFound("There is no such parent key.")
-    authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
-    return parent
 
 
 def _check(

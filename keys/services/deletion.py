@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.models import CensusCount, DataKey, KeyVersion
 from keys.services import materials, notices, policies, versions
-from keys.services.acts import act_on_key, need_agreement, target_of
+from keys.services.acts import act_on_version, need_agreement, target_of
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -61,10 +61,14 @@ def consequences_of_destroying(version: KeyVersion) -> Consequences:
     )
 
 
+def consequences(version: KeyVersion) -> list[str]:
+    """What destroying a version would lose, as sentences with the numbers first."""
+    return consequences_of_destroying(version).sentences()
+
+
 def schedule_deletion(
     *,
     actor: Actor,
-    key_id: UUID,
     version_id: int,
     grace_days: int | None = None,
     accept_loss: bool = False,
@@ -76,10 +80,9 @@ def schedule_deletion(
     Refused while anything known depends on the version, unless `accept_loss` says that the loss is the purpose.
     Raises PermissionRefused, NotFound, ValidationFailed (grace), WrongState, Conflict (still needed), ApprovalRequired.
     """
-    with act_on_key(actor, Permission.KEY_DESTROY, "key.schedule_deletion", key_id) as (key, act):
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.schedule_deletion", version_id) as (key, version, act):
         policy = key.policy
         policies.require_role(actor, key, policy.destroy_roles, "destroy")
-        version = versions.version_in(key, version_id)
         days = policy.grace_days if grace_days is None else grace_days
         if not policy.minimum_grace_days <= days <= 3650:
             raise ValidationFailed(
@@ -87,27 +90,22 @@ def schedule_deletion(
             )
         before = version.status
         versions.move(version, PENDING, "destroy")
-        consequences = consequences_of_destroying(version)
-        if not consequences.harmless and not accept_loss:
+        lost = consequences_of_destroying(version)
+        if not lost.harmless and not accept_loss:
             raise Conflict(
                 f"{version} is still needed.",
                 hint="Re-encrypt or re-wrap what stands on it, or accept the loss expressly.",
-                consequences=consequences.sentences(),
+                consequences=lost.sentences(),
             )
-        params = {"key_id": str(key_id), "version_id": version_id, "grace_days": days, "accept_loss": accept_loss}
+        params = {"version_id": version_id, "grace_days": days, "accept_loss": accept_loss}
         need_agreement(actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
-        version.deletion_from = before
-        version.deletion_due_at = timezone.now() + timedelta(days=days)
-        version.deletion_halted_at, version.deletion_halted_by = None, ""
-        version.save(
-            update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
-        )
-        counted = asdict(consequences)
+        start_grace(version, before, days)
+        counted = asdict(lost)
         counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
         act.record({
             "version": version.key_version,
             "from": before,
-            "due_at": version.deletion_due_at.isoformat(),
+            "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None,
             "accept_loss": accept_loss,
             "consequences": counted,
             "reason": reason,
@@ -116,10 +114,19 @@ def schedule_deletion(
     return version
 
 
-def cancel_deletion(*, actor: Actor, key_id: UUID, version_id: int, reason: str = "") -> KeyVersion:
+def start_grace(version: KeyVersion, before: str, days: int) -> None:
+    """Start the clock of a version already moved to pending_deletion from `before`; the caller authorised and records."""
+    version.deletion_from = before
+    version.deletion_due_at = timezone.now() + timedelta(days=days)
+    version.deletion_halted_at, version.deletion_halted_by = None, ""
+    version.save(
+        update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
+    )
+
+
+def cancel_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Take a version back from the grace period to what it was; raises PermissionRefused, NotFound, WrongState."""
-    with act_on_key(actor, Permission.KEY_DESTROY, "key.cancel_deletion", key_id) as (key, act):
-        version = versions.version_in(key, version_id)
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.cancel_deletion", version_id) as (key, version, act):
         if version.state is not PENDING:
             raise WrongState(f"{version} is not waiting for destruction.", state=version.status)
         versions.move(version, VersionState(version.deletion_from), "take back")
@@ -132,14 +139,13 @@ def cancel_deletion(*, actor: Actor, key_id: UUID, version_id: int, reason: str 
     return version
 
 
-def confirm_deletion(*, actor: Actor, key_id: UUID, version_id: int, reason: str) -> KeyVersion:
+def confirm_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Start the stopped clock of a version again, with its policy's whole grace period.
 
     Raises PermissionRefused, NotFound, WrongState unless a use stopped the clock.
     """
-    with act_on_key(actor, Permission.KEY_DESTROY, "key.confirm_deletion", key_id) as (key, act):
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.confirm_deletion", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.destroy_roles, "destroy")
-        version = versions.version_in(key, version_id)
         if version.state is not PENDING or version.deletion_halted_at is None:
             raise WrongState(f"The clock of {version} was not stopped.", state=version.status)
         halted_by = version.deletion_halted_by
@@ -168,20 +174,19 @@ def halt_deletion(actor: Actor, version_id: int) -> None:
             return
         version.deletion_halted_at, version.deletion_halted_by = timezone.now(), actor.label[:200]
         version.save(update_fields=["deletion_halted_at", "deletion_halted_by"])
-        notices.version_notice("deletion_halted", version)
+        notices.deletion_halted(version)
         act.record(
             {"version": version.key_version, "used_by": actor.label}, target=target_of(version.key), ring_id=version.key.ring_id
         )
 
 
-def destroy_version(*, actor: Actor, key_id: UUID, version_id: int) -> KeyVersion:
+def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
     """Erase a version's material for good, once its grace period is over; a pre-active one may go at once.
 
     Raises PermissionRefused, NotFound, WrongState (not due, clock stopped, not on its way).
     """
-    with act_on_key(actor, Permission.KEY_DESTROY, "key.destroy_version", key_id) as (key, act):
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.destroy_version", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.destroy_roles, "destroy")
-        version = versions.version_in(key, version_id)
         now = timezone.now()
         if version.state is PENDING:
             if version.deletion_halted_at is not None:
@@ -206,9 +211,9 @@ def tick_deletions() -> int:
     due = KeyVersion.objects.filter(status=PENDING.value, deletion_due_at__lte=timezone.now(), deletion_halted_at=None)
     actor = system_actor("deletion schedule", Permission.KEY_DESTROY)
     done = 0
-    for key_id, version_id in due.order_by("deletion_due_at").values_list("key_id", "pk"):
+    for version_id in due.order_by("deletion_due_at").values_list("pk", flat=True):
         try:
-            destroy_version(actor=actor, key_id=key_id, version_id=version_id)
+            destroy_version(actor=actor, version_id=version_id)
         except WrongState:
             continue  # used, cancelled or confirmed since the list was read
         done += 1

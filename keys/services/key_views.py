@@ -96,6 +96,13 @@ def view_by_arn(kms_key_arn: str) -> tuple[KeyView, int]:
     return view(found[0]), found[1]
 
 
+def find(reference: KeyRef) -> KeyView:
+    """The key behind an id, a "ring/name" or a kms_key_id; raises NotFound."""
+    if isinstance(reference, str) and ":" in reference:
+        return view_by_arn(reference)[0]
+    return view(reference)
+
+
 def _key_id(key_ref: str) -> UUID:
     try:
         return UUID(key_ref)

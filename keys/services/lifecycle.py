@@ -10,13 +10,13 @@ from django.utils import timezone
 
 from keys.hierarchy import KeyKind
 from keys.models import Key, KeyPolicy, KeyVersion
-from keys.services import materials, notices, policies, versions
-from keys.services.acts import act_on_key, need_agreement, target_of
+from keys.services import notices, policies, versions
+from keys.services.acts import act_on_key, act_on_version, need_agreement, target_of
 from keys.services.creation import create_key
 from keys.services.deletion import (
     cancel_deletion,
     confirm_deletion,
-    consequences_of_destroying,
+    consequences,
     destroy_version,
     schedule_deletion,
     tick_deletions,
@@ -27,7 +27,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed, WrongState
 
 __all__ = [
-    "CompromiseReason", "activate_version", "cancel_deletion", "confirm_deletion", "consequences_of_destroying",
+    "CompromiseReason", "activate_version", "cancel_deletion", "confirm_deletion", "consequences",
     "create_key", "destroy_version", "edit_key", "introduce_version", "mark_compromised", "resume_version",
     "schedule_deletion", "suspend_version", "target_of", "tick_activations", "tick_deletions", "update_policy",
 ]  # fmt: skip
@@ -37,9 +37,11 @@ class CompromiseReason(StrEnum):
     """Why a version is compromised (the reasons of RFC 5280, 5.3.1, that fit a key)."""
 
     KEY_COMPROMISE = "key_compromise"
-    UNAUTHORISED_ACCESS = "unauthorised_access"
-    CUSTODIAN_LEFT = "custodian_left"
-    ALGORITHM_BROKEN = "algorithm_broken"
+    CA_COMPROMISE = "ca_compromise"
+    AFFILIATION_CHANGED = "affiliation_changed"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessation_of_operation"
+    PRIVILEGE_WITHDRAWN = "privilege_withdrawn"
     UNSPECIFIED = "unspecified"
 
 
@@ -59,16 +61,15 @@ def introduce_version(*, actor: Actor, key_id: UUID, activate: bool) -> KeyVersi
     return version
 
 
-def activate_version(*, actor: Actor, key_id: UUID, version_id: int) -> KeyVersion:
+def activate_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Let a pre-active version protect from now on; the old one only processes.
 
     Raises PermissionRefused, NotFound, WrongState (also while a token key has not been published long enough).
     """
-    with act_on_key(actor, Permission.KEY_ROTATE, "key.activate_version", key_id) as (key, act):
+    with act_on_version(actor, Permission.KEY_ROTATE, "key.activate_version", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.rotate_roles, "rotate")
-        version = versions.version_in(key, version_id)
         old = _activate(version)
-        act.record({"version": version.key_version, "replaced": old.key_version if old else None})
+        act.record({"version": version.key_version, "replaced": old.key_version if old else None, "reason": reason})
     return version
 
 
@@ -95,31 +96,28 @@ def tick_activations() -> int:
         due = versions.publication_due(version, version.key.policy)
         if due is None or due <= timezone.now():
             actor = system_actor("token key schedule", Permission.KEY_ROTATE)
-            activate_version(actor=actor, key_id=version.key_id, version_id=version.pk)
+            activate_version(actor=actor, version_id=version.pk)
             done += 1
     return done
 
 
-def suspend_version(*, actor: Actor, key_id: UUID, version_id: int, reason: str) -> KeyVersion:
+def suspend_version(*, actor: Actor, version_id: int, reason: str) -> KeyVersion:
     """Stop every use of a version until it is resumed; raises PermissionRefused, NotFound, WrongState."""
-    with act_on_key(actor, Permission.KEY_DISABLE, "key.suspend_version", key_id) as (key, act):
-        version = versions.version_in(key, version_id)
+    with act_on_version(actor, Permission.KEY_DISABLE, "key.suspend_version", version_id) as (key, version, act):
         before = version.status
         versions.move(version, VersionState.SUSPENDED, "suspend")
         version.suspended_from = before
         version.save(update_fields=["status", "suspended_from"])
-        materials.forget()
         act.record({"version": version.key_version, "from": before, "reason": reason})
     return version
 
 
-def resume_version(*, actor: Actor, key_id: UUID, version_id: int) -> KeyVersion:
+def resume_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Return a suspended version to what it was; to decrypt-only if another became active meanwhile.
 
     Raises PermissionRefused, NotFound, WrongState.
     """
-    with act_on_key(actor, Permission.KEY_DISABLE, "key.resume_version", key_id) as (key, act):
-        version = versions.version_in(key, version_id)
+    with act_on_version(actor, Permission.KEY_DISABLE, "key.resume_version", version_id) as (key, version, act):
         replaced = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).exists()
         was_active = version.suspended_from == VersionState.ACTIVE.value
         back = VersionState.ACTIVE if was_active and not replaced else VersionState.DECRYPT_ONLY
@@ -130,20 +128,19 @@ def resume_version(*, actor: Actor, key_id: UUID, version_id: int) -> KeyVersion
         if was_active and replaced:
             version.rotated_at = timezone.now()
         version.save(update_fields=["status", "suspended_from", "rotated_at"])
-        act.record({"version": version.key_version, "to": back.value})
+        act.record({"version": version.key_version, "to": back.value, "reason": reason})
     return version
 
 
 def mark_compromised(
-    *, actor: Actor, key_id: UUID, version_id: int, reason_code: str, occurred_at: datetime, note: str = ""
+    *, actor: Actor, version_id: int, reason_code: str, occurred_at: datetime, note: str = ""
 ) -> KeyVersion:
     """Declare a version compromised, at once and without agreement: it protects nothing more and leaves the JWKS.
 
     A version on its way to destruction, or destroyed, stays so and is marked (SP 800-57 Part 1, 7.5 and 7.6).
     Raises PermissionRefused, NotFound, ValidationFailed (reason, a date in the future), WrongState (already marked).
     """
-    with act_on_key(actor, Permission.KEY_COMPROMISE, "key.mark_compromised", key_id) as (key, act):
-        version = versions.version_in(key, version_id)
+    with act_on_version(actor, Permission.KEY_COMPROMISE, "key.mark_compromised", version_id) as (key, version, act):
         if reason_code not in {reason.value for reason in CompromiseReason}:
             raise ValidationFailed("Unknown reason.", errors={"reason_code": ["Not a reason code."]})
         if occurred_at > timezone.now():
@@ -162,7 +159,7 @@ def mark_compromised(
                 "status", "compromised_at", "compromise_reason", "compromise_note", "deletion_from", "suspended_from",
             ]
         )  # fmt: skip
-        notices.version_notice("compromised", version)
+        notices.compromised(version)
         act.record({
             "version": version.key_version,
             "from": before,

@@ -13,7 +13,15 @@ from keys.crypto.aead import Aead
 from keys.crypto.envelope import context_aad
 from keys.crypto.secret import SecretBytes
 from keys.models import DataKey, Key, KeyVersion
-from keys.providers.base import BoundCipher, Cipher, KeyHandle, OperationUnsupported, portal_errors
+from keys.providers.base import (
+    BoundCipher,
+    BoundMac,
+    BoundSigner,
+    Capability,
+    KeyHandle,
+    OperationUnsupported,
+    portal_errors,
+)
 from keys.providers.registry import provider
 from keys.services import budget
 from keys.services.cache import BoundedCache
@@ -29,13 +37,13 @@ MAX_AGE, MAX_ENTRIES = 300.0, 10_000
 RESERVED_CONTEXTS = (frozenset({"key", "version"}), frozenset({"data_key"}))
 
 _materials: BoundedCache[tuple[object, bytes], SecretBytes] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
-_ciphers: BoundedCache[tuple[int, bytes], BoundCipher] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
+_bindings: BoundedCache[tuple[int, str, bytes], object] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
 
 
 def forget() -> None:
     """Drop all unwrapped material held by this process."""
     _materials.clear()
-    _ciphers.clear()
+    _bindings.clear()
 
 
 def arn(key_id: UUID, key_version: int, alias: str = "local") -> str:
@@ -87,9 +95,13 @@ def material(version: KeyVersion) -> SecretBytes:
     return found
 
 
-def _stored(version: KeyVersion) -> bytes:
+def _check_usable(version: KeyVersion) -> None:
     if version.state in {VersionState.SUSPENDED, VersionState.DESTROYED}:
         raise WrongState(f"{version} is {version.status}: its material cannot be used.", state=version.status)
+
+
+def _stored(version: KeyVersion) -> bytes:
+    _check_usable(version)
     if version.wrapped_material is None:
         raise OperationUnsupported(f"The material of {version} stays with its provider.")
     return bytes(version.wrapped_material)
@@ -104,19 +116,31 @@ def _check_chain(wrapper: KeyVersion | None) -> None:
 
 def cipher(version: KeyVersion) -> BoundCipher:
     """The cipher of a version, built once and kept as long as its material; raises as `material` does."""
-    if version.wrapped_material is None and not version.handle:
-        _stored(version)
-    if version.state in {VersionState.SUSPENDED, VersionState.DESTROYED}:
-        _stored(version)
+    return cast("BoundCipher", _bound(version, Capability.CIPHER, "cipher"))
+
+
+def signer(version: KeyVersion) -> BoundSigner:
+    """The signer of a version, kept as `cipher` is."""
+    return cast("BoundSigner", _bound(version, Capability.SIGNER, "signer"))
+
+
+def authenticator(version: KeyVersion) -> BoundMac:
+    """The MAC of a version, kept as `cipher` is."""
+    return cast("BoundMac", _bound(version, Capability.MAC, "authenticator"))
+
+
+def _bound(version: KeyVersion, capability: Capability, method: str) -> object:
+    stored = version.handle.encode() if version.handle else _stored(version)
+    _check_usable(version)
     _check_chain(version.wrapped_by)
-    cache_key = (version.pk, sha256(bytes(version.wrapped_material or version.handle.encode())).digest())
-    found = _ciphers.get(cache_key)
+    cache_key = (version.pk, method, sha256(stored).digest())
+    found = _bindings.get(cache_key)
     if found is None:
         keeper = provider(version.key.provider)
-        if not isinstance(keeper, Cipher):
-            raise OperationUnsupported(f"The provider {version.key.provider} does not encrypt.")
-        found = keeper.cipher(handle(version))
-        _ciphers.put(cache_key, found)
+        if capability not in keeper.capabilities:
+            raise OperationUnsupported(f"The provider {version.key.provider} has no {capability.value}.")
+        found = getattr(keeper, method)(handle(version))
+        _bindings.put(cache_key, found)
     return found
 
 

@@ -38,9 +38,15 @@ class PolicyValues:
 FIELDS = tuple(item.name for item in fields(PolicyValues))
 
 
-def default_values(kind: KeyKind) -> PolicyValues:
-    """The policy a new key of this kind gets unless it is given another."""
-    return PolicyValues(cryptoperiod_days=DEFAULT_CRYPTOPERIOD_DAYS[kind])
+def default_values(kind: KeyKind, cryptoperiod_days: int | None = None) -> PolicyValues:
+    """The policy a new key of this kind gets unless it is given another: nobody destroys a key alone."""
+    officer = Role.SECURITY_OFFICER.value
+    return PolicyValues(
+        cryptoperiod_days=cryptoperiod_days or DEFAULT_CRYPTOPERIOD_DAYS[kind],
+        rotate_roles=[officer, Role.OPERATOR.value],
+        destroy_roles=[officer],
+        destroy_groups=[{"role": officer, "threshold": 1}],
+    )
 
 
 def values_of(policy: KeyPolicy) -> PolicyValues:

@@ -56,7 +56,9 @@ class TokenFilter(django_filters.FilterSet):
         fields = ["q", "state"]
 
     def by_text(self, tokens: QuerySet[ApiToken], name: str, value: str) -> QuerySet[ApiToken]:
-        return tokens.filter(Q(name__icontains=value) | Q(owner__name__icontains=value) | Q(owner__email__icontains=value))
+        return tokens.filter(
+            Q(name__icontains=value) | Q(owner__name__icontains=value) | Q(owner__email__icontains=value)
+        )
 
     def by_state(self, tokens: QuerySet[ApiToken], name: str, value: str) -> QuerySet[ApiToken]:
         expired = Q(expires_at__lte=timezone.now())

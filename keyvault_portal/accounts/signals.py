@@ -19,9 +19,15 @@ from keyvault_portal.audit import services as audit
 
 
 def _record(
-    request: HttpRequest | None, person: Any, action: str, *, outcome: str = "success", **details: str | bool | list[str]
+    request: HttpRequest | None,
+    person: Any,
+    action: str,
+    *,
+    outcome: str = "success",
+    **details: str | bool | list[str],
 ) -> None:
     address = client_address(request) if request is not None else None
+    target: tuple[str, object, str]
     if isinstance(person, Person):
         actor = Actor(id=person.pk, kind=person.kind, label=str(person), address=address)
         target = ("person", person.pk, str(person))

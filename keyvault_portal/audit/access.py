@@ -1,9 +1,9 @@
 """Who may read and export the record: the one place where the floor looks at rights."""
 
-from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.permissions import Permission
 
-__all__ = ["Actor", "Permission", "authorize", "authorize_somewhere"]
+__all__ = ["Actor", "Permission", "authorize", "authorize_somewhere", "system_actor"]
 
 
 def authorize_somewhere(actor: Actor, permission: Permission) -> None:

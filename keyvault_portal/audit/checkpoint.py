@@ -88,6 +88,9 @@ def verify(note: str, keys: Mapping[str, bytes]) -> Checkpoint:
 
 def _decode(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise CheckpointError("The checkpoint holds malformed base64.") from None
+        data = b""
+    if base64.b64encode(data).decode() != text:  # also refuses a second spelling of the same bytes
+        raise CheckpointError("The checkpoint holds malformed base64.")
+    return data

@@ -67,12 +67,12 @@ class Tree:
     def make(self, name: str, kind: str, algorithm: str, parent: Key | None, **more: Any) -> Key:
         return creation.create_key(
             actor=self.officer,
-            ring_id=self.ring.pk,
+            ring=self.ring,
             name=name,
             title=name.title(),
             kind=kind,
             algorithm=algorithm,
-            parent_id=parent.pk if parent else None,
+            parent=parent,
             **more,
         )
 

@@ -1,4 +1,4 @@
-"""Who there is: people and service accounts, invited, edited, deactivated; never deleted, so the record keeps its names."""
+"""People and service accounts: invited, edited, deactivated; never deleted, so that the record keeps its names."""
 
 from smtplib import SMTPException
 

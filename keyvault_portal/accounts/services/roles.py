@@ -85,7 +85,7 @@ def create_ring(*, actor: Actor, name: str, title: str, description: str = "") -
 
 
 def update_ring(*, actor: Actor, ring: KeyRing, title: str, description: str) -> KeyRing:
-    """Change a ring's title and description (its name is part of key references and stays); asks for ring.manage on it."""
+    """Change a ring's title and description; its name is part of key references and stays. Asks for ring.manage."""
     with audit.atomic(actor=actor, action="ring.edit", target=("ring", ring.pk, ring.name), ring_id=ring.pk) as act:
         authorize(actor, Permission.RING_MANAGE, ring_id=ring.pk, target=ring.name)
         ring.title, ring.description = title, description

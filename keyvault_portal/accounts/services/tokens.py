@@ -64,7 +64,7 @@ def create_token(
 
 
 def revoke_token(*, actor: Actor, token: ApiToken) -> ApiToken:
-    """Refuse `token` from now on; for its owner, and for holders of token.manage on its rings. WrongState when revoked."""
+    """Refuse `token` from now on; for its owner and holders of token.manage on its rings. WrongState when revoked."""
     with audit.atomic(actor=actor, action="token.revoke", target=("token", token.pk, token.name)) as act:
         token = ApiToken.objects.select_for_update(of=("self",)).select_related("owner").get(pk=token.pk)
         if actor.token_id is not None or actor.id != token.owner_id:
@@ -110,7 +110,9 @@ def _checked(name: str, scopes: list[str], cidrs: Iterable[str], expires_at: dat
         try:
             networks.append(str(ip_network(cidr.strip())))
         except ValueError:
-            errors.setdefault("cidrs", []).append(f"{cidr.strip()[:60]} is not a network such as 10.1.0.0/16 or 2001:db8::/32.")
+            errors.setdefault("cidrs", []).append(
+                f"{cidr.strip()[:60]} is not a network such as 10.1.0.0/16 or 2001:db8::/32."
+            )
     if len(networks) > MAX_CIDRS:
         errors["cidrs"] = [f"At most {MAX_CIDRS} networks."]
     if expires_at is not None and expires_at <= timezone.now():

@@ -1,10 +1,12 @@
 """What the pages of this app have in common: filtered keyset lists, and services behind forms and confirmations."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
+from uuid import UUID
 
 import django_filters
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,11 +14,11 @@ from django.views import View
 from django.views.generic import FormView
 
 from keyvault_portal.accounts.web import ActorRequiredMixin
-from keyvault_portal.errors import Conflict, ValidationFailed
+from keyvault_portal.errors import Conflict, NotFound, ValidationFailed
 from keyvault_portal.paging import page_context
 
 
-class ListPage(ActorRequiredMixin, View):
+class ListPage(ActorRequiredMixin, View, ABC):
     """A list in keyset pages. `sorts` maps the query's `sort` to fields, the first being the default."""
 
     template_name: ClassVar[str]
@@ -25,8 +27,9 @@ class ListPage(ActorRequiredMixin, View):
     columns: ClassVar[list[dict[str, Any]]]
     sorts: ClassVar[dict[str, tuple[str, ...]]]
 
+    @abstractmethod
     def queryset(self) -> QuerySet[Any]:
-        raise AttributeError("A list page says what it lists.")
+        """All that this actor may see."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         filtered = self.filter_class(request.GET, queryset=self.queryset())
@@ -41,17 +44,19 @@ class ListPage(ActorRequiredMixin, View):
         return render(request, self.template_name, context | self.extra())
 
     def extra(self) -> dict[str, Any]:
+        """More context for the template."""
         return {}
 
 
-class FormPage(ActorRequiredMixin, FormView):
+class FormPage(ActorRequiredMixin, FormView, ABC):
     """A form whose `save` calls one service; what that finds wrong is shown at the fields."""
 
     template_name = "generic/form.html"
     done = "Saved."
 
+    @abstractmethod
     def save(self, values: dict[str, Any]) -> str:
-        raise AttributeError("A form page says what it saves.")
+        """Do it; returns the address to go on to."""
 
     def form_valid(self, form: Form) -> HttpResponse:
         try:
@@ -70,16 +75,18 @@ class FormPage(ActorRequiredMixin, FormView):
         return self.render_to_response(self.get_context_data(form=form), status=422)
 
 
-class ConfirmPage(ActorRequiredMixin, View):
+class ConfirmPage(ActorRequiredMixin, View, ABC):
     """A page that says the consequences of an act and does it on POST."""
 
     done = "Done."
 
+    @abstractmethod
     def context(self) -> dict[str, Any]:
-        raise AttributeError("A confirmation says what will happen.")
+        """Of templates/generic/confirm.html."""
 
+    @abstractmethod
     def act(self) -> str:
-        raise AttributeError("A confirmation says what it does.")
+        """Do it; returns the address to go on to."""
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         return render(request, "generic/confirm.html", self.context())
@@ -88,3 +95,11 @@ class ConfirmPage(ActorRequiredMixin, View):
         url = self.act()
         messages.success(request, self.done)
         return redirect(url)
+
+
+def found[M: Model](queryset: QuerySet[M], pk: UUID | int, what: str) -> M:
+    """The object, or NotFound when it does not exist or lies outside what the actor may see: the two look alike."""
+    row = queryset.filter(pk=pk).first()
+    if row is None:
+        raise NotFound(f"There is no such {what}, or you may not see it.")
+    return row
