@@ -20,7 +20,7 @@ from keyvault_portal.approvals.models import ApprovalRequest, Decision
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
     class Meta:
         model = Decision
-        fields = ["person_id", "person_label", "roles", "verdict", "reason", "act_hash", "at"]
+        fields = ["person_id", "person_label", "groups", "verdict", "reason", "act_hash", "at"]
         read_only_fields = fields
 
 
@@ -57,7 +57,7 @@ class ApprovalViewSet(ReadOnlyModelViewSet[ApprovalRequest]):
     filterset_fields = ["state", "operation", "target_type", "target_id", "requester_id"]
     keyset_order = ("-created_at", "-id")
     required_permission = Permission.APPROVAL_VIEW
-    lookup_value_regex = "[0-9a-f-]{36}"
+    lookup_value_regex = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
     @property
     def actor(self) -> Actor:

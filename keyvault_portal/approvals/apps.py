@@ -5,3 +5,12 @@ class ApprovalsConfig(AppConfig):
     name = "keyvault_portal.approvals"
     label = "approvals"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from keyvault_portal.accounts.services import register_officer_gate
+        from keyvault_portal.approvals.evidence import evidence_lines
+        from keyvault_portal.approvals.operations import officer_gate
+        from keyvault_portal.audit.evidence.registry import register_evidence
+
+        register_officer_gate(officer_gate)
+        register_evidence("approvals.jsonl", evidence_lines)

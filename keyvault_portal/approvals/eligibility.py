@@ -1,26 +1,33 @@
-"""Who could agree: active people holding a group's role, and what a given person counts as."""
+"""Who could agree: active people holding a group's role, and in which groups a given person counts."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db.models import Q
 
 from keyvault_portal.accounts.models import Person, RoleBinding
+from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, Permission, Role
+from keyvault_portal.approvals.models import Decision
 from keyvault_portal.approvals.quorum import Group, missing
 
+DECIDING_ROLES = frozenset(role.value for role in Role if Permission.APPROVAL_DECIDE in ROLE_PERMISSIONS[role])
 
-def eligible_people(groups: Sequence[Group], *, besides: UUID | None = None) -> dict[UUID, set[str]]:
-    """Active people with the roles that these groups ask for (a service is nobody who agrees). One query."""
+
+def eligible_people(groups: Sequence[Group], *, besides: UUID | None = None) -> dict[UUID, set[int]]:
+    """Active people, each with the indexes of the groups in which they count now. One query.
+
+    A service is nobody who agrees, and a role without the right approval.decide counts nowhere.
+    """
     wanted = Q(pk__in=[])
     for group in groups:
         on_ring = Q(ring=None) if group.ring_id is None else Q(ring=None) | Q(ring_id=group.ring_id)
         wanted |= Q(role=group.role) & on_ring
-    rows = RoleBinding.objects.filter(wanted, person__is_active=True, person__kind=Person.Kind.PERSON)
-    people: dict[UUID, set[str]] = defaultdict(set)
-    for person_id, role in rows.values_list("person_id", "role"):
+    rows = RoleBinding.objects.filter(wanted, role__in=DECIDING_ROLES, person__is_active=True, person__kind=Person.Kind.PERSON)
+    people: dict[UUID, set[int]] = defaultdict(set)
+    for person_id, role, ring_id in rows.values_list("person_id", "role", "ring_id"):
         if person_id != besides:
-            people[person_id].add(role)
+            people[person_id] |= {i for i, group in enumerate(groups) if group.role == role and ring_id in (None, group.ring_id)}
     return dict(people)
 
 
@@ -32,6 +39,13 @@ def unreachable(groups: Sequence[Group], requester_id: UUID) -> list[str]:
     return missing(groups, eligible_people(groups, besides=requester_id))
 
 
-def roles_of(person_id: UUID, groups: Sequence[Group]) -> set[str]:
-    """The roles among `groups` in which this person counts now."""
+def groups_counting(person_id: UUID, groups: Sequence[Group]) -> set[int]:
+    """The indexes of `groups` in which this person counts now."""
     return eligible_people(groups).get(person_id, set())
+
+
+def agreeing(decisions: Iterable[Decision], groups: Sequence[Group]) -> dict[UUID, set[int]]:
+    """Who agreed, with the groups in which each counted when deciding and still does: a role lost since counts no more."""
+    now = eligible_people(groups)
+    approvals = [decision for decision in decisions if decision.verdict == Decision.Verdict.APPROVE]
+    return {d.person_id: set(d.groups) & now.get(d.person_id, set()) for d in approvals}

@@ -3,6 +3,10 @@
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
 
 
+class NeedsMoreAgreement(Conflict):
+    code, title = "more_agreement_needed", "What was agreed to needs further agreement"
+
+
 class AlreadyDecided(Conflict):
     code, title = "already_decided", "This request is decided already"
 

@@ -70,7 +70,7 @@ class Decision(models.Model):
     requester_id = models.UUIDField(editable=False)
     person_id = models.UUIDField()
     person_label = models.CharField(max_length=200)
-    roles = models.JSONField(default=list, help_text="Roles held on the ring when deciding.")
+    groups = models.JSONField(default=list, help_text="Indexes of the request's groups in which the person counted when deciding.")
     verdict = models.CharField(max_length=10, choices=Verdict)
     reason = models.TextField(blank=True)
     act_hash = models.CharField(max_length=64)

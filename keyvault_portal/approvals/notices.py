@@ -1,6 +1,7 @@
 """Telling people: a line on their pages and an e-mail, sent after commit by a worker."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -13,6 +14,8 @@ from keyvault_portal.accounts.models import Person
 from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.jobs import enqueue_on_commit
 
+OVERDUE, MAILED_WITHIN = timedelta(minutes=10), timedelta(days=1)
+
 
 def ask(request: ApprovalRequest, people: Iterable[UUID]) -> None:
     """Tell everybody who could agree that they are asked."""
@@ -22,7 +25,7 @@ def ask(request: ApprovalRequest, people: Iterable[UUID]) -> None:
 
 def tell_requester(request: ApprovalRequest, text: str) -> None:
     """Tell the person who asked how it went."""
-    _notify([request.requester_id], f"{request.title}: {text}"[:300], f"{request.target_label}\n{text}", _path(request))
+    _notify([request.requester_id], f"{request.title}: {text}", f"{request.target_label}\n{text}", _path(request))
 
 
 def alarm(request: ApprovalRequest, people: Iterable[UUID]) -> None:
@@ -33,7 +36,7 @@ def alarm(request: ApprovalRequest, people: Iterable[UUID]) -> None:
 
 def notify(people: Iterable[UUID], text: str, *, detail: str = "", path: str = "", alarm: bool = False) -> None:
     """Tell these people something that is not about a request."""
-    _notify(people, text[:300], detail, path, alarm=alarm)
+    _notify(people, text, detail, path, alarm=alarm)
 
 
 def unread(person_id: UUID) -> QuerySet[Notice]:
@@ -52,6 +55,14 @@ def send(notice_id: int) -> None:
     Notice.objects.filter(pk=notice.pk).update(mailed_at=timezone.now())
 
 
+def overdue_mail() -> list[int]:
+    """Notices of the last day that no worker has mailed: the broker lost the message, or the mail server was away."""
+    now = timezone.now()
+    active = Person.objects.filter(is_active=True, kind=Person.Kind.PERSON).values("pk")
+    rows = Notice.objects.filter(mailed_at=None, created_at__range=(now - MAILED_WITHIN, now - OVERDUE), person_id__in=active)
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:100])
+
+
 def _path(request: ApprovalRequest) -> str:
     return reverse("approvals:detail", args=[request.pk])
 
@@ -59,6 +70,7 @@ def _path(request: ApprovalRequest) -> str:
 def _notify(people: Iterable[UUID], text: str, detail: str, path: str, *, alarm: bool = False) -> None:
     from keyvault_portal.approvals.tasks import mail_notice
 
-    rows = [Notice(person_id=person, text=text, detail=detail, path=path, alarm=alarm) for person in people]
+    line = " ".join(text.split())[:300]  # one line: it is the subject of a mail
+    rows = [Notice(person_id=person, text=line, detail=detail, path=path, alarm=alarm) for person in people]
     for notice in Notice.objects.bulk_create(rows):
         enqueue_on_commit(mail_notice, notice.pk)

@@ -23,25 +23,26 @@ class Group:
         return {"role": self.role, "threshold": self.threshold, "ring_id": str(self.ring_id) if self.ring_id else None}
 
 
-def assign(groups: Sequence[Group], roles: Mapping[UUID, Iterable[str]]) -> list[int]:
+def assign(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> list[int]:
     """How many people each group can count at the most when everybody counts once and the groups are filled together.
 
-    `roles` says, for each person who agreed, the roles held. A maximum matching of people to places (augmenting paths),
-    so that somebody who holds two roles is counted where needed.
+    `people` says in which groups (by index) each person who agreed could count. A maximum matching of people to places
+    (augmenting paths), so that somebody who fits two groups is counted where needed.
     """
     places = [index for index, group in enumerate(groups) for _ in range(group.threshold)]
+    fits = {person: frozenset(indexes) for person, indexes in people.items()}
     taken: dict[int, UUID] = {}
 
     def place(person: UUID, seen: set[int]) -> bool:
         for number, index in enumerate(places):
-            if number not in seen and groups[index].role in set(roles[person]):
+            if number not in seen and index in fits[person]:
                 seen.add(number)
                 if number not in taken or place(taken[number], seen):
                     taken[number] = person
                     return True
         return False
 
-    for person in roles:
+    for person in fits:
         place(person, set())
     counted = [0] * len(groups)
     for number in taken:
@@ -49,12 +50,12 @@ def assign(groups: Sequence[Group], roles: Mapping[UUID, Iterable[str]]) -> list
     return counted
 
 
-def satisfied(groups: Sequence[Group], roles: Mapping[UUID, Iterable[str]]) -> bool:
-    """Whether these people fill every group."""
-    return all(count >= group.threshold for count, group in zip(assign(groups, roles), groups, strict=True))
+def satisfied(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> bool:
+    """Whether these people fill every group, each counted once."""
+    return all(count >= group.threshold for count, group in zip(assign(groups, people), groups, strict=True))
 
 
-def missing(groups: Sequence[Group], roles: Mapping[UUID, Iterable[str]]) -> list[str]:
+def missing(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> list[str]:
     """What is still needed, in words; empty when satisfied."""
-    counts = zip(assign(groups, roles), groups, strict=True)
+    counts = zip(assign(groups, people), groups, strict=True)
     return [f"{group.threshold - count} × {group.role.replace('_', ' ')}" for count, group in counts if count < group.threshold]

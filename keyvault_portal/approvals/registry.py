@@ -1,16 +1,20 @@
 """Operations that can be asked for: how to say exactly what one would do, and how to do it."""
 
 import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit.canonical import dumps
 
 ACT_VERSION = 1
+LABEL_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +29,32 @@ class Act:
     target_version: str  # changes whenever the target does in a way that matters
     ring_id: UUID | None
     policy_version: str
-    consequences: list[str] = field(default_factory=list)  # shown, not bound: counts move while people think
+    consequences: list[str] = field(default_factory=list)  # bound as they were shown: counts move while people think
 
-    def canonical(self, *, request_id: UUID, requester_id: UUID, groups: list[dict[str, Any]], expires_at: str) -> bytes:
-        """The canonical JSON that approvers agree to: nothing that decides what happens is left out."""
+    def canonical(self, request: ApprovalRequest) -> bytes:
+        """The canonical JSON that approvers agree to: all that decides what happens, and all they were shown.
+
+        What the target is comes from this act, what was asked and shown from `request`.
+        """
         return dumps({
-            "v": ACT_VERSION, "request": str(request_id), "requester": str(requester_id), "operation": self.operation,
-            "params": self.params, "target": {"type": self.target_type, "id": self.target_id, "version": self.target_version},
-            "ring": str(self.ring_id) if self.ring_id else None, "policy_version": self.policy_version, "groups": groups,
-            "expires_at": expires_at,
+            "v": ACT_VERSION, "request": str(request.pk), "operation": self.operation, "title": request.title, "params": self.params,
+            "target": {"type": self.target_type, "id": self.target_id, "label": self.target_label, "version": self.target_version},
+            "ring": _text(self.ring_id), "policy_version": self.policy_version, "groups": request.groups,
+            "requester": {"id": str(request.requester_id), "label": request.requester_label, "token": _text(request.requester_token_id)},
+            "reason": request.reason, "consequences": request.consequences, "expires_at": request.expires_at.astimezone(UTC).isoformat(),
         })  # fmt: skip
+
+    def matches(self, request: ApprovalRequest) -> bool:
+        """Whether doing this act is doing what `request` holds, to the last field."""
+        shown = (request.operation, request.params, request.target_type, request.target_id, request.target_label, request.ring_id)
+        now = (self.operation, self.params, self.target_type, self.target_id, self.target_label[:LABEL_LENGTH], self.ring_id)
+        rebuilt = self.canonical(request)
+        same_bytes = hmac.compare_digest(rebuilt, bytes(request.act))
+        return shown == now and same_bytes and hmac.compare_digest(digest(rebuilt).encode(), request.act_hash.encode())
+
+
+def _text(value: UUID | None) -> str | None:
+    return str(value) if value else None
 
 
 def digest(act: bytes) -> str:

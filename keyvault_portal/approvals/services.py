@@ -6,17 +6,22 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices, registry
-from keyvault_portal.approvals.eligibility import eligible_people, roles_of, unreachable
+from keyvault_portal.approvals.eligibility import (
+    DECIDING_ROLES,
+    agreeing,
+    eligible_people,
+    groups_counting,
+    unreachable,
+)
 from keyvault_portal.approvals.errors import (
     ActChanged,
-    AlreadyDecided,
     DecidedTwice,
     NotEligible,
     QuorumUnreachable,
@@ -25,14 +30,24 @@ from keyvault_portal.approvals.errors import (
     SelfApproval,
 )
 from keyvault_portal.approvals.models import ApprovalRequest, Decision
+from keyvault_portal.approvals.performing import is_executing
 from keyvault_portal.approvals.quorum import Group, satisfied
-from keyvault_portal.approvals.states import MOVES, RequestState
+from keyvault_portal.approvals.states import RequestState, advance, decided
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, NotFound, PermissionRefused, ValidationFailed
 from keyvault_portal.jobs import enqueue_on_commit
 
+__all__ = [
+    "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing", "reject", "require",
+    "require_or_request", "visible_request", "visible_requests", "waiting_for", "waiting_requests", "withdraw",
+]  # fmt: skip
 DEFAULT_LIFE = timedelta(days=7)
 WAITING_BOUND = 100
+
+
+def identity(actor: Actor) -> UUID:
+    """The actor's id; for the portal itself, which is nobody, the nil UUID (RFC 9562, section 5.9) that no person has."""
+    return actor.id or UUID(int=0)
 
 
 def groups_of(request: ApprovalRequest) -> list[Group]:
@@ -41,10 +56,10 @@ def groups_of(request: ApprovalRequest) -> list[Group]:
 
 
 def require_or_request(
-    *,
     actor: Actor,
     operation: str,
     params: dict[str, Any],
+    *,
     groups: Iterable[dict[str, Any]],
     reason: str,
     expires_in: timedelta = DEFAULT_LIFE,
@@ -64,15 +79,10 @@ def require_or_request(
         if not reason.strip():
             raise ValidationFailed("Say why, approvers read it.", errors={"reason": ["This field is required."]})
         parsed = [Group.parse(rule, act.ring_id) for rule in groups]
-        if not parsed or any(group.threshold < 1 for group in parsed):
-            raise ValidationFailed("At least one person has to agree.")
+        _check_groups(parsed)
         if lacking := unreachable(parsed, actor.id):
             raise QuorumUnreachable(f"Besides {actor.label} this needs {' and '.join(lacking)}.", hint="Give more people these roles, or change the policy.")
-        found = ApprovalRequest.objects.filter(
-            operation=operation, params=act.params, target_id=act.target_id, requester_id=actor.id, state=RequestState.PENDING.value,
-            expires_at__gt=timezone.now(),
-        ).first()  # fmt: skip
-        if found is not None:
+        if found := _same_request(actor, act, parsed):
             return found
         request = _create(actor, work.title, act, parsed, reason.strip(), expires_in)
         record.record(
@@ -83,16 +93,33 @@ def require_or_request(
 
 
 def _create(actor: Actor, title: str, act: registry.Act, groups: list[Group], reason: str, expires_in: timedelta) -> ApprovalRequest:
-    identifier, expires_at = uuid4(), timezone.now() + expires_in
-    rules = [group.as_dict() for group in groups]
-    assert actor.id is not None
-    body = act.canonical(request_id=identifier, requester_id=actor.id, groups=rules, expires_at=expires_at.isoformat())
-    return ApprovalRequest.objects.create(
-        id=identifier, operation=act.operation, title=title, act=body, act_hash=registry.digest(body), params=act.params,
-        consequences=act.consequences, target_type=act.target_type, target_id=act.target_id, target_label=act.target_label[:200],
-        ring_id=act.ring_id, groups=rules, requester_id=actor.id, requester_label=actor.label, requester_token_id=actor.token_id,
-        reason=reason, expires_at=expires_at,
+    request = ApprovalRequest(
+        id=uuid4(), operation=act.operation, title=title, params=act.params, consequences=act.consequences, target_type=act.target_type,
+        target_id=act.target_id, target_label=act.target_label[: registry.LABEL_LENGTH], ring_id=act.ring_id,
+        groups=[group.as_dict() for group in groups], requester_id=identity(actor), requester_label=actor.label[: registry.LABEL_LENGTH],
+        requester_token_id=actor.token_id, reason=reason, expires_at=timezone.now() + expires_in,
     )  # fmt: skip
+    request.act = act.canonical(request)
+    request.act_hash = registry.digest(request.act)
+    request.save(force_insert=True)
+    return request
+
+
+def _same_request(actor: Actor, act: registry.Act, groups: list[Group]) -> ApprovalRequest | None:
+    """An open request of this actor for the very same act, its target and groups unchanged since."""
+    rules = [group.as_dict() for group in groups]
+    rows = ApprovalRequest.objects.filter(
+        operation=act.operation, target_type=act.target_type, target_id=act.target_id, requester_id=identity(actor),
+        requester_token_id=actor.token_id, groups=rules, state=RequestState.PENDING.value, expires_at__gt=timezone.now(),
+    )  # fmt: skip
+    return next((row for row in rows if act.matches(row)), None)
+
+
+def _check_groups(groups: list[Group]) -> None:
+    if not groups or any(group.threshold < 1 for group in groups):
+        raise ValidationFailed("At least one person has to agree.")
+    if silent := sorted({group.role for group in groups} - DECIDING_ROLES):
+        raise ValidationFailed(f"The role {' or '.join(silent)} decides on nothing.", errors={"groups": ["Name roles that may decide."]})
 
 
 def require(*, actor: Actor, operation: str, params: dict[str, Any], groups: Iterable[dict[str, Any]], reason: str) -> None:
@@ -107,15 +134,13 @@ def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "") 
     Raises NotFound, AlreadyDecided, RequestExpired, SelfApproval, DecidedTwice, NotEligible, SecondFactorNeeded, ActChanged.
     """
     with _deciding(actor, request_id, "approval.approve") as (request, record):
-        roles = _may_decide(actor, request)
+        counting = _may_decide(actor, request)
         if not hmac.compare_digest(act_hash.encode(), request.act_hash.encode()):
             raise ActChanged("This is not the act you were shown.", hint="Open the request again and read it.")
-        _decide(actor, request, Decision.Verdict.APPROVE, reason, roles)
-        agreed = {
-            decision.person_id: decision.roles for decision in request.decisions.filter(verdict=Decision.Verdict.APPROVE)
-        }
-        done = satisfied(groups_of(request), agreed)
-        record.record({"request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason})
+        _decide(actor, request, Decision.Verdict.APPROVE, reason.strip(), counting)
+        groups = groups_of(request)
+        done = satisfied(groups, agreeing(request.decisions.all(), groups))
+        record.record({"request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason.strip()})
         if done:
             _finish(request, RequestState.APPROVED)
             _perform_after_commit(request)
@@ -127,8 +152,8 @@ def reject(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalRequest:
     with _deciding(actor, request_id, "approval.reject") as (request, record):
         if not reason.strip():
             raise ValidationFailed("Say why you reject it.", errors={"reason": ["This field is required."]})
-        roles = _may_decide(actor, request)
-        _decide(actor, request, Decision.Verdict.REJECT, reason.strip(), roles)
+        counting = _may_decide(actor, request)
+        _decide(actor, request, Decision.Verdict.REJECT, reason.strip(), counting)
         _finish(request, RequestState.REJECTED)
         record.record({"request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip()})
         notices.tell_requester(request, f"{actor.label} rejected: {reason.strip()}")
@@ -156,16 +181,18 @@ def break_glass(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalReque
         _need_open(request)
         if not reason.strip():
             raise ValidationFailed("Breaking the glass needs a reason.", errors={"reason": ["This field is required."]})
-        agreed = set(request.decisions.values_list("person_id", flat=True))
-        skipped = {person: roles for person, roles in eligible_people(groups_of(request)).items() if person not in agreed and person != actor.id}
+        heard = {actor.id, *request.decisions.values_list("person_id", flat=True)}
+        skipped = eligible_people(groups_of(request), besides=request.requester_id).keys() - heard
+        names = Person.objects.filter(pk__in=skipped).order_by("name").values_list("name", flat=True)
         request.broken_by, request.broken_because = actor.label, reason.strip()
         request.save(update_fields=["broken_by", "broken_because"])
         _finish(request, RequestState.APPROVED)
         record.record(
-            {"request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip(), "skipped": sorted(str(person) for person in skipped),
-             "skipped_count": len(skipped)}
+            {"request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip(), "skipped": list(names), "skipped_count": len(skipped)}
         )  # fmt: skip
         notices.alarm(request, skipped)
+        if request.requester_id != actor.id:
+            notices.tell_requester(request, f"{actor.label} broke the glass: {request.broken_because}")
         _perform_after_commit(request)
     return request
 
@@ -187,26 +214,38 @@ def expire_due() -> int:
 
 
 def visible_requests(actor: Actor) -> QuerySet[ApprovalRequest]:
-    """Requests `actor` may read: on rings with the right to view approvals, and own ones."""
+    """Requests `actor` may read: on rings with the right to view approvals, own ones, and those where a role counts."""
     rings = actor.ring_ids(Permission.APPROVAL_VIEW)
     if rings is None:
         return ApprovalRequest.objects.all()
     own = Q(requester_id=actor.id) if actor.id else Q(pk__in=[])
-    return ApprovalRequest.objects.filter(Q(ring_id__in=rings) | own)
+    return ApprovalRequest.objects.filter(Q(ring_id__in=rings) | own | _counting(actor))
+
+
+def visible_request(actor: Actor, request_id: UUID) -> ApprovalRequest:
+    """One request; raises NotFound when there is none that `actor` may read."""
+    found = visible_requests(actor).filter(pk=request_id).first()
+    if found is None:
+        raise NotFound("There is no such request, or you may not see it.")
+    return found
+
+
+def _counting(actor: Actor) -> Q:
+    """Requests with a group in which one of the actor's roles counts; for a person only."""
+    counts = Q(pk__in=[])
+    for role, ring_id in actor.roles if actor.kind == "person" else ():
+        if role in DECIDING_ROLES:
+            rule: dict[str, Any] = {"role": role} if ring_id is None else {"role": role, "ring_id": str(ring_id)}
+            counts |= Q(groups__contains=[rule])
+    return counts
 
 
 def waiting_requests(actor: Actor) -> QuerySet[ApprovalRequest]:
     """Pending requests of others on which `actor` has not decided and holds a role that counts."""
-    mine = Decision.objects.filter(request=OuterRef("pk"), person_id=actor.id)
-    counts = Q(pk__in=[])
-    for role, ring_id in actor.roles:
-        rule: dict[str, Any] = {"role": role}
-        if ring_id is not None:
-            rule["ring_id"] = str(ring_id)
-        counts |= Q(groups__contains=[rule])
+    mine = Decision.objects.filter(request=OuterRef("pk"), person_id=identity(actor))
     return (
-        ApprovalRequest.objects.filter(counts, state=RequestState.PENDING.value, expires_at__gt=timezone.now())
-        .exclude(requester_id=actor.id)
+        ApprovalRequest.objects.filter(_counting(actor), state=RequestState.PENDING.value, expires_at__gt=timezone.now())
+        .exclude(requester_id=identity(actor))
         .exclude(Exists(mine))
     )
 
@@ -221,7 +260,7 @@ def count_waiting(actor: Actor) -> int:
     return waiting_requests(actor).order_by()[:WAITING_BOUND].count() if actor.id else 0
 
 
-class _deciding:  # noqa: N801  a context manager used as one
+class _deciding:
     """The request locked inside an audited transaction; the event names its target."""
 
     def __init__(self, actor: Actor, request_id: UUID, action: str) -> None:
@@ -231,38 +270,34 @@ class _deciding:  # noqa: N801  a context manager used as one
     def __enter__(self) -> tuple[ApprovalRequest, audit.atomic]:
         record = self.scope.__enter__()
         try:
-            request = ApprovalRequest.objects.select_for_update().filter(pk=self.request_id).first()
-            if request is None or not (visible_requests(self.actor).filter(pk=request.pk).exists() or self._counts(request)):
-                raise NotFound("There is no such request, or you may not see it.")
+            visible_request(self.actor, self.request_id)
+            request = ApprovalRequest.objects.select_for_update().get(pk=self.request_id)
             record.about(target=("approval", str(request.pk), str(request)), ring_id=request.ring_id)
             if request.state != RequestState.PENDING.value:
-                raise AlreadyDecided(f"It is {request.state} already.", state=request.state)
+                raise decided(request.state)
         except BaseException as error:
             self.scope.__exit__(type(error), error, error.__traceback__)
             raise
         return request, record
 
-    def _counts(self, request: ApprovalRequest) -> bool:
-        return self.actor.id is not None and bool(roles_of(self.actor.id, groups_of(request)))
-
     def __exit__(self, *error: Any) -> None:
         self.scope.__exit__(*error)
 
 
-def _may_decide(actor: Actor, request: ApprovalRequest) -> set[str]:
-    """The roles in which `actor` counts here; raises what stands in the way."""
+def _may_decide(actor: Actor, request: ApprovalRequest) -> set[int]:
+    """The groups in which `actor` counts here; raises what stands in the way."""
     _need_open(request)
     if actor.id == request.requester_id:
         raise SelfApproval("You asked for this; somebody else has to decide.")
     if actor.kind != "person" or actor.id is None:
         raise NotEligible("Only a person can decide, signed in.")
     _need_second_factor(actor)
-    roles = roles_of(actor.id, groups_of(request))
-    if not roles:
+    counting = groups_counting(actor.id, groups_of(request))
+    if not counting:
         raise NotEligible("None of your roles counts for this request.")
     if request.decisions.filter(person_id=actor.id).exists():
         raise DecidedTwice("Your decision is counted already.")
-    return roles
+    return counting
 
 
 def _need_open(request: ApprovalRequest) -> None:
@@ -275,21 +310,15 @@ def _need_second_factor(actor: Actor) -> None:
         raise SecondFactorNeeded("This needs a session with a second factor.", hint="Sign out and in again, with your passkey or code.")
 
 
-def _decide(actor: Actor, request: ApprovalRequest, verdict: str, reason: str, roles: set[str]) -> None:
-    try:
-        with transaction.atomic():
-            Decision.objects.create(
-                request=request, requester_id=request.requester_id, person_id=actor.id, person_label=actor.label, roles=sorted(roles),
-                verdict=verdict, reason=reason, act_hash=request.act_hash,
-            )  # fmt: skip
-    except IntegrityError:
-        raise DecidedTwice("Your decision is counted already.") from None
+def _decide(actor: Actor, request: ApprovalRequest, verdict: str, reason: str, counting: set[int]) -> None:
+    Decision.objects.create(
+        request=request, requester_id=request.requester_id, person_id=identity(actor), person_label=actor.label[: registry.LABEL_LENGTH],
+        groups=sorted(counting), verdict=verdict, reason=reason, act_hash=request.act_hash,
+    )  # fmt: skip
 
 
 def _finish(request: ApprovalRequest, new: RequestState) -> None:
-    if new not in MOVES[RequestState(request.state)]:
-        raise AlreadyDecided(f"It is {request.state} already.", state=request.state)
-    request.state, request.decided_at = new.value, timezone.now()
+    request.state, request.decided_at = advance(request.state, new), timezone.now()
     request.save(update_fields=["state", "decided_at"])
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from keyvault_portal.approvals.errors import AlreadyDecided, RequestExpired
+
 
 class RequestState(StrEnum):
     PENDING = "pending"
@@ -27,3 +29,17 @@ MOVES: Mapping[RequestState, frozenset[RequestState]] = {
     S.FAILED: frozenset(),
     S.STALE: frozenset(),
 }
+
+
+def advance(current: str, new: RequestState) -> str:
+    """The state after this move; raises RequestExpired or AlreadyDecided when the table does not list it."""
+    if new in MOVES[RequestState(current)]:
+        return new.value
+    raise decided(current)
+
+
+def decided(current: str) -> AlreadyDecided | RequestExpired:
+    """Why nobody can decide in this state any more."""
+    if current == RequestState.EXPIRED:
+        return RequestExpired("Nobody decided in time.", hint="Ask again.")
+    return AlreadyDecided(f"It is {current} already.", state=current)

@@ -21,7 +21,9 @@ def mail_notice(notice_id: int) -> None:
 
 @shared_task(name="approvals.tick")
 def tick() -> None:
-    """Expire what is due and perform what a lost message left behind."""
+    """Expire what is due, and send again what a lost message left behind."""
     services.expire_due()
     for request_id in execution.overdue_requests():
-        execution.execute(request_id)
+        execute_request.delay(str(request_id))
+    for notice_id in notices.overdue_mail():
+        mail_notice.delay(notice_id)

@@ -14,16 +14,17 @@ from django.views import View
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import notices, services
-from keyvault_portal.approvals.eligibility import roles_of
-from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals.eligibility import agreeing, groups_counting
+from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, ValidationFailed
+from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
+ALARMS_SHOWN = 5
 COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
 
 
@@ -33,8 +34,12 @@ class ReasonForm(forms.Form):
 
 class ApproveForm(forms.Form):
     act_hash = forms.CharField(widget=forms.HiddenInput, max_length=64)
-    read = forms.BooleanField(label="I have read the act above and agree to exactly this.")
+    read = forms.BooleanField()
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, required=False, label="Note")
+
+    def __init__(self, data: Any = None, *, act_hash: str) -> None:
+        super().__init__(data, initial={"act_hash": act_hash})
+        self.fields["read"].label = f"I have read the act {act_hash[:8]}… and agree to exactly this."
 
 
 class RequestFilterForm(forms.Form):
@@ -50,7 +55,7 @@ class Inbox(ActorRequiredMixin, View):
         actor, tab = actor_of(request), request.GET.get("tab", "waiting")
         form = RequestFilterForm(request.GET or None)
         if tab == "asked":
-            rows = ApprovalRequest.objects.filter(requester_id=actor.id)
+            rows = ApprovalRequest.objects.filter(requester_id=services.identity(actor))
         elif tab == "all":
             rows = services.visible_requests(actor)
             if form.is_valid() and form.cleaned_data["state"]:
@@ -65,27 +70,16 @@ class Inbox(ActorRequiredMixin, View):
             "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
             "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
             "empty_text": "What needs your agreement appears here and by e-mail.",
+            "alarms": list(notices.unread(services.identity(actor)).filter(alarm=True)[:ALARMS_SHOWN]),
         }  # fmt: skip
         return render(request, "approvals/inbox.html", context)
-
-
-def visible_request(request: HttpRequest, request_id: UUID) -> ApprovalRequest:
-    """The request, or NotFound for who may neither see it on its ring, nor asked it, nor could agree to it."""
-    actor = actor_of(request)
-    found = ApprovalRequest.objects.filter(pk=request_id).first()
-    allowed = found and (
-        services.visible_requests(actor).filter(pk=found.pk).exists() or (actor.id and roles_of(actor.id, services.groups_of(found)))
-    )
-    if found is None or not allowed:
-        raise NotFound("There is no such request, or you may not see it.")
-    return found
 
 
 class Detail(ActorRequiredMixin, View):
     required_permission = (Permission.APPROVAL_VIEW, Permission.APPROVAL_DECIDE)
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         template = "approvals/_live.html" if request.headers.get("HX-Request") else "approvals/detail.html"
         return render(request, template, detail_context(request, found))
 
@@ -94,13 +88,12 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
     """Everything the page of one request shows."""
     actor, decisions = actor_of(request), list(found.decisions.order_by("at"))
     groups = services.groups_of(found)
-    agreed = {d.person_id: d.roles for d in decisions if d.verdict == Decision.Verdict.APPROVE}
     progress = [
         {"role": group.role.replace("_", " "), "count": count, "threshold": group.threshold}
-        for group, count in zip(groups, assign(groups, agreed), strict=True)
+        for group, count in zip(groups, assign(groups, agreeing(decisions, groups)), strict=True)
     ]
     open_ = found.state == RequestState.PENDING.value and found.expires_at > timezone.now()
-    counts = actor.id is not None and actor.id != found.requester_id and bool(roles_of(actor.id, groups))
+    counts = actor.id is not None and actor.id != found.requester_id and bool(groups_counting(actor.id, groups))
     decided = any(decision.person_id == actor.id for decision in decisions)
     return {
         "title": found.title, "approval": found, "state": found.state, "decisions": decisions, "progress": progress,
@@ -108,7 +101,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
         "may_withdraw": open_ and actor.id == found.requester_id,
         "may_break": open_ and actor.can(Permission.APPROVAL_BREAK_GLASS, found.ring_id),
-        "approve_form": form or ApproveForm(initial={"act_hash": found.act_hash}), "reject_form": ReasonForm(prefix="reject"),
+        "approve_form": form or ApproveForm(act_hash=found.act_hash), "reject_form": ReasonForm(prefix="reject"),
         "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
         "facts": [
             ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
@@ -122,8 +115,8 @@ class Approve(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_DECIDE
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
-        form = ApproveForm(request.POST)
+        found = services.visible_request(actor_of(request), request_id)
+        form = ApproveForm(request.POST, act_hash=found.act_hash)
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
         values = form.cleaned_data
@@ -136,10 +129,10 @@ class Reject(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_DECIDE
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
-            raise ValidationFailed("Say why you reject it.", errors=dict(form.errors))
+            raise ValidationFailed("Say why you reject it.", errors={name: [str(error) for error in found] for name, found in form.errors.items()})
         services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
         messages.success(request, "The request is rejected.")
         return redirect("approvals:detail", found.pk)
@@ -149,7 +142,7 @@ class Withdraw(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_VIEW
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         services.withdraw(actor=actor_of(request), request_id=found.pk)
         messages.success(request, "The request is withdrawn.")
         return redirect("approvals:detail", found.pk)
@@ -161,10 +154,10 @@ class BreakGlass(ActorRequiredMixin, View):
     required_permission = Permission.APPROVAL_BREAK_GLASS
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        return self._page(request, visible_request(request, request_id), ReasonForm())
+        return self._page(request, services.visible_request(actor_of(request), request_id), ReasonForm())
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        found = visible_request(request, request_id)
+        found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._page(request, found, form, status=422)
@@ -187,12 +180,12 @@ class Notices(ActorRequiredMixin, View):
     """What the portal told this person."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        rows = Notice.objects.filter(person_id=actor_of(request).id)
+        rows = Notice.objects.filter(person_id=services.identity(actor_of(request)))
         context = page_context(request, rows, RECENT) | {
             "title": "Notices", "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
         }  # fmt: skip
         return render(request, "approvals/notices.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        notices.unread(actor_of(request).id or UUID(int=0)).update(read_at=timezone.now())
+        notices.unread(services.identity(actor_of(request))).update(read_at=timezone.now())
         return redirect("approvals:notices")
