@@ -144,7 +144,7 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
     @extend_schema(request=shapes.CompromiseSerializer, responses=shapes.VersionSerializer)
     @action(detail=True, methods=["post"], url_path=r"versions/(?P<number>\d{1,9})/compromise")
     def compromise(self, request: Request, pk: str, number: str) -> Response:
-        return self._act(number, Permission.KEY_COMPROMISE, shapes.CompromiseSerializer, lifecycle.mark_compromised)
+        return self._act(number, Permission.KEY_COMPROMISE, shapes.CompromiseSerializer, rotation.rotate_compromised)
 
     @extend_schema(request=shapes.ReasonSerializer, responses={200: shapes.VersionSerializer, 202: ACCEPTED})
     @action(detail=True, methods=["post"], url_path=r"versions/(?P<number>\d{1,9})/schedule-deletion")

@@ -7,4 +7,4 @@ class KeysConfig(AppConfig):
 
     def ready(self) -> None:
         from keys import lifecycle_tasks  # noqa: F401  registers its tasks
-        from keys.approval_operations import lifecycle  # noqa: F401  registers its operations
+        from keys.approval_operations import lifecycle, rotation  # noqa: F401  registers their operations

@@ -95,6 +95,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "keyvault_portal.accounts.middleware.RequireSecondFactor",
     "keyvault_portal.edges.PortalErrorMiddleware",
+    "keyvault_portal.idempotency.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "keyvault_portal.urls"
@@ -109,6 +110,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "keyvault_portal.context_processors.portal",
             ]
         },
     }
@@ -124,6 +126,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 CSRF_FAILURE_VIEW = "keyvault_portal.edges.csrf_failure"
+ACCOUNT_ADAPTER = "keyvault_portal.accounts.adapters.AccountAdapter"
+MFA_ADAPTER = "keyvault_portal.accounts.adapters.MfaAdapter"
+# Nobody signs up by themselves, so an address that is not confirmed threatens nobody's second factor.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key", "reset_password": "20/m/ip,5/m/key"}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -189,7 +196,18 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {}
+# One beat; each tick is a cheap query when nothing is due.
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
+    "jobs nobody works on": {"task": "keys.sweep", "schedule": 5.0, "options": {"expires": 5}},
+    "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
+    "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
+    "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
+}
+REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
+# Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
+PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
+# Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
+STORE_ALLOWED_HOSTS = _list("STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -199,7 +217,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": ["keyvault_portal.accounts.api_auth.TokenAuthentication", "keyvault_portal.accounts.api_auth.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["keyvault_portal.accounts.api_auth.HasPermission"],
+    "DEFAULT_PAGINATION_CLASS": "keyvault_portal.paging.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "keyvault_portal.edges.problem_response",
 }
 SPECTACULAR_SETTINGS = {

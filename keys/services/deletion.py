@@ -99,24 +99,29 @@ def schedule_deletion(
             )
         params = {"version_id": version_id, "grace_days": days, "accept_loss": accept_loss}
         need_agreement(actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
-        version.deletion_from = before
-        version.deletion_due_at = timezone.now() + timedelta(days=days)
-        version.deletion_halted_at, version.deletion_halted_by = None, ""
-        version.save(
-            update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
-        )
+        start_grace(version, before, days)
         counted = asdict(lost)
         counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
         act.record({
             "version": version.key_version,
             "from": before,
-            "due_at": version.deletion_due_at.isoformat(),
+            "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None,
             "accept_loss": accept_loss,
             "consequences": counted,
             "reason": reason,
             "approval": str(approval_id) if approval_id else None,
         })
     return version
+
+
+def start_grace(version: KeyVersion, before: str, days: int) -> None:
+    """Start the clock of a version already moved to pending_deletion from `before`; the caller authorised and records."""
+    version.deletion_from = before
+    version.deletion_due_at = timezone.now() + timedelta(days=days)
+    version.deletion_halted_at, version.deletion_halted_by = None, ""
+    version.save(
+        update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
+    )
 
 
 def cancel_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:

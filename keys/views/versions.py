@@ -11,7 +11,7 @@ from django.views import View
 
 from keys.forms import CompromiseForm, ReasonForm, ServiceForm
 from keys.models import Key, KeyVersion
-from keys.services import lifecycle
+from keys.services import lifecycle, rotation
 from keys.views.keys import visible_key
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -91,13 +91,13 @@ class Activate(VersionAct):
 class Compromise(VersionAct):
     required_permission = Permission.KEY_COMPROMISE
     form_class = CompromiseForm
-    service = lifecycle.mark_compromised
+    service = rotation.rotate_compromised
     words = (
         "{version} is compromised",
         "It stops protecting at once and may only open what it protected, so that the data can be moved. This cannot be undone.",
         "Mark it compromised",
     )
-    done = "{version} is marked compromised. Rotate the key to move its data."
+    done = "{version} is marked compromised; if it was in use, its key is being rotated."
     danger = True
     irreversible = True
 

@@ -66,3 +66,6 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
     Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
 }
+
+# What a token may carry. Agreement is given by people, and no token makes tokens.
+TOKEN_SCOPES = frozenset(set(P) - {P.APPROVAL_DECIDE, P.APPROVAL_BREAK_GLASS, P.TOKEN_MANAGE})

@@ -37,7 +37,11 @@ def key_hash(name: str, public_key: bytes) -> bytes:
 
 def sign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey) -> str:
     """The signed note of `checkpoint` under the key called `name`."""
-    body = checkpoint.body()
+    return sign_text(checkpoint.body(), name, key)
+
+
+def sign_text(body: str, name: str, key: Ed25519PrivateKey) -> str:
+    """The C2SP signed note of `body`, which ends with a line feed."""
     blob = key_hash(name, key.public_key().public_bytes_raw()) + key.sign(body.encode())
     return f"{body}\n{SIGNATURE_LINE}{name} {base64.b64encode(blob).decode()}\n"
 
@@ -84,6 +88,9 @@ def verify(note: str, keys: Mapping[str, bytes]) -> Checkpoint:
 
 def _decode(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise CheckpointError("The checkpoint holds malformed base64.") from None
+        data = b""
+    if base64.b64encode(data).decode() != text:  # also refuses a second spelling of the same bytes
+        raise CheckpointError("The checkpoint holds malformed base64.")
+    return data

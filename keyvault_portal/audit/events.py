@@ -79,12 +79,17 @@ def prepare(event: Event) -> PreparedEvent:
     action = _text(event.action)
     target = {"type": target_type, "id": target_id, "label": target_label}
     return PreparedEvent(
-        columns=(actor["id"] or "", actor["label"], action, target_type, target_id, event.ring_id, event.outcome),
+        columns=(doer_key(actor), actor["label"], action, target_type, target_id, event.ring_id, event.outcome),
         head=b'{"action":%b,"actor":%b,"at":"' % (dumps(action), dumps(actor)),
         middle=b'","details":%b,"outcome":%b,"ring":%b,"seq":'
         % (dumps(dict(event.details)), dumps(event.outcome), dumps(ring)),
         tail=b',"target":%b,"v":%d}' % (dumps(target), VERSION),
     )
+
+
+def doer_key(actor: Mapping[str, Any]) -> str:
+    """What finds an actor's events: the id, or kind and label where there is none (schedules, sweepers)."""
+    return actor["id"] or f"{actor['kind']}:{actor['label']}"
 
 
 def timestamp(at: datetime) -> str:

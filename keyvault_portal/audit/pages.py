@@ -1,6 +1,6 @@
 """Checking one page of the record: its rows, its part of the tree, its checkpoints. Free of Django."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -9,24 +9,33 @@ import orjson
 import psycopg
 
 from keyvault_portal.audit import checkpoint
+from keyvault_portal.audit.events import doer_key
 from keyvault_portal.audit.merkle import TILE_HEIGHT, Frontier, Tile, levels, prefix
 
 PAGE_HEIGHT = 13
 PAGE = 1 << PAGE_HEIGHT  # events read at a time; a power of two, so that a full page is one perfect subtree
 
-# The projection as one text, with lengths so that text cannot move from one column to the next unseen.
-_EVENTS = """
-SELECT seq, leaf, leaf_hash, at::text,
-       concat_ws(E'\\x1f', actor_id, length(actor_id), actor_label, length(actor_label), action, length(action),
-                 target_type, length(target_type), target_id, length(target_id), coalesce(ring_id::text, ''), outcome)
-FROM audit_event WHERE seq >= %s AND seq < %s ORDER BY seq
-"""
-_COLUMNS = ("actor_id", "", "actor_label", "", "action", "", "target_type", "", "target_id", "", "ring_id", "outcome")
+# The projection of an event as one text, with lengths so that text cannot move from one column to the next unseen.
+_PROJECTION = """concat_ws(E'\\x1f', actor_id, length(actor_id), actor_label, length(actor_label), action, length(action), at,
+    target_type, length(target_type), target_id, length(target_id), coalesce(ring_id::text, ''), outcome)"""
+_COLUMNS = (
+    "actor_id", "", "actor_label", "", "action", "", "at", "target_type", "", "target_id", "", "ring_id", "outcome"
+)  # fmt: skip
+# Canonical JSON holds no line feed, so a page of leaves is one text of lines: far cheaper than rows.
+_PAGE = f"""
+SELECT count(*), coalesce(string_agg(leaf, '\\x0a'::bytea ORDER BY seq), ''),
+       coalesce(string_agg(leaf_hash, ''::bytea ORDER BY seq), ''),
+       coalesce(string_agg({_PROJECTION}, E'\\x1e' ORDER BY seq), '')
+FROM audit_event WHERE seq >= %s AND seq < %s
+"""  # noqa: S608  both parts are constants
+_ROWS = f"""
+SELECT seq, leaf, leaf_hash, {_PROJECTION} FROM audit_event WHERE seq >= %s AND seq < %s ORDER BY seq
+"""  # noqa: S608
 _CHECKPOINTS = """
 SELECT tree_size, root_hash, note FROM audit_checkpoint WHERE tree_size > %s AND tree_size <= %s ORDER BY tree_size
 """
 _LAST_BEFORE = "SELECT coalesce(max(tree_size), 0) FROM audit_checkpoint WHERE tree_size <= %s"
-_TILES = "SELECT level, index, hash FROM audit_tile WHERE level = %s AND index >= %s AND index < %s"
+_TILES = "SELECT index, hash FROM audit_tile WHERE level = %s AND index >= %s AND index < %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +47,56 @@ class Finding:
     detail: str
 
 
-class Page:
-    """The events [start, end), beginning at a multiple of PAGE, with everything that is stored about them."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database says about the events [start, end)."""
 
-    def __init__(self, connection: psycopg.Connection[Any], before: Frontier, start: int, end: int) -> None:
-        self.before, self.start, self.end = before, start, end
-        with connection.cursor(binary=True) as cursor:
-            self.rows = cursor.execute(_EVENTS, [start, end]).fetchall()
-            self.checkpoints = cursor.execute(_CHECKPOINTS, [start, end]).fetchall()
-            (self._covered_before,) = cursor.execute(_LAST_BEFORE, [start]).fetchone() or (0,)
-        self._nodes = levels([sha256(b"\x00" + row[1]).digest() for row in self.rows])
-        self._gap = next((start + i for i, row in enumerate(self.rows) if row[0] != start + i), start + len(self.rows))
+    start: int
+    end: int
+    count: int
+    leaves: bytes  # joined by line feeds
+    hashes: bytes
+    projection: str
+    checkpoints: list[tuple[int, bytes, str]]
+    covered_before: int  # size of the last checkpoint at or before `start`
+    tiles: dict[tuple[int, int], bytes]
+
+
+def fetch(connection: psycopg.Connection[Any], start: int, end: int) -> Stored:
+    """Read what is stored about the events [start, end), which begin at a multiple of PAGE."""
+    with connection.cursor(binary=True) as cursor:
+        row = cursor.execute(_PAGE, [start, end]).fetchone()
+        checkpoints = cursor.execute(_CHECKPOINTS, [start, end]).fetchall()
+        (covered,) = cursor.execute(_LAST_BEFORE, [start]).fetchone() or (0,)
+        tiles = {}
+        for level in range(1, 64 // TILE_HEIGHT):
+            low, high = start >> TILE_HEIGHT * level, end >> TILE_HEIGHT * level
+            if low < high:
+                cursor.execute(_TILES, [level, low, high])
+                tiles.update({(level, index): digest for index, digest in cursor})
+        assert row is not None, "an aggregate always has a row"
+        return Stored(start, end, *row, checkpoints, covered, tiles)
+
+
+class Page:
+    """The events [start, end) checked against their hashes, columns, tiles and checkpoints."""
+
+    def __init__(self, connection: psycopg.Connection[Any], stored: Stored, before: Frontier) -> None:
+        self.before, self.start, self.end, self.checkpoints = before, stored.start, stored.end, stored.checkpoints
+        self._stored, self._rows = stored, None
+        leaves = stored.leaves.split(b"\n")
+        hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+        self._gap = self.end
+        whole = stored.count == len(leaves) == self.end - self.start
+        if not whole or b"".join(hashes) != stored.hashes or _project_page(leaves, self.start) != stored.projection:
+            with connection.cursor(binary=True) as cursor:
+                self._rows = cursor.execute(_ROWS, [self.start, self.end]).fetchall()
+            hashes = [sha256(b"\x00" + row[1]).digest() for row in self._rows]
+            expected = range(self.start, self.end)
+            present = {row[0] for row in self._rows}
+            self._gap = next((seq for seq in expected if seq not in present), self.end)
+        self._nodes = levels(hashes)
         self.after, self._tiles = self._close()
-        self._stored_tiles: dict[tuple[int, int], bytes] = {}
-        with connection.cursor(binary=True) as cursor:
-            for level in {tile.level for tile in self._tiles}:
-                size = TILE_HEIGHT * level
-                for row in cursor.execute(_TILES, [level, start >> size, end >> size]):
-                    self._stored_tiles[row[0], row[1]] = row[2]
 
     def check(self, keys: Mapping[str, bytes], *, every_signature: bool) -> Finding | None:
         """The first thing that is wrong here; verifies the last checkpoint's signature, or every one."""
@@ -96,10 +137,10 @@ class Page:
         return Frontier(size, self.before.hashes + prefix(self._nodes, size - self.start)).root()
 
     def _check_rows(self) -> Finding | None:
-        hashes = self._nodes[0]
-        last_at = last_text = None
-        for expected, (seq, leaf, stored, at, projection), computed in zip(
-            range(self.start, self.end), self.rows, hashes, strict=False
+        if self._rows is None:
+            return None
+        for expected, (seq, leaf, stored, projection), computed in zip(
+            range(self.start, self.end), self._rows, self._nodes[0], strict=False
         ):
             if seq != expected:
                 return Finding(expected, "gap", f"Event {expected} is missing.")
@@ -107,15 +148,13 @@ class Page:
                 event = orjson.loads(leaf)
                 if event["seq"] != seq:
                     return Finding(seq, "reordered", f"The bytes stored as event {seq} are those of event {event['seq']}.")
-                columns = _project(event)
-                if event["at"] != last_at:
-                    last_at, last_text = event["at"], _at_text(event["at"])
+                columns = _project_head(event) + _at_text(event["at"]) + _project_tail(event)
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 return Finding(seq, "bytes_altered", f"The bytes of event {seq} are no event.")
             if computed != stored:
                 return self._explain_hash(seq)
-            if columns != projection or at != last_text:
-                return Finding(seq, "projection_differs", _explain_columns(seq, columns, projection, at, last_text))
+            if columns != projection:
+                return Finding(seq, "projection_differs", _explain_columns(seq, columns, projection))
         if self._gap < self.end:
             return Finding(self._gap, "gap", f"Event {self._gap} is missing.")
         return None
@@ -129,7 +168,7 @@ class Page:
 
     def _check_checkpoints(self) -> tuple[Finding, int] | None:
         """A wrong checkpoint, with the event number after the last that may be to blame."""
-        good, wrong = self._covered_before, None
+        good, wrong = self._stored.covered_before, None
         for size, root, note in self.checkpoints:
             if size > self._gap:
                 break
@@ -155,7 +194,7 @@ class Page:
     def _check_tiles(self) -> tuple[Finding, int] | None:
         covered = max((size for size, _, _ in self.checkpoints if size <= self._gap), default=0)
         for tile in self._tiles:
-            stored = self._stored_tiles.get((tile.level, tile.index))
+            stored = self._stored.tiles.get((tile.level, tile.index))
             if stored == tile.hash:
                 continue
             width = 1 << TILE_HEIGHT * tile.level
@@ -169,14 +208,15 @@ class Page:
         return None
 
 
-def _project(event: dict[str, Any]) -> str:
-    actor, target = event["actor"], event["target"]
-    doer, label, action = actor["id"] or "", actor["label"], event["action"]
-    kind, name = target["type"], target["id"]
-    return (
-        f"{doer}\x1f{len(doer)}\x1f{label}\x1f{len(label)}\x1f{action}\x1f{len(action)}\x1f{kind}\x1f{len(kind)}"
-        f"\x1f{name}\x1f{len(name)}\x1f{event['ring'] or ''}\x1f{event['outcome']}"
-    )
+def _project_head(event: Mapping[str, Any]) -> str:
+    actor, action = event["actor"], event["action"]
+    doer, label = doer_key(actor), actor["label"]
+    return f"{doer}\x1f{len(doer)}\x1f{label}\x1f{len(label)}\x1f{action}\x1f{len(action)}\x1f"
+
+
+def _project_tail(event: Mapping[str, Any]) -> str:
+    kind, name = event["target"]["type"], event["target"]["id"]
+    return f"\x1f{kind}\x1f{len(kind)}\x1f{name}\x1f{len(name)}\x1f{event['ring'] or ''}\x1f{event['outcome']}"
 
 
 def _at_text(at: str) -> str:
@@ -184,9 +224,48 @@ def _at_text(at: str) -> str:
     return f"{at[:10]} {at[11:19]}{at[19:26].rstrip('0').rstrip('.')}+00"
 
 
-def _explain_columns(seq: int, leaf: str, stored: str, at: str, leaf_at: str | None) -> str:
-    if at != leaf_at:
-        return f"The column at of event {seq} differs from its bytes."
+class _Known(dict[bytes, str]):
+    """Texts of byte strings that many leaves have in common, made once each."""
+
+    def __init__(self, make: Callable[[bytes], str]) -> None:
+        self._make = make
+
+    def __missing__(self, piece: bytes) -> str:
+        if len(self) > PAGE:
+            self.clear()
+        text = self[piece] = self._make(piece)
+        return text
+
+
+_heads = _Known(lambda piece: _project_head(orjson.loads(piece[:-1] + b"}")))
+_times = _Known(lambda piece: _at_text(piece.decode()))
+_tails = _Known(lambda piece: _project_tail(orjson.loads(b"{" + piece[1:])))
+
+
+def _project_page(leaves: list[bytes], start: int) -> str | None:
+    """The projection that these leaves should have; None if any is not the leaf of its place.
+
+    Cuts the bytes where the leaf format says, without parsing them whole: quotes within JSON strings are escaped, so
+    these marks stand for themselves. Whoever alters a leaf to deceive this has altered its hash.
+    """
+    projected = []
+    try:
+        for seq, leaf in enumerate(leaves, start):
+            at = leaf.index(b'"at":"')
+            outcome = leaf.rindex(b',"outcome":"')
+            number = leaf.index(b',"seq":', outcome)
+            target = leaf.index(b",", number + 7)
+            if int(leaf[number + 7 : target]) != seq:
+                return None
+            projected.append(
+                _heads[leaf[:at]] + _times[leaf[at + 6 : at + 33]] + _tails[leaf[outcome:number] + leaf[target:]]
+            )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return "\x1e".join(projected)
+
+
+def _explain_columns(seq: int, leaf: str, stored: str) -> str:
     pairs = zip(_COLUMNS, leaf.split("\x1f"), stored.split("\x1f"), strict=False)
     column = next((name for name, mine, theirs in pairs if name and mine != theirs), "of text")
     return f"The column {column} of event {seq} differs from its bytes."

@@ -34,7 +34,7 @@ def _encrypt(name, private, public):
     sealed = km.encrypt(name, public, b"message", b"context")
     assert km.decrypt(name, private, sealed, b"context") == b"message"
     for blob, context in ((_flipped(sealed), b"context"), (sealed, b"other"), (sealed[:-1], b"context"), (b"", b"")):
-        with pytest.raises(DecryptFailed, match="^decryption failed$"):
+        with pytest.raises(DecryptFailed, match=r"^decryption failed$"):
             km.decrypt(name, private, blob, context)
 
 

@@ -229,8 +229,8 @@ def test_compact_and_text_parsers_raise_their_own_errors_only(blob, text):
     ):
         try:
             parse(source)
-        except CryptoError as error:
-            assert isinstance(error, MalformedEnvelope)
+        except MalformedEnvelope:
+            continue
 
 
 @given(st.integers(1, 10**9), st.binary(min_size=1, max_size=60))

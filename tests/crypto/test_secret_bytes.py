@@ -38,7 +38,7 @@ def test_no_text_form_shows_it():
         f"{secret}",
         f"{secret!r:>80}",
         f"{secret:>80}",
-        "%s" % secret,
+        "%s" % secret,  # noqa: UP031
         repr(Holder(secret)),
         repr([secret]),
         log.getvalue(),

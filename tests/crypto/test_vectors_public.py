@@ -65,7 +65,7 @@ def test_wycheproof_rsa_oaep(algorithm, case):
     if case["result"] == "valid":
         assert km.decrypt(algorithm, private, ct, label) == msg
     else:
-        with pytest.raises(DecryptFailed, match="^decryption failed$"):
+        with pytest.raises(DecryptFailed, match=r"^decryption failed$"):
             km.decrypt(algorithm, private, ct, label)
 
 

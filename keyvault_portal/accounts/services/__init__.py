@@ -8,12 +8,46 @@ from keyvault_portal.accounts.services.links import (
     redeem_sign_in_link,
 )
 from keyvault_portal.accounts.services.officers import officer_exists
+from keyvault_portal.accounts.services.people import (
+    MailUnavailable,
+    create_person,
+    deactivate_person,
+    invite,
+    reactivate_person,
+    send_invitation,
+    update_person,
+)
+from keyvault_portal.accounts.services.roles import (
+    bind_role,
+    create_ring,
+    register_officer_gate,
+    unbind_role,
+    update_ring,
+)
+from keyvault_portal.accounts.services.sessions import revoke_session, revoke_sessions
+from keyvault_portal.accounts.services.tokens import create_token, revoke_token
 
 __all__ = [
+    "MailUnavailable",
+    "bind_role",
+    "create_person",
+    "create_ring",
     "create_setup_link",
     "create_sign_in_link",
+    "create_token",
+    "deactivate_person",
+    "invite",
     "link_works",
     "officer_exists",
+    "reactivate_person",
     "redeem_setup_link",
     "redeem_sign_in_link",
+    "register_officer_gate",
+    "revoke_session",
+    "revoke_sessions",
+    "revoke_token",
+    "send_invitation",
+    "unbind_role",
+    "update_person",
+    "update_ring",
 ]

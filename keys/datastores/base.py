@@ -1,0 +1,96 @@
+"""What every data store offers: count by version, read a page by key, write back if unchanged."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from keyvault_portal.errors import PortalError, StoreUnavailable, ValidationFailed
+
+Cell = bytes | str | None
+
+
+class StoreRefused(ValidationFailed):
+    """The store was reached and is not what was described: no such table, a wrong column type, a forbidden host."""
+
+    code, title = "store_refused", "The data store cannot be used like this"
+
+
+class StoreGone(PortalError):
+    """The table or a column disappeared: waiting does not help, a person must."""
+
+    status, code, title = 409, "store_gone", "The table is not there any more"
+
+
+class Locator(NamedTuple):
+    """Which key a cell says it stands on; just the fields of its form are set."""
+
+    form: str  # "direct", "segment", "vault" or "envelope"
+    key_id: UUID | None = None
+    version: int | None = None
+    data_key_id: UUID | None = None
+    arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its primary key as text, its cells in the order of the store's columns, and their contexts."""
+
+    pk: str
+    cells: tuple[Cell, ...]
+    contexts: tuple[dict[str, str] | None, ...]
+
+
+class Change(NamedTuple):
+    """Write `new` over `old` in the row `pk`; columns that stay have the same cell in both."""
+
+    pk: str
+    old: tuple[Cell, ...]
+    new: tuple[Cell, ...]
+
+
+class Counted(NamedTuple):
+    """Items of one column that carry the same locator; None where the form cannot be read."""
+
+    column: str
+    locator: Locator | None
+    items: int
+
+
+class StoreAdapter(Protocol):
+    """A store opened by one worker; not for sharing between threads. Raises StoreUnavailable, StoreGone, StoreRefused."""
+
+    columns: Sequence[str]
+
+    def check(self) -> None:
+        """Return if the store is as described; raises StoreRefused with the reason."""
+        ...
+
+    def count_by_version(self) -> list[Counted]:
+        """One full count, by column and locator."""
+        ...
+
+    def boundaries(self, parts: int) -> list[str]:
+        """Ascending primary keys that cut the store into about `parts` ranges."""
+        ...
+
+    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+        """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound."""
+        ...
+
+    def read_rows(self, keys: Sequence[str]) -> list[Row]:
+        """Just these rows, those that exist."""
+        ...
+
+    def sample(self, limit: int) -> list[Row]:
+        """Some rows from all over the store."""
+        ...
+
+    def write_back(self, changes: Iterable[Change]) -> set[str]:
+        """Write the rows that still hold what was read, in one transaction; returns their keys."""
+        ...
+
+    def close(self) -> None: ...
+
+
+__all__ = ["Cell", "Change", "Counted", "Locator", "Row", "StoreAdapter", "StoreGone", "StoreRefused", "StoreUnavailable"]

@@ -1,0 +1,133 @@
+"""How a cell says which key it stands on, in Python for one cell and in SQL for a whole column."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from psycopg import sql
+
+from keys.crypto.compact import DIRECT, SEGMENT, direct_key, parse_text, segment_key
+from keys.crypto.envelope import Envelope
+from keys.crypto.errors import MalformedEnvelope
+from keys.datastores.base import Cell, Locator
+
+
+class Format(Protocol):
+    """One way of writing ciphertext into a column."""
+
+    column_types: frozenset[str]
+
+    def locate(self, cell: Cell) -> Locator:
+        """The key this cell names; raises MalformedEnvelope when it names none."""
+        ...
+
+    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+        """SQL of the part of the cell that `locate_group` understands, NULL when it is not readable."""
+        ...
+
+    def locate_group(self, value: object) -> Locator | None:
+        """The locator of a group counted by `group_expression`."""
+        ...
+
+
+class CompactFormat:
+    """bytea in the compact form, DIRECT or SEGMENT."""
+
+    column_types = frozenset({"bytea"})
+
+    def locate(self, cell: Cell) -> Locator:
+        if not isinstance(cell, bytes) or not cell:
+            raise MalformedEnvelope("not a compact ciphertext")
+        if cell[0] == SEGMENT:
+            return Locator("segment", data_key_id=UUID(bytes=segment_key(cell)[1]))
+        if cell[0] == DIRECT:
+            _, key_id, version = direct_key(cell)
+            return Locator("direct", key_id=UUID(bytes=key_id), version=version)
+        raise MalformedEnvelope("this compact form cannot be followed in a store")
+
+    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+        # get_byte fails on an empty value, so its length is asked first.
+        return sql.SQL(
+            "CASE WHEN octet_length({c}) < 18 THEN NULL WHEN get_byte({c}, 0) = 2 THEN substr({c}, 1, 18) "
+            "WHEN get_byte({c}, 0) = 1 THEN substr({c}, 1, 22) END"
+        ).format(c=column)
+
+    def locate_group(self, value: object) -> Locator | None:
+        try:
+            return self.locate(value if isinstance(value, bytes) else None)
+        except MalformedEnvelope:
+            return None
+
+
+class VaultTextFormat:
+    """text in the form `vault:vN:base64`."""
+
+    column_types = frozenset({"text", "character varying"})
+
+    def locate(self, cell: Cell) -> Locator:
+        if not isinstance(cell, str):
+            raise MalformedEnvelope("not a vault: text")
+        return Locator("vault", version=parse_text(cell)[0])
+
+    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+        return sql.SQL("substring({c} from '^vault:v([1-9][0-9]{{0,9}}):')").format(c=column)
+
+    def locate_group(self, value: object) -> Locator | None:
+        return Locator("vault", version=int(value)) if isinstance(value, str) else None
+
+
+class EnvelopeJsonFormat:
+    """The envelope recipe as JSON in a json, jsonb or text column."""
+
+    column_types = frozenset({"json", "jsonb", "text", "character varying"})
+
+    def locate(self, cell: Cell) -> Locator:
+        if cell is None:
+            raise MalformedEnvelope("no envelope")
+        return Locator("envelope", arn=Envelope.from_json(cell).kms_key_id)
+
+    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+        if column_type in {"json", "jsonb"}:
+            return sql.SQL("{c} ->> 'kms_key_id'").format(c=column)
+        return sql.SQL("substring({c} from '\"kms_key_id\"\\s*:\\s*\"([^\"\\\\]*)\"')").format(c=column)
+
+    def locate_group(self, value: object) -> Locator | None:
+        return Locator("envelope", arn=value) if isinstance(value, str) else None
+
+
+FORMATS: Mapping[str, Format] = {
+    "compact": CompactFormat(),
+    "vault_text": VaultTextFormat(),
+    "envelope_json": EnvelopeJsonFormat(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTemplate:
+    """What each cell is bound to, from the store's template: `{column}` and `{pk}` stand for the cell's own."""
+
+    template: Mapping[str, str]
+
+    def context(self, column: str, pk: str) -> dict[str, str] | None:
+        """The context of one cell in the template's order; None when the template is empty."""
+        if not self.template:
+            return None
+        return {name: value.replace("{column}", column).replace("{pk}", pk) for name, value in self.template.items()}
+
+
+def envelope_of(cell: Cell, expected: dict[str, str] | None) -> Envelope:
+    """The envelope in a cell, its context checked against the row's when one is expected.
+
+    jsonb forgets the order of names, and the order belongs to the associated data: the expected context brings it back.
+    Raises MalformedEnvelope, also for an envelope that was moved here from another row or column.
+    """
+    envelope = Envelope.from_json(cell or "")
+    if expected is None:
+        return envelope
+    if envelope.encryption_context != expected:
+        raise MalformedEnvelope("the envelope belongs to another place")
+    return Envelope.from_json(json.dumps(envelope.to_dict() | {"encryption_context": expected}))
+
+

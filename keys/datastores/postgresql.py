@@ -1,0 +1,181 @@
+"""Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from keys.datastores.base import Cell, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
+from keys.datastores.connecting import HostRule, connect
+from keys.datastores.formats import FORMATS, ContextTemplate
+
+PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "character varying"})
+_GONE = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege)
+_DESCRIBE = """
+    SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+    LEFT JOIN LATERAL (SELECT indisunique, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND indkey[0] = a.attnum
+                       AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
+    WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """Which cells of which table, and how they are written."""
+
+    schema: str
+    table: str
+    primary_key: str
+    columns: tuple[str, ...]
+    format: str
+    context: ContextTemplate
+
+
+class PostgresTable:
+    """A StoreAdapter over one table; see `keys.datastores.base` for what each method promises."""
+
+    def __init__(self, dsn: str, spec: TableSpec, rule: HostRule) -> None:
+        self.spec, self._dsn, self._rule = spec, dsn, rule
+        self.columns: Sequence[str] = spec.columns
+        self._connection: psycopg.Connection | None = None
+        self._types: dict[str, str] = {}
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def check(self) -> None:
+        spec = self.spec
+        with self._errors() as connection:
+            found = {name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
+        if not found:
+            raise StoreRefused(f"There is no table {spec.schema}.{spec.table}.")
+        kind, unique = found.get(spec.primary_key, (None, False))
+        if kind not in PRIMARY_KEY_TYPES or not unique:
+            raise StoreRefused(f"{spec.primary_key} has to be a unique column of an integer, uuid or text type.")
+        wanted = FORMATS[spec.format].column_types
+        for column in spec.columns:
+            kind = found.get(column, (None, False))[0]
+            if kind is None:
+                raise StoreRefused(f"{spec.table} has no column {column}.")
+            if kind not in wanted:
+                raise StoreRefused(f"{column} is {kind}; this format is kept in {' or '.join(sorted(wanted))}.")
+        self._types = {name: found[name][0] for name in (spec.primary_key, *spec.columns)}
+
+    def count_by_version(self) -> list[Counted]:
+        counted = []
+        fmt = FORMATS[self.spec.format]
+        for column in self.columns:
+            expression = fmt.group_expression(sql.Identifier(column), self._type(column))
+            statement = sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(
+                e=expression, t=self._table(), c=sql.Identifier(column)
+            )
+            with self._errors() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
+                cursor.execute("SET LOCAL statement_timeout = '30min'")
+                cursor.execute(statement)
+                counted += [Counted(column, fmt.locate_group(value) if value is not None else None, items) for value, items in cursor]
+        return counted
+
+    def boundaries(self, parts: int) -> list[str]:
+        statement = sql.SQL(
+            "SELECT max({pk})::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p GROUP BY part ORDER BY max({pk})"
+        ).format(pk=self._pk(), t=self._table())
+        if self._type(self.spec.primary_key) == "uuid":  # has no max() before PostgreSQL 18
+            statement = sql.SQL(
+                "SELECT (array_agg({pk} ORDER BY {pk} DESC))[1]::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p "
+                "GROUP BY part ORDER BY part"
+            ).format(pk=self._pk(), t=self._table())
+        with self._errors() as connection, connection.transaction():
+            connection.execute("SET LOCAL statement_timeout = '30min'")
+            return [str(row[0]) for row in connection.execute(statement, [parts])]
+
+    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+        cast = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
+        clauses, values = [], []
+        for operator, bound in ((">", after), ("<=", upto)):
+            if bound is not None:
+                clauses.append(sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk(), op=sql.SQL(operator), cast=cast))
+                values.append(bound)
+        where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
+        return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk()), [*values, limit])
+
+    def read_rows(self, keys: Sequence[str]) -> list[Row]:
+        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(pk=self._pk(), kind=sql.SQL(self._type(self.spec.primary_key)))
+        return self._rows(clause, [list(keys)])
+
+    def sample(self, limit: int) -> list[Row]:
+        marks = self.boundaries(limit)
+        return self.read_rows(marks)
+
+    def _rows(self, tail: sql.Composable, values: list[Any]) -> list[Row]:
+        statement = sql.SQL("SELECT {pk}::text, {columns} FROM {t} {tail}").format(
+            pk=self._pk(), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
+        )
+        with self._errors() as connection, connection.cursor(binary=True) as cursor:
+            found = cursor.execute(statement, values).fetchall()
+        template, columns = self.spec.context, self.columns
+        return [Row(row[0], tuple(row[1:]), tuple(template.context(column, row[0]) for column in columns)) for row in found]
+
+    def write_back(self, changes: Iterable[Change]) -> set[str]:
+        rows = list(changes)
+        if not rows:
+            return set()
+        kinds = [self._type(column) for column in self.columns]
+        olds: list[list[Cell]] = [[row.old[i] for row in rows] for i in range(len(kinds))]
+        news: list[list[Cell]] = [[row.new[i] for row in rows] for i in range(len(kinds))]
+        names = [sql.Identifier(f"{side}{i}") for side in ("old", "new") for i in range(len(kinds))]
+        arrays = [sql.SQL("%s::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
+        sets = [
+            sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=sql.Identifier(f"new{i}"), kind=sql.SQL(kinds[i]))
+            for i, column in enumerate(self.columns)
+        ]
+        same = [
+            sql.SQL("{c} IS NOT DISTINCT FROM u.{o}").format(c=self._read(column, "t"), o=sql.Identifier(f"old{i}"))
+            for i, column in enumerate(self.columns)
+        ]
+        statement = sql.SQL(
+            "UPDATE {t} AS t SET {sets} FROM unnest(%s::{kind}[], {arrays}) AS u(pk, {names}) WHERE t.{pk} = u.pk AND {same} RETURNING u.pk::text"
+        ).format(
+            t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
+            arrays=sql.SQL(", ").join([*arrays, *arrays]), names=sql.SQL(", ").join(names), pk=self._pk(), same=sql.SQL(" AND ").join(same),
+        )  # fmt: skip
+        with self._errors() as connection, connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(statement, [[row.pk for row in rows], *olds, *news])
+            return {row[0] for row in cursor}
+
+    def _table(self) -> sql.Composable:
+        return sql.Identifier(self.spec.schema, self.spec.table)
+
+    def _pk(self) -> sql.Composable:
+        return sql.Identifier(self.spec.primary_key)
+
+    def _read(self, column: str, alias: str | None = None) -> sql.Composable:
+        name = sql.Identifier(alias, column) if alias else sql.Identifier(column)
+        return name if self._type(column) == "bytea" else sql.SQL("{}::text").format(name)
+
+    def _type(self, column: str) -> str:
+        if not self._types:
+            self.check()
+        return self._types[column]
+
+    @contextmanager
+    def _errors(self) -> Iterator[psycopg.Connection]:
+        """The open connection; what goes wrong with it is told in the store's terms and never quotes a value."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._dsn, self._rule)
+            yield self._connection
+        except _GONE as error:
+            raise StoreGone(f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary}).") from None
+        except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            raise StoreUnavailable(f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary}).") from None
+        except psycopg.OperationalError:
+            self.close()
+            raise StoreUnavailable("The target database does not answer.") from None
+        except psycopg.DataError as error:
+            raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None

@@ -1,0 +1,71 @@
+"""One budget for all workers: turns are handed out in order from Valkey, evenly spaced, so that no second exceeds it."""
+
+import logging
+import time
+
+from django.conf import settings
+from redis import Redis, RedisError
+
+logger = logging.getLogger(__name__)
+
+# KEYS[1]: when the next turn begins, in microseconds. ARGV: length of these turns in microseconds.
+# Redis scripts run one at a time, so two workers never get the same turn. Returns how long to wait.
+_TAKE = """
+local now = redis.call('TIME')
+local micros = now[1] * 1000000 + now[2]
+local start = tonumber(redis.call('GET', KEYS[1]) or '0')
+if start < micros then start = micros end
+redis.call('SET', KEYS[1], string.format('%.0f', start + tonumber(ARGV[1])), 'PX', 600000)
+return string.format('%.0f', start - micros)
+"""
+_FALLBACK_SHARE = 10  # without Valkey each process takes this fraction of the budget by itself
+_client: dict[str, Redis] = {}
+
+
+class RateLimiter:
+    """`acquire(n)` waits until `n` items may go; at most `rate` items start in any one second, over all processes.
+
+    Turns of at most `chunk` items are spaced by their length at a slightly lower rate: a window of one second then holds
+    at most (rate - chunk) + chunk items.
+    """
+
+    def __init__(self, name: str, rate: float) -> None:
+        self.name, self.rate = f"kvp:rate:{name}", rate
+        self.chunk = max(1, int(rate // 50))
+        self._effective = max(rate - self.chunk, rate / 2)
+        self._local_next = 0.0
+
+    def acquire(self, items: int = 1) -> float:
+        """Wait for the turns of `items`; returns the seconds waited."""
+        waited = 0.0
+        while items > 0:
+            part = min(items, self.chunk)
+            delay = self._turn(part)
+            if delay > 0:
+                time.sleep(delay)
+            waited += delay
+            items -= part
+        return waited
+
+    def _turn(self, items: int) -> float:
+        length = items / self._effective
+        try:
+            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000  # type: ignore[arg-type]
+        except RedisError:
+            logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
+            now = time.monotonic()
+            start = max(self._local_next, now)
+            self._local_next = start + length * _FALLBACK_SHARE
+            return start - now
+
+    def _redis(self) -> Redis:
+        url = settings.BROKER_URL
+        if url not in _client:
+            _client[url] = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+        return _client[url]
+
+
+def provider_limiter(alias: str) -> RateLimiter | None:
+    """The limiter of a provider's calls for background work; None where calls cost nothing (`local`)."""
+    budget = settings.PROVIDER_BUDGETS.get(alias)
+    return RateLimiter(f"provider:{alias}", budget) if budget else None

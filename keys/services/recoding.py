@@ -1,0 +1,261 @@
+"""Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
+
+from collections.abc import Iterable
+from typing import Protocol
+from uuid import UUID
+
+from keys.crypto.aead import Aead
+from keys.crypto.algorithms import ALGORITHMS
+from keys.crypto.compact import DIRECT_HEADER_SIZE, SEGMENT_HEADER_SIZE, direct_key, format_text, open_compact, parse_text, segment_key
+from keys.crypto.envelope import Envelope, context_aad, open_envelope
+from keys.crypto.errors import CryptoError, MalformedEnvelope
+from keys.datastores.base import Cell, Locator, Row
+from keys.datastores.formats import envelope_of
+from keys.models import DataKey, DataStore, KeyVersion
+from keys.services import budget, materials
+from keys.services.cache import BoundedCache
+from keys.services.segments import SegmentWriter
+from keyvault_portal.errors import DecryptRefused, PortalError
+
+UNREADABLE = (CryptoError, DecryptRefused)
+
+
+class SetAside(Exception):
+    """This cell cannot be read; `reason` is a stable word for why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Recoder(Protocol):
+    """Moves cells of one store from the version being left to the new one."""
+
+    provider_calls: int
+
+    def prepare(self, rows: Iterable[Row]) -> None:
+        """Fetch what these rows will need, in bulk."""
+        ...
+
+    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+        """The cell on the new version, or the same object when it does not stand on the old one; raises SetAside."""
+        ...
+
+    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+        """The plaintext, whatever version the cell stands on; raises SetAside."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def _aad(context: dict[str, str] | None) -> bytes:
+    return context_aad(context) if context is not None else b""
+
+
+class CompactRecoder:
+    """DIRECT and SEGMENT cells of a data key; everything new is written to segments."""
+
+    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
+        self._old, self._key = old, old.key
+        self._old_cipher: Aead | None = None
+        self._writer = SegmentWriter(new, f"store:{store.name}")
+        self._data_keys: BoundedCache[bytes, tuple[int, Aead]] = BoundedCache(max_entries=2_000, max_age=3600)
+        self._unwraps = 0
+
+    @property
+    def provider_calls(self) -> int:
+        return self._unwraps + self._writer.provider_calls
+
+    def prepare(self, rows: Iterable[Row]) -> None:
+        wanted: set[bytes] = set()
+        for row in rows:
+            for cell in row.cells:
+                if isinstance(cell, bytes) and len(cell) >= SEGMENT_HEADER_SIZE and cell[0] == 2:
+                    name = cell[2:18]
+                    if self._data_keys.get(name) is None:
+                        wanted.add(name)
+        if not wanted:
+            return
+        found = DataKey.objects.filter(pk__in=[UUID(bytes=name) for name in wanted]).select_related(
+            "version__key", "wrapped_by__key", "wrapped_by__wrapped_by__key"
+        )
+        for data_key in found:
+            if data_key.version.key_id != self._key.pk:
+                continue  # another key's segment: reading it under this one would be a mistake
+            secret = materials.data_key_material(data_key)
+            self._unwraps += 1
+            self._data_keys.put(data_key.pk.bytes, (data_key.version_id, Aead(ALGORITHMS[self._key.algorithm], secret)))
+
+    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+        version, plaintext = self._read(cell, context, only=self._old.pk)
+        if version != self._old.pk or plaintext is None:
+            return cell
+        return self._writer.seal(plaintext, _aad(context))
+
+    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+        plaintext = self._read(cell, context)[1]
+        assert plaintext is not None
+        return plaintext
+
+    def _read(self, cell: Cell, context: dict[str, str] | None, only: int | None = None) -> tuple[int, bytes | None]:
+        """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`."""
+        if not isinstance(cell, bytes) or not cell:
+            raise SetAside("malformed")
+        try:
+            if cell[0] == 2:
+                known = self._data_keys.get(segment_key(cell)[1])
+                if known is None:
+                    raise SetAside("unknown_data_key")
+                version, cipher = known
+                if only is not None and version != only:
+                    return version, None
+                return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, _aad(context))
+            _, key_id, number = direct_key(cell)
+            if key_id != self._key.pk.bytes:
+                raise SetAside("other_key")
+            found = self._old if number == self._old.key_version else _version(self._key.pk, number)
+            if only is not None and found.pk != only:
+                return found.pk, None
+            aad = cell[:DIRECT_HEADER_SIZE] + _aad(context)
+            return found.pk, materials.cipher(found).decrypt(cell[DIRECT_HEADER_SIZE:], aad)
+        except MalformedEnvelope:
+            raise SetAside("malformed") from None
+        except UNREADABLE:
+            raise SetAside("decrypt_failed") from None
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class VaultTextRecoder:
+    """`vault:vN:` cells: encrypted under the version's own material."""
+
+    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
+        self._old, self._new = old, new
+        self.provider_calls = 0
+
+    def prepare(self, rows: Iterable[Row]) -> None:
+        return
+
+    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+        number, payload = self._parse(cell)
+        if number != self._old.key_version:
+            return cell
+        plaintext = self._decrypt(self._old, payload, context)
+        budget.spend(self._new, 1)
+        return format_text(self._new.key_version, materials.cipher(self._new).encrypt(plaintext, _aad(context)))
+
+    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+        number, payload = self._parse(cell)
+        return self._decrypt(_version(self._old.key_id, number), payload, context)
+
+    def _parse(self, cell: Cell) -> tuple[int, bytes]:
+        try:
+            return parse_text(cell)  # type: ignore[arg-type]
+        except MalformedEnvelope:
+            raise SetAside("malformed") from None
+
+    def _decrypt(self, version: KeyVersion, payload: bytes, context: dict[str, str] | None) -> bytes:
+        try:
+            return materials.cipher(version).decrypt(payload, _aad(context))
+        except UNREADABLE:
+            raise SetAside("decrypt_failed") from None
+
+    def close(self) -> None:
+        return
+
+
+class EnvelopeRecoder:
+    """Envelopes of a KEK: only the wrapped data key is written again, the data stays as it is."""
+
+    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
+        self._old, self._new = old, new
+        self.provider_calls = 0
+
+    def prepare(self, rows: Iterable[Row]) -> None:
+        return
+
+    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+        envelope = self._parse(cell, context)
+        if envelope.kms_key_id != self._old.kms_key_arn:
+            return cell
+        try:
+            data_key = materials.unwrap_under(self._old, envelope.wrapped_dek, context=envelope.encryption_context)
+            # Read before it is trusted: a data key that does not open the data must not be carried on.
+            open_envelope(envelope, data_key)
+        except UNREADABLE:
+            raise SetAside("decrypt_failed") from None
+        wrapped = materials.wrap_under(self._new, data_key, context=envelope.encryption_context)
+        self.provider_calls += 2
+        moved = Envelope(
+            wrapped_dek=wrapped, nonce=envelope.nonce, ciphertext=envelope.ciphertext, encryption_context=envelope.encryption_context,
+            algorithm=envelope.algorithm, kms_key_id=self._new.kms_key_arn,
+        )  # fmt: skip
+        return moved.to_json()
+
+    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+        envelope = self._parse(cell, context)
+        try:
+            version = materials.version_by_arn(envelope.kms_key_id)
+            return open_envelope(envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context))
+        except (*UNREADABLE, PortalError):
+            raise SetAside("decrypt_failed") from None
+
+    def _parse(self, cell: Cell, context: dict[str, str] | None) -> Envelope:
+        try:
+            return envelope_of(cell, context)
+        except MalformedEnvelope:
+            raise SetAside("malformed") from None
+
+    def close(self) -> None:
+        return
+
+
+RECODERS: dict[str, type[CompactRecoder] | type[VaultTextRecoder] | type[EnvelopeRecoder]] = {
+    DataStore.Format.COMPACT: CompactRecoder,
+    DataStore.Format.VAULT_TEXT: VaultTextRecoder,
+    DataStore.Format.ENVELOPE_JSON: EnvelopeRecoder,
+}
+
+
+def recoder(store: DataStore, old: KeyVersion, new: KeyVersion) -> Recoder:
+    """The recoder of a store's format."""
+    return RECODERS[store.format](store, old, new)
+
+
+def _version(key_id: UUID, number: int) -> KeyVersion:
+    found = KeyVersion.objects.select_related(*materials.CHAIN).filter(key_id=key_id, key_version=number).first()
+    if found is None:
+        raise SetAside("unknown_version")
+    return found
+
+
+class Resolver:
+    """Turns locators into versions of a store's key, asking the database once a name."""
+
+    def __init__(self, store: DataStore) -> None:
+        self._key_id, self._versions = store.key_id, {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)}
+        self._arns = {version.kms_key_arn: version for version in self._versions.values()}
+        self._data_keys: dict[UUID, int] = {}
+        self._by_pk = {version.pk: version for version in self._versions.values()}
+
+    def learn(self, locators: Iterable[Locator | None]) -> None:
+        """Look the data keys among these up, in one query for each 10,000."""
+        names = list({found.data_key_id for found in locators if found and found.data_key_id} - self._data_keys.keys())
+        for start in range(0, len(names), 10_000):
+            part = names[start : start + 10_000]
+            self._data_keys |= dict(DataKey.objects.filter(pk__in=part).values_list("pk", "version_id"))
+
+    def version(self, locator: Locator | None) -> KeyVersion | None:
+        """The version a cell stands on, or None when it names none of this store's key."""
+        if locator is None:
+            return None
+        if locator.form == "segment":
+            return self._by_pk.get(self._data_keys.get(locator.data_key_id, -1))  # type: ignore[arg-type]
+        if locator.form == "envelope":
+            return self._arns.get(locator.arn or "")
+        if locator.form == "direct" and locator.key_id != self._key_id:
+            return None
+        return self._versions.get(locator.version or 0)
+
+

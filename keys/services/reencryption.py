@@ -1,0 +1,296 @@
+"""The walk of one job over one store: ranges claimed by many workers, pages written back only over what was read.
+
+A page is one transaction in the target. The cursor lives in the portal's database and is moved after it, so a worker
+that dies in between leaves rows that are already on the new version; reading them again skips them.
+"""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from keys.datastores.base import Cell, Change, Row, StoreAdapter
+from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
+from keys.services import census, materials, rewrap
+from keys.services.opening import open_store
+from keys.services.ratelimit import RateLimiter
+from keys.services.recoding import Recoder, SetAside, recoder
+from keys.states import JobState
+
+PAGE_ROWS = 1_000
+LEASE = timedelta(seconds=15)
+MAX_PASSES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds."""
+
+    id: str
+    label: str
+    done: int
+    total: int
+    failed: int
+    rate: float | None
+    eta: float | None
+    state: str
+    rate_limit: int | None
+    last_error: str
+    unit: str
+
+
+def progress(job: ReEncryptionJob) -> Progress:
+    """How far a job is, at its mean rate since it started."""
+    end = job.finished_at or job.heartbeat_at
+    seconds = (end - job.started_at).total_seconds() if end and job.started_at else 0.0
+    rate = job.items_done / seconds if seconds > 0 and job.items_done else None
+    left = max(job.items_total - job.items_done - job.items_failed, 0)
+    moving = job.state in {JobState.RUNNING.value, JobState.PENDING.value}
+    label = f"{job.get_mode_display()}: {job.store}" if job.store_id else job.get_mode_display()
+    return Progress(
+        id=f"job-{job.pk}", label=label, done=job.items_done, total=max(job.items_total, job.items_done), failed=job.items_failed,
+        rate=rate, eta=left / rate if rate and moving else None, state=job.state, rate_limit=job.rate_limit, last_error=job.last_error,
+        unit="keys" if job.mode == ReEncryptionJob.Mode.REWRAP_KEYS else "items",
+    )  # fmt: skip
+
+
+def prepare(job: ReEncryptionJob) -> None:
+    """Count what has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin."""
+    if job.store is None:
+        total, ranges = rewrap.count(job.rotation.old_version_id), []
+    else:
+        adapter = open_store(job.store)
+        try:
+            total = census.items_on(job.store, job.rotation.old_version, adapter=adapter)
+            ranges = _cut(adapter, max(1, min(256, total // (4 * PAGE_ROWS)))) if total else []
+        finally:
+            adapter.close()
+    with transaction.atomic():
+        locked = ReEncryptionJob.objects.select_for_update().get(pk=job.pk)
+        if locked.state != JobState.PENDING.value:
+            return
+        ReEncryptionRange.objects.filter(job=locked).delete()
+        _add_ranges(locked, ranges, 1)
+        now = timezone.now()
+        locked.state, locked.passes, locked.last_error = JobState.RUNNING.value, 1, ""
+        locked.items_total = max(locked.items_total, locked.items_done + total)
+        locked.started_at, locked.heartbeat_at = locked.started_at or now, now
+        locked.save(update_fields=["state", "passes", "items_total", "started_at", "heartbeat_at", "last_error"])
+
+
+def _cut(adapter: StoreAdapter, parts: int) -> list[tuple[str | None, str | None]]:
+    marks = adapter.boundaries(parts)[:-1]
+    edges: list[str | None] = [None, *marks, None]
+    # The last range has no upper bound: rows inserted while the job runs belong to it.
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _add_ranges(job: ReEncryptionJob, ranges: list[tuple[str | None, str | None]], number: int) -> None:
+    ReEncryptionRange.objects.bulk_create(
+        [ReEncryptionRange(job=job, pass_number=number, lower=lower, upper=upper, cursor=lower) for lower, upper in ranges]
+    )
+
+
+def work(job_id: UUID, seconds: float) -> bool:
+    """Do this worker's share for at most `seconds`; True when there is more to do now.
+
+    Raises StoreUnavailable (try again later) and StoreGone or StoreRefused (a person must act).
+    """
+    job = ReEncryptionJob.objects.select_related("store", "rotation").get(pk=job_id)
+    if job.state == JobState.PENDING.value:
+        prepare(job)
+        job.refresh_from_db()
+    if job.state != JobState.RUNNING.value:
+        return False
+    deadline = time.monotonic() + seconds
+    if job.store is None:
+        return rewrap.work(job, deadline)
+    walker = _Walker(job)
+    try:
+        return walker.walk(deadline)
+    finally:
+        walker.close()
+
+
+class _Walker:
+    """One worker on one job."""
+
+    def __init__(self, job: ReEncryptionJob) -> None:
+        assert job.store is not None
+        self.job, self.store = job, job.store
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
+        versions = type(job.rotation.old_version).objects.select_related(*materials.CHAIN)
+        self.old, self.new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+        self.adapter = open_store(self.store)
+        self.recoder: Recoder = recoder(self.store, self.old, self.new)
+        self.calls_reported = 0
+
+    def close(self) -> None:
+        self.recoder.close()
+        self.adapter.close()
+
+    def walk(self, deadline: float) -> bool:
+        while time.monotonic() < deadline:
+            claimed = self._claim()
+            if claimed is None:
+                return self._end_of_pass()
+            if not self._walk_range(claimed, deadline):
+                return self._running()
+        return True
+
+    def _claim(self) -> ReEncryptionRange | None:
+        now = timezone.now()
+        with transaction.atomic():
+            free = Q(lease_until=None) | Q(lease_until__lt=now)
+            found = ReEncryptionRange.objects.select_for_update(skip_locked=True).filter(free, job=self.job, done=False).order_by("pk").first()
+            if found is not None:
+                found.lease_until, found.worker = now + LEASE, self.name
+                found.save(update_fields=["lease_until", "worker"])
+        return found
+
+    def _walk_range(self, part: ReEncryptionRange, deadline: float) -> bool:
+        """True when the range is finished; False when time, the lease or the job's state stopped it."""
+        cursor = part.cursor
+        while True:
+            job = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=self.job.pk)
+            if job.state != JobState.RUNNING.value or time.monotonic() >= deadline:
+                ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
+                return False
+            limiter = RateLimiter(f"job:{self.job.pk}", job.rate_limit) if job.rate_limit else None
+            size = min(PAGE_ROWS, max(1, job.rate_limit // 4)) if job.rate_limit else PAGE_ROWS
+            rows = self.adapter.read_page(cursor, part.upper, size)
+            if rows:
+                self._page(rows, limiter)
+                cursor = rows[-1].pk
+            finished = len(rows) < size
+            if not self._save(part, cursor, finished):
+                return False
+            if finished:
+                return True
+
+    def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
+        self.recoder.prepare(rows)
+        changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
+        if limiter is not None and cells:
+            limiter.acquire(cells)
+        written = self.adapter.write_back(changes)
+        self.moved = sum(_differing(change) for change in changes if change.pk in written)
+        self.meanwhile = len(changes) - len(written)
+        self.aside = self._set_aside(aside)
+
+    moved = meanwhile = aside = 0
+
+    def _set_aside(self, found: list[tuple[str, str, str]]) -> int:
+        """Note unreadable cells, each once a job; returns how many are new."""
+        if not found:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO keys_faileditem (job_id, store_id, item, \"column\", reason, seen_at, resolution, resolved_by, resolution_note) "
+                "SELECT %s, %s, i, c, r, now(), 'open', '', '' FROM unnest(%s::text[], %s::text[], %s::text[]) AS u(i, c, r) "
+                "ON CONFLICT ON CONSTRAINT keys_failed_item_once DO NOTHING",
+                [self.job.pk, self.store.pk, *[list(column) for column in zip(*found, strict=True)]],
+            )
+            return cursor.rowcount
+
+    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> bool:
+        """Move the cursor and the job's counters together; False when somebody else holds the range by now."""
+        calls, now = self.recoder.provider_calls - self.calls_reported, timezone.now()
+        with transaction.atomic():
+            mine = ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name, done=False)
+            lease = None if finished else now + LEASE
+            if not mine.update(cursor=cursor, done=finished, lease_until=lease):
+                return False
+            ReEncryptionJob.objects.filter(pk=self.job.pk).update(
+                items_done=F("items_done") + self.moved, items_failed=F("items_failed") + self.aside,
+                items_changed_meanwhile=F("items_changed_meanwhile") + self.meanwhile, provider_calls=F("provider_calls") + calls,
+                heartbeat_at=now, last_error="",
+            )  # fmt: skip
+        self.calls_reported += calls
+        self.moved = self.meanwhile = self.aside = 0
+        return True
+
+    def _running(self) -> bool:
+        return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
+
+    def _end_of_pass(self) -> bool:
+        """No range is free: others still walk theirs, or the pass is over and the census says whether another is due."""
+        if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
+            return False
+        left = census.items_on(self.store, self.old, adapter=self.adapter)
+        blocked = FailedItem.objects.filter(job=self.job, reason="decrypt_failed").exclude(resolution=FailedItem.Resolution.RECOVERED).count()
+        again = left > blocked
+        ranges = _cut(self.adapter, max(1, min(64, left // PAGE_ROWS))) if again else []
+        with transaction.atomic():
+            job = ReEncryptionJob.objects.select_for_update().get(pk=self.job.pk)
+            if job.state != JobState.RUNNING.value or ReEncryptionRange.objects.filter(job=job, done=False).exists():
+                return job.state == JobState.RUNNING.value  # somebody else ended this pass meanwhile
+            job.heartbeat_at = timezone.now()
+            if again and job.passes < MAX_PASSES:
+                job.passes += 1
+                ReEncryptionRange.objects.filter(job=job).delete()
+                _add_ranges(job, ranges, job.passes)
+            elif again:
+                job.state = JobState.FAILED.value
+                job.last_error = f"After {job.passes} passes {left:,} items still arrive on the old version: an application keeps writing with it."
+            else:
+                job.state, job.finished_at = JobState.DONE.value, timezone.now()
+                job.items_total = job.items_done + blocked
+            job.save(update_fields=["passes", "state", "heartbeat_at", "finished_at", "last_error", "items_total"])
+        return again and job.state == JobState.RUNNING.value
+
+
+def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Change], list[tuple[str, str, str]], int]:
+    """What a page needs written, the cells that cannot be read (key, column, reason), and how many cells move.
+
+    A row with one unreadable cell still moves its readable ones.
+    """
+    changes: list[Change] = []
+    aside: list[tuple[str, str, str]] = []
+    moved = 0
+    for row in rows:
+        new: list[Cell] = []
+        touched = 0
+        for column, cell, context in zip(columns, row.cells, row.contexts, strict=True):
+            if cell is None:
+                new.append(None)
+                continue
+            try:
+                other = recode.recode(cell, context)
+            except SetAside as problem:
+                aside.append((row.pk, column, problem.reason))
+                other = cell
+            touched += other is not cell
+            new.append(other)
+        if touched:
+            changes.append(Change(row.pk, row.cells, tuple(new)))
+            moved += touched
+    return changes, aside, moved
+
+
+def _differing(change: Change) -> int:
+    return sum(old is not new for old, new in zip(change.old, change.new, strict=True))
+
+
+def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
+    """Keep why a job waits or stopped where people see it."""
+    text = getattr(error, "detail", None) or type(error).__name__
+    changes: dict[str, Any] = {"last_error": text if fatal else f"Waiting: {text}", "heartbeat_at": timezone.now()}
+    if fatal:
+        changes["state"] = JobState.FAILED.value
+    ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(**changes)
+
+
+def worker_count() -> int:
+    """How many workers share a job."""
+    return int(getattr(settings, "REENCRYPTION_WORKERS", 2))
+
+

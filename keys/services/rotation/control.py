@@ -1,0 +1,113 @@
+"""Phase 2 under control: pause, resume, throttle, cancel, and what to do with unreadable items."""
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from keys.models import FailedItem, KeyVersion, ReEncryptionJob, ReEncryptionRange, Rotation
+from keys.services.rotation.frame import act_on_rotation, move, move_jobs
+from keys.services.rotation.starting import enqueue_workers
+from keys.states import JobState, RotationState
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.errors import NotFound, ValidationFailed, WrongState
+
+J, R = JobState, RotationState
+_CONTROL = Permission.ROTATION_CONTROL
+
+
+def pause(*, actor: Actor, rotation_id: UUID) -> Rotation:
+    """Stop the workers after the page they are on; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_rotation(actor, _CONTROL, "rotation.pause", rotation_id) as (rotation, act):
+        move(rotation, R.PAUSED, "pause")
+        rotation.save(update_fields=["state"])
+        move_jobs(rotation, {J.RUNNING, J.PENDING}, J.PAUSED)
+        act.record()
+    return rotation
+
+
+def resume(*, actor: Actor, rotation_id: UUID) -> Rotation:
+    """Go on where it was paused; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_rotation(actor, _CONTROL, "rotation.resume", rotation_id) as (rotation, act):
+        if rotation.state != R.PAUSED.value:
+            raise WrongState("Only a paused rotation can be resumed.", state=rotation.state)
+        move(rotation, R.RE_ENCRYPTING, "resume")
+        rotation.save(update_fields=["state"])
+        _restart(rotation, {J.PAUSED})
+        act.record()
+    return rotation
+
+
+def throttle(*, actor: Actor, rotation_id: UUID, rate_limit: int | None) -> Rotation:
+    """Set how many items a second the rotation may move in each store (None: no limit); holds from the next page on."""
+    with act_on_rotation(actor, _CONTROL, "rotation.throttle", rotation_id) as (rotation, act):
+        if rate_limit is not None and not 1 <= rate_limit <= 1_000_000:
+            raise ValidationFailed(errors={"rate_limit": ["From 1 to 1,000,000 items a second."]})
+        rotation.jobs.update(rate_limit=rate_limit)
+        act.record({"rate_limit": rate_limit})
+    return rotation
+
+
+def cancel(*, actor: Actor, rotation_id: UUID, reason: str) -> Rotation:
+    """End the walk: the new version stays active, what was not moved stays readable on the old one."""
+    with act_on_rotation(actor, _CONTROL, "rotation.cancel", rotation_id) as (rotation, act):
+        move(rotation, R.CANCELLED, "cancel")
+        rotation.completed_at = timezone.now()
+        rotation.save(update_fields=["state", "completed_at"])
+        move_jobs(rotation, {J.RUNNING, J.PENDING, J.PAUSED, J.FAILED}, J.CANCELLED)
+        act.record({"reason": reason})
+    return rotation
+
+
+def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:
+    """Read the items set aside again, and start stopped jobs anew; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_rotation(actor, _CONTROL, "rotation.retry", rotation_id) as (rotation, act):
+        if rotation.state not in {R.RE_ENCRYPTING.value, R.RE_ENCRYPTED.value, R.FAILED.value}:
+            raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}.", state=rotation.state)
+        items = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN)
+        touched = set(items.values_list("job_id", flat=True)) | set(rotation.jobs.filter(state=J.FAILED.value).values_list("pk", flat=True))
+        dropped = items.delete()[0]
+        if rotation.state != R.RE_ENCRYPTING.value:
+            move(rotation, R.RE_ENCRYPTING, "retry")
+            rotation.last_error, rotation.re_encrypted_at = "", None
+            rotation.save(update_fields=["state", "last_error", "re_encrypted_at"])
+        for job in ReEncryptionJob.objects.filter(pk__in=touched):
+            job.items_failed = job.failed_items.count()
+            job.save(update_fields=["items_failed"])
+        ReEncryptionRange.objects.filter(job_id__in=touched).delete()
+        ReEncryptionJob.objects.filter(pk__in=touched).update(state=J.PENDING.value, finished_at=None, last_error="")
+        for job_id in touched:
+            enqueue_workers(job_id)
+        act.record({"items": dropped, "jobs": len(touched)})
+    return rotation
+
+
+def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str) -> FailedItem:
+    """Give one unreadable item up, with a reason; it no longer stands in the way of decommissioning.
+
+    Raises PermissionRefused, NotFound, ValidationFailed, WrongState (decided already).
+    """
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.give_up_item", rotation_id) as (rotation, act):
+        item = FailedItem.objects.select_for_update().filter(pk=item_id, job__rotation=rotation).first()
+        if item is None:
+            raise NotFound("This rotation has no such item.")
+        if not reason.strip():
+            raise ValidationFailed("Say why it is given up.", errors={"reason": ["This field is required."]})
+        if item.resolution != FailedItem.Resolution.OPEN:
+            raise WrongState("This item is decided already.", state=item.resolution)
+        item.resolution, item.resolved_at = FailedItem.Resolution.GIVEN_UP, timezone.now()
+        item.resolved_by, item.resolution_note = actor.label, reason.strip()
+        item.save(update_fields=["resolution", "resolved_at", "resolved_by", "resolution_note"])
+        open_left = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists()
+        if rotation.state == R.RE_ENCRYPTED.value and not open_left:
+            KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
+        act.record({"item": item.item, "column": item.column, "store": str(item.store_id), "why": item.reason, "reason": reason.strip()})
+    return item
+
+
+def _restart(rotation: Rotation, old: set[JobState]) -> None:
+    jobs = list(rotation.jobs.filter(state__in=[state.value for state in old]).values_list("pk", "started_at"))
+    for job_id, started_at in jobs:
+        state = J.RUNNING if started_at else J.PENDING
+        ReEncryptionJob.objects.filter(pk=job_id).update(state=state.value, heartbeat_at=timezone.now())
+        enqueue_workers(job_id)

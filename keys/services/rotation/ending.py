@@ -1,0 +1,102 @@
+"""Phase 3, decommission: refused unless the census is zero and a sampled re-read agrees, then a grace period."""
+
+from uuid import UUID
+
+from django.utils import timezone
+
+from keys.models import DataStore, FailedItem, KeyVersion, Rotation
+from keys.services import census, deletion, policies, versions
+from keys.services.acts import need_agreement
+from keys.services.rotation.frame import act_on_rotation, move
+from keys.states import RotationState, VersionState
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.errors import Conflict, NotFound, WrongState
+
+R = RotationState
+
+
+class StillInUse(Conflict):
+    code, title = "still_in_use", "The old version is still needed"
+
+
+def request_decommission(*, actor: Actor, rotation_id: UUID, reason: str, approval_id: UUID | None = None) -> Rotation:
+    """Let the old version wait out its grace period, after agreement by the policy's groups for destruction.
+
+    The census is taken and a sample read before asking, and again before acting. Raises PermissionRefused, NotFound,
+    WrongState, StillInUse saying what still stands on it, StoreUnavailable, ApprovalRequired.
+    """
+    checked = verify(rotation_id)
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.decommission", rotation_id) as (rotation, act):
+        key, policy = rotation.key, rotation.key.policy
+        policies.require_role(actor, key, policy.destroy_roles, "destroy")
+        if rotation.state != R.RE_ENCRYPTED.value:
+            raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}.", hint="Re-encryption has to be over first.", state=rotation.state)
+        params = {"rotation_id": str(rotation.pk), "version_id": rotation.old_version_id, "grace_days": policy.grace_days, "reason": reason}
+        need_agreement(actor, key, "rotation.decommission", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
+        version = versions.version_in(key, rotation.old_version_id)
+        before = version.status
+        versions.move(version, VersionState.PENDING_DELETION, "decommission")
+        deletion.start_grace(version, before, policy.grace_days)
+        KeyVersion.objects.filter(pk=version.pk).update(re_encrypt_done=True)
+        move(rotation, R.DECOMMISSIONED, "decommission")
+        rotation.decommissioned_at, rotation.decommission_approval_id, rotation.sample_checked = timezone.now(), approval_id, checked
+        rotation.save(update_fields=["state", "decommissioned_at", "decommission_approval_id", "sample_checked"])
+        act.record(
+            {"version": version.key_version, "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None, "reason": reason,
+             "sample": checked, "census": 0, "approval": str(approval_id) if approval_id else None}
+        )  # fmt: skip
+    return rotation
+
+
+def verify(rotation_id: UUID) -> int:
+    """Take the census and read a sample; returns the size of the sample. Raises StillInUse, NotFound, StoreUnavailable."""
+    rotation = Rotation.objects.select_related("old_version__key", "new_version__key").filter(pk=rotation_id).first()
+    if rotation is None or rotation.new_version is None:
+        raise NotFound("There is no such rotation.")
+    items = FailedItem.objects.filter(job__rotation=rotation)
+    if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
+        raise StillInUse(f"{number:,} unreadable items wait for a decision.", hint="Read them again or give them up, with a reason.")
+    given_up = items.filter(resolution=FailedItem.Resolution.GIVEN_UP, reason="decrypt_failed").count()
+    if (left := census.live_items(rotation.old_version) - given_up) > 0:
+        raise StillInUse(f"{left:,} items still stand on version {rotation.old_version.key_version}.", hint="Run the re-encryption again.")
+    sampled = census.sample(rotation.old_version, rotation.new_version)
+    if sampled.unreadable > items.filter(resolution=FailedItem.Resolution.GIVEN_UP).count():
+        raise StillInUse(f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} items sampled cannot be read.")
+    return sampled.read
+
+
+def cancel_decommission(*, actor: Actor, rotation_id: UUID, reason: str) -> Rotation:
+    """Take the old version back from its grace period; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.cancel_decommission", rotation_id) as (rotation, act):
+        move(rotation, R.RE_ENCRYPTED, "take back")
+        deletion.cancel_deletion(actor=actor, version_id=rotation.old_version_id, reason=reason)
+        rotation.decommissioned_at = None
+        rotation.save(update_fields=["state", "decommissioned_at"])
+        act.record({"reason": reason})
+    return rotation
+
+
+def tick_completions() -> int:
+    """Close rotations whose old version is destroyed; reopen those whose deletion was cancelled on the key's page."""
+    closed = 0
+    for rotation in Rotation.objects.filter(state=R.DECOMMISSIONED.value).select_related("old_version"):
+        status = rotation.old_version.state
+        if status is VersionState.DESTROYED:
+            changes = {"state": R.COMPLETED.value, "completed_at": timezone.now()}
+        elif status is not VersionState.PENDING_DELETION:
+            changes = {"state": R.RE_ENCRYPTED.value, "decommissioned_at": None}
+        else:
+            continue
+        closed += Rotation.objects.filter(pk=rotation.pk, state=R.DECOMMISSIONED.value).update(**changes)
+    return closed
+
+
+def consequences(rotation: Rotation) -> list[str]:
+    """What ending this rotation means, in numbers."""
+    stores = DataStore.objects.filter(key_id=rotation.key_id).count()
+    return [
+        f"Version {rotation.old_version.key_version} of {rotation.key}; {stores} data store{'' if stores == 1 else 's'} follow this key.",
+        *deletion.consequences(rotation.old_version),
+        f"The grace period is {rotation.key.policy.grace_days} days; any use in it stops the clock and names the caller.",
+    ]

@@ -1,0 +1,44 @@
+"""The frame of every act on a rotation: its key locked, then itself; states moved by the one table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from keys.models import ReEncryptionJob, Rotation
+from keys.services.acts import act_on_key
+from keys.states import ROTATION_MOVES, JobState, RotationState, may_move
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound, WrongState
+
+
+def target_of(rotation: Rotation) -> tuple[str, object, str]:
+    """How the record names a rotation."""
+    return ("rotation", rotation.pk, str(rotation))
+
+
+@contextmanager
+def act_on_rotation(actor: Actor, permission: Permission, action: str, rotation_id: UUID) -> Iterator[tuple[Rotation, audit.atomic]]:
+    """Open the transaction of one act on a rotation; raises NotFound and PermissionRefused."""
+    with audit.atomic(actor=actor, action=action, target=("rotation", rotation_id, "")):
+        key_id = Rotation.objects.filter(pk=rotation_id).values_list("key_id", flat=True).first()
+        if key_id is None:
+            raise NotFound("There is no such rotation.")
+        with act_on_key(actor, permission, action, key_id) as (_, act):
+            rows = Rotation.objects.select_for_update(of=("self",)).select_related("key__ring", "key__policy", "old_version__key", "new_version__key")
+            rotation = rows.get(pk=rotation_id)
+            act.about(target=target_of(rotation))
+            yield rotation, act
+
+
+def move(rotation: Rotation, new: RotationState, act: str) -> None:
+    """Set the state if the table lets it; raises WrongState. The caller saves."""
+    if not may_move(ROTATION_MOVES, RotationState(rotation.state), new):
+        raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}: you cannot {act} it.", state=rotation.state)
+    rotation.state = new.value
+
+
+def move_jobs(rotation: Rotation, old: set[JobState], new: JobState) -> None:
+    """Move every job of the rotation that is in one of `old`."""
+    ReEncryptionJob.objects.filter(rotation=rotation, state__in=[state.value for state in old]).update(state=new.value)

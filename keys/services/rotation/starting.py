@@ -1,0 +1,176 @@
+"""Phase 1, introduce, and the way through phase 2: what a rotation sets in motion and when its walk is over."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from keys.hierarchy import KeyKind
+from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, Rotation
+from keys.services import lifecycle, policies, reencryption, rewrap
+from keys.services.acts import act_on_key, need_agreement
+from keys.services.rotation.frame import target_of
+from keys.states import JobState, RotationState, VersionState
+from keyvault_portal.accounts.actors import Actor, system_actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongState
+from keyvault_portal.jobs import enqueue_on_commit
+
+Mode = ReEncryptionJob.Mode
+_MOVING = [state.value for state in (RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED)]
+
+
+def request_rotation(
+    *, actor: Actor, key_id: UUID, reason: str, rate_limit: int | None = None, version_id: int | None = None, approval_id: UUID | None = None
+) -> Rotation:
+    """Rotate a key, or put the rotation before those whom its policy asks.
+
+    Raises PermissionRefused, NotFound, ValidationFailed (no reason), Conflict (one is under way), WrongState, ApprovalRequired.
+    """
+    with act_on_key(actor, Permission.KEY_ROTATE, "key.rotate", key_id) as (key, act):
+        policy = key.policy
+        policies.require_role(actor, key, policy.rotate_roles, "rotate")
+        if not reason.strip():
+            raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+        current = _current(key)
+        if version_id is not None and current.pk != version_id:
+            raise Conflict(f"{key} has been rotated meanwhile: version {current.key_version} is active.")
+        _refuse_second(key)
+        params = {"key_id": str(key.pk), "version_id": current.pk, "rate_limit": rate_limit, "reason": reason.strip()}
+        need_agreement(actor, key, "key.rotate", params, groups=policy.rotate_groups, approval_id=approval_id, reason=reason)
+        rotation = start(actor, key, current, Rotation.Trigger.ON_DEMAND, reason.strip(), rate_limit=rate_limit, approval_id=approval_id)
+        act.record(_details(rotation), target=target_of(rotation))
+        act.record(_details(rotation))
+    return rotation
+
+
+def rotate_compromised(
+    *, actor: Actor, version_id: int, reason_code: str, occurred_at: datetime, note: str = ""
+) -> Rotation | None:
+    """Mark a version compromised and, if it is the one in use, rotate its key at once, without waiting for agreement.
+
+    Returns the rotation, or None when the version was not in use or one is under way. Raises as
+    `lifecycle.mark_compromised` does.
+    """
+    version = KeyVersion.objects.select_related("key").filter(pk=version_id).first()
+    if version is None:
+        raise NotFound("There is no such version.")
+    with act_on_key(actor, Permission.KEY_COMPROMISE, "key.rotate", version.key_id) as (key, act):
+        lifecycle.mark_compromised(actor=actor, version_id=version_id, reason_code=reason_code, occurred_at=occurred_at, note=note)
+        if key.current_id != version_id or Rotation.objects.filter(key=key, state__in=_MOVING).exists():
+            return None
+        old = KeyVersion.objects.get(pk=version_id)
+        rotation = start(actor, key, old, Rotation.Trigger.COMPROMISE, note or reason_code)
+        act.record(_details(rotation), target=target_of(rotation))
+    return rotation
+
+
+def start(
+    actor: Actor, key: Key, old: KeyVersion, trigger: str, reason: str, *, rate_limit: int | None = None, approval_id: UUID | None = None
+) -> Rotation:
+    """Introduce the new version and set the jobs going; the caller holds the key's lock, authorised and records."""
+    _refuse_second(key)
+    published_first = key.kind == KeyKind.TOKEN_SIGNING.value and old.state is VersionState.ACTIVE
+    new = lifecycle.introduce_version(actor=actor, key_id=key.pk, activate=not published_first)
+    old.refresh_from_db()
+    now = timezone.now()
+    rotation = Rotation.objects.create(
+        key=key, old_version=old, new_version=new, trigger=trigger, reason=reason, approval_id=approval_id, requested_by=actor.label,
+        state=RotationState.INTRODUCING.value,
+    )  # fmt: skip
+    if not published_first:
+        _introduced(rotation, now)
+    _add_jobs(rotation, rate_limit)
+    return rotation
+
+
+def _introduced(rotation: Rotation, now: datetime) -> None:
+    rotation.state, rotation.introduced_at = RotationState.RE_ENCRYPTING.value, now
+    rotation.save(update_fields=["state", "introduced_at"])
+
+
+def _add_jobs(rotation: Rotation, rate_limit: int | None) -> None:
+    """One job a store, and one for the wrapped keys below; with nothing to move the walk is over at once."""
+    key = rotation.key
+    jobs: list[ReEncryptionJob] = []
+    if key.kind in {KeyKind.MASTER.value, KeyKind.KEK.value}:
+        jobs.append(ReEncryptionJob(rotation=rotation, mode=Mode.REWRAP_KEYS, rate_limit=rate_limit, items_total=rewrap.count(rotation.old_version_id)))
+    mode = Mode.REWRAP_ENVELOPES if key.kind == KeyKind.KEK.value else Mode.RE_ENCRYPT
+    for store in DataStore.objects.filter(key=key).order_by("created_at"):
+        jobs.append(ReEncryptionJob(rotation=rotation, store=store, mode=mode, rate_limit=rate_limit or store.rate_limit))
+    ReEncryptionJob.objects.bulk_create(jobs)
+    for job in jobs:
+        enqueue_workers(job.pk)
+    if not jobs and rotation.state == RotationState.RE_ENCRYPTING.value:
+        _walk_over(rotation)
+
+
+def enqueue_workers(job_id: UUID) -> None:
+    """Send this job to as many workers as share one."""
+    from keys.tasks import reencrypt
+
+    for _ in range(reencryption.worker_count()):
+        enqueue_on_commit(reencrypt, str(job_id))
+
+
+def settle(rotation_id: UUID) -> None:
+    """Look whether the rotation's jobs are over, and move it on: to re_encrypted when all are done, to failed when one is."""
+    with audit.atomic(actor=system_actor("re-encryption"), action="rotation.re_encrypted", target=("rotation", rotation_id, "")) as act:
+        rotation = Rotation.objects.select_for_update(of=("self",)).select_related("key", "old_version", "new_version").get(pk=rotation_id)
+        if rotation.state != RotationState.RE_ENCRYPTING.value:
+            return
+        act.about(target=target_of(rotation), ring_id=rotation.key.ring_id)
+        jobs = list(rotation.jobs.all())
+        failed = [job for job in jobs if job.state == JobState.FAILED.value]
+        if failed:
+            rotation.state, rotation.last_error = RotationState.FAILED.value, failed[0].last_error
+            rotation.save(update_fields=["state", "last_error"])
+            act.record({"error": rotation.last_error}, action="rotation.stopped", outcome="failed")
+        elif all(job.state == JobState.DONE.value for job in jobs):
+            _walk_over(rotation)
+            act.record({"items": sum(job.items_done for job in jobs), "set_aside": sum(job.items_failed for job in jobs)})
+
+
+def _walk_over(rotation: Rotation) -> None:
+    rotation.state, rotation.re_encrypted_at, rotation.last_error = RotationState.RE_ENCRYPTED.value, timezone.now(), ""
+    rotation.save(update_fields=["state", "re_encrypted_at", "last_error"])
+    if not FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists():
+        KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
+
+
+def tick_introductions() -> int:
+    """Move rotations of token signing keys on whose new version has been published long enough and is active by now."""
+    moved = 0
+    waiting = Rotation.objects.filter(state=RotationState.INTRODUCING.value, new_version__status=VersionState.ACTIVE.value)
+    for rotation_id in list(waiting.values_list("pk", flat=True)):
+        with transaction.atomic():
+            rotation = Rotation.objects.select_for_update(of=("self",)).get(pk=rotation_id)
+            if rotation.state == RotationState.INTRODUCING.value:
+                _introduced(rotation, timezone.now())
+                moved += 1
+        settle(rotation_id)
+    return moved
+
+
+def _current(key: Key) -> KeyVersion:
+    found = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first() or key.current
+    if found is None or found.state not in {VersionState.ACTIVE, VersionState.COMPROMISED}:
+        raise WrongState(f"{key} has no version to rotate from.", hint="Resume or introduce one first.")
+    return found
+
+
+def _refuse_second(key: Key) -> None:
+    open_ = Rotation.objects.filter(key=key, state__in=_MOVING).first()
+    if open_ is not None:
+        raise Conflict(f"{key} is being rotated already.", hint="Wait for it, or cancel it.", rotation=str(open_.pk))
+
+
+def _details(rotation: Rotation) -> dict[str, Any]:
+    return {
+        "rotation": str(rotation.pk), "from": rotation.old_version.key_version,
+        "to": rotation.new_version.key_version if rotation.new_version else None, "trigger": rotation.trigger, "reason": rotation.reason,
+        "approval": str(rotation.approval_id) if rotation.approval_id else None, "jobs": rotation.jobs.count(),
+    }  # fmt: skip

@@ -1,0 +1,69 @@
+"""The portal's own sealed values as a data store: the same walk, in our own table."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from keys.datastores.base import Change, Counted, Locator, Row
+from keys.datastores.formats import FORMATS
+from keys.models import DataStore, SealedValue
+from keys.services.sealing import value_context
+
+
+class SealedValues:
+    """A StoreAdapter over the sealed values that stand on the store's key; there are never many."""
+
+    columns: Sequence[str] = ("ciphertext",)
+
+    def __init__(self, store: DataStore) -> None:
+        self._key_bytes = store.key_id.bytes
+
+    def check(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def count_by_version(self) -> list[Counted]:
+        counts: Counter[Locator] = Counter(FORMATS["compact"].locate(bytes(blob)) for blob in self._blobs())
+        return [Counted("ciphertext", locator, items) for locator, items in counts.items()]
+
+    def boundaries(self, parts: int) -> list[str]:
+        names = [str(pk) for pk in self._mine().order_by("pk").values_list("pk", flat=True)]
+        step = max(1, len(names) // parts)
+        return names[step - 1 :: step]
+
+    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+        rows = self._mine()
+        rows = rows.filter(pk__gt=after) if after else rows
+        rows = rows.filter(pk__lte=upto) if upto else rows
+        return [_row(sealed) for sealed in rows.order_by("pk")[:limit]]
+
+    def read_rows(self, keys: Sequence[str]) -> list[Row]:
+        return [_row(sealed) for sealed in self._mine().filter(pk__in=[UUID(key) for key in keys])]
+
+    def sample(self, limit: int) -> list[Row]:
+        return [_row(sealed) for sealed in self._mine().order_by("pk")[:limit]]
+
+    def write_back(self, changes: Iterable[Change]) -> set[str]:
+        with transaction.atomic():
+            return {
+                change.pk
+                for change in changes
+                if SealedValue.objects.filter(pk=change.pk, ciphertext=change.old[0]).update(ciphertext=change.new[0])
+            }
+
+    def _mine(self) -> QuerySet[SealedValue]:
+        return SealedValue.objects.extra(where=["substr(ciphertext, 3, 16) = %s"], params=[self._key_bytes])
+
+    def _blobs(self) -> Iterable[bytes]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes])
+            return [bytes(row[0]) for row in cursor.fetchall()]
+
+
+def _row(sealed: SealedValue) -> Row:
+    return Row(str(sealed.pk), (bytes(sealed.ciphertext),), (value_context(sealed),))

@@ -1,0 +1,77 @@
+"""Background work on data: slices of re-encryption, the census, and the ticks that start and mend both."""
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+from celery import Task, shared_task
+from django.db import close_old_connections
+from django.db.models import Q
+from django.utils import timezone
+
+from keys.models import DataStore, ReEncryptionJob
+from keys.services import census, reencryption, rotation
+from keys.states import JobState
+from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+SLICE_SECONDS = 20.0
+STALLED = timedelta(seconds=10)
+CENSUS_EVERY = timedelta(hours=1)
+_WAIT = (1, 2, 4, 8, 15, 30)
+
+
+@shared_task(name="keys.reencrypt", bind=True, max_retries=None)
+def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
+    """Do one slice of a job, then hand the rest to the next slice; trouble that passes is waited out."""
+    identifier = UUID(job_id)
+    try:
+        more = reencryption.work(identifier, SLICE_SECONDS)
+    except ReEncryptionJob.DoesNotExist:
+        return
+    except (StoreUnavailable, ProviderUnavailable) as error:
+        reencryption.note_trouble(identifier, error, fatal=False)
+        raise self.retry(countdown=_WAIT[min(self.request.retries, len(_WAIT) - 1)]) from None
+    except PortalError as error:
+        reencryption.note_trouble(identifier, error, fatal=True)
+        more = False
+    if more:
+        reencrypt.delay(job_id)
+        return
+    rotation_id = ReEncryptionJob.objects.filter(pk=identifier).values_list("rotation_id", flat=True).first()
+    if rotation_id is not None:
+        rotation.settle(rotation_id)
+
+
+@shared_task(name="keys.take_census")
+def take_census(store_id: str) -> None:
+    """Count one store."""
+    store = DataStore.objects.filter(pk=store_id).first()
+    if store is not None:
+        census.take(store)
+
+
+@shared_task(name="keys.sweep")
+def sweep() -> None:
+    """Send jobs that nobody works on to workers again: their worker died, or the broker lost the message."""
+    close_old_connections()
+    old = timezone.now() - STALLED
+    open_ = ReEncryptionJob.objects.filter(state__in=[JobState.RUNNING.value, JobState.PENDING.value])
+    stalled = open_.filter(Q(heartbeat_at__lt=old) | Q(heartbeat_at=None, created_at__lt=old))
+    for job_id in stalled.values_list("pk", flat=True)[:100]:
+        for _ in range(reencryption.worker_count()):
+            reencrypt.delay(str(job_id))
+    finished = ReEncryptionJob.objects.filter(state__in=[JobState.DONE.value, JobState.FAILED.value], rotation__state="re_encrypting")
+    for rotation_id in set(finished.values_list("rotation_id", flat=True)[:100]):
+        rotation.settle(rotation_id)
+
+
+@shared_task(name="keys.tick")
+def tick() -> None:
+    """Rotations by policy, those waiting for publication, those whose old version is gone, and hourly censuses."""
+    rotation.tick_schedules()
+    rotation.tick_introductions()
+    rotation.tick_completions()
+    due = DataStore.objects.filter(Q(census_at=None) | Q(census_at__lt=timezone.now() - CENSUS_EVERY))
+    for store_id in due.values_list("pk", flat=True)[:100]:
+        take_census.delay(str(store_id))

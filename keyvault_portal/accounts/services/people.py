@@ -1,0 +1,123 @@
+"""People and service accounts: invited, edited, deactivated; never deleted, so that the record keeps its names."""
+
+from smtplib import SMTPException
+
+from allauth.usersessions.models import UserSession
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, transaction
+from django.template.loader import render_to_string
+
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.services.links import create_sign_in_link
+from keyvault_portal.accounts.services.officers import lock_officers, refuse_without_officer
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
+
+_PROFILE = ("name", "site", "reporting_line")
+
+
+class MailUnavailable(PortalError):
+    status, code, title = 503, "mail_unavailable", "The mail could not be sent"
+
+
+def create_person(
+    *,
+    actor: Actor,
+    email: str,
+    name: str,
+    kind: str = Person.Kind.PERSON,
+    site: str = "",
+    reporting_line: str = "",
+) -> Person:
+    """A new person or service account without any role; asks for person.manage on everything.
+
+    Raises ValidationFailed when the address is taken, whatever its letters' case.
+    """
+    with audit.atomic(actor=actor, action="person.create", target=("person", "", name)) as act:
+        authorize(actor, Permission.PERSON_MANAGE, target=name)
+        try:
+            with transaction.atomic():
+                person = Person.objects.create_person(
+                    email=email, name=name, kind=kind, site=site, reporting_line=reporting_line
+                )
+        except IntegrityError:
+            raise ValidationFailed(errors={"email": ["Somebody uses this address already."]}) from None
+        act.record({"kind": str(kind)}, target=_target(person))
+    return person
+
+
+def invite(*, actor: Actor, email: str, name: str, site: str = "", reporting_line: str = "") -> Person:
+    """Create a person and mail them a one-time sign-in link; raises MailUnavailable once the person exists."""
+    person = create_person(actor=actor, email=email, name=name, site=site, reporting_line=reporting_line)
+    send_invitation(actor=actor, person=person)
+    return person
+
+
+def send_invitation(*, actor: Actor, person: Person) -> None:
+    """Mail `person` a new one-time sign-in link; earlier ones stop working. Raises MailUnavailable."""
+    address = create_sign_in_link(actor=actor, person=person)
+    text = render_to_string("accounts/invitation.txt", {"person": person, "inviter": actor.label, "address": address})
+    try:
+        EmailMessage("Your invitation to KeyVault Portal", text, to=[person.email]).send()
+    except (OSError, SMTPException):
+        raise MailUnavailable(
+            f"The invitation of {person} could not be mailed.", hint="Check the mail settings, then invite again."
+        ) from None
+
+
+def update_person(*, actor: Actor, person: Person, name: str, site: str, reporting_line: str) -> Person:
+    """Change what is known about `person`; asks for person.manage on everything."""
+    with audit.atomic(actor=actor, action="person.edit", target=_target(person)) as act:
+        authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        values = {"name": name, "site": site, "reporting_line": reporting_line}
+        changed = sorted(field for field in _PROFILE if getattr(person, field) != values[field])
+        for field in changed:
+            setattr(person, field, values[field])
+        person.save(update_fields=changed)
+        act.record({"changed": changed})
+    return person
+
+
+def deactivate_person(*, actor: Actor, person: Person) -> Person:
+    """Keep `person` out from now on: sessions end, tokens and links are refused; asks for person.manage on everything.
+
+    Raises WrongState for the last active security officer, and when already inactive.
+    """
+    with audit.atomic(actor=actor, action="person.deactivate", target=_target(person)) as act:
+        authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        lock_officers()
+        person = _locked(person)
+        if not person.is_active:
+            raise WrongState(f"{person} is inactive already.")
+        refuse_without_officer(person.pk)
+        person.is_active = False
+        person.save(update_fields=["is_active"])
+        ended = 0
+        for session in UserSession.objects.filter(user=person):
+            session.end()
+            ended += 1
+        act.record({"sessions_ended": ended})
+    return person
+
+
+def reactivate_person(*, actor: Actor, person: Person) -> Person:
+    """Let `person` back in with the roles they had; asks for person.manage on everything."""
+    with audit.atomic(actor=actor, action="person.reactivate", target=_target(person)) as act:
+        authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        person = _locked(person)
+        if person.is_active:
+            raise WrongState(f"{person} is active already.")
+        person.is_active = True
+        person.save(update_fields=["is_active"])
+        act.record()
+    return person
+
+
+def _locked(person: Person) -> Person:
+    return Person.objects.select_for_update().get(pk=person.pk)
+
+
+def _target(person: Person) -> tuple[str, object, str]:
+    return ("person", person.pk, str(person))

@@ -1,0 +1,227 @@
+"""People: list, invitation, the page of one person, their roles, and keeping them out or letting them back in."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Count, Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views import View
+
+from keyvault_portal.accounts import queries, services
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.filters import PersonFilter
+from keyvault_portal.accounts.forms import BindingForm, InviteForm, ProfileForm
+from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.second_factor import has_second_factor
+from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage, found
+from keyvault_portal.accounts.web import ActorRequiredMixin
+from keyvault_portal.audit import services as audit
+
+
+def manageable_rings(actor: Actor) -> QuerySet[KeyRing]:
+    """The rings on which the actor may give roles."""
+    rings = actor.ring_ids(Permission.PERSON_MANAGE)
+    return KeyRing.objects.all() if rings is None else KeyRing.objects.filter(pk__in=rings)
+
+
+class PersonList(ListPage):
+    required_permission = Permission.PERSON_VIEW
+    template_name = "accounts/person_list.html"
+    title = "People"
+    filter_class = PersonFilter
+    columns = [
+        {"label": "Name", "sort": "name"},
+        {"label": "Roles"},
+        {"label": "Site"},
+        {"label": "Last sign-in"},
+        {"label": "State"},
+    ]
+    sorts = {"name": ("name", "id"), "-name": ("-name", "-id")}
+
+    def queryset(self) -> QuerySet[Person]:
+        seen = queries.visible_bindings(self.actor)
+        return queries.visible_people(self.actor).prefetch_related(Prefetch("bindings", seen, to_attr="roles_seen"))
+
+    def extra(self) -> dict[str, Any]:
+        return {"may_invite": self.actor.can(Permission.PERSON_MANAGE)}
+
+
+class PersonPage(ActorRequiredMixin, View):
+    """One person: who they are, what they may do, where they are signed in."""
+
+    required_permission = Permission.PERSON_VIEW
+
+    def get(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        actor = self.actor
+        person = found(queries.visible_people(actor), pk, "person")
+        everything = actor.can(Permission.PERSON_MANAGE)
+        facts = [
+            ("E-mail address", person.email),
+            ("Kind", person.get_kind_display()),
+            ("Site", person.site),
+            ("Reporting line", person.reporting_line),
+            ("Second factor", "set up" if has_second_factor(person) else "none"),
+            ("Since", f"{person.created_at:%d %b %Y}"),
+            ("Last sign-in", f"{person.last_login:%d %b %Y, %H:%M} UTC" if person.last_login else "never"),
+        ]
+        bindings = [
+            {"binding": binding, "removable": actor.can(Permission.PERSON_MANAGE, binding.ring_id)}
+            for binding in queries.visible_bindings(actor).filter(person=person).order_by("role", "ring__name")
+        ]
+        context = {
+            "title": str(person),
+            "person": person,
+            "state": "active" if person.is_active else "inactive",
+            "facts": facts,
+            "bindings": bindings,
+            "tokens": queries.visible_tokens(actor).filter(owner=person).order_by("-created_at")[:50],
+            "sessions": queries.visible_sessions(actor).filter(user=person).order_by("-last_seen_at")[:50],
+            "events": audit.events_for_target("person", person.pk, 20) if actor.can(Permission.AUDIT_VIEW) else [],
+            "may_manage": everything,
+            "may_bind": actor.can_somewhere(Permission.PERSON_MANAGE),
+        }
+        return render(request, "accounts/person_detail.html", context)
+
+
+class Invite(FormPage):
+    required_permission = Permission.PERSON_MANAGE
+    form_class = InviteForm
+    extra_context = {"title": "Invite a person", "submit_label": "Invite"}
+    done = "Created."
+
+    def save(self, values: dict[str, Any]) -> str:
+        person = services.create_person(actor=self.actor, **values)
+        if person.kind == Person.Kind.PERSON:
+            _mail_invitation(self.request, self.actor, person)
+        return reverse("accounts:person-detail", args=[person.pk])
+
+
+class InviteAgain(ActorRequiredMixin, View):
+    required_permission = Permission.PERSON_MANAGE
+
+    def post(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        person = found(queries.visible_people(self.actor), pk, "person")
+        if _mail_invitation(request, self.actor, person):
+            messages.success(request, f"A sign-in link is on its way to {person.email}.")
+        return redirect("accounts:person-detail", person.pk)
+
+
+class EditPerson(FormPage):
+    required_permission = Permission.PERSON_MANAGE
+    form_class = ProfileForm
+    extra_context = {"title": "Edit a person"}
+
+    def person(self) -> Person:
+        return found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
+
+    def get_initial(self) -> dict[str, Any]:
+        person = self.person()
+        return {"name": person.name, "site": person.site, "reporting_line": person.reporting_line}
+
+    def save(self, values: dict[str, Any]) -> str:
+        person = services.update_person(actor=self.actor, person=self.person(), **values)
+        return reverse("accounts:person-detail", args=[person.pk])
+
+
+class BindRole(FormPage):
+    """Gives a role; for a security officer the agreement of others is asked for instead."""
+
+    required_permission = Permission.PERSON_MANAGE
+    form_class = BindingForm
+    extra_context = {"title": "Give a role", "submit_label": "Give this role"}
+    done = "The role is given."
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        kwargs: dict[str, Any] = super().get_form_kwargs()
+        everything = self.actor.can(Permission.PERSON_MANAGE)
+        return kwargs | {"rings": manageable_rings(self.actor), "everything": everything}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
+        back = reverse("accounts:person-detail", args=[person.pk])
+        return super().get_context_data(**kwargs) | {"subtitle": f"To {person}", "cancel_url": back}
+
+    def save(self, values: dict[str, Any]) -> str:
+        person = found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
+        services.bind_role(actor=self.actor, person=person, role=values["role"], ring=values["ring"])
+        return reverse("accounts:person-detail", args=[person.pk])
+
+
+class UnbindRole(ConfirmPage):
+    required_permission = Permission.PERSON_MANAGE
+    done = "The role is taken away."
+
+    def binding(self) -> RoleBinding:
+        return found(queries.visible_bindings(self.actor), self.kwargs["pk"], "role")
+
+    def context(self) -> dict[str, Any]:
+        binding = self.binding()
+        return {
+            "title": "Take a role away",
+            "question": f"{binding}: take this role away?",
+            "consequences": [
+                f"{binding.person} loses its rights at once, in open sessions and with every token.",
+            ],
+            "danger": True,
+            "submit_label": "Take it away",
+            "cancel_url": reverse("accounts:person-detail", args=[binding.person_id]),
+        }
+
+    def act(self) -> str:
+        binding = self.binding()
+        services.unbind_role(actor=self.actor, binding=binding)
+        return reverse("accounts:person-detail", args=[binding.person_id])
+
+
+class ChangeActive(ConfirmPage):
+    """Deactivates or reactivates a person."""
+
+    required_permission = Permission.PERSON_MANAGE
+    deactivates = True
+    done = "Done, and on the record."
+
+    def person(self) -> Person:
+        return found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
+
+    def context(self) -> dict[str, Any]:
+        person = self.person()
+        back = reverse("accounts:person-detail", args=[person.pk])
+        if not self.deactivates:
+            return {
+                "title": f"Reactivate {person}",
+                "consequences": ["They may sign in again, with the roles and tokens they had."],
+                "submit_label": "Reactivate",
+                "cancel_url": back,
+            }
+        counts = Person.objects.filter(pk=person.pk).aggregate(
+            sessions=Count("usersession", distinct=True), tokens=Count("api_tokens", distinct=True)
+        )
+        return {
+            "title": f"Deactivate {person}",
+            "consequences": [
+                {"count": counts["sessions"], "text": "sessions end at once"},
+                {"count": counts["tokens"], "text": "tokens are refused"},
+            ],
+            "danger": True,
+            "submit_label": "Deactivate",
+            "cancel_url": back,
+        }
+
+    def act(self) -> str:
+        change = services.deactivate_person if self.deactivates else services.reactivate_person
+        person = change(actor=self.actor, person=self.person())
+        return reverse("accounts:person-detail", args=[person.pk])
+
+
+def _mail_invitation(request: HttpRequest, actor: Actor, person: Person) -> bool:
+    """Whether the mail went out; a failure is told on the next page, since the person exists already."""
+    try:
+        services.send_invitation(actor=actor, person=person)
+    except services.MailUnavailable as failure:
+        messages.error(request, f"{failure.detail} {failure.hint}")
+        return False
+    return True

@@ -1,0 +1,198 @@
+"""Pages: the inbox, one request with its exact act, and notices."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views import View
+
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.approvals import notices, services
+from keyvault_portal.approvals.eligibility import roles_of
+from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals.quorum import assign
+from keyvault_portal.approvals.states import RequestState
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound, ValidationFailed
+from keyvault_portal.paging import page_context
+
+ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
+RECENT = ["-created_at", "-id"]
+COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good.")
+
+
+class ApproveForm(forms.Form):
+    act_hash = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    read = forms.BooleanField(label="I have read the act above and agree to exactly this.")
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, required=False, label="Note")
+
+
+class RequestFilterForm(forms.Form):
+    state = forms.ChoiceField(choices=ANY_STATE, required=False)
+
+
+class Inbox(ActorRequiredMixin, View):
+    """Waiting for me, asked by me, or everything in view."""
+
+    required_permission = Permission.APPROVAL_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        actor, tab = actor_of(request), request.GET.get("tab", "waiting")
+        form = RequestFilterForm(request.GET or None)
+        if tab == "asked":
+            rows = ApprovalRequest.objects.filter(requester_id=actor.id)
+        elif tab == "all":
+            rows = services.visible_requests(actor)
+            if form.is_valid() and form.cleaned_data["state"]:
+                rows = rows.filter(state=form.cleaned_data["state"])
+        else:
+            tab, rows = "waiting", services.waiting_requests(actor)
+        tabs = [
+            {"label": label, "url": f"?tab={name}", "current": name == tab, "count": services.count_waiting(actor) if name == "waiting" else None}
+            for name, label in (("waiting", "Waiting for me"), ("asked", "Asked by me"), ("all", "All"))
+        ]
+        context = page_context(request, rows, RECENT) | {
+            "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
+            "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
+            "empty_text": "What needs your agreement appears here and by e-mail.",
+        }  # fmt: skip
+        return render(request, "approvals/inbox.html", context)
+
+
+def visible_request(request: HttpRequest, request_id: UUID) -> ApprovalRequest:
+    """The request, or NotFound for who may neither see it on its ring, nor asked it, nor could agree to it."""
+    actor = actor_of(request)
+    found = ApprovalRequest.objects.filter(pk=request_id).first()
+    allowed = found and (
+        services.visible_requests(actor).filter(pk=found.pk).exists() or (actor.id and roles_of(actor.id, services.groups_of(found)))
+    )
+    if found is None or not allowed:
+        raise NotFound("There is no such request, or you may not see it.")
+    return found
+
+
+class Detail(ActorRequiredMixin, View):
+    required_permission = (Permission.APPROVAL_VIEW, Permission.APPROVAL_DECIDE)
+
+    def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = visible_request(request, request_id)
+        template = "approvals/_live.html" if request.headers.get("HX-Request") else "approvals/detail.html"
+        return render(request, template, detail_context(request, found))
+
+
+def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveForm | None = None) -> dict[str, Any]:
+    """Everything the page of one request shows."""
+    actor, decisions = actor_of(request), list(found.decisions.order_by("at"))
+    groups = services.groups_of(found)
+    agreed = {d.person_id: d.roles for d in decisions if d.verdict == Decision.Verdict.APPROVE}
+    progress = [
+        {"role": group.role.replace("_", " "), "count": count, "threshold": group.threshold}
+        for group, count in zip(groups, assign(groups, agreed), strict=True)
+    ]
+    open_ = found.state == RequestState.PENDING.value and found.expires_at > timezone.now()
+    counts = actor.id is not None and actor.id != found.requester_id and bool(roles_of(actor.id, groups))
+    decided = any(decision.person_id == actor.id for decision in decisions)
+    return {
+        "title": found.title, "approval": found, "state": found.state, "decisions": decisions, "progress": progress,
+        "act_text": json.dumps(json.loads(bytes(found.act)), indent=2, sort_keys=True), "live": found.state in {"pending", "approved"},
+        "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
+        "may_withdraw": open_ and actor.id == found.requester_id,
+        "may_break": open_ and actor.can(Permission.APPROVAL_BREAK_GLASS, found.ring_id),
+        "approve_form": form or ApproveForm(initial={"act_hash": found.act_hash}), "reject_form": ReasonForm(prefix="reject"),
+        "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
+        "facts": [
+            ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
+            ("Asked", f"{found.created_at:%Y-%m-%d %H:%M} UTC"), ("Expires", f"{found.expires_at:%Y-%m-%d %H:%M} UTC"),
+            ("Operation", found.operation),
+        ],
+    }  # fmt: skip
+
+
+class Approve(ActorRequiredMixin, View):
+    required_permission = Permission.APPROVAL_DECIDE
+
+    def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = visible_request(request, request_id)
+        form = ApproveForm(request.POST)
+        if not form.is_valid():
+            return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
+        values = form.cleaned_data
+        services.approve(actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"])
+        messages.success(request, "Your agreement is counted.")
+        return redirect("approvals:detail", found.pk)
+
+
+class Reject(ActorRequiredMixin, View):
+    required_permission = Permission.APPROVAL_DECIDE
+
+    def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = visible_request(request, request_id)
+        form = ReasonForm(request.POST, prefix="reject")
+        if not form.is_valid():
+            raise ValidationFailed("Say why you reject it.", errors=dict(form.errors))
+        services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
+        messages.success(request, "The request is rejected.")
+        return redirect("approvals:detail", found.pk)
+
+
+class Withdraw(ActorRequiredMixin, View):
+    required_permission = Permission.APPROVAL_VIEW
+
+    def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = visible_request(request, request_id)
+        services.withdraw(actor=actor_of(request), request_id=found.pk)
+        messages.success(request, "The request is withdrawn.")
+        return redirect("approvals:detail", found.pk)
+
+
+class BreakGlass(ActorRequiredMixin, View):
+    """Says who will be alarmed before it asks."""
+
+    required_permission = Permission.APPROVAL_BREAK_GLASS
+
+    def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        return self._page(request, visible_request(request, request_id), ReasonForm())
+
+    def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = visible_request(request, request_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._page(request, found, form, status=422)
+        services.break_glass(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
+        messages.warning(request, "The glass is broken; everybody skipped has been told.")
+        return redirect("approvals:detail", found.pk)
+
+    def _page(self, request: HttpRequest, found: ApprovalRequest, form: ReasonForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Break the glass", "subtitle": str(found), "danger": True, "form": form, "submit_label": "Perform it without agreement",
+            "question": "The act is performed at once, without the agreement that the policy asks for.",
+            "consequences": [*found.consequences, "Everybody whose agreement is skipped gets an alarm with your name and reason.",
+                             "The record keeps it for good, with the number of people skipped."],
+            "cancel_url": f"/approvals/{found.pk}/", "act_hash": found.act_hash,
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
+
+
+class Notices(ActorRequiredMixin, View):
+    """What the portal told this person."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        rows = Notice.objects.filter(person_id=actor_of(request).id)
+        context = page_context(request, rows, RECENT) | {
+            "title": "Notices", "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
+        }  # fmt: skip
+        return render(request, "approvals/notices.html", context)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        notices.unread(actor_of(request).id or UUID(int=0)).update(read_at=timezone.now())
+        return redirect("approvals:notices")

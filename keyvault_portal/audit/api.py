@@ -1,0 +1,103 @@
+"""REST: the record, its proofs and checkpoints."""
+
+import base64
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ReadOnlyModelViewSet
+
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.audit import proofs
+from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
+
+
+class EventSerializer(serializers.ModelSerializer[AuditEvent]):
+    leaf = serializers.SerializerMethodField(help_text="The canonical JSON that was hashed.")
+    leaf_hash = serializers.SerializerMethodField(help_text="SHA-256(0x00 | leaf), hexadecimal (RFC 9162, 2.1.1).")
+
+    class Meta:
+        model = AuditEvent
+        fields = ["seq", "at", "actor_id", "actor_label", "action", "target_type", "target_id", "ring_id", "outcome", "leaf", "leaf_hash"]
+        read_only_fields = fields
+
+    def get_leaf(self, event: AuditEvent) -> str:
+        return bytes(event.leaf).decode()
+
+    def get_leaf_hash(self, event: AuditEvent) -> str:
+        return bytes(event.leaf_hash).hex()
+
+
+class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
+    class Meta:
+        model = AuditCheckpoint
+        fields = ["tree_size", "at", "note"]
+        read_only_fields = fields
+
+
+class EventFilter(filters.FilterSet):
+    since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+
+    class Meta:
+        model = AuditEvent
+        fields = ["actor_id", "action", "target_type", "target_id", "ring_id", "outcome"]
+
+
+class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
+    """Audit events on the rings of the caller, newest first."""
+
+    serializer_class = EventSerializer
+    filterset_class = EventFilter
+    keyset_order = ("-seq",)
+    required_permission = Permission.AUDIT_VIEW
+    lookup_value_regex = r"\d{1,18}"
+
+    @property
+    def actor(self) -> Actor:
+        return self.request.actor  # type: ignore[attr-defined, no-any-return]
+
+    def get_queryset(self) -> QuerySet[AuditEvent]:
+        rings = self.actor.ring_ids(Permission.AUDIT_VIEW)
+        return AuditEvent.objects.all() if rings is None else AuditEvent.objects.filter(ring_id__in=rings)
+
+    @extend_schema(responses={200: OpenApiResponse(description="Leaf index, tree size, leaf hash and the path, base64 (RFC 9162, 2.1.3).")})
+    @action(detail=True, methods=["get"])
+    def proof(self, request: Request, pk: str) -> Response:
+        """The inclusion proof of this event in the newest tree."""
+        event = self.get_object()
+        size = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
+        path = proofs.inclusion(event.seq, size)
+        return Response(
+            {
+                "leaf_index": event.seq, "tree_size": size, "leaf_hash": base64.b64encode(bytes(event.leaf_hash)).decode(),
+                "inclusion_path": [base64.b64encode(node).decode() for node in path],
+            }
+        )  # fmt: skip
+
+
+class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
+    """Signed checkpoints of the whole record (C2SP tlog-checkpoint), newest first."""
+
+    serializer_class = CheckpointSerializer
+    queryset = AuditCheckpoint.objects.all()
+    keyset_order = ("-tree_size",)
+    required_permission = Permission.AUDIT_VIEW
+    lookup_value_regex = r"\d{1,18}"
+
+    @extend_schema(responses={200: OpenApiResponse(description="The consistency path, base64 (RFC 9162, 2.1.4).")})
+    @action(detail=True, methods=["get"], url_path=r"consistency/(?P<newer>\d{1,18})")
+    def consistency(self, request: Request, pk: str, newer: str) -> Response:
+        """The proof that the tree of size `newer` only appended to this one."""
+        authorize(request.actor, Permission.AUDIT_VIEW)  # type: ignore[attr-defined]
+        path: list[Any] = list(proofs.consistency(int(pk), int(newer)))
+        return Response({"older": int(pk), "newer": int(newer), "consistency_path": [base64.b64encode(node).decode() for node in path]})
+
+
+router_entries = [("audit-events", EventViewSet, "audit-event"), ("checkpoints", CheckpointViewSet, "checkpoint")]

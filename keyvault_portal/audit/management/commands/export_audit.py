@@ -1,0 +1,45 @@
+"""Write the audit record to a file or to standard output."""
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.dateparse import parse_datetime
+
+from keyvault_portal.audit.access import Permission, system_actor
+from keyvault_portal.audit.exports import FORMATS, Filters, export
+
+
+class Command(BaseCommand):
+    help = "Write the audit record as JSON Lines (the very bytes that were hashed) or CSV; the export is itself recorded."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--format", choices=sorted(FORMATS), default="jsonl")
+        parser.add_argument("-o", "--output", default="-", metavar="FILE", help="must not exist yet; - is standard output")
+        for name in ("actor", "action", "outcome", "target-type", "target-id", "text"):
+            parser.add_argument(f"--{name}", default="")
+        for name in ("since", "until"):
+            parser.add_argument(f"--{name}", type=_time, metavar="TIME", help="such as 2026-01-31T00:00:00Z")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        names = ("actor", "action", "outcome", "target_type", "target_id", "text", "since", "until")
+        filters = Filters(**{name: options[name] for name in names})
+        actor = system_actor("command line", Permission.AUDIT_EXPORT)
+        if options["output"] == "-":
+            for piece in export(actor, options["format"], filters):
+                sys.stdout.buffer.write(piece)
+            return
+        try:
+            with open(options["output"], "xb") as file:
+                for piece in export(actor, options["format"], filters):
+                    file.write(piece)
+        except OSError as error:
+            raise CommandError(f"{options['output']} cannot be written: {error.strerror}") from None
+
+
+def _time(text: str) -> Any:
+    value = parse_datetime(text)
+    if value is None or value.tzinfo is None:
+        raise ValueError("a time with its zone is needed")
+    return value

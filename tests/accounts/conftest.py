@@ -1,0 +1,72 @@
+"""People with roles, and clients signed in as they would be after a second factor."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from keyvault_portal.accounts.actors import Actor, system_actor
+from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
+from keyvault_portal.accounts.permissions import Permission
+
+SYSTEM = system_actor("test", *Permission)
+
+
+@pytest.fixture(autouse=True)
+def _own_urls(settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.accounts.urls"
+    cache.clear()
+
+
+@pytest.fixture
+def ring(db: None) -> KeyRing:
+    return KeyRing.objects.create(name="payments", title="Payments")
+
+
+@pytest.fixture
+def other_ring(db: None) -> KeyRing:
+    return KeyRing.objects.create(name="patients", title="Patients")
+
+
+@pytest.fixture
+def person(db: None) -> Callable[..., Person]:
+    """make(name, role=None, ring=None): a person, with a role if named."""
+
+    def make(name: str, role: str | None = None, ring: KeyRing | None = None, **extra: Any) -> Person:
+        made = Person.objects.create_person(email=f"{name}@example.org", name=name.title(), **extra)
+        if role:
+            RoleBinding.objects.create(person=made, role=role, ring=ring, created_by="test")
+        return made
+
+    return make
+
+
+@pytest.fixture
+def officer(person: Callable[..., Person]) -> Person:
+    return person("olga", "security_officer")
+
+
+@pytest.fixture
+def officer_actor(officer: Person) -> Actor:
+    return actor_for_person(officer, second_factor=True)
+
+
+@pytest.fixture
+def signed_in() -> Callable[..., Client]:
+    """signed_in(person, second_factor=True): a browser whose session has proved, or not, a second factor."""
+
+    def sign_in(person: Person, *, second_factor: bool = True) -> Client:
+        client = Client()
+        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
+        if second_factor:
+            session = client.session
+            session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
+            session["account_authentication_methods_user"] = str(person.pk)
+            session.save()
+        return client
+
+    return sign_in
