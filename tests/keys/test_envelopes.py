@@ -20,11 +20,14 @@ class Kms:
     def __init__(self, version):
         self.version = version
 
-    def generate_data_key(self, KeyId, KeySpec, EncryptionContext):  # noqa: N803
+    def generate_data_key(self, KeyId, KeySpec, EncryptionContext):
         key = os.urandom(32)
-        return {"Plaintext": key, "CiphertextBlob": materials.wrap_under(self.version, SecretBytes(key), context=EncryptionContext)}
+        return {
+            "Plaintext": key,
+            "CiphertextBlob": materials.wrap_under(self.version, SecretBytes(key), context=EncryptionContext),
+        }
 
-    def decrypt(self, CiphertextBlob, EncryptionContext):  # noqa: N803
+    def decrypt(self, CiphertextBlob, EncryptionContext):
         secret = materials.unwrap_under(self.version, CiphertextBlob, context=EncryptionContext)
         return {"Plaintext": secret.reveal()}
 
@@ -62,7 +65,14 @@ def envelope_decrypt(kms_client, encrypted):
 def test_the_recipe_reads_what_the_portal_writes(tree, service):
     kms = Kms(materials.active_version(tree.kek))
     made = operations.envelope_encrypt(service, tree.kek.pk, b"data", CONTEXT)
-    assert list(made.to_dict()) == ["wrapped_dek", "nonce", "ciphertext", "encryption_context", "algorithm", "kms_key_id"]
+    assert list(made.to_dict()) == [
+        "wrapped_dek",
+        "nonce",
+        "ciphertext",
+        "encryption_context",
+        "algorithm",
+        "kms_key_id",
+    ]
     assert envelope_decrypt(kms, json.loads(made.to_json())) == b"data"
 
 
@@ -96,6 +106,13 @@ def test_damaged_envelopes_do_not_open(tree, service):
             operations.envelope_decrypt(service, whole | change)
     with pytest.raises(NotFound):
         operations.envelope_decrypt(service, whole | {"kms_key_id": "local:key/none/1"})
-    for text in ("{", json.dumps(whole)[:-20], json.dumps({**whole, "more": 1}), b"\xff", "[]", json.dumps(whole | {"nonce": "AA"})):
+    for text in (
+        "{",
+        json.dumps(whole)[:-20],
+        json.dumps({**whole, "more": 1}),
+        b"\xff",
+        "[]",
+        json.dumps(whole | {"nonce": "AA"}),
+    ):
         with pytest.raises(ValidationFailed):
             operations.envelope_decrypt(service, text)

@@ -20,7 +20,13 @@ def test_files_of_any_size_come_back(tree, service, size):
 
 def test_any_change_of_a_file_is_seen(tree, service):
     sealed = b"".join(files.encrypt_file(service, tree.kek.pk, io.BytesIO(b"x" * 150_000)))
-    damaged = [sealed[:-1], sealed[:-70_000], sealed + b"x", sealed[:-5] + b"?" + sealed[-4:], sealed.replace(b"AES-256-GCM", b"AES-256-gCM", 1)]
+    damaged = [
+        sealed[:-1],
+        sealed[:-70_000],
+        sealed + b"x",
+        sealed[:-5] + b"?" + sealed[-4:],
+        sealed.replace(b"AES-256-GCM", b"AES-256-gCM", 1),
+    ]
     for blob in damaged:
         with pytest.raises(DecryptRefused):
             list(files.decrypt_file(service, io.BytesIO(blob)))
@@ -47,7 +53,9 @@ def test_the_commands_act_for_the_owner_of_a_token(tree, service, tmp_path, monk
     back.unlink()
     with pytest.raises(CommandError):
         call_command("decrypt_file", sealed, back)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name in {"back", "sealed", "plain"} or "partial" in path.name) == ["plain", "sealed"]
+    assert sorted(
+        path.name for path in tmp_path.iterdir() if path.name in {"back", "sealed", "plain"} or "partial" in path.name
+    ) == ["plain", "sealed"]
     with pytest.raises(CommandError, match="No such file"):
         call_command("encrypt_file", "payments/kek", tmp_path / "absent", sealed)
 

@@ -59,7 +59,9 @@ def test_what_is_not_trusted_leaves_at_once(tree, act):
     if act == "suspend":
         lifecycle.suspend_version(actor=tree.officer, version_id=version_id, reason="r")
     else:
-        lifecycle.mark_compromised(actor=tree.officer, version_id=version_id, reason_code="key_compromise", occurred_at=timezone.now())
+        lifecycle.mark_compromised(
+            actor=tree.officer, version_id=version_id, reason_code="key_compromise", occurred_at=timezone.now()
+        )
     assert kids() == []
     # Nothing in use is left to overlap with, so the next version signs at once.
     lifecycle.introduce_version(actor=tree.officer, key_id=tree.token.pk, activate=True)

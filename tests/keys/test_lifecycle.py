@@ -23,7 +23,13 @@ from keyvault_portal.errors import (
 )
 
 ALONE = PolicyValues(cryptoperiod_days=90)
-ALGORITHM = {"master": "AES-256-GCM", "kek": "AES-256-GCM", "dek": "AES-256-GCM", "token_signing": "Ed25519", "transport": "RSA-2048-PSS-SHA256"}
+ALGORITHM = {
+    "master": "AES-256-GCM",
+    "kek": "AES-256-GCM",
+    "dek": "AES-256-GCM",
+    "token_signing": "Ed25519",
+    "transport": "RSA-2048-PSS-SHA256",
+}
 
 
 def last_event():
@@ -35,7 +41,14 @@ def last_event():
 @pytest.mark.parametrize("parent_kind", [*(kind.value for kind in KeyKind), None])
 def test_only_the_hierarchy_of_the_standard_can_be_built(tree, kind, parent_kind):
     transport = tree.make("tls", "transport", "Ed25519", tree.master)
-    parents = {"master": tree.master, "kek": tree.kek, "dek": tree.dek, "token_signing": tree.token, "transport": transport, None: None}
+    parents = {
+        "master": tree.master,
+        "kek": tree.kek,
+        "dek": tree.dek,
+        "token_signing": tree.token,
+        "transport": transport,
+        None: None,
+    }
     allowed = parent_kind in PARENT_KINDS[KeyKind(kind)] if parent_kind else not PARENT_KINDS[KeyKind(kind)]
     if allowed:
         assert tree.make("new", kind, ALGORITHM[kind], parents[parent_kind]).current is not None
@@ -57,10 +70,26 @@ def test_every_algorithm_makes_a_key_of_a_kind_that_takes_it(tree, algorithm):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", "Bad Name"), ("name", ""), ("name", "a" * 101), ("title", " "), ("algorithm", "ROT13"), ("kind", "magic"), ("provider", "nowhere"), ("labels", {"a": 1})],
+    [
+        ("name", "Bad Name"),
+        ("name", ""),
+        ("name", "a" * 101),
+        ("title", " "),
+        ("algorithm", "ROT13"),
+        ("kind", "magic"),
+        ("provider", "nowhere"),
+        ("labels", {"a": 1}),
+    ],
 )
 def test_bad_values_are_named(tree, field, value):
-    values = {"name": "new", "title": "New", "kind": "dek", "algorithm": "AES-256-GCM", "provider": "local", "labels": {}}
+    values = {
+        "name": "new",
+        "title": "New",
+        "kind": "dek",
+        "algorithm": "AES-256-GCM",
+        "provider": "local",
+        "labels": {},
+    }
     with pytest.raises(ValidationFailed) as caught:
         lifecycle.create_key(actor=tree.officer, ring=tree.ring, parent=tree.kek, **(values | {field: value}))
     assert field in caught.value.errors
@@ -109,9 +138,8 @@ def test_every_act_and_every_refusal_is_one_event(tree, auditor):
 
 
 def test_the_policy_names_who_may_rotate(tree):
-    from tests.keys.conftest import actor_of
-
     from keyvault_portal.accounts.permissions import Role
+    from tests.keys.conftest import actor_of
 
     lifecycle.update_policy(actor=tree.officer, key_id=tree.dek.pk, changes={"rotate_roles": ["security_officer"]})
     operator = actor_of(Role.OPERATOR, "Otto Operator")
@@ -145,7 +173,13 @@ def test_policies_that_cannot_be_obeyed_are_refused(tree, changes, field):
 
 def test_what_weakens_a_policy():
     two = [{"role": "security_officer", "threshold": 2}]
-    strict = PolicyValues(cryptoperiod_days=90, auto_rotate=True, rotate_roles=["operator"], destroy_groups=two, allowed_algorithms=["AES-256-GCM"])
+    strict = PolicyValues(
+        cryptoperiod_days=90,
+        auto_rotate=True,
+        rotate_roles=["operator"],
+        destroy_groups=two,
+        allowed_algorithms=["AES-256-GCM"],
+    )
     weaker = {
         "grace_days": 20,
         "cryptoperiod_days": 91,
@@ -157,7 +191,12 @@ def test_what_weakens_a_policy():
     }
     for name, value in weaker.items():
         assert policies.weakens(strict, policies.changed(strict, {name: value})) == [name]
-    stronger = {"grace_days": 31, "cryptoperiod_days": 30, "destroy_groups": [{"role": "security_officer", "threshold": 3}], "use_share_due": 40}
+    stronger = {
+        "grace_days": 31,
+        "cryptoperiod_days": 30,
+        "destroy_groups": [{"role": "security_officer", "threshold": 3}],
+        "use_share_due": 40,
+    }
     assert policies.weakens(strict, policies.changed(strict, stronger)) == []
     assert policies.strictest_groups(strict) == two
 
@@ -196,7 +235,9 @@ def test_a_stopped_clock_needs_a_decision(tree):
     lifecycle.schedule_deletion(**one)
     with pytest.raises(WrongState):
         lifecycle.confirm_deletion(**one)
-    KeyVersion.objects.filter(pk=version.pk).update(deletion_due_at=timezone.now(), deletion_halted_at=timezone.now(), deletion_halted_by="x")
+    KeyVersion.objects.filter(pk=version.pk).update(
+        deletion_due_at=timezone.now(), deletion_halted_at=timezone.now(), deletion_halted_by="x"
+    )
     assert lifecycle.tick_deletions() == 0
     confirmed = lifecycle.confirm_deletion(**one)
     assert confirmed.deletion_halted_at is None
@@ -212,12 +253,17 @@ def test_the_grace_period_has_a_least_length(tree, days):
 
 def test_what_is_still_needed_is_not_scheduled_unless_the_loss_is_meant(tree):
     version = retired(tree)
-    store = DataStore.objects.create(ring=tree.ring, key=version.key, name="s", title="S", kind="sealed_values", created_by="t")
+    store = DataStore.objects.create(
+        ring=tree.ring, key=version.key, name="s", title="S", kind="sealed_values", created_by="t"
+    )
     CensusCount.objects.create(store=store, column="c", version=version, items=12)
     with pytest.raises(Conflict) as caught:
         lifecycle.schedule_deletion(actor=tree.officer, version_id=version.pk)
     assert "12 items in data stores become unreadable." in caught.value.extra["consequences"]
-    assert lifecycle.schedule_deletion(actor=tree.officer, version_id=version.pk, accept_loss=True).status == "pending_deletion"
+    assert (
+        lifecycle.schedule_deletion(actor=tree.officer, version_id=version.pk, accept_loss=True).status
+        == "pending_deletion"
+    )
 
 
 def test_a_wrapper_counts_what_it_wraps(tree):
@@ -235,8 +281,8 @@ def test_compromise_needs_nobody_else_and_keeps_a_deletion_going(tree):
     assert marked.status == "pending_deletion"
     assert lifecycle.cancel_deletion(actor=tree.officer, version_id=version.pk).status == "compromised"
     for bad in ({"reason_code": "mood"}, {"occurred_at": timezone.now() + timedelta(hours=1)}):
+        values = {"reason_code": "superseded", "occurred_at": timezone.now()} | bad
         with pytest.raises(ValidationFailed):
-            values = {"reason_code": "superseded", "occurred_at": timezone.now()} | bad
             lifecycle.mark_compromised(actor=tree.officer, version_id=tree.dek.current_id, **values)
 
 

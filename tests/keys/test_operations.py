@@ -112,9 +112,8 @@ def test_rights_are_asked_for_every_operation(kinds, service, officer, auditor):
 def test_an_actor_of_another_ring_is_refused(tree):
     from uuid import uuid4
 
-    from tests.keys.conftest import actor_of
-
     from keyvault_portal.accounts.permissions import Role
+    from tests.keys.conftest import actor_of
 
     stranger = actor_of(Role.SERVICE, "other", uuid4())
     with pytest.raises(PermissionRefused):
@@ -295,3 +294,19 @@ def test_one_event_a_request_with_a_digest_and_no_plaintext(tree, service):
     assert (refused.outcome, refused.ring_id) == ("refused", tree.ring.pk)
     assert orjson.loads(bytes(refused.leaf))["details"]["code"] == "decrypt_failed"
     assert orjson.loads(bytes(unknown.leaf))["target"]["label"] == "payments/nothing"
+
+
+def test_the_last_use_is_written_down_once_a_minute(tree, service, monkeypatch):
+    from keys.services import usage
+
+    now = [1000.0]
+    monkeypatch.setattr(usage, "monotonic", lambda: now[0])
+    rows = KeyVersion.objects.filter(key=tree.dek)
+    operations.encrypt(service, tree.dek.pk, b"x")
+    first = rows.get().last_used_at
+    assert rows.get().last_used_by == "shop-backend"
+    operations.encrypt(service, tree.dek.pk, b"x")
+    assert rows.get().last_used_at == first
+    now[0] += 61
+    operations.encrypt(service, tree.dek.pk, b"x")
+    assert rows.get().last_used_at > first

@@ -31,7 +31,7 @@ def whole_flow(tree, service):
     _, segment = materials.new_data_key(materials.active_version(tree.dek), "tenant")
     with pytest.raises(PortalError) as caught:
         operations.decrypt(service, tree.dek.pk, made.ciphertext)
-    versions = KeyVersion.objects.select_related(*materials.CHAIN)
+    versions = KeyVersion.objects.select_related(*materials.CHAIN).order_by("id")
     secrets = [materials.material(version).reveal() for version in versions]
     secrets += [data_key.plaintext.reveal(), segment.reveal(), sealing.root_key().reveal(), PLAINTEXT]
     shown = [repr(value) for value in (made, opened, data_key, segment, caught.value, materials.cipher(versions[0]))]

@@ -15,7 +15,18 @@ from keys.services.policies import PolicyValues
 from keys.states import VERSION_MOVES, VersionState, may_move
 from keyvault_portal.errors import WrongState
 
-ACTS = ("introduce", "introduce_only", "activate", "suspend", "resume", "compromise", "schedule", "cancel", "destroy", "age")
+ACTS = (
+    "introduce",
+    "introduce_only",
+    "activate",
+    "suspend",
+    "resume",
+    "compromise",
+    "schedule",
+    "cancel",
+    "destroy",
+    "age",
+)
 
 
 @pytest.mark.django_db
@@ -83,7 +94,11 @@ def test_no_sequence_of_acts_leaves_the_table_of_moves(tree):
                     row.state in {VersionState.PENDING_DELETION, VersionState.DESTROYED} and bool(row.deletion_from)
                 )
                 if row.compromised_at:
-                    assert row.state in {VersionState.COMPROMISED, VersionState.PENDING_DELETION, VersionState.DESTROYED}
+                    assert row.state in {
+                        VersionState.COMPROMISED,
+                        VersionState.PENDING_DELETION,
+                        VersionState.DESTROYED,
+                    }
             active = [row for row in rows if row.state is VersionState.ACTIVE]
             assert len(active) <= 1
             if active:
@@ -91,7 +106,9 @@ def test_no_sequence_of_acts_leaves_the_table_of_moves(tree):
 
     run_state_machine_as_test(
         Versions,
-        settings=settings(max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
     )
 
 
