@@ -4,6 +4,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.utils import timezone
 
 from keys.models import KeyVersion
 from keys.providers.base import OperationUnsupported
@@ -219,7 +220,9 @@ def test_a_use_while_waiting_for_destruction_is_served_and_stops_the_clock(tree,
     made = operations.encrypt(service, tree.dek.pk, b"x").ciphertext
     lifecycle.introduce_version(actor=tree.officer, key_id=tree.dek.pk, activate=True)
     old = KeyVersion.objects.get(key=tree.dek, key_version=1)
-    KeyVersion.objects.filter(pk=old.pk).update(status="pending_deletion", deletion_from="decrypt_only")
+    KeyVersion.objects.filter(pk=old.pk).update(
+        status="pending_deletion", deletion_from="decrypt_only", deletion_due_at=timezone.now()
+    )
     key_views.forget()
     with pytest.raises(DecryptRefused):
         operations.decrypt(service, tree.dek.pk, made[:-4] + "AAA=")
