@@ -31,7 +31,8 @@ class Actor:
     def can(self, permission: Permission, ring_id: UUID | None = None) -> bool:
         """Whether some grant gives `permission` on `ring_id` (None asks for it on everything)."""
         return any(
-            permission in grant.permissions and (grant.ring_id is None or grant.ring_id == ring_id) for grant in self.grants
+            permission in grant.permissions and (grant.ring_id is None or grant.ring_id == ring_id)
+            for grant in self.grants
         )
 
     def can_somewhere(self, permission: Permission) -> bool:

@@ -36,8 +36,12 @@ class Person(AbstractBaseUser):
     name = models.CharField(max_length=150)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.PERSON)
     is_active = models.BooleanField(default=True)
-    site = models.CharField(max_length=100, blank=True, help_text="Where this person works; ceremonies keep shares apart by site.")
-    reporting_line = models.CharField(max_length=100, blank=True, help_text="Department or manager; ceremonies keep shares apart by it.")
+    site = models.CharField(
+        max_length=100, blank=True, help_text="Where this person works; ceremonies keep shares apart by site."
+    )
+    reporting_line = models.CharField(
+        max_length=100, blank=True, help_text="Department or manager; ceremonies keep shares apart by it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[PersonManager] = PersonManager()
@@ -98,7 +102,9 @@ class RoleBinding(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["person", "role", "ring"], nulls_distinct=False, name="accounts_binding_once"),
+            models.UniqueConstraint(
+                fields=["person", "role", "ring"], nulls_distinct=False, name="accounts_binding_once"
+            ),
             models.CheckConstraint(condition=models.Q(role__in=Role.values), name="accounts_binding_role"),
         ]
 

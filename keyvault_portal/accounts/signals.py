@@ -27,6 +27,7 @@ def _record(
     **details: str | bool | list[str],
 ) -> None:
     address = client_address(request) if request is not None else None
+    target: tuple[str, object, str]
     if isinstance(person, Person):
         actor = Actor(id=person.pk, kind=person.kind, label=str(person), address=address)
         target = ("person", person.pk, str(person))

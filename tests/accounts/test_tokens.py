@@ -214,8 +214,8 @@ def test_tokens_make_no_tokens(person):
 
 
 def test_operators_make_no_tokens_for_services(person, shop):
+    ann = actor_for_person(person("ann", "operator"))
     with pytest.raises(PermissionRefused):
-        ann = actor_for_person(person("ann", "operator"))
         services.create_token(actor=ann, owner=shop, name="x", scopes=["key.view"])
 
 

@@ -41,6 +41,7 @@ class TokenList(ListPage):
         return {"now": timezone.now(), "actor": self.actor, "manages": self.actor.can(Permission.TOKEN_MANAGE)}
 
 
+@method_decorator(never_cache, name="dispatch")
 class NewToken(FormPage):
     """Answers the POST with the token's text itself: it is in no address, session or later page."""
 
@@ -59,7 +60,6 @@ class NewToken(FormPage):
         self.token, self.text = services.create_token(actor=self.actor, **values)
         return reverse("accounts:token-list")
 
-    @method_decorator(never_cache)
     def form_valid(self, form: Any) -> HttpResponse:
         try:
             self.save(form.cleaned_data)
