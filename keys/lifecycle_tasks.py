@@ -5,8 +5,8 @@ from celery import shared_task
 from keys.services import lifecycle
 
 
-@shared_task(name="keys.tick_lifecycle")
-def tick_lifecycle() -> None:
+@shared_task(name="keys.lifecycle_tick")
+def lifecycle_tick() -> None:
     """Activate and destroy what is due; safe to run at any time and twice."""
     lifecycle.tick_activations()
     lifecycle.tick_deletions()

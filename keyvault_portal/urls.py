@@ -13,6 +13,7 @@ urlpatterns = [
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
+    path("", include("keys.jwks_urls")),
     path("api/v1/", include("keyvault_portal.api_urls")),
 ]
 

@@ -37,7 +37,10 @@ class DestroyVersion:
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         version = lifecycle.schedule_deletion(actor=actor, **params, approval_id=request_id)
-        return {"version": version.key_version, "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None}
+        return {
+            "version": version.key_version,
+            "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None,
+        }
 
 
 @operation("key.update_policy", permission=Permission.KEY_EDIT, title="Weaken the policy of a key")

@@ -25,13 +25,15 @@ from keys.providers.base import (
 class LocalProvider:
     """Works through `keys.crypto` on material its handles yield; holds no secret of its own."""
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({
-        Capability.CIPHER,
-        Capability.WRAPPER,
-        Capability.SIGNER,
-        Capability.MAC,
-        Capability.IMPORTER,
-    })
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            Capability.CIPHER,
+            Capability.WRAPPER,
+            Capability.SIGNER,
+            Capability.MAC,
+            Capability.IMPORTER,
+        }
+    )
 
     def __init__(self, alias: str = "local") -> None:
         self.alias = alias

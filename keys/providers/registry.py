@@ -37,7 +37,9 @@ def _build(alias: str) -> Provider:
     options = dict(_configured().get(alias, {}))
     path = options.pop("class", None)
     if path is None:
-        raise ProviderUnavailable(f"No key provider is configured under the name {alias}.", hint="Add it to KEY_PROVIDERS.")
+        raise ProviderUnavailable(
+            f"No key provider is configured under the name {alias}.", hint="Add it to KEY_PROVIDERS."
+        )
     built: Provider = import_string(str(path))(alias=alias, **options)
     return built
 

@@ -10,6 +10,8 @@ from keys.models import Key, KeyVersion
 from keys.services import key_views, versions
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, NotFound
 
@@ -58,8 +60,6 @@ def need_agreement(
     """Return if the policy asks nobody else, or if this very act was agreed to; raise ApprovalRequired otherwise."""
     if not groups:
         return
-    from keyvault_portal.approvals import services as approvals
-
     if approval_id is not None and _is_agreed(actor, approval_id, operation, params):
         return
     rules = [{"role": group["role"], "threshold": group["threshold"], "ring_id": str(key.ring_id)} for group in groups]
@@ -71,8 +71,5 @@ def need_agreement(
 
 def _is_agreed(actor: Actor, approval_id: UUID, operation: str, params: dict[str, Any]) -> bool:
     """Whether this is the approved request of this actor for exactly these parameters, still to be performed."""
-    from keyvault_portal.approvals.models import ApprovalRequest
-
-    return ApprovalRequest.objects.filter(
-        pk=approval_id, state="approved", operation=operation, params=params, requester_id=actor.id
-    ).exists()
+    requests = ApprovalRequest.objects.filter(pk=approval_id, state="approved", operation=operation, params=params)
+    return actor.id is not None and requests.filter(requester_id=actor.id).exists()

@@ -10,7 +10,10 @@ VARIABLE = "KEYVAULT_TOKEN"
 
 
 def command_actor() -> Actor:
-    """The actor behind the token in the environment; raises NotAuthenticated. Tokens on a command line are seen by all."""
+    """The actor behind the token in the environment, for what is on a command line is seen by all.
+
+    Raises NotAuthenticated.
+    """
     text = os.environ.get(VARIABLE, "")
     if not text:
         raise NotAuthenticated(f"Put an API token into the environment variable {VARIABLE}.")

@@ -37,14 +37,23 @@ def create_key(
 ) -> Key:
     """Make a key with its policy and an active first version.
 
-    Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault, WrongState if the parent has no active version. Without a policy the kind's default
-    holds, with `cryptoperiod_days` instead of its own if that is given.
+    Without a policy the default of its kind holds, with `cryptoperiod_days` instead of its own if that is given.
+    Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault,
+    WrongState if the parent has no active version.
     """
     with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
         authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
         if parent is not None:
             authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
-        _check(name, title, kind, algorithm, parent, provider, labels or {})
+        _check(
+            name=name,
+            title=title,
+            kind=kind,
+            algorithm=algorithm,
+            parent=parent,
+            provider=provider,
+            labels=labels or {},
+        )
         key_kind = KeyKind(kind)
         values = policy or policies.default_values(key_kind, cryptoperiod_days)
         policies.check(values, kind=key_kind)
@@ -72,23 +81,27 @@ def create_key(
         version = versions.new_version(key)
         versions.make_active(version, stored, now=timezone.now())
         act.about(target=("key", key.pk, f"{ring.name}/{name}"))
-        act.record({
-            "kind": kind,
-            "algorithm": algorithm,
-            "parent": str(parent.pk) if parent else None,
-            "provider": provider,
-            "version": version.key_version,
-            "policy": values.as_dict(),
-        })
+        act.record(
+            {
+                "kind": kind,
+                "algorithm": algorithm,
+                "parent": str(parent.pk) if parent else None,
+                "provider": provider,
+                "version": version.key_version,
+                "policy": values.as_dict(),
+            }
+        )
     return key
 
 
 def _check(
-    name: str, title: str, kind: str, algorithm: str, parent: Key | None, provider: str, labels: dict[str, str]
+    *, name: str, title: str, kind: str, algorithm: str, parent: Key | None, provider: str, labels: dict[str, str]
 ) -> None:
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(name):
-        errors["name"] = ["Lower-case letters, digits, hyphens and underscores; at most 100, a letter or digit at both ends."]
+        errors["name"] = [
+            "Lower-case letters, digits, hyphens and underscores; at most 100, a letter or digit at both ends."
+        ]
     if not title.strip() or len(title) > 150:
         errors["title"] = ["From 1 to 150 characters."]
     if provider not in aliases():

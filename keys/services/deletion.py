@@ -38,10 +38,14 @@ class Consequences:
 
     def sentences(self) -> list[str]:
         """The same for people, the numbers first."""
-        used = f"Last used on {self.last_used_at:%Y-%m-%d %H:%M} UTC by {self.last_used_by}." if self.last_used_at else "Never used."
+        used = (
+            f"Last used on {self.last_used_at:%Y-%m-%d %H:%M} UTC by {self.last_used_by}."
+            if self.last_used_at
+            else "Never used."
+        )
         return [
             f"{self.wrapped_versions} key versions of {self.child_keys} keys become unreadable.",
-            f"{self.wrapped_data_keys} data keys wrapped by it and {self.owned_data_keys} of its own become unreadable.",
+            f"{self.wrapped_data_keys} data keys under it and {self.owned_data_keys} of its own become unreadable.",
             f"{self.census_items} items in data stores become unreadable.",
             used,
         ]
@@ -86,7 +90,8 @@ def schedule_deletion(
         days = policy.grace_days if grace_days is None else grace_days
         if not policy.minimum_grace_days <= days <= 3650:
             raise ValidationFailed(
-                "The grace period is not acceptable.", errors={"grace_days": [f"From {policy.minimum_grace_days} to 3650 days."]}
+                "The grace period is not acceptable.",
+                errors={"grace_days": [f"From {policy.minimum_grace_days} to 3650 days."]},
             )
         before = version.status
         versions.move(version, PENDING, "destroy")
@@ -98,24 +103,28 @@ def schedule_deletion(
                 consequences=lost.sentences(),
             )
         params = {"version_id": version_id, "grace_days": days, "accept_loss": accept_loss}
-        need_agreement(actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
+        need_agreement(
+            actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason
+        )
         start_grace(version, before, days)
         counted = asdict(lost)
         counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
-        act.record({
-            "version": version.key_version,
-            "from": before,
-            "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None,
-            "accept_loss": accept_loss,
-            "consequences": counted,
-            "reason": reason,
-            "approval": str(approval_id) if approval_id else None,
-        })
+        act.record(
+            {
+                "version": version.key_version,
+                "from": before,
+                "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None,
+                "accept_loss": accept_loss,
+                "consequences": counted,
+                "reason": reason,
+                "approval": str(approval_id) if approval_id else None,
+            }
+        )
     return version
 
 
 def start_grace(version: KeyVersion, before: str, days: int) -> None:
-    """Start the clock of a version already moved to pending_deletion from `before`; the caller authorised and records."""
+    """Start the clock of a version just moved to pending_deletion from `before`; the caller authorises and records."""
     version.deletion_from = before
     version.deletion_due_at = timezone.now() + timedelta(days=days)
     version.deletion_halted_at, version.deletion_halted_by = None, ""
@@ -126,7 +135,7 @@ def start_grace(version: KeyVersion, before: str, days: int) -> None:
 
 def cancel_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Take a version back from the grace period to what it was; raises PermissionRefused, NotFound, WrongState."""
-    with act_on_version(actor, Permission.KEY_DESTROY, "key.cancel_deletion", version_id) as (key, version, act):
+    with act_on_version(actor, Permission.KEY_DESTROY, "key.cancel_deletion", version_id) as (_, version, act):
         if version.state is not PENDING:
             raise WrongState(f"{version} is not waiting for destruction.", state=version.status)
         versions.move(version, VersionState(version.deletion_from), "take back")
@@ -152,12 +161,14 @@ def confirm_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
         version.deletion_halted_at, version.deletion_halted_by = None, ""
         version.deletion_due_at = timezone.now() + timedelta(days=key.policy.grace_days)
         version.save(update_fields=["deletion_due_at", "deletion_halted_at", "deletion_halted_by"])
-        act.record({
-            "version": version.key_version,
-            "halted_by": halted_by,
-            "due_at": version.deletion_due_at.isoformat(),
-            "reason": reason,
-        })
+        act.record(
+            {
+                "version": version.key_version,
+                "halted_by": halted_by,
+                "due_at": version.deletion_due_at.isoformat(),
+                "reason": reason,
+            }
+        )
     return version
 
 
@@ -176,7 +187,9 @@ def halt_deletion(actor: Actor, version_id: int) -> None:
         version.save(update_fields=["deletion_halted_at", "deletion_halted_by"])
         notices.deletion_halted(version)
         act.record(
-            {"version": version.key_version, "used_by": actor.label}, target=target_of(version.key), ring_id=version.key.ring_id
+            {"version": version.key_version, "used_by": actor.label},
+            target=target_of(version.key),
+            ring_id=version.key.ring_id,
         )
 
 

@@ -8,6 +8,7 @@ The header is `{wrapped_dek, encryption_context, algorithm, kms_key_id}` and is 
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from keys.crypto.envelope import decode_base64
 from keys.crypto.errors import MalformedEnvelope
@@ -51,7 +52,7 @@ def decrypt_file(actor: Actor, source: Readable) -> Iterator[bytes]:
         wrapped = decode_base64(fields.get("wrapped_dek"), "wrapped_dek")
     except MalformedEnvelope as error:
         raise _not_a_file(str(error)) from None
-    data_key = unwrap_data_key(actor, str(fields.get("kms_key_id")), wrapped, fields.get("encryption_context"))
+    data_key = unwrap_data_key(actor, str(fields.get("kms_key_id")), wrapped, fields["encryption_context"])
     with portal_errors(), data_key:
         yield from decrypt_stream(data_key, source, header)
 
@@ -61,7 +62,7 @@ def key_of(source: Readable) -> str:
     return str(_header(source)[1].get("kms_key_id"))
 
 
-def _header(source: Readable) -> tuple[bytes, dict[str, object]]:
+def _header(source: Readable) -> tuple[bytes, dict[str, Any]]:
     start = source.read(8)
     size = int.from_bytes(start[4:])
     if start[:4] != MAGIC or len(start) < 8 or size > MAX_HEADER:

@@ -1,4 +1,4 @@
-"""The JSON Web Key Sets of token signing keys (RFC 7517, 5): published before use, kept until the last token expires."""
+"""JSON Web Key Sets of token signing keys (RFC 7517, 5): published before use, kept until the last token expires."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta

@@ -57,7 +57,9 @@ def introduce_version(*, actor: Actor, key_id: UUID, activate: bool) -> KeyVersi
         policies.require_algorithm(key.algorithm, policies.values_of(key.policy))
         version = versions.new_version(key)
         old = _activate(version) if activate else None
-        act.record({"version": version.key_version, "activated": activate, "replaced": old.key_version if old else None})
+        act.record(
+            {"version": version.key_version, "activated": activate, "replaced": old.key_version if old else None}
+        )
     return version
 
 
@@ -103,7 +105,7 @@ def tick_activations() -> int:
 
 def suspend_version(*, actor: Actor, version_id: int, reason: str) -> KeyVersion:
     """Stop every use of a version until it is resumed; raises PermissionRefused, NotFound, WrongState."""
-    with act_on_version(actor, Permission.KEY_DISABLE, "key.suspend_version", version_id) as (key, version, act):
+    with act_on_version(actor, Permission.KEY_DISABLE, "key.suspend_version", version_id) as (_, version, act):
         before = version.status
         versions.move(version, VersionState.SUSPENDED, "suspend")
         version.suspended_from = before
@@ -140,7 +142,7 @@ def mark_compromised(
     A version on its way to destruction, or destroyed, stays so and is marked (SP 800-57 Part 1, 7.5 and 7.6).
     Raises PermissionRefused, NotFound, ValidationFailed (reason, a date in the future), WrongState (already marked).
     """
-    with act_on_version(actor, Permission.KEY_COMPROMISE, "key.mark_compromised", version_id) as (key, version, act):
+    with act_on_version(actor, Permission.KEY_COMPROMISE, "key.mark_compromised", version_id) as (_, version, act):
         if reason_code not in {reason.value for reason in CompromiseReason}:
             raise ValidationFailed("Unknown reason.", errors={"reason_code": ["Not a reason code."]})
         if occurred_at > timezone.now():
@@ -160,18 +162,25 @@ def mark_compromised(
             ]
         )  # fmt: skip
         notices.compromised(version)
-        act.record({
-            "version": version.key_version,
-            "from": before,
-            "reason": reason_code,
-            "occurred_at": occurred_at.isoformat(),
-            "note": note,
-        })
+        act.record(
+            {
+                "version": version.key_version,
+                "from": before,
+                "reason": reason_code,
+                "occurred_at": occurred_at.isoformat(),
+                "note": note,
+            }
+        )
     return version
 
 
 def edit_key(
-    *, actor: Actor, key_id: UUID, title: str | None = None, purpose: str | None = None, labels: dict[str, str] | None = None
+    *,
+    actor: Actor,
+    key_id: UUID,
+    title: str | None = None,
+    purpose: str | None = None,
+    labels: dict[str, str] | None = None,
 ) -> Key:
     """Change what describes a key, never what it is; raises PermissionRefused, NotFound, ValidationFailed."""
     with act_on_key(actor, Permission.KEY_EDIT, "key.edit", key_id) as (key, act):
@@ -221,10 +230,12 @@ def update_policy(
             stored.save()
             if "cryptoperiod_days" in changed:
                 versions.reschedule(key, stored)
-            act.record({
-                "policy_version": stored.version,
-                "changed": {name: {"from": getattr(old, name), "to": getattr(new, name)} for name in changed},
-                "weaker": weaker,
-                "approval": str(approval_id) if approval_id else None,
-            })
+            act.record(
+                {
+                    "policy_version": stored.version,
+                    "changed": {name: {"from": getattr(old, name), "to": getattr(new, name)} for name in changed},
+                    "weaker": weaker,
+                    "approval": str(approval_id) if approval_id else None,
+                }
+            )
     return stored

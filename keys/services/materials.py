@@ -183,7 +183,7 @@ def active_version(key: Key) -> KeyVersion:
     found = key.versions.select_related(*CHAIN).filter(status=VersionState.ACTIVE.value).first()
     if found is None:
         raise WrongState(f"{key} has no active version.", hint="Resume it or introduce a new version.")
-    return cast("KeyVersion", found)
+    return found
 
 
 def new_data_key(version: KeyVersion, segment: str) -> tuple[DataKey, SecretBytes]:
@@ -219,7 +219,9 @@ def data_key_materials(ids: Collection[UUID]) -> dict[UUID, SecretBytes]:
 def data_key_material(row: DataKey) -> SecretBytes:
     """The material of one data key row; raises as `data_key_materials` does."""
     if row.version.state not in MAY_PROCESS:
-        raise WrongState(f"{row.version_id} is {row.version.status}: its data keys cannot be used.", state=row.version.status)
+        raise WrongState(
+            f"{row.version_id} is {row.version.status}: its data keys cannot be used.", state=row.version.status
+        )
     _check_chain(row.wrapped_by)
     wrapped = bytes(row.wrapped)
     cache_key = (row.id, sha256(wrapped).digest())

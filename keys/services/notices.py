@@ -5,6 +5,7 @@ from django.db.models import Q
 from keys.models import KeyVersion
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals import notices
 
 
 def deletion_halted(version: KeyVersion) -> None:
@@ -26,8 +27,6 @@ def compromised(version: KeyVersion) -> None:
 
 
 def _tell(version: KeyVersion, text: str, detail: str) -> None:
-    from keyvault_portal.approvals import notices
-
     ring_id = version.key.ring_id
     officers = Person.objects.filter(
         Q(bindings__ring=None) | Q(bindings__ring=ring_id), bindings__role=Role.SECURITY_OFFICER.value, is_active=True

@@ -1,6 +1,6 @@
 """What a key's policy lets happen: its values checked, its roles and algorithms enforced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -85,15 +85,10 @@ def check(values: PolicyValues, *, kind: KeyKind) -> None:
         fault("grace_days", "Not shorter than the minimum grace period.")
     if values.auto_rotate and values.cryptoperiod_days is None:
         fault("auto_rotate", "Needs a cryptoperiod.")
-    for name in ("rotate_roles", "destroy_roles"):
-        if not _names_roles(getattr(values, name)):
-            fault(name, "A list of roles.")
-    for name in ("rotate_groups", "destroy_groups"):
-        if not _is_groups(getattr(values, name)):
-            fault(name, "A list of groups, each a role and a threshold from 1 to 50, no role twice.")
-    if not isinstance(values.allowed_algorithms, list):
-        fault("allowed_algorithms", "A list of algorithms.")
-    else:
+    for name, fits, sentence in _LISTS:
+        if not fits(getattr(values, name)):
+            fault(name, sentence)
+    if "allowed_algorithms" not in errors:
         for algorithm in values.allowed_algorithms:
             if algorithm not in ALGORITHMS or not kind_accepts(kind, algorithm):
                 fault("allowed_algorithms", f"{algorithm} is not for keys of this kind.")
@@ -114,6 +109,16 @@ def _is_groups(value: object) -> bool:
         and all(isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 50 for number in thresholds)
         and len({group["role"] for group in value}) == len(value)
     )
+
+
+_GROUPS = "A list of groups, each a role and a threshold from 1 to 50, no role twice."
+_LISTS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("rotate_roles", _names_roles, "A list of roles."),
+    ("destroy_roles", _names_roles, "A list of roles."),
+    ("rotate_groups", _is_groups, _GROUPS),
+    ("destroy_groups", _is_groups, _GROUPS),
+    ("allowed_algorithms", lambda value: isinstance(value, list), "A list of algorithms."),
+)
 
 
 def weakens(old: PolicyValues, new: PolicyValues) -> list[str]:
@@ -149,7 +154,9 @@ def require_role(actor: Actor, key: Key, roles: list[str], act: str) -> None:
         return
     if not any(actor.holds_role(role, key.ring_id) for role in roles):
         raise PermissionRefused(
-            f"The policy of {key} does not let {actor.label} {act} it.", hint="The policy names the roles that may.", roles=roles
+            f"The policy of {key} does not let {actor.label} {act} it.",
+            hint="The policy names the roles that may.",
+            roles=roles,
         )
 
 
@@ -157,7 +164,8 @@ def require_algorithm(algorithm: str, values: PolicyValues) -> None:
     """Raise ValidationFailed if the policy does not allow new versions of this algorithm."""
     if values.allowed_algorithms and algorithm not in values.allowed_algorithms:
         raise ValidationFailed(
-            "The key's policy does not allow its algorithm.", errors={"algorithm": [f"{algorithm} is not among those allowed."]}
+            "The key's policy does not allow its algorithm.",
+            errors={"algorithm": [f"{algorithm} is not among those allowed."]},
         )
 
 

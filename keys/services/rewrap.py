@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from keys.models import DataKey, KeyVersion, ReEncryptionJob
-from keys.services import materials
+from keys.services import budget, materials
 from keys.services.ratelimit import RateLimiter, provider_limiter
 from keys.states import JobState, VersionState
 
@@ -33,6 +33,7 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
         size = min(PAGE, max(1, state.rate_limit // 4)) if state.rate_limit else PAGE
         if state.rate_limit:
             RateLimiter(f"job:{job.pk}", state.rate_limit).acquire(size)
+        budget.prepare(new, size)
         moved = _versions_page(old, new, size, provider) or _data_keys_page(old, new, size, provider)
         if moved:
             ReEncryptionJob.objects.filter(pk=job.pk).update(

@@ -45,7 +45,9 @@ def ensure_root_key() -> Path:
         finally:
             draft.unlink()
     except OSError as error:
-        raise Sealed(f"The root key file cannot be made: {error.strerror}.", hint=f"Check the folder of {path.name}.") from None
+        raise Sealed(
+            f"The root key file cannot be made: {error.strerror}.", hint=f"Check the folder of {path.name}."
+        ) from None
     return path
 
 
@@ -73,7 +75,10 @@ def _read(path: Path) -> SecretBytes:
         with path.open(encoding="ascii") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
-                raise Sealed(f"The root key file is open to others (mode {mode:04o}).", hint="chmod 600 the file, and consider the key exposed.")
+                raise Sealed(
+                    f"The root key file is open to others (mode {mode:04o}).",
+                    hint="chmod 600 the file, and consider the key exposed.",
+                )
             text = file.read(4096)
     except FileNotFoundError:
         raise Sealed("The root key file is missing.", hint="Restore it from its offline copy.") from None

@@ -53,7 +53,9 @@ def open_value(sealed: SealedValue) -> SecretBytes:
         _, key_bytes, number = direct_key(blob)
     except MalformedEnvelope:
         raise DecryptRefused from None
-    version = KeyVersion.objects.select_related(*materials.CHAIN).filter(key_id=key_bytes.hex(), key_version=number).first()
+    version = (
+        KeyVersion.objects.select_related(*materials.CHAIN).filter(key_id=key_bytes.hex(), key_version=number).first()
+    )
     if version is None:
         raise DecryptRefused
     if version.state not in MAY_PROCESS:

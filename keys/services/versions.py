@@ -12,6 +12,7 @@ from django.utils import timezone
 from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
 from keys.models import Key, KeyPolicy, KeyVersion
+from keys.providers.base import GeneratedKey, Importer, OperationUnsupported
 from keys.providers.registry import provider
 from keys.services import materials
 from keys.states import VERSION_MOVES, VersionState, may_move
@@ -47,8 +48,7 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
 
     Raises WrongState if the parent has none, ProviderUnavailable, OperationUnsupported, LimitExceeded.
     """
-    keeper = provider(key.provider)
-    generated = keeper.generate(key.algorithm) if secret is None else keeper.import_key(key.algorithm, secret)
+    generated = _generated(key, secret)
     latest = KeyVersion.objects.filter(key=key).aggregate(latest=Max("key_version"))["latest"] or 0
     version = KeyVersion(
         key=key,
@@ -60,7 +60,7 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
     )
     if generated.material is not None:
         context = materials.version_context(version)
-        if key.parent_id is None:
+        if key.parent is None:
             version.wrapped_material = materials.seal_root(generated.material, context)
         else:
             wrapper = materials.active_version(key.parent)
@@ -68,6 +68,15 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
             version.wrapped_material = materials.wrap_under(wrapper, generated.material, context=context)
     version.save(force_insert=True)
     return version
+
+
+def _generated(key: Key, secret: SecretBytes | None) -> GeneratedKey:
+    keeper = provider(key.provider)
+    if secret is None:
+        return keeper.generate(key.algorithm)
+    if not isinstance(keeper, Importer):
+        raise OperationUnsupported(f"The provider {key.provider} takes no material made elsewhere.")
+    return keeper.import_key(key.algorithm, secret)
 
 
 def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> KeyVersion | None:

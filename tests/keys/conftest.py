@@ -9,7 +9,7 @@ import pytest
 
 from keys.models import Key
 from keys.providers import registry
-from keys.services import budget, creation, materials, root_key
+from keys.services import budget, creation, key_views, materials, root_key, usage
 from keyvault_portal.accounts.actors import Actor, Grant
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, Role
@@ -23,6 +23,8 @@ def actor_of(role: Role, label: str, ring_id: UUID | None = None) -> Actor:
 
 def forget_all() -> None:
     materials.forget()
+    key_views.forget()
+    usage.forget()
     budget.forget()
     root_key.forget()
     registry.forget()

@@ -29,6 +29,7 @@ def test_a_version_swapped_into_another_row_does_not_open(tree):
 
 def test_suspending_a_wrapper_stops_what_it_wraps_even_when_cached(tree):
     materials.material(CHAIN.get(key=tree.dek))
+    materials.cipher(CHAIN.get(key=tree.dek))
     KeyVersion.objects.filter(key=tree.kek).update(status=VersionState.SUSPENDED.value)
     with pytest.raises(WrongState):
         materials.material(CHAIN.get(key=tree.dek))

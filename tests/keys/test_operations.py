@@ -4,6 +4,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.utils import timezone
 
 from keys.models import KeyVersion
 from keys.providers.base import OperationUnsupported
@@ -55,7 +56,7 @@ def test_every_wrong_ciphertext_gives_the_same_error(tree, service):
     made = operations.encrypt(service, tree.dek.pk, b"secret text", CONTEXT).ciphertext
     foreign = operations.encrypt(service, other.pk, b"secret text", CONTEXT).ciphertext
     said = set()
-    for text in (foreign, made[:-8] + "AAAAAAA=", made[:40], made[:20]):
+    for text in (foreign, made[:-8] + "AAAAAAA=", made[:41], made[:21]):
         with pytest.raises(DecryptRefused) as caught:
             operations.decrypt(service, tree.dek.pk, text, CONTEXT)
         said.add((str(caught.value), caught.value.hint, json.dumps(caught.value.extra)))
@@ -112,9 +113,8 @@ def test_rights_are_asked_for_every_operation(kinds, service, officer, auditor):
 def test_an_actor_of_another_ring_is_refused(tree):
     from uuid import uuid4
 
-    from tests.keys.conftest import actor_of
-
     from keyvault_portal.accounts.permissions import Role
+    from tests.keys.conftest import actor_of
 
     stranger = actor_of(Role.SERVICE, "other", uuid4())
     with pytest.raises(PermissionRefused):
@@ -220,7 +220,9 @@ def test_a_use_while_waiting_for_destruction_is_served_and_stops_the_clock(tree,
     made = operations.encrypt(service, tree.dek.pk, b"x").ciphertext
     lifecycle.introduce_version(actor=tree.officer, key_id=tree.dek.pk, activate=True)
     old = KeyVersion.objects.get(key=tree.dek, key_version=1)
-    KeyVersion.objects.filter(pk=old.pk).update(status="pending_deletion", deletion_from="decrypt_only")
+    KeyVersion.objects.filter(pk=old.pk).update(
+        status="pending_deletion", deletion_from="decrypt_only", deletion_due_at=timezone.now()
+    )
     key_views.forget()
     with pytest.raises(DecryptRefused):
         operations.decrypt(service, tree.dek.pk, made[:-4] + "AAA=")
@@ -287,11 +289,27 @@ def test_one_event_a_request_with_a_digest_and_no_plaintext(tree, service):
         operations.decrypt(service, "payments/nothing", "vault:v1:AAAA")
     done, refused, unknown = AuditEvent.objects.order_by("-seq")[:3][::-1]
     leaf = orjson.loads(bytes(done.leaf))
-    assert (done.action, done.outcome, done.target_label) == ("key.encrypt", "success", "payments/customers")
+    assert (done.action, done.outcome, leaf["target"]["label"]) == ("key.encrypt", "success", "payments/customers")
     assert leaf["details"]["items"] == 2
     assert leaf["details"]["refused"] == {"validation_failed": 1}
     assert len(leaf["details"]["digest"]) == 64
     assert b"hush" not in bytes(done.leaf)
     assert (refused.outcome, refused.ring_id) == ("refused", tree.ring.pk)
     assert orjson.loads(bytes(refused.leaf))["details"]["code"] == "decrypt_failed"
-    assert unknown.target_label == "payments/nothing"
+    assert orjson.loads(bytes(unknown.leaf))["target"]["label"] == "payments/nothing"
+
+
+def test_the_last_use_is_written_down_once_a_minute(tree, service, monkeypatch):
+    from keys.services import usage
+
+    now = [1000.0]
+    monkeypatch.setattr(usage, "monotonic", lambda: now[0])
+    rows = KeyVersion.objects.filter(key=tree.dek)
+    operations.encrypt(service, tree.dek.pk, b"x")
+    first = rows.get().last_used_at
+    assert rows.get().last_used_by == "shop-backend"
+    operations.encrypt(service, tree.dek.pk, b"x")
+    assert rows.get().last_used_at == first
+    now[0] += 61
+    operations.encrypt(service, tree.dek.pk, b"x")
+    assert rows.get().last_used_at > first

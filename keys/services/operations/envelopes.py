@@ -122,8 +122,8 @@ def _open_kek(actor: Actor, found: KeyView, permission: Permission) -> KeyView:
 
 def _context(context: Mapping[str, str] | None) -> dict[str, str]:
     """The context as a plain dict; refuses those the portal's own keys are wrapped under."""
+    associated_data(context)
     values = dict(context or {})
-    associated_data(values)
     if frozenset(values) in materials.RESERVED_CONTEXTS:
         raise ValidationFailed("This context is reserved.", errors={"context": ["Add a name of your own to it."]})
     return values

@@ -13,7 +13,7 @@ from keyvault_portal.audit.services import Event
 from keyvault_portal.errors import NotFound, PortalError
 
 
-class audited:  # noqa: N801  used like a context manager function
+class audited:
     """Surround one request: `with audited(actor, "key.encrypt", ref) as entry: ...; entry.note(results)`.
 
     Leaving it waits until the event is durable, so answer afterwards; AuditUnavailable means do not answer. What is

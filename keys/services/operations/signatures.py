@@ -39,9 +39,7 @@ class Verified:
     evidence: str
 
 
-def sign(
-    actor: Actor, key_ref: KeyRef, message: bytes, version: int | None = None, *, jose: bool = False
-) -> Signed:
+def sign(actor: Actor, key_ref: KeyRef, message: bytes, version: int | None = None, *, jose: bool = False) -> Signed:
     """Sign with the active version; with `jose` an ECDSA signature is r | s (RFC 7518, 3.4) instead of DER.
 
     Raises NotFound, PermissionRefused, OperationUnsupported, WrongState.
@@ -121,13 +119,15 @@ def verify_mac(actor: Actor, key_ref: KeyRef, message: bytes, code: str) -> Veri
     return only(verify_mac_many(actor, key_ref, [(message, code)]))
 
 
-def verify_mac_many(
-    actor: Actor, key_ref: KeyRef, items: Sequence[tuple[bytes, str]]
-) -> list[Verified | PortalError]:
+def verify_mac_many(actor: Actor, key_ref: KeyRef, items: Sequence[tuple[bytes, str]]) -> list[Verified | PortalError]:
     """As `verify_mac`, for up to 1,000 pairs of message and code."""
     found = open_key(actor, key_ref, Permission.KEY_VERIFY, Operation.MAC)
     return _verified(
-        actor, found, items, "mac", lambda version, message, code: materials.authenticator(version).verify_mac(message, code)
+        actor,
+        found,
+        items,
+        "mac",
+        lambda version, message, code: materials.authenticator(version).verify_mac(message, code),
     )
 
 

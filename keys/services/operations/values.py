@@ -39,8 +39,8 @@ def open_key(actor: Actor, key_ref: KeyRef, permission: Permission, operation: O
 def associated_data(context: Mapping[str, str] | None) -> bytes:
     """`json.dumps(context)` as bytes, what every ciphertext is bound to; raises ValidationFailed."""
     try:
-        return context_aad(dict(context) if context else {})
-    except (MalformedEnvelope, TypeError, ValueError) as error:
+        return context_aad({} if context is None else context)
+    except MalformedEnvelope as error:
         raise ValidationFailed("The context is not acceptable.", errors={"context": [str(error)]}) from None
 
 
