@@ -101,7 +101,8 @@ def page_problem(request: HttpRequest, error: PortalError) -> HttpResponse:
         messages.info(request, error.detail)
         return _redirect(request, _approval_page(error))
     response = render(request, "errors/problem.html", {"title": error.title, "error": error}, status=error.status)
-    response.headers.update(_headers(error))
+    for name, value in _headers(error).items():
+        response[name] = value
     return response
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -58,14 +59,13 @@ def bench_append(n: int = 20_000, producers: int = 64) -> list[Measurement]:
     with _chain_tables(), ThreadPoolExecutor(producers) as pool:
 
         def ours() -> float:
-            list(pool.map(lambda number: committer.submit(_event(number)), range(n)))
+            list(pool.map(_append_ours, [range(start, n, producers) for start in range(producers)]))
             return n
 
         def chain() -> float:
             part = max(producers, n // 20)  # it is that much slower
-            with _connections(8) as connections:
-                shares = [range(start, part, len(connections)) for start in range(len(connections))]
-                list(pool.map(_append_to_chain, connections, shares))
+            with _connections(producers) as connections:
+                list(pool.map(_append_to_chain, connections, [range(at, part, producers) for at in range(producers)]))
             return part
 
         rates = interleave({"ours": ours, "SELECT FOR UPDATE": chain, "COPY": lambda: _copy(n)})
@@ -123,7 +123,11 @@ def bench_export(n: int = 1_000_000) -> list[Measurement]:
         return size
 
     def copy() -> float:
-        with psycopg.connect(**connection_arguments()) as other, other.cursor() as cursor, open(os.devnull, "wb") as sink:
+        with (
+            psycopg.connect(**connection_arguments()) as other,
+            other.cursor() as cursor,
+            open(os.devnull, "wb") as sink,
+        ):
             with cursor.copy("COPY (SELECT leaf FROM audit_event ORDER BY seq) TO STDOUT (FORMAT binary)") as stream:
                 for block in stream:
                     sink.write(block)
@@ -140,8 +144,14 @@ def bench_export(n: int = 1_000_000) -> list[Measurement]:
 
 
 def _cursor_export(size: int) -> float:
-    columns = "seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, convert_from(leaf, 'UTF8')"
-    with psycopg.connect(**connection_arguments()) as other, other.cursor("peer") as cursor, open(os.devnull, "w") as sink:
+    columns = (
+        "seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, convert_from(leaf, 'UTF8')"
+    )
+    with (
+        psycopg.connect(**connection_arguments()) as other,
+        other.cursor("peer") as cursor,
+        open(os.devnull, "w") as sink,
+    ):
         cursor.itersize = 10_000
         cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # type: ignore[arg-type]  # noqa: S608
         names = [column.name for column in cursor.description or ()]
@@ -183,9 +193,12 @@ def _connections(count: int) -> Iterator[list[psycopg.Connection[Any]]]:
             one.close()
 
 
-def _append_to_chain(own: psycopg.Connection[Any], numbers: range) -> None:
-    from hashlib import sha256
+def _append_ours(numbers: range) -> None:
+    for number in numbers:
+        committer.submit(_event(number))
 
+
+def _append_to_chain(own: psycopg.Connection[Any], numbers: range) -> None:
     for number in numbers:
         with own.transaction():
             row = own.execute("SELECT seq, hash FROM benchmark_chain_head FOR UPDATE").fetchone()

@@ -59,7 +59,12 @@ def test_list_pages_by_key_and_escapes(events, sign_in):
 
 @pytest.mark.parametrize(
     ("query", "expected"),
-    [({"q": "KEY 33<"}, [33]), ({"target_type": "key", "target": "7"}, [7]), ({"outcome": "failed"}, []), ({"ring": "x", "target": "7"}, [7])],
+    [
+        ({"q": "KEY 33<"}, [33]),
+        ({"target_type": "key", "target": "7"}, [7]),
+        ({"outcome": "failed"}, []),
+        ({"ring": "x", "target": "7"}, [7]),
+    ],
 )
 def test_list_filters(events, sign_in, query, expected):
     assert numbers(sign_in(Role.AUDITOR).get(reverse("audit:event-list"), query)) == expected
@@ -76,9 +81,9 @@ def test_ring_limited_readers_see_their_rings_only(events, rings, sign_in):
 
 
 @pytest.mark.parametrize("name", ["event-list", "event-news", "export", "checkpoint-list"])
-def test_custodians_and_strangers_stay_outside(sign_in, client, name):
+def test_services_and_strangers_stay_outside(sign_in, client, name):
     assert client.get(reverse(f"audit:{name}")).status_code == 302
-    assert sign_in(Role.CUSTODIAN).get(reverse(f"audit:{name}")).status_code == 403
+    assert sign_in(Role.SERVICE).get(reverse(f"audit:{name}")).status_code == 403
 
 
 def test_detail_shows_a_proof_and_says_when_there_is_none(events, sign_in):
