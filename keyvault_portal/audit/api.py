@@ -24,7 +24,19 @@ class EventSerializer(serializers.ModelSerializer[AuditEvent]):
 
     class Meta:
         model = AuditEvent
-        fields = ["seq", "at", "actor_id", "actor_label", "action", "target_type", "target_id", "ring_id", "outcome", "leaf", "leaf_hash"]
+        fields = [
+            "seq",
+            "at",
+            "actor_id",
+            "actor_label",
+            "action",
+            "target_type",
+            "target_id",
+            "ring_id",
+            "outcome",
+            "leaf",
+            "leaf_hash",
+        ]
         read_only_fields = fields
 
     def get_leaf(self, event: AuditEvent) -> str:
@@ -67,7 +79,11 @@ class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
         rings = self.actor.ring_ids(Permission.AUDIT_VIEW)
         return AuditEvent.objects.all() if rings is None else AuditEvent.objects.filter(ring_id__in=rings)
 
-    @extend_schema(responses={200: OpenApiResponse(description="Leaf index, tree size, leaf hash and the path, base64 (RFC 9162, 2.1.3).")})
+    @extend_schema(
+        responses={
+            200: OpenApiResponse(description="Leaf index, tree size, leaf hash and the path, base64 (RFC 9162, 2.1.3).")
+        }
+    )
     @action(detail=True, methods=["get"])
     def proof(self, request: Request, pk: str) -> Response:
         """The inclusion proof of this event in the newest tree."""
@@ -97,7 +113,13 @@ class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
         """The proof that the tree of size `newer` only appended to this one."""
         authorize(request.actor, Permission.AUDIT_VIEW)  # type: ignore[attr-defined]
         path: list[Any] = list(proofs.consistency(int(pk), int(newer)))
-        return Response({"older": int(pk), "newer": int(newer), "consistency_path": [base64.b64encode(node).decode() for node in path]})
+        return Response(
+            {
+                "older": int(pk),
+                "newer": int(newer),
+                "consistency_path": [base64.b64encode(node).decode() for node in path],
+            }
+        )
 
 
 router_entries = [("audit-events", EventViewSet, "audit-event"), ("checkpoints", CheckpointViewSet, "checkpoint")]

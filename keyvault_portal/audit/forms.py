@@ -21,7 +21,9 @@ class EventFilter(forms.Form):
     actor = forms.CharField(label="Actor id", required=False, max_length=200)
     action = forms.CharField(label="Action", required=False, max_length=100)
     outcome = forms.ChoiceField(
-        label="Outcome", required=False, choices=[("", "Any"), *((outcome, outcome.capitalize()) for outcome in OUTCOMES)]
+        label="Outcome",
+        required=False,
+        choices=[("", "Any"), *((outcome, outcome.capitalize()) for outcome in OUTCOMES)],
     )
     target_type = forms.CharField(label="Target type", required=False, max_length=100)
     target = forms.CharField(label="Target id", required=False, max_length=200)

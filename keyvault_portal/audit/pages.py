@@ -147,7 +147,9 @@ class Page:
             try:
                 event = orjson.loads(leaf)
                 if event["seq"] != seq:
-                    return Finding(seq, "reordered", f"The bytes stored as event {seq} are those of event {event['seq']}.")
+                    return Finding(
+                        seq, "reordered", f"The bytes stored as event {seq} are those of event {event['seq']}."
+                    )
                 columns = _project_head(event) + _at_text(event["at"]) + _project_tail(event)
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 return Finding(seq, "bytes_altered", f"The bytes of event {seq} are no event.")
@@ -180,7 +182,9 @@ class Page:
             right = computed == root, (size, computed) == (stated.size, stated.root)
             if all(right):
                 if wrong:  # a later root is right, so the events are, and only that checkpoint is not
-                    return Finding(wrong - 1, "checkpoint_altered", f"The checkpoint of {wrong} events was altered."), wrong
+                    return Finding(
+                        wrong - 1, "checkpoint_altered", f"The checkpoint of {wrong} events was altered."
+                    ), wrong
                 good = size
             elif any(right):
                 return Finding(size - 1, "checkpoint_altered", f"The checkpoint of {size} events was altered."), size

@@ -50,7 +50,7 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
-class atomic:  # noqa: N801  used like transaction.atomic
+class atomic:
     """A transaction whose audit events are written last, at the exit of the outermost one.
 
     `with audit.atomic(actor=actor, action="key.rotate", target=("key", key.id, key.name), ring_id=...) as act:`

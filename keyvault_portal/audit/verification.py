@@ -18,6 +18,7 @@ from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
 
 SHARE = 8 * PAGE  # events given to a process at a time
 
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was checked: events [start, size), `checkpoints` roots, and the first finding if there is one."""
@@ -72,7 +73,9 @@ def verify(
         finding, frontier, checkpoints = None, None, 0
         for share in _shares(settings, start, size, processes):
             if frontier is not None and frontier != share.before:
-                finding = Finding(share.before.size, "tile_altered", f"The tiles before event {share.before.size} differ.")
+                finding = Finding(
+                    share.before.size, "tile_altered", f"The tiles before event {share.before.size} differ."
+                )
             finding = finding or share.finding
             if finding:
                 break
@@ -145,7 +148,9 @@ def _check_head(
     """Whether the head row, the newest checkpoint and the last event agree on where the record ends."""
     beyond = _one(connection, "SELECT seq FROM audit_event WHERE seq >= %s ORDER BY seq LIMIT 1", [size])
     if beyond:
-        return Finding(beyond[0], "head_set_back", f"Event {beyond[0]} stands beyond the head, which says {size} events.")
+        return Finding(
+            beyond[0], "head_set_back", f"Event {beyond[0]} stands beyond the head, which says {size} events."
+        )
     newest = _one(connection, "SELECT tree_size FROM audit_checkpoint ORDER BY tree_size DESC LIMIT 1", [])
     if size and (newest is None or newest[0] < size):
         return Finding(size - 1, "checkpoint_missing", f"No checkpoint covers the last of {size} events.")
@@ -156,9 +161,7 @@ def _check_head(
     return None
 
 
-def _check_external(
-    connection: psycopg.Connection[Any], settings: Settings, note: str, size: int
-) -> Finding | None:
+def _check_external(connection: psycopg.Connection[Any], settings: Settings, note: str, size: int) -> Finding | None:
     try:
         known = checkpoint.verify(note, settings.keys)
     except checkpoint.CheckpointError as error:

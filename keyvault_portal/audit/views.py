@@ -123,7 +123,9 @@ class CheckpointNote(RecordPage):
         checkpoint = AuditCheckpoint.objects.filter(tree_size=size).first() if size < 2**63 else None
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint of {size} events.")
-        return _attachment(HttpResponse(checkpoint.note, content_type="text/plain; charset=utf-8"), f"checkpoint-{size}.txt")
+        return _attachment(
+            HttpResponse(checkpoint.note, content_type="text/plain; charset=utf-8"), f"checkpoint-{size}.txt"
+        )
 
 
 class Export(ActorRequiredMixin, View):
@@ -157,7 +159,11 @@ class Evidence(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest) -> FileResponse:
         file = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
-        write_pack(self.actor, file)
+        try:
+            write_pack(self.actor, file)
+        except BaseException:
+            file.close()
+            raise
         file.seek(0)
         name = f"evidence-{timezone.now():%Y%m%dT%H%M%SZ}.zip"
         return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")

@@ -49,7 +49,9 @@ def test_any_changed_character_is_refused(position, character):
             checkpoint.verify(changed, KEYS)
 
 
-@pytest.mark.parametrize("note", ["", "a\n1\n\n", NOTE[:-1], NOTE.replace("\n7\n", "\n07\n"), NOTE.replace("\n7\n", "\n-7\n")])
+@pytest.mark.parametrize(
+    "note", ["", "a\n1\n\n", NOTE[:-1], NOTE.replace("\n7\n", "\n07\n"), NOTE.replace("\n7\n", "\n-7\n")]
+)
 def test_malformed(note):
     with pytest.raises(checkpoint.CheckpointError):
         checkpoint.verify(note, KEYS)

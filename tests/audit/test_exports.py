@@ -41,7 +41,9 @@ def numbers(filters):
 def test_json_lines_are_the_very_bytes(events, monkeypatch):
     monkeypatch.setattr(exports, "PAGE", 3)
     data = b"".join(export(AUDITOR, "jsonl", Filters()))
-    assert data == b"".join(bytes(event.leaf) + b"\n" for event in AuditEvent.objects.filter(seq__lt=10).order_by("seq"))
+    assert data == b"".join(
+        bytes(event.leaf) + b"\n" for event in AuditEvent.objects.filter(seq__lt=10).order_by("seq")
+    )
 
 
 def test_an_export_is_itself_recorded(events):

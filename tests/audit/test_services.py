@@ -45,17 +45,24 @@ def test_an_event_is_written_with_its_act(start):
 
 
 def test_a_refusal_leaves_nothing_but_itself(start):
-    with pytest.raises(PermissionRefused), audit.atomic(actor=ACTOR, action="ring.create", target=("ring", "", "red")) as act:
+    with (
+        pytest.raises(PermissionRefused),
+        audit.atomic(actor=ACTOR, action="ring.create", target=("ring", "", "red")) as act,
+    ):
         ring("red")
         act.record()
         raise PermissionRefused("no")
     (event,) = events(start)
-    assert (event.outcome, json.loads(event.leaf)["details"]) == ("refused", {"code": "permission_refused", "detail": "no"})
+    assert (event.outcome, json.loads(event.leaf)["details"]) == (
+        "refused",
+        {"code": "permission_refused", "detail": "no"},
+    )
     assert not KeyRing.objects.filter(name="red").exists()
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"), [(WrongState(), "refused"), (ProviderUnavailable(), "failed"), (RuntimeError("s3cret"), "failed")]
+    ("error", "outcome"),
+    [(WrongState(), "refused"), (ProviderUnavailable(), "failed"), (RuntimeError("s3cret"), "failed")],
 )
 def test_outcomes(start, error, outcome):
     with pytest.raises(type(error)), audit.atomic(actor=ACTOR, action="x.y"):
@@ -88,7 +95,12 @@ def test_a_survived_inner_refusal_is_recorded_and_its_events_are_not(start):
 
 
 def test_one_refusal_through_several_blocks_is_one_event_about_the_innermost_act(start):
-    with pytest.raises(WrongState), audit.atomic(actor=ACTOR, action="outer"), audit.atomic(action="inner"), audit.atomic():
+    with (
+        pytest.raises(WrongState),
+        audit.atomic(actor=ACTOR, action="outer"),
+        audit.atomic(action="inner"),
+        audit.atomic(),
+    ):
         raise WrongState()
     assert [(event.action, event.outcome) for event in events(start)] == [("inner", "refused")]
 

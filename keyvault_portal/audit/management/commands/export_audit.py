@@ -12,11 +12,15 @@ from keyvault_portal.audit.exports import FORMATS, Filters, export
 
 
 class Command(BaseCommand):
-    help = "Write the audit record as JSON Lines (the very bytes that were hashed) or CSV; the export is itself recorded."
+    help = (
+        "Write the audit record as JSON Lines (the very bytes that were hashed) or CSV; the export is itself recorded."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--format", choices=sorted(FORMATS), default="jsonl")
-        parser.add_argument("-o", "--output", default="-", metavar="FILE", help="must not exist yet; - is standard output")
+        parser.add_argument(
+            "-o", "--output", default="-", metavar="FILE", help="must not exist yet; - is standard output"
+        )
         for name in ("actor", "action", "outcome", "target-type", "target-id", "text"):
             parser.add_argument(f"--{name}", default="")
         for name in ("since", "until"):

@@ -18,7 +18,9 @@ class Command(BaseCommand):
     help = "Check every event, tile and checkpoint of the audit record; names the first bad event and exits with 1."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--from", dest="start", type=int, default=0, metavar="SEQ", help="begin at about this event")
+        parser.add_argument(
+            "--from", dest="start", type=int, default=0, metavar="SEQ", help="begin at about this event"
+        )
         parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N")
         parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint note that was kept elsewhere")
         parser.add_argument(

@@ -1,0 +1,222 @@
+"""Measuring the record beside its raw limit and a peer, interleaved in one run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+import psycopg
+from django.db import connection, transaction
+
+from keyvault_portal.audit import committer, exports, ledger
+from keyvault_portal.audit.access import system_actor
+from keyvault_portal.audit.commands import connection_arguments, verification_settings
+from keyvault_portal.audit.events import Event, PreparedEvent, prepare
+from keyvault_portal.audit.models import AuditHead
+from keyvault_portal.audit.verification import verify
+from keyvault_portal.measure import Measurement, interleave
+
+_ACTOR = system_actor("benchmark")
+_CHAIN = "CREATE TABLE benchmark_chain (seq bigint PRIMARY KEY, payload bytea NOT NULL, hash bytea NOT NULL)"
+_CHAIN_HEAD = "CREATE TABLE benchmark_chain_head (seq bigint NOT NULL, hash bytea NOT NULL)"
+_SQL_VERIFY = """
+SELECT count(*) FILTER (WHERE good AND (previous IS NULL OR previous = seq - 1)) FROM (
+    SELECT seq, sha256('\\x00'::bytea || leaf) = leaf_hash AS good, lag(seq) OVER (ORDER BY seq) AS previous FROM audit_event
+) checked
+"""
+# A process of its own shows the memory of the job alone, not of everything that a command line has loaded.
+_MEMORY = """
+import json, resource, sys
+from keyvault_portal.audit.verification import Settings, verify
+given = json.load(sys.stdin)
+verify(Settings(given["connection"], {name: bytes.fromhex(key) for name, key in given["keys"].items()}))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def _event(number: int) -> PreparedEvent:
+    target = ("key", str(number % 997), f"key {number % 997}")
+    return prepare(Event(_ACTOR, "key.encrypt", target, details={"items": 1, "version": 3, "context": "0" * 64}))
+
+
+def _fill(count: int) -> int:
+    """Bring the record to at least `count` events; returns how many it has."""
+    have: int = AuditHead.objects.values_list("size", flat=True).get()
+    for start in range(have, count, 1000):
+        with transaction.atomic():
+            ledger.append([_event(number) for number in range(start, min(start + 1000, count))])
+    return max(have, count)
+
+
+def bench_append(n: int = 20_000, producers: int = 64) -> list[Measurement]:
+    """Durable appends by `producers` threads: group commit, a SELECT FOR UPDATE chain, and COPY as the limit."""
+    with _chain_tables(), ThreadPoolExecutor(producers) as pool:
+
+        def ours() -> float:
+            list(pool.map(_append_ours, [range(start, n, producers) for start in range(producers)]))
+            return n
+
+        def chain() -> float:
+            part = max(producers, n // 20)  # it is that much slower
+            with _connections(producers) as connections:
+                list(pool.map(_append_to_chain, connections, [range(at, part, producers) for at in range(producers)]))
+            return part
+
+        rates = interleave({"ours": ours, "SELECT FOR UPDATE": chain, "COPY": lambda: _copy(n)})
+    committer.stop()
+    return [
+        Measurement("append, group commit", rates["ours"], "events/s", "SELECT FOR UPDATE",
+                    rates["ours"] / rates["SELECT FOR UPDATE"], 20),
+        Measurement("append, group commit", rates["ours"], "events/s", "COPY", rates["ours"] / rates["COPY"]),
+        Measurement("append, SELECT FOR UPDATE", rates["SELECT FOR UPDATE"], "events/s"),
+        Measurement("append, COPY", rates["COPY"], "rows/s", note="no chain, no tree, 1,000 rows a commit"),
+    ]  # fmt: skip
+
+
+def bench_verify(n: int = 1_000_000) -> list[Measurement]:
+    """The whole check by this many processes as there are cores, and by one, beside sha256() over a window in SQL."""
+    size = _fill(n)
+    settings = verification_settings()
+    cores = os.cpu_count() or 1
+
+    def run(processes: int) -> float:
+        report = verify(settings, processes=processes)
+        if report.finding:
+            raise RuntimeError(f"The record does not verify: {report.finding.detail}")
+        return size
+
+    def in_sql() -> float:
+        with psycopg.connect(**settings.connection) as other:
+            row = other.execute(_SQL_VERIFY).fetchone()
+        return float(row[0]) if row else 0.0
+
+    names = {"one process": lambda: run(1), "all cores": lambda: run(cores), "SQL": in_sql}
+    rates = interleave(names)
+    given = {"connection": connection_arguments(), "keys": {name: key.hex() for name, key in settings.keys.items()}}
+    memory = subprocess.run(
+        [sys.executable, "-c", _MEMORY], input=json.dumps(given), capture_output=True, text=True, check=True
+    )
+    return [
+        Measurement(f"verify, {cores} processes", rates["all cores"], "events/s", "SQL sha256() over a window",
+                    rates["all cores"] / rates["SQL"], 1.0, "hashes, tree, columns, tiles, checkpoints"),
+        Measurement("verify, one process", rates["one process"], "events/s", "SQL sha256() over a window",
+                    rates["one process"] / rates["SQL"]),
+        Measurement("verify, SQL", rates["SQL"], "events/s", note="hashes and order only"),
+        Measurement("verify, memory", float(memory.stdout), "MiB", note="peak of a process; at most 64"),
+    ]  # fmt: skip
+
+
+def bench_export(n: int = 1_000_000) -> list[Measurement]:
+    """JSON Lines: stored blocks, a cursor with json.dumps as the peer, COPY TO as the limit."""
+    size = _fill(n)
+
+    def ours() -> float:
+        with open(os.devnull, "wb") as sink:
+            for page in exports.leaf_pages(exports.Filters(), size):
+                sink.write(page)
+        return size
+
+    def copy() -> float:
+        with (
+            psycopg.connect(**connection_arguments()) as other,
+            other.cursor() as cursor,
+            open(os.devnull, "wb") as sink,
+        ):
+            with cursor.copy("COPY (SELECT leaf FROM audit_event ORDER BY seq) TO STDOUT (FORMAT binary)") as stream:
+                for block in stream:
+                    sink.write(block)
+        return size
+
+    rates = interleave({"ours": ours, "cursor": lambda: _cursor_export(size), "COPY": copy})
+    table = interleave({"csv": lambda: _csv(size)}, rounds=1)["csv"]
+    return [
+        Measurement("export, JSON Lines", rates["ours"], "events/s", "cursor with json.dumps",
+                    rates["ours"] / rates["cursor"], 5),
+        Measurement("export, JSON Lines", rates["ours"], "events/s", "COPY TO", rates["ours"] / rates["COPY"]),
+        Measurement("export, CSV", table, "events/s", "cursor with json.dumps", table / rates["cursor"]),
+    ]  # fmt: skip
+
+
+def _cursor_export(size: int) -> float:
+    columns = (
+        "seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, convert_from(leaf, 'UTF8')"
+    )
+    with (
+        psycopg.connect(**connection_arguments()) as other,
+        other.cursor("peer") as cursor,
+        open(os.devnull, "w") as sink,
+    ):
+        cursor.itersize = 10_000
+        cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # type: ignore[arg-type]  # noqa: S608
+        names = [column.name for column in cursor.description or ()]
+        for row in cursor:
+            record = dict(zip(names, row, strict=True))
+            record["convert_from"] = json.loads(record["convert_from"])["details"]
+            sink.write(json.dumps(record, default=str) + "\n")
+    return size
+
+
+def _csv(size: int) -> float:
+    with open(os.devnull, "wb") as sink:
+        for page in exports.csv_pages(exports.leaf_pages(exports.Filters(), size)):
+            sink.write(page)
+    return size
+
+
+@contextmanager
+def _chain_tables() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS benchmark_chain, benchmark_chain_head")
+        cursor.execute(_CHAIN)
+        cursor.execute(_CHAIN_HEAD)
+        cursor.execute("INSERT INTO benchmark_chain_head VALUES (0, '')")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE benchmark_chain, benchmark_chain_head")
+
+
+@contextmanager
+def _connections(count: int) -> Iterator[list[psycopg.Connection[Any]]]:
+    opened = [psycopg.connect(**connection_arguments()) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def _append_ours(numbers: range) -> None:
+    for number in numbers:
+        committer.submit(_event(number))
+
+
+def _append_to_chain(own: psycopg.Connection[Any], numbers: range) -> None:
+    for number in numbers:
+        with own.transaction():
+            row = own.execute("SELECT seq, hash FROM benchmark_chain_head FOR UPDATE").fetchone()
+            assert row is not None, "the head was inserted"
+            seq, leaf = row[0] + 1, _event(number).leaf(row[0] + 1, "2026-01-01T00:00:00.000000Z")
+            digest = sha256(row[1] + leaf).digest()
+            own.execute("INSERT INTO benchmark_chain VALUES (%s, %s, %s)", [seq, leaf, digest])
+            own.execute("UPDATE benchmark_chain_head SET seq = %s, hash = %s", [seq, digest])
+
+
+def _copy(count: int) -> float:
+    numbers = iter(range(count))
+    with psycopg.connect(**connection_arguments()) as own:
+        own.execute("CREATE TEMP TABLE benchmark_copy (LIKE benchmark_chain INCLUDING ALL)")
+        own.commit()
+        while part := list(islice(numbers, 1000)):
+            with own.cursor() as cursor, cursor.copy("COPY benchmark_copy FROM STDIN") as stream:
+                for number in part:
+                    stream.write_row((number, _event(number).leaf(number, ""), bytes(32)))
+            own.commit()
+    return count
