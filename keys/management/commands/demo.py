@@ -1,0 +1,118 @@
+"""Make the demonstration, and play its story without a browser."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from keys.demo import organisation, shop
+from keys.demo.story import Story, StoryFailed
+from keyvault_portal.accounts import services as accounts
+from keyvault_portal.errors import PortalError
+
+
+class Command(BaseCommand):
+    help = "Make a demonstration organisation with a shop of encrypted customers; with --headless play a rotation from request to proof."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--seed-only", action="store_true", help="make what is missing, print the sign-in links and stop")
+        parser.add_argument("--headless", action="store_true", help="play the whole story here, with two worker processes")
+        parser.add_argument("--customers", type=int, default=50_000)
+        parser.add_argument("--orders", type=int, default=2_000)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.console = Console()
+        try:
+            with _services(options["headless"]):
+                org, url = self._seed(options["customers"], options["orders"])
+                if options["headless"]:
+                    self._play(org, url)
+                else:
+                    self._links(org)
+        except PortalError as error:
+            raise CommandError(f"{error.detail} {error.hint}".strip()) from None
+        except StoryFailed as error:
+            raise CommandError(str(error)) from None
+
+    def _seed(self, customers: int, orders: int) -> tuple[organisation.Organisation, str]:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            org = organisation.load()
+            if org is None:
+                task = bar.add_task("People and keys", total=len(organisation.PEOPLE) + len(organisation.KEYS))
+                org = organisation.make(lambda name: bar.update(task, advance=1, description=name))
+            url = shop.shop_url()
+            task = bar.add_task("Customers and orders", total=customers + orders)
+            shop.fill(org, url, customers, orders, lambda rows: bar.update(task, advance=rows))
+            shop.register(org, url)
+        return org, url
+
+    def _links(self, org: organisation.Organisation) -> None:
+        table = Table(title="Sign-in links, each works once")
+        for heading in ("Person", "Role", "Link"):
+            table.add_column(heading, overflow="fold", no_wrap=heading != "Link")
+        for short, name, role, *_ in organisation.PEOPLE:
+            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=org.people[short])
+            table.add_row(name, role.label, link)
+        self.console.print(table)
+
+    def _play(self, org: organisation.Organisation, url: str) -> None:
+        story = Story(org, self.console, url, settings.VAR_DIR / "demo")
+        with _workers():
+            story.play()
+        table = Table(title="What happened")
+        table.add_column("Step")
+        table.add_column("Result", overflow="fold")
+        table.add_column("Seconds", justify="right")
+        for title, result, seconds in story.rows:
+            table.add_row(title, result, f"{seconds:.2f}")
+        self.console.print(table)
+
+
+@contextmanager
+def _services(needed: bool) -> Iterator[None]:
+    """The embedded services for a run of its own; nothing where they are the user's own or already running."""
+    if not needed or not settings.EMBEDDED:
+        yield
+        return
+    from django.core.management import call_command
+
+    from keys.services.root_key import ensure_root_key
+    from keyvault_portal.audit.signing import ensure_signing_key
+    from keyvault_portal.embedded import EmbeddedError, Services
+
+    services = Services(settings.VAR_DIR)
+    try:
+        services.start()
+    except EmbeddedError as error:
+        raise CommandError(str(error)) from None
+    try:
+        ensure_root_key()
+        ensure_signing_key()
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        services.stop()
+
+
+@contextmanager
+def _workers() -> Iterator[None]:
+    """A Celery worker with two processes, for as long as the story runs."""
+    log = (settings.VAR_DIR / "demo-worker.log").open("ab")
+    command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "2", "--loglevel", "warning",
+               "--without-gossip", "--without-mingle", "-n", f"demo-{os.getpid()}@%h"]
+    with log:
+        worker = subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=log, stderr=log, env=os.environ | {"C_FORCE_ROOT": "1"})
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(30)
