@@ -11,8 +11,12 @@ def main():
     bootstrap.ensure(sys.argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
     from django.core.management import execute_from_command_line
+    from django.db.utils import OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as error:
+        sys.exit(f"The database does not answer: {str(error).splitlines()[0]}\nIs ./manage.py quickstart running, or DATABASE_URL right?")
 
 
 if __name__ == "__main__":

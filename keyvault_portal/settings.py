@@ -26,7 +26,7 @@ def _list(name: str, default: str = "") -> list[str]:
 
 # Embedded mode: no database of the user's own is named, so quickstart and tests bring one.
 EMBEDDED = "DATABASE_URL" not in os.environ
-_embedded = embedded.load_config(VAR_DIR) if EMBEDDED else None
+_embedded = embedded.ensure_config(VAR_DIR) if EMBEDDED else None
 PRODUCTION = _flag("PORTAL_PRODUCTION", not EMBEDDED)
 DEBUG = _flag("DEBUG", False)
 TRUST_PROXY = _flag("TRUST_PROXY", False)  # a proxy of ours stands in front and writes X-Forwarded-For and -Proto

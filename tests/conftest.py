@@ -47,6 +47,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the wheels that carry the servers
     _start_services()
 
+(VAR / "staticfiles").mkdir(parents=True, exist_ok=True)  # WhiteNoise warns about a folder that is not there
 # Only now may the settings be read: they take what the services chose.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
 django.setup()

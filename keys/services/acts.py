@@ -60,16 +60,10 @@ def need_agreement(
     """Return if the policy asks nobody else, or if this very act was agreed to; raise ApprovalRequired otherwise."""
     if not groups:
         return
-    if approval_id is not None and _is_agreed(actor, approval_id, operation, params):
+    if approval_id is not None and approvals.is_executing(approval_id, operation, params):
         return
     rules = [{"role": group["role"], "threshold": group["threshold"], "ring_id": str(key.ring_id)} for group in groups]
     request = approvals.require_or_request(
         actor=actor, operation=operation, params=params, groups=rules, expires_in=AGREEMENT_EXPIRES_IN, reason=reason
     )
     raise ApprovalRequired(request.pk)
-
-
-def _is_agreed(actor: Actor, approval_id: UUID, operation: str, params: dict[str, Any]) -> bool:
-    """Whether this is the approved request of this actor for exactly these parameters, still to be performed."""
-    requests = ApprovalRequest.objects.filter(pk=approval_id, state="approved", operation=operation, params=params)
-    return actor.id is not None and requests.filter(requester_id=actor.id).exists()
