@@ -155,7 +155,7 @@ def _cursor_export(size: int) -> float:
         open(os.devnull, "w") as sink,
     ):
         cursor.itersize = 10_000
-        cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # type: ignore[arg-type]  # noqa: S608
+        cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # noqa: S608
         names = [column.name for column in cursor.description or ()]
         for row in cursor:
             record = dict(zip(names, row, strict=True))

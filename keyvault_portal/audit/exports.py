@@ -85,7 +85,7 @@ def leaf_pages(filters: Filters, size: int) -> Iterator[bytes]:
     clauses = filters.clauses()
     query = sql.SQL("SELECT string_agg(leaf, '\\x0a'::bytea ORDER BY seq) FROM audit_event WHERE {}").format(
         sql.SQL(" AND ").join(sql.SQL(text) for text in ["seq >= %s", "seq < %s", *(text for text, _ in clauses)])
-    )  # type: ignore[arg-type]
+    )
     values = [value for _, items in clauses for value in items]
     for start in range(0, size, PAGE):
         connection.ensure_connection()

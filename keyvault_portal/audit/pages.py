@@ -76,7 +76,8 @@ def fetch(connection: psycopg.Connection[Any], start: int, end: int) -> Stored:
                 cursor.execute(_TILES, [level, low, high])
                 tiles.update({(level, index): digest for index, digest in cursor})
         assert row is not None, "an aggregate always has a row"
-        return Stored(start, end, *row, checkpoints, covered, tiles)
+        count, leaves, hashes, projection = row
+        return Stored(start, end, count, leaves, hashes, projection, checkpoints, covered, tiles)
 
 
 class Page:
