@@ -1,7 +1,6 @@
 """REST: the record, its proofs and checkpoints."""
 
 import base64
-from typing import Any
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
@@ -89,13 +88,15 @@ class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
         """The inclusion proof of this event in the newest tree."""
         event = self.get_object()
         size = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
-        path = proofs.inclusion(event.seq, size)
+        proof = proofs.inclusion(event.seq, size)
         return Response(
             {
-                "leaf_index": event.seq, "tree_size": size, "leaf_hash": base64.b64encode(bytes(event.leaf_hash)).decode(),
-                "inclusion_path": [base64.b64encode(node).decode() for node in path],
+                "leaf_index": proof.seq,
+                "tree_size": proof.size,
+                "leaf_hash": base64.b64encode(proof.leaf_hash).decode(),
+                "inclusion_path": [base64.b64encode(node).decode() for node in proof.path],
             }
-        )  # fmt: skip
+        )
 
 
 class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
@@ -112,7 +113,7 @@ class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
     def consistency(self, request: Request, pk: str, newer: str) -> Response:
         """The proof that the tree of size `newer` only appended to this one."""
         authorize(request.actor, Permission.AUDIT_VIEW)  # type: ignore[attr-defined]
-        path: list[Any] = list(proofs.consistency(int(pk), int(newer)))
+        path = proofs.consistency(int(pk), int(newer)).path
         return Response(
             {
                 "older": int(pk),

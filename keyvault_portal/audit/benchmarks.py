@@ -27,16 +27,17 @@ _CHAIN = "CREATE TABLE benchmark_chain (seq bigint PRIMARY KEY, payload bytea NO
 _CHAIN_HEAD = "CREATE TABLE benchmark_chain_head (seq bigint NOT NULL, hash bytea NOT NULL)"
 _SQL_VERIFY = """
 SELECT count(*) FILTER (WHERE good AND (previous IS NULL OR previous = seq - 1)) FROM (
-    SELECT seq, sha256('\\x00'::bytea || leaf) = leaf_hash AS good, lag(seq) OVER (ORDER BY seq) AS previous FROM audit_event
+    SELECT seq, sha256('\\x00'::bytea || leaf) = leaf_hash AS good, lag(seq) OVER (ORDER BY seq) AS previous
+    FROM audit_event
 ) checked
 """
 # A process of its own shows the memory of the job alone, not of everything that a command line has loaded.
 _MEMORY = """
-import json, resource, sys
+import json, re, sys
 from keyvault_portal.audit.verification import Settings, verify
 given = json.load(sys.stdin)
 verify(Settings(given["connection"], {name: bytes.fromhex(key) for name, key in given["keys"].items()}))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
 
 
@@ -51,6 +52,8 @@ def _fill(count: int) -> int:
     for start in range(have, count, 1000):
         with transaction.atomic():
             ledger.append([_event(number) for number in range(start, min(start + 1000, count))])
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE audit_event, audit_checkpoint, audit_tile")
     return max(have, count)
 
 
@@ -123,14 +126,13 @@ def bench_export(n: int = 1_000_000) -> list[Measurement]:
         return size
 
     def copy() -> float:
+        query = "COPY (SELECT leaf FROM audit_event ORDER BY seq) TO STDOUT (FORMAT binary)"
         with (
             psycopg.connect(**connection_arguments()) as other,
-            other.cursor() as cursor,
             open(os.devnull, "wb") as sink,
+            other.cursor().copy(query) as stream,
         ):
-            with cursor.copy("COPY (SELECT leaf FROM audit_event ORDER BY seq) TO STDOUT (FORMAT binary)") as stream:
-                for block in stream:
-                    sink.write(block)
+            sink.writelines(stream)
         return size
 
     rates = interleave({"ours": ours, "cursor": lambda: _cursor_export(size), "COPY": copy})
@@ -153,7 +155,7 @@ def _cursor_export(size: int) -> float:
         open(os.devnull, "w") as sink,
     ):
         cursor.itersize = 10_000
-        cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # type: ignore[arg-type]  # noqa: S608
+        cursor.execute(f"SELECT {columns} FROM audit_event ORDER BY seq")  # noqa: S608
         names = [column.name for column in cursor.description or ()]
         for row in cursor:
             record = dict(zip(names, row, strict=True))
@@ -215,7 +217,7 @@ def _copy(count: int) -> float:
         own.execute("CREATE TEMP TABLE benchmark_copy (LIKE benchmark_chain INCLUDING ALL)")
         own.commit()
         while part := list(islice(numbers, 1000)):
-            with own.cursor() as cursor, cursor.copy("COPY benchmark_copy FROM STDIN") as stream:
+            with own.cursor().copy("COPY benchmark_copy FROM STDIN") as stream:
                 for number in part:
                     stream.write_row((number, _event(number).leaf(number, ""), bytes(32)))
             own.commit()

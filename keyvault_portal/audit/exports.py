@@ -83,20 +83,16 @@ class Filters:
 def leaf_pages(filters: Filters, size: int) -> Iterator[bytes]:
     """The leaves before `size` that match, oldest first, as blocks of lines: the very bytes that were hashed."""
     clauses = filters.clauses()
-    query = sql.SQL(
-        "SELECT string_agg(leaf, '\\x0a'::bytea ORDER BY seq), max(seq) FROM (SELECT seq, leaf FROM audit_event"
-        " WHERE {} ORDER BY seq LIMIT %s) page"
-    ).format(sql.SQL(" AND ").join(sql.SQL(text) for text in ["seq > %s", "seq < %s", *(text for text, _ in clauses)]))  # type: ignore[arg-type]
+    query = sql.SQL("SELECT string_agg(leaf, '\\x0a'::bytea ORDER BY seq) FROM audit_event WHERE {}").format(
+        sql.SQL(" AND ").join(sql.SQL(text) for text in ["seq >= %s", "seq < %s", *(text for text, _ in clauses)])
+    )
     values = [value for _, items in clauses for value in items]
-    after = -1
-    while True:
+    for start in range(0, size, PAGE):
         connection.ensure_connection()
         with psycopg.Cursor(connection.connection) as cursor:
-            row = cursor.execute(query, [after, size, *values, PAGE], binary=True).fetchone()
-        if row is None or row[0] is None:
-            return
-        leaves, after = row
-        yield bytes(leaves) + b"\n"
+            row = cursor.execute(query, [start, min(start + PAGE, size), *values], binary=True).fetchone()
+        if row and row[0]:
+            yield bytes(row[0]) + b"\n"
 
 
 def export(actor: Actor, format: str, filters: Filters) -> Iterator[bytes]:

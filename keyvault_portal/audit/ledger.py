@@ -17,7 +17,8 @@ _LOCK_HEAD = "SELECT size, frontier, at FROM audit_head WHERE id = 1 FOR UPDATE"
 # One statement, so that the lock is held for one round trip only; all its parts run, in no particular order.
 _APPEND = """
 WITH event AS (
-    INSERT INTO audit_event (seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash)
+    INSERT INTO audit_event (seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome,
+                             leaf, leaf_hash)
     SELECT seq, %(at)b, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash
     FROM unnest(%(seqs)b::bigint[], %(actor_ids)s::text[], %(actor_labels)s::text[], %(actions)s::text[],
                 %(target_types)s::text[], %(target_ids)s::text[], %(ring_ids)s::uuid[], %(outcomes)s::text[],

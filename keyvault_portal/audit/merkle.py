@@ -182,7 +182,9 @@ def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], 
         raise ProofError("The inclusion proof leads to another root.")
 
 
-def verify_consistency(first: int, second: int, path: Sequence[bytes], first_root: bytes, second_root: bytes) -> None:
+def verify_consistency(  # noqa: PLR0912  the steps of the RFC, in its order
+    first: int, second: int, path: Sequence[bytes], first_root: bytes, second_root: bytes
+) -> None:
     """Return if the tree (`second`, `second_root`) begins with (`first`, `first_root`); raise ProofError otherwise.
 
     RFC 9162 section 2.1.4.2; the empty tree is a prefix of every tree and needs an empty proof.

@@ -16,8 +16,9 @@ PAGE_HEIGHT = 13
 PAGE = 1 << PAGE_HEIGHT  # events read at a time; a power of two, so that a full page is one perfect subtree
 
 # The projection of an event as one text, with lengths so that text cannot move from one column to the next unseen.
-_PROJECTION = """concat_ws(E'\\x1f', actor_id, length(actor_id), actor_label, length(actor_label), action, length(action), at,
-    target_type, length(target_type), target_id, length(target_id), coalesce(ring_id::text, ''), outcome)"""
+_PROJECTION = """concat_ws(E'\\x1f', actor_id, length(actor_id), actor_label, length(actor_label), action,
+    length(action), at, target_type, length(target_type), target_id, length(target_id), coalesce(ring_id::text, ''),
+    outcome)"""
 _COLUMNS = (
     "actor_id", "", "actor_label", "", "action", "", "at", "target_type", "", "target_id", "", "ring_id", "outcome"
 )  # fmt: skip
@@ -75,7 +76,8 @@ def fetch(connection: psycopg.Connection[Any], start: int, end: int) -> Stored:
                 cursor.execute(_TILES, [level, low, high])
                 tiles.update({(level, index): digest for index, digest in cursor})
         assert row is not None, "an aggregate always has a row"
-        return Stored(start, end, *row, checkpoints, covered, tiles)
+        count, leaves, hashes, projection = row
+        return Stored(start, end, count, leaves, hashes, projection, checkpoints, covered, tiles)
 
 
 class Page:
@@ -136,7 +138,7 @@ class Page:
             return self.after.root()
         return Frontier(size, self.before.hashes + prefix(self._nodes, size - self.start)).root()
 
-    def _check_rows(self) -> Finding | None:
+    def _check_rows(self) -> Finding | None:  # noqa: PLR0911  one return a kind of damage
         if self._rows is None:
             return None
         for expected, (seq, leaf, stored, projection), computed in zip(

@@ -204,7 +204,7 @@ def append_group(event: Event) -> int:
     """Record `event` together with what other threads are recording; returns its number once it is durable.
 
     Inside a transaction it joins that one instead, since an event must not outlive an act that rolls back.
-    Raises AuditUnavailable when it is not durable within `settings.AUDIT_DEADLINE` seconds; then the caller must refuse.
+    Raises AuditUnavailable when it is not durable within `settings.AUDIT_DEADLINE` seconds; the caller then refuses.
     """
     prepared = prepare(event)
     if settings.AUDIT_GROUP_COMMIT and not connection.in_atomic_block:

@@ -1,4 +1,4 @@
-"""The stored tree: any subtree's root from tiles and leaf hashes. Free of Django, so that light processes can use it."""
+"""The stored tree: any subtree's root from tiles and leaf hashes. Free of Django, for light processes."""
 
 from typing import Any
 

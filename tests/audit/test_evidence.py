@@ -68,12 +68,17 @@ def test_an_untouched_pack_is_proven_by_its_own_verifier(pack, tmp_path):
         archive.extract("verify.py", tmp_path)
     key = load_signer().public_key.hex()
     done = subprocess.run(
-        [sys.executable, "-I", "-S", tmp_path / "verify.py", pack, "--key", key], capture_output=True, text=True
+        [sys.executable, "-I", "-S", tmp_path / "verify.py", pack, "--key", key],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("300 events are complete, in order and unaltered.")
     alter(pack, events__jsonl=lambda data: data.replace(b'"n":7}', b'"n":8}', 1))
-    done = subprocess.run([sys.executable, "-I", tmp_path / "verify.py", pack], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", tmp_path / "verify.py", pack], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stdout == "FIRST PROBLEM: event 7: mutated: its bytes do not have the recorded hash\n"
 

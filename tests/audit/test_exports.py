@@ -55,7 +55,8 @@ def test_an_export_is_itself_recorded(events):
 
 def test_csv_is_rfc_4180_and_executes_nothing(events):
     data = b"".join(export(AUDITOR, "csv", Filters())).decode()
-    assert data.startswith("seq,at,actor,") and "\r\n" in data
+    assert data.startswith("seq,at,actor,")
+    assert "\r\n" in data
     rows = list(csv.DictReader(io.StringIO(data, newline="")))
     assert [row["seq"] for row in rows] == [str(number) for number in range(10)]
     assert rows[3]["target"] == "'=cmd|' /C calc'!A0"
@@ -129,7 +130,7 @@ def test_verify_command(events, tmp_path, capsys):
     assert "10 events and 10 checkpoints verify" in capsys.readouterr().out
     with unguarded() as owner:
         owner.execute("UPDATE audit_event SET action = 'x' WHERE seq = 6")
-    with pytest.raises(CommandError, match="event 6 .projection_differs.") as error:
+    with pytest.raises(CommandError, match=r"event 6 .projection_differs.") as error:
         call_command("verify_audit")
     assert error.value.returncode == 1
 

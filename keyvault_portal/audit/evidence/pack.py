@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from keyvault_portal.audit import checkpoint, services
 from keyvault_portal.audit.access import Actor, Permission, authorize
@@ -19,7 +19,7 @@ from keyvault_portal.errors import Conflict
 CHECKPOINTS = 64  # notes a pack, evenly spread and always the newest: each bounds where a forgery can be
 
 
-def write_pack(actor: Actor, file: IO[bytes]) -> dict[str, str]:
+def write_pack(actor: Actor, file: BinaryIO) -> dict[str, str]:
     """Write the whole record as a zip to the seekable `file`; returns its manifest, file name -> hex SHA-256.
 
     Needs the right to export everything. The export is recorded with the pack's digest before this returns. Raises
@@ -32,11 +32,11 @@ def write_pack(actor: Actor, file: IO[bytes]) -> dict[str, str]:
             raise Conflict("The record is empty.")
         manifest = _write(file, size)
         file.seek(0)
-        act.record({"events": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+        act.record({"events": size, "sha256": _digest(file)})
     return manifest
 
 
-def _write(file: IO[bytes], size: int) -> dict[str, str]:
+def _write(file: BinaryIO, size: int) -> dict[str, str]:
     signer, digests = load_signer(), {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as pack:
 
@@ -69,11 +69,18 @@ def _write(file: IO[bytes], size: int) -> dict[str, str]:
     return digests
 
 
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def _checkpoints(size: int) -> Iterable[bytes]:
     covered = AuditCheckpoint.objects.filter(tree_size__lte=size).order_by("tree_size")
     marks = sorted({max(1, size * step // CHECKPOINTS) for step in range(1, CHECKPOINTS + 1)})
-    chosen = {covered.filter(tree_size__gte=mark).values_list("tree_size", flat=True).first() for mark in marks}
-    for row in covered.filter(tree_size__in=chosen - {None}):
+    first_after = [covered.filter(tree_size__gte=mark).values_list("tree_size", flat=True).first() for mark in marks]
+    for row in covered.filter(tree_size__in={found for found in first_after if found is not None}):
         yield json.dumps({"tree_size": row.tree_size, "note": row.note}).encode() + b"\n"
 
 

@@ -11,33 +11,37 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import sys
 import zipfile
+from collections.abc import Sequence
+from typing import Optional, Union  # what Python 3.9 understands
 
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
+Point = tuple[int, int, int, int]
 
 
 class Problem(Exception):
     """The first thing found wrong."""
 
 
-def sha256(data):
+def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
 # Ed25519 verification, RFC 8032 section 5.1.7; points in extended coordinates (section 5.1.4).
 
 
-def _add(p, q):
+def _add(p: Point, q: Point) -> Point:
     a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
     c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
-def _multiply(scalar, point):
+def _multiply(scalar: int, point: Point) -> Point:
     result = (0, 1, 1, 0)
     while scalar:
         if scalar & 1:
@@ -47,11 +51,11 @@ def _multiply(scalar, point):
     return result
 
 
-def _equal(p, q):
+def _equal(p: Point, q: Point) -> bool:
     return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
 
 
-def _decompress(data):
+def _decompress(data: bytes) -> Optional[Point]:  # noqa: UP045
     """The point of 32 bytes, or None (section 5.1.3)."""
     y = int.from_bytes(data, "little")
     sign, y = y >> 255, y & (1 << 255) - 1
@@ -68,10 +72,10 @@ def _decompress(data):
     return x, y, 1, x * y % P
 
 
-BASE = _decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+BASE = _decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little")) or (0, 1, 1, 0)
 
 
-def ed25519_verify(public_key, message, signature):
+def ed25519_verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) of `message` is of `public_key` (32 bytes)."""
     if len(public_key) != 32 or len(signature) != 64:
         return False
@@ -86,11 +90,11 @@ def ed25519_verify(public_key, message, signature):
 # Signed notes (C2SP signed-note and tlog-checkpoint).
 
 
-def key_hash(name, public_key):
+def key_hash(name: str, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n\x01" + public_key)[:4]
 
 
-def verify_note(note, keys, what):
+def verify_note(note: str, keys: Sequence[bytes], what: str) -> list[str]:
     """The lines above the signatures if one of `keys` (raw public keys) signed them."""
     body, separator, tail = note.rpartition("\n\n")
     if not separator:
@@ -114,10 +118,11 @@ def verify_note(note, keys, what):
 class Tree:
     """Appends leaf hashes; keeps the roots of perfect subtrees, largest first."""
 
-    def __init__(self):
-        self.size, self.hashes = 0, []
+    def __init__(self) -> None:
+        self.size = 0
+        self.hashes: list[bytes] = []
 
-    def append(self, leaf_hash):
+    def append(self, leaf_hash: bytes) -> None:
         self.size += 1
         self.hashes.append(leaf_hash)
         rest = self.size
@@ -126,7 +131,7 @@ class Tree:
             self.hashes[-1] = sha256(b"\x01" + self.hashes[-1] + right)
             rest >>= 1
 
-    def root(self):
+    def root(self) -> bytes:
         if not self.hashes:
             return sha256(b"")
         root = self.hashes[-1]
@@ -135,14 +140,14 @@ class Tree:
         return root
 
 
-def read(pack, name):
+def read(pack: zipfile.ZipFile, name: str) -> bytes:
     try:
         return pack.read(name)
     except KeyError:
         raise Problem(f"{name} is missing from the pack") from None
 
 
-def checkpoints_of(pack):
+def checkpoints_of(pack: zipfile.ZipFile) -> list[tuple[int, bytes, str]]:
     """(size, root, note) of each checkpoint, by size; the signatures are checked later."""
     found = []
     for line in read(pack, "checkpoints.jsonl").splitlines():
@@ -156,7 +161,7 @@ def checkpoints_of(pack):
     return found
 
 
-def check_event(line, expected, last, wanted):
+def check_event(line: bytes, expected: int, last: str, wanted: bytes) -> tuple[bytes, str]:
     """The leaf hash of `line`, which must be event number `expected`."""
     leaf_hash = sha256(b"\x00" + line)
     try:
@@ -175,7 +180,7 @@ def check_event(line, expected, last, wanted):
     return leaf_hash, at
 
 
-def check_events(pack, checkpoints):
+def check_events(pack: zipfile.ZipFile, checkpoints: list[tuple[int, bytes, str]]) -> int:
     """Hash every event; each checkpoint's root must follow."""
     hashes = read(pack, "leaf_hashes.bin")
     roots = {size: root for size, root, _ in checkpoints}
@@ -207,13 +212,13 @@ def check_events(pack, checkpoints):
     return size
 
 
-def check_manifest(pack, keys):
+def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> dict[str, str]:
     """Every file is the one that was packed, and nothing was added."""
     data = read(pack, "MANIFEST.json")
     lines = verify_note(read(pack, "MANIFEST.note").decode(), keys, "MANIFEST.note")
     if lines[1:] != ["evidence pack v1", "sha256:" + hashlib.sha256(data).hexdigest()]:
         raise Problem("MANIFEST.json is not the one that was signed")
-    files = json.loads(data)["files"]
+    files: dict[str, str] = json.loads(data)["files"]
     for name in pack.namelist():
         if name not in files and name not in {"MANIFEST.json", "MANIFEST.note"}:
             raise Problem(f"{name} was added to the pack")
@@ -221,7 +226,7 @@ def check_manifest(pack, keys):
         digest = hashlib.sha256()
         try:
             with pack.open(name) as file:
-                for piece in iter(lambda file=file: file.read(1 << 16), b""):
+                while piece := file.read(1 << 16):
                     digest.update(piece)
         except KeyError:
             raise Problem(f"{name} is missing from the pack") from None
@@ -230,7 +235,7 @@ def check_manifest(pack, keys):
     return files
 
 
-def verify(path, pinned=()):
+def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -> list[str]:
     """What is proven by the pack at `path`, as lines of text; raises Problem with what is wrong first."""
     try:
         with zipfile.ZipFile(path) as pack:
@@ -254,7 +259,7 @@ def verify(path, pinned=()):
     return lines
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description="Check an evidence pack offline.")
     parser.add_argument("pack")
     parser.add_argument("--key", action="append", default=[], help="raw Ed25519 public key in hex that you trust")

@@ -43,7 +43,7 @@ class Command(BaseCommand):
             raise CommandError("--since-checkpoint needs --checkpoint FILE.")
         settings = verification_settings(every_signature=options["every_signature"])
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(file=self.stderr, stderr=True), transient=True) as bar:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("Verifying", total=None)
             report = verify(
                 settings,
