@@ -2,13 +2,25 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 
+_CHUNKED = -1
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+
 class LoadError(RuntimeError):
     """A server answered with something else than 200, or closed the connection."""
+
+
+def free_port() -> int:
+    """A port on the loopback address that nothing listens on now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, wire: bytes, left: list[int], done: asyncio.Future[None]) -> None:
         self._wire, self._left, self._done = wire, left, done
         self._buffer = bytearray()
-        self._expected = 0  # bytes of the answer under way; 0 until its head is complete
+        self._expected = 0  # bytes of the answer under way, or _CHUNKED; 0 until its head is complete
         self.last = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,23 +62,27 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if not self._expected:
-            head = self._buffer.find(b"\r\n\r\n")
-            if head < 0:
-                return
-            lines = bytes(self._buffer[:head]).lower().split(b"\r\n")
-            if lines[0].split(b" ")[1:2] != [b"200"]:
-                self._fail(bytes(self._buffer[:500]).decode(errors="replace"))
-                return
-            length = next((line[15:] for line in lines if line.startswith(b"content-length:")), None)
-            if length is None:
-                self._fail("the answer has no Content-Length")
-                return
-            self._expected = head + 4 + int(length)
-        if len(self._buffer) >= self._expected:
-            self.last = bytes(self._buffer[: self._expected])
-            del self._buffer[: self._expected]
+            self._read_head()
+        if not self._expected:
+            return
+        # JSON holds no bare line ends, so with one request under way the last chunk cannot be mistaken.
+        chunked = self._expected == _CHUNKED
+        if self._buffer.endswith(_LAST_CHUNK) if chunked else len(self._buffer) >= self._expected:
+            self.last = bytes(self._buffer)
+            self._buffer.clear()
             self._expected = 0
             self._next()
+
+    def _read_head(self) -> None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        lines = bytes(self._buffer[:end]).lower().split(b"\r\n")
+        if lines[0].split(b" ")[1:2] != [b"200"]:
+            self._fail(bytes(self._buffer[:500]).decode(errors="replace"))
+            return
+        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
+        self._expected = _CHUNKED if length is None else end + 4 + length
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._done.done():
@@ -91,7 +107,22 @@ def send(request: Request, count: int, connections: int) -> int:
 
 def once(request: Request) -> Any:
     """Send once and return the JSON answer; raises LoadError."""
-    return json.loads(asyncio.run(_send(request, 1, 1)).split(b"\r\n\r\n", 1)[1])
+    head, _, body = asyncio.run(_send(request, 1, 1)).partition(b"\r\n\r\n")
+    if b"content-length:" not in head.lower():
+        body = _joined(body)
+    return json.loads(body)
+
+
+def _joined(chunks: bytes) -> bytes:
+    """The content of a chunked body (RFC 9112, 7.1)."""
+    content = b""
+    while True:
+        size, _, rest = chunks.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            return content
+        content += rest[:length]
+        chunks = rest[length + 2 :]
 
 
 async def _send(request: Request, count: int, connections: int) -> bytes:

@@ -11,8 +11,21 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from keyvault_portal.embedded import free_ports
+from keys.benchmarks.httpload import free_port
 
+CONFIG = """
+storage "inmem" {{}}
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_disable = true
+}}
+audit "file" "benchmark" {{
+  options {{
+    file_path = "{log}"
+  }}
+}}
+api_addr = "http://127.0.0.1:{port}"
+"""
 POLICY = 'path "transit/encrypt/*" { capabilities = ["update"] }\npath "transit/decrypt/*" { capabilities = ["update"] }\n'
 
 
@@ -28,15 +41,9 @@ def binary() -> Path | None:
 @contextmanager
 def running(program: Path, folder: Path) -> Iterator[tuple[int, str]]:
     """The port of an initialised, unsealed server with key `benchmark`, and a token that may encrypt and decrypt."""
-    port = free_ports(1)[0]
-    settings = {
-        "storage": {"inmem": {}},
-        "listener": {"tcp": {"address": f"127.0.0.1:{port}", "tls_disable": True}},
-        "api_addr": f"http://127.0.0.1:{port}",
-        "audit": {"file": {"benchmark": {"options": {"file_path": str(folder / "openbao-audit.log")}}}},
-    }
-    config = folder / "openbao.json"
-    config.write_text(json.dumps(settings))
+    port = free_port()
+    config = folder / "openbao.hcl"
+    config.write_text(CONFIG.format(port=port, log=folder / "openbao-audit.log"))
     with (folder / "openbao.log").open("ab") as log:
         server = subprocess.Popen(
             [str(program), "server", f"-config={config}"], stdout=log, stderr=log, start_new_session=True,
