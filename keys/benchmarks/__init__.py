@@ -27,6 +27,8 @@ class Job:
 
 JOBS = {
     "envelope": Job("Envelope library, in process", 20_000, "messages of 1 KiB", "keys.benchmarks.envelope"),
+    "data-plane": Job("Data plane over HTTP", 300, "batches of 100", "keys.benchmarks.dataplane"),
+    "lists": Job("Lists at any depth", 100_000, "keys", "keys.benchmarks.lists"),
 }
 
 
