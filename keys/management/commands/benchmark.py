@@ -2,10 +2,12 @@
 
 import json
 import os
+import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from keys.benchmarks import JOBS
+from keyvault_portal import embedded
 from keyvault_portal.measure import Measurement
 
 
@@ -29,6 +32,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["rounds"] < 1 or (options["size"] is not None and options["size"] < 1):
             raise CommandError("--size and --rounds are at least 1.")
+        if settings.EMBEDDED and embedded.load_config(settings.VAR_DIR) is None:
+            # The first start of all: the settings were read before there were ports and passwords to read.
+            embedded.ensure_config(settings.VAR_DIR)
+            os.execv(sys.executable, sys.orig_argv)  # noqa: S606  this very program again
         names = list(JOBS) if options["job"] == "all" else [options["job"]]
         results = {name: self._run(name, options["size"], options["rounds"]) for name in names}
         if options["json"]:
