@@ -24,7 +24,7 @@ from keyvault_portal.accounts.models import RoleBinding
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.measure import Measurement
-from keyvault_portal.paging import cursor_after
+from keyvault_portal.paging import PAGE_SIZE, cursor_after
 
 LARGE_TABLES = ("keys_key", "encryption_keys", "audit_event", "keys_keypolicy")
 BUDGET_MS = 100
@@ -76,21 +76,21 @@ def listings(keys: int) -> list[Listing]:
     """Every list page and list endpoint that grows with the inventory."""
     long_key = Key.objects.get(name=_name(1))
     long_versions = KeyVersion.objects.filter(key=long_key).count()
-    first_event = AuditEvent.objects.order_by("seq").values_list("seq", flat=True)[0]
+    newest_event = AuditEvent.objects.values_list("seq", flat=True)[0]
     events = keys * VERSIONS_A_KEY
 
     def key_at(share: float) -> Model:
-        return Key.objects.select_related("ring").get(name=_name(max(1, int(keys * share))))
+        return Key.objects.get(name=_name(_place(keys, share) + 1))
 
     def due_at(share: float) -> Model:
         # Due dates repeat every 1,000 keys, so the order by date is not the order by name.
-        return Key.objects.order_by("next_rotation_at", "id")[int((keys - 1) * share)]
+        return Key.objects.order_by("next_rotation_at", "id")[_place(keys, share)]
 
     def version_at(share: float) -> Model:
-        return KeyVersion.objects.get(key=long_key, key_version=max(1, int(long_versions * (1 - share))))
+        return KeyVersion.objects.get(key=long_key, key_version=long_versions - _place(long_versions, share))
 
     def event_at(share: float) -> Model:
-        return AuditEvent.objects.get(seq=first_event + int((events - 1) * (1 - share)))
+        return AuditEvent.objects.get(seq=newest_event - _place(events, share))
 
     return [
         Listing("Keys, page", "/keys/", ("name", "id"), key_at),
@@ -157,6 +157,11 @@ def _signed_in() -> Client:
     client = Client()
     client.force_login(person)
     return client
+
+
+def _place(total: int, share: float) -> int:
+    """How many rows stand before the one at `share`, so that a whole page follows it where there are so many."""
+    return max(0, min(int(total * share), total - PAGE_SIZE - 1))
 
 
 def _name(number: int) -> str:
