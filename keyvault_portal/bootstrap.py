@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST = (3, 12)
-NEEDS_TESTS = {"test", "benchmark", "benchmark"}
+NEEDS_TESTS = {"test", "benchmark"}
 UV = "uv==0.13.9"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
 _CHUNKED = -1
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
@@ -34,8 +33,13 @@ class Request:
 
     @property
     def wire(self) -> bytes:
-        lines = [f"POST {self.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Content-Type: application/json",
-                 f"Content-Length: {len(self.body)}", *(f"{name}: {value}" for name, value in self.headers.items())]
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self.port}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(self.body)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
 
 
@@ -133,7 +137,9 @@ async def _send(request: Request, count: int, connections: int) -> bytes:
         done = loop.create_future()
         ends.append(done)
         _, protocol = await loop.create_connection(
-            lambda done=done: _Connection(request.wire, left, done), "127.0.0.1", request.port  # type: ignore[misc]
+            lambda done=done: _Connection(request.wire, left, done),
+            "127.0.0.1",
+            request.port,  # type: ignore[misc]
         )
         protocols.append(protocol)
     await asyncio.gather(*ends)

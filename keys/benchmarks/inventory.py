@@ -32,6 +32,12 @@ SELECT id, v, 'local:key/' || id || '/' || v, CASE WHEN v = versions THEN 'activ
        now(), now(), false, '', 0, '', '', '', '', '', ''
 FROM spread CROSS JOIN LATERAL generate_series(1, versions) v
 """
+_POLICIES = """
+INSERT INTO keys_keypolicy (key_id, version, auto_rotate, rotate_roles, destroy_roles, rotate_groups, destroy_groups,
+                            grace_days, minimum_grace_days, allowed_algorithms, use_share_due,
+                            publish_before_use_hours, token_lifetime_hours, updated_at)
+SELECT id, 1, false, '[]', '[]', '[]', '[]', 30, 7, '[]', 50, 24, 24, now() FROM keys_key
+"""
 _CURRENT = """
 UPDATE keys_key SET current_id = v.id FROM encryption_keys v WHERE v.key_id = keys_key.id AND v.status = 'active'
 """
@@ -40,7 +46,8 @@ _EVENTS = """
 WITH start AS (SELECT size FROM audit_head),
 event AS (
     SELECT size + i - 1 AS seq, date_trunc('milliseconds', now()) - (%(count)s - i) * interval '1 second' AS at,
-           'person-' || i %% 200 AS actor, (ARRAY['key.encrypt', 'key.rotate', 'key.create', 'token.use'])[1 + i %% 4] AS action,
+           'person-' || i %% 200 AS actor,
+           (ARRAY['key.encrypt', 'key.rotate', 'key.create', 'token.use'])[1 + i %% 4] AS action,
            'key-' || i %% 100000 AS target, CASE WHEN i %% 50 = 0 THEN 'refused' ELSE 'success' END AS outcome
     FROM start, generate_series(1, %(count)s) i
 ),
@@ -51,7 +58,8 @@ leaf AS (
         'target', json_build_object('type', 'key', 'id', target, 'label', target), 'v', 1)::text, 'UTF8') AS bytes
     FROM event
 )
-INSERT INTO audit_event (seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash)
+INSERT INTO audit_event (seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf,
+                         leaf_hash)
 SELECT seq, at, actor, actor, action, 'key', target, NULL, outcome, bytes, sha256('\\x00'::bytea || bytes) FROM leaf
 """
 # A frontier has one hash for each bit of the size; later appends only need room for theirs.
@@ -73,10 +81,7 @@ def fill(keys: int, tell: Tell) -> None:
         tell(f"making {versions:,} versions")
         cursor.execute(_VERSIONS, {"long": long, "each": VERSIONS_A_KEY})
         cursor.execute(_CURRENT)
-        cursor.execute("INSERT INTO keys_keypolicy (key_id, version, auto_rotate, rotate_roles, destroy_roles, rotate_groups,"
-                       " destroy_groups, grace_days, minimum_grace_days, allowed_algorithms, use_share_due,"
-                       " publish_before_use_hours, token_lifetime_hours, updated_at)"
-                       " SELECT id, 1, false, '[]', '[]', '[]', '[]', 30, 7, '[]', 50, 24, 24, now() FROM keys_key")
+        cursor.execute(_POLICIES)
         tell(f"making {versions:,} audit events")
         cursor.execute(_EVENTS, {"count": versions})
         cursor.execute(_HEAD, {"count": versions})

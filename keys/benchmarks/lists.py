@@ -107,7 +107,7 @@ def check_queries(client: Client, url: str) -> list[str]:
     with CaptureQueriesContext(connection) as captured:
         answer = client.get(url)
     if answer.status_code != 200:
-        raise RuntimeError(f"{url.split('?')[0]} answered {answer.status_code}")
+        raise RuntimeError(f"{url.split('?', maxsplit=1)[0]} answered {answer.status_code}")
     statements = [query["sql"] for query in captured.captured_queries]
     for statement in statements:
         refuse(statement)

@@ -26,7 +26,10 @@ audit "file" "benchmark" {{
 }}
 api_addr = "http://127.0.0.1:{port}"
 """
-POLICY = 'path "transit/encrypt/*" { capabilities = ["update"] }\npath "transit/decrypt/*" { capabilities = ["update"] }\n'
+POLICY = """
+path "transit/encrypt/*" { capabilities = ["update"] }
+path "transit/decrypt/*" { capabilities = ["update"] }
+"""
 
 
 def binary() -> Path | None:
@@ -81,7 +84,7 @@ def _set_up(server: subprocess.Popen[bytes], port: int, folder: Path) -> str:
 
 def _active(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/v1/sys/health", timeout=5) as answer:  # noqa: S310  our own server
+        with urlopen(f"http://127.0.0.1:{port}/v1/sys/health", timeout=5) as answer:
             return bool(answer.status == 200)
     except URLError:
         return False
@@ -89,9 +92,7 @@ def _active(port: int) -> bool:
 
 def _call(port: int, path: str, body: dict[str, Any], token: str = "", method: str = "POST") -> dict[str, Any]:
     headers = {"X-Vault-Token": token} if token else {}
-    request = Request(  # noqa: S310  our own server
-        f"http://127.0.0.1:{port}/v1/{path}", json.dumps(body).encode(), headers, method=method
-    )
+    request = Request(f"http://127.0.0.1:{port}/v1/{path}", json.dumps(body).encode(), headers, method=method)
     with urlopen(request, timeout=10) as answer:  # noqa: S310
         text = answer.read()
     return json.loads(text) if text else {}  # type: ignore[no-any-return]

@@ -54,8 +54,8 @@ def aws_encryption_sdk(message: bytes, *, signed: bool) -> Encrypt | None:
         max_messages_encrypted=2**20,
     )
     client = sdk.EncryptionSDKClient(commitment_policy=sdk.CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT)
-    suites = sdk.Algorithm
-    suite = suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384 if signed else suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
+    committing = sdk.Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
+    suite = sdk.Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384 if signed else committing
 
     def encrypt(count: int) -> int:
         for _ in range(count):

@@ -37,8 +37,8 @@ def make_account() -> Account:
     parent: Key | None = None
     for name, kind in (("root", "master"), ("wrapping", "kek"), ("data", "dek")):
         parent = create_key(
-            actor=system, ring_id=ring.pk, name=name, title=name.title(), kind=kind, algorithm="AES-256-GCM",
-            parent_id=parent.pk if parent else None,
+            actor=system, ring=ring, name=name, title=name.title(), kind=kind, algorithm="AES-256-GCM",
+            parent=parent,
         )  # fmt: skip
     assert parent is not None
     service = Person.objects.create_person(email="service@localhost", name="Service", kind=Person.Kind.SERVICE)
@@ -54,7 +54,8 @@ def running(scratch: Scratch) -> Iterator[int]:
     port = free_port()
     command = [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", str(WORKERS), "--blocking-threads", str(THREADS), "--http", "1", "--no-ws", "--log-level", "warning",
+        "--workers", str(WORKERS), "--blocking-threads", str(THREADS), "--http", "1", "--no-ws",
+        "--log-level", "warning",
         "keyvault_portal.wsgi:application",
     ]  # fmt: skip
     log_path = scratch.folder / "portal.log"
@@ -74,7 +75,7 @@ def running(scratch: Scratch) -> Iterator[int]:
 
 def _answers(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):  # noqa: S310  our own server
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
             return True
     except HTTPError:
         return True

@@ -19,7 +19,8 @@ def benchmark(worker_environment):
     """Run a job and return its rows by (name, against)."""
 
     def run(job: str, size: int) -> dict[tuple[str, str], dict]:
-        command = [sys.executable, str(ROOT / "manage.py"), "benchmark", job, "--size", str(size), "--rounds", "1", "--json"]
+        options = ["--size", str(size), "--rounds", "1", "--json"]
+        command = [sys.executable, str(ROOT / "manage.py"), "benchmark", job, *options]
         done = subprocess.run(command, env=worker_environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         document = json.loads(done.stdout)

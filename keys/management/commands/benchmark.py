@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("job", choices=[*JOBS, "all"], metavar="JOB", help=" | ".join([*JOBS, "all"]))
         parser.add_argument("--size", type=int, help="How much work a round is; each job has its own default.")
-        parser.add_argument("--rounds", type=int, default=3, help="Rounds in which everything runs once (medians count).")
+        parser.add_argument("--rounds", type=int, default=3, help="In each everything runs once; medians count.")
         parser.add_argument("--json", action="store_true", help="One JSON document instead of tables.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,11 +46,13 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(document, indent=1))
             return
         # Into a file or a pipe nothing is cut to the 80 columns of an unknown terminal.
-        console = Console(file=self.stdout._out, width=None if self.stdout.isatty() else 120)  # type: ignore[attr-defined]
+        console = Console(width=None if self.stdout.isatty() else 120)
         for name, rows in results.items():
             console.print(_table(JOBS[name].title, rows))
         load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-        console.print(f"Load average {load} on {os.cpu_count()} cores. Compare ratios, not rates: all was measured in one run, in turns.")
+        console.print(
+            f"Load average {load} on {os.cpu_count()} cores. Only ratios compare: all ran in turns."
+        )
 
     def _run(self, name: str, size: int | None, rounds: int) -> list[Measurement]:
         job = JOBS[name]
@@ -75,7 +77,8 @@ def _table(title: str, rows: list[Measurement]) -> Table:
         mark = f" {notes.index(row.note) + 1})" if row.note else ""
         goal = "" if row.goal is None else f"{'≤' if row.at_most else '≥'} {row.goal:g}"
         met = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.met]
-        table.add_row(escape(row.name) + mark, f"{_number(row.value)} {row.unit}", escape(row.against), _number(row.ratio, ""), goal, met)
+        value, ratio = f"{_number(row.value)} {row.unit}", _number(row.ratio, "")
+        table.add_row(escape(row.name) + mark, value, escape(row.against), ratio, goal, met)
     return table
 
 
