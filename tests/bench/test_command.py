@@ -53,6 +53,20 @@ def test_the_data_plane_records_every_request_it_answers(benchmark):
     assert scratch_databases() == []
 
 
+@pytest.mark.parametrize(
+    ("job", "row"),
+    [
+        ("audit-append", ("append, group commit", "SELECT FOR UPDATE")),
+        ("audit-verify", ("verify, one process", "SQL sha256() over a window")),
+        ("audit-export", ("export, JSON Lines", "cursor with json.dumps")),
+    ],
+)
+def test_the_record_is_measured_and_thrown_away(benchmark, job, row):
+    rows = benchmark(job, 500)
+    assert rows[row]["ratio"] > 0
+    assert scratch_databases() == []
+
+
 def test_a_table_names_goal_and_outcome(monkeypatch, capfd):
     rows = [
         Measurement("fast", 200.0, "items/s", "slow", 2.0, 1.5, "a note"),
