@@ -8,15 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One line of a benchmark: `value` in `unit`; `ratio` to the thing named in `against`, and the ratio aimed at."""
+    """One line of a benchmark: `value` in `unit`; `ratio` to the thing named in `against`, and the ratio aimed at.
+
+    The goal is a least ratio, or a greatest one with `at_most`. `value` is None when nothing could be measured: `note`
+    then says why.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     against: str = ""
     ratio: float | None = None
     goal: float | None = None
     note: str = ""
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the ratio reaches its goal; None where there is no ratio or no goal."""
+        if self.ratio is None or self.goal is None:
+            return None
+        return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
 
 def interleave(jobs: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[str, float]:

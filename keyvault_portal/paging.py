@@ -57,6 +57,11 @@ def keyset_page(queryset: QuerySet[M], order: Sequence[str], *, cursor: str = ""
     )
 
 
+def cursor_after(row: Model, order: Sequence[str]) -> str:
+    """The cursor of the page that begins after `row` in `order`: a link into the middle of a list."""
+    return _encode([name.lstrip("-") for name in order], row, backward=False)
+
+
 def page_context(request: HttpRequest, queryset: QuerySet[Any], order: Sequence[str], *, size: int = PAGE_SIZE) -> dict[str, Any]:
     """Context of templates/generic/list.html for this request's page: `object_list`, `newer_url`, `older_url`."""
     page = keyset_page(queryset, order, cursor=request.GET.get("cursor", ""), size=size)

@@ -17,11 +17,11 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from os import urandom
 
-from keys.crypto.aead import Aead
+from keys.crypto.aead import Aead, BoundCipher
 from keys.crypto.algorithms import Algorithm, Kind, Operation, require
 from keys.crypto.envelope import MAX_WRAPPED_DEK_BYTES, context_aad
 from keys.crypto.errors import DecryptFailed, InvalidKey, LimitExceeded, MalformedEnvelope, UnsupportedAlgorithm
-from keys.crypto.kdf import message_key
+from keys.crypto.kdf import MessageKeys
 from keys.crypto.secret import SecretBytes
 
 type Context = dict[str, str]
@@ -32,22 +32,28 @@ CACHED, DERIVED = 0x10, 0x11
 MAX_MESSAGES = 2**20
 _SALT, _COMMITMENT = 32, 32
 _PREFIX = 4
+_TOO_LONG = "message too long for one call; use the stream form"
 
 
 class _Entry:
     """A data key in use, what it has spent, and what every message under it shares."""
 
-    __slots__ = ("aad", "cached_header", "cipher", "derived_header", "expires_at", "messages", "root", "size")
+    __slots__ = (
+        "aad", "cached_aad", "cached_header", "cipher", "derived_header",
+        "expires_at", "keys", "messages", "seal", "size",
+    )  # fmt: skip
 
     def __init__(self, row: Algorithm, key: SecretBytes, wrapped: bytes, context: Context, expires_at: float) -> None:
         if not 0 < len(wrapped) <= MAX_WRAPPED_DEK_BYTES:
             raise MalformedEnvelope("wrapped data key has an impossible length")
         tail = bytes([row.code]) + len(wrapped).to_bytes(2) + wrapped
         self.cipher = Aead(row, key)
-        self.root = key.reveal()
+        self.seal = row.implementation.bind(key.reveal()).encrypt
+        self.keys = MessageKeys(key.reveal())
         self.cached_header = bytes([CACHED]) + tail
         self.derived_header = bytes([DERIVED]) + tail
         self.aad = context_aad(context)
+        self.cached_aad = self.cached_header + self.aad
         self.expires_at = expires_at
         self.messages = 0
         self.size = 0
@@ -79,6 +85,7 @@ class EnvelopeCache:
         if min(max_age_s, max_messages, max_bytes, max_entries) <= 0 or max_messages > MAX_MESSAGES:
             raise LimitExceeded("cache bounds must be positive, with at most 2**20 messages a key")
         self._row = row
+        self._bind: Callable[[bytes], BoundCipher] = row.implementation.bind
         self._generate = provider_generate
         self._unwrap = provider_unwrap
         self._max_age = max_age_s
@@ -87,23 +94,30 @@ class EnvelopeCache:
         self._max_entries = max_entries
         self._clock = clock
         self._zero = bytes(row.nonce_size)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._newest: _Entry | None = None  # the last in order of use, which a message need not move there again
         self._flights: dict[Hashable, Future[None]] = {}
 
     def encrypt_cached(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under the context's own data key; raises MalformedEnvelope, LimitExceeded, provider errors."""
-        entry = self._writing(plaintext, context)
-        header = entry.cached_header
-        return header + entry.cipher.encrypt(plaintext, header + entry.aad)
+        entry = self._hit((), context, len(plaintext), 1) or self._writing(plaintext, context)
+        nonce = urandom(self._row.nonce_size)
+        try:
+            return b"".join((entry.cached_header, nonce, entry.seal(nonce, plaintext, entry.cached_aad)))
+        except OverflowError:
+            raise LimitExceeded(_TOO_LONG) from None
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under a key of its own with key commitment; raises as `encrypt_cached`."""
-        entry = self._writing(plaintext, context)
+        entry = self._hit((), context, len(plaintext), 1) or self._writing(plaintext, context)
         salt = urandom(_SALT)
-        key, commitment = message_key(entry.root, salt)
+        key, commitment = entry.keys.derive(salt)
         header = entry.derived_header + salt + commitment
-        return header + Aead(self._row, key).encrypt_with_nonce(self._zero, plaintext, header + entry.aad)
+        try:
+            return header + self._bind(key).encrypt(self._zero, plaintext, header + entry.aad)
+        except OverflowError:
+            raise LimitExceeded(_TOO_LONG) from None
 
     def decrypt(self, blob: bytes, context: Context) -> bytes:
         """Open either form.
@@ -118,11 +132,11 @@ class EnvelopeCache:
         extra = row.nonce_size if blob[0] == CACHED else _SALT + _COMMITMENT
         if not wrapped or len(blob) < start + extra + row.tag_size:
             raise MalformedEnvelope("message is truncated")
-        entry = self._reading(wrapped, context)
+        entry = self._hit((wrapped,), context, 0, 0) or self._reading(wrapped, context)
         body = start + extra
         if blob[0] == CACHED:
             return entry.cipher.decrypt(blob[start:body], blob[body:], entry.cached_header + entry.aad)
-        key, commitment = message_key(entry.root, blob[start : start + _SALT])
+        key, commitment = entry.keys.derive(blob[start : start + _SALT])
         if not hmac.compare_digest(commitment, blob[start + _SALT : body]):
             raise DecryptFailed
         return Aead(row, key).decrypt(self._zero, blob[body:], blob[:body] + entry.aad)
@@ -131,6 +145,7 @@ class EnvelopeCache:
         """Forget every data key; the next message asks the provider again."""
         with self._lock:
             self._entries.clear()
+            self._newest = None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -144,13 +159,39 @@ class EnvelopeCache:
             key, wrapped = self._generate(dict(context))
             return self._entry(key, wrapped, context)
 
-        return self._get(_name(context), size, 1, load)
+        return self._get((), context, size, 1, load)
 
     def _reading(self, wrapped: bytes, context: Context) -> _Entry:
         def load() -> _Entry:
             return self._entry(self._unwrap(wrapped, dict(context)), wrapped, context)
 
-        return self._get((wrapped, _name(context)), 0, 0, load)
+        return self._get((wrapped,), context, 0, 0, load)
+
+    def _hit(self, prefix: tuple[bytes, ...], context: Context, size: int, messages: int) -> _Entry | None:
+        """The data key of this name, charged with the message; None when there is none that may take it.
+
+        Every message passes here, so it is one short function. Raises MalformedEnvelope for a context that cannot name
+        a key.
+        """
+        try:
+            name = (*prefix, *context.items())
+            with self._lock:
+                entry = self._entries.get(name)
+                if (
+                    entry is None
+                    or self._clock() >= entry.expires_at
+                    or entry.messages + messages > self._max_messages
+                    or entry.size + size > self._max_bytes
+                ):
+                    return None
+                entry.messages += messages
+                entry.size += size
+                if entry is not self._newest:
+                    self._entries.move_to_end(name)
+                    self._newest = entry
+                return entry
+        except (AttributeError, TypeError):
+            raise MalformedEnvelope("encryption_context must map text to text") from None
 
     def _entry(self, key: SecretBytes, wrapped: bytes, context: Context) -> _Entry:
         try:
@@ -158,19 +199,14 @@ class EnvelopeCache:
         except InvalidKey:
             raise InvalidKey("provider returned a data key of the wrong length") from None
 
-    def _get(self, name: Hashable, size: int, messages: int, load: Callable[[], _Entry]) -> _Entry:
+    def _get(
+        self, prefix: tuple[bytes, ...], context: Context, size: int, messages: int, load: Callable[[], _Entry]
+    ) -> _Entry:
+        name = (*prefix, *context.items())
         while True:
             with self._lock:
-                entry = self._entries.get(name)
-                if (
-                    entry is not None
-                    and self._clock() < entry.expires_at
-                    and entry.messages + messages <= self._max_messages
-                    and entry.size + size <= self._max_bytes
-                ):
-                    entry.messages += messages
-                    entry.size += size
-                    self._entries.move_to_end(name)
+                entry = self._hit(prefix, context, size, messages)
+                if entry is not None:
                     return entry
                 flight = self._flights.get(name)
                 if mine := flight is None:
@@ -195,16 +231,7 @@ class EnvelopeCache:
                 del self._entries[stale]
             self._entries[name] = entry
             self._entries.move_to_end(name)
+            self._newest = entry
             while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
         flight.set_result(None)
-
-
-def _name(context: Context) -> Hashable:
-    """Return the cache key of a context; raises MalformedEnvelope when it cannot be one."""
-    try:
-        name = tuple(context.items())
-        hash(name)
-    except (AttributeError, TypeError):
-        raise MalformedEnvelope("encryption_context must map text to text") from None
-    return name

@@ -1,0 +1,112 @@
+"""A database and key files that last as long as one benchmark: what it measures never meets real keys."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+from psycopg import sql
+
+from keys.benchmarks import Tell
+from keys.providers import registry
+from keys.services import budget, materials, root_key
+from keyvault_portal import embedded
+from keyvault_portal.audit.signing import ensure_signing_key
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A migrated empty database, which Django's default connection speaks to, and a folder for files."""
+
+    folder: Path
+    database_url: str
+
+    def environment(self) -> dict[str, str]:
+        """The environment in which another process of ours meets this database and these key files."""
+        return os.environ | {
+            "DATABASE_URL": self.database_url,
+            "CELERY_BROKER_URL": settings.BROKER_URL,
+            "PORTAL_PRODUCTION": "0",
+            "PORTAL_NO_BOOTSTRAP": "1",
+            "SECRET_KEY": settings.SECRET_KEY,
+            "TOKEN_PEPPER": settings.TOKEN_PEPPER,
+            "PORTAL_ROOT_KEY_FILE": str(settings.ROOT_KEY_FILE),
+            "PORTAL_AUDIT_KEY_FILE": str(settings.AUDIT_KEY_FILE),
+            "PYTHONPATH": str(settings.BASE_DIR),
+        }
+
+
+@contextmanager
+def services() -> Iterator[None]:
+    """PostgreSQL and Valkey running: the embedded ones unless others are configured; stops only what it started."""
+    if not settings.EMBEDDED:
+        yield
+        return
+    servers = embedded.Services(settings.VAR_DIR)
+    servers.start()
+    try:
+        yield
+    finally:
+        servers.stop()
+
+
+@contextmanager
+def scratch(tell: Tell) -> Iterator[Scratch]:
+    """Create a database beside the configured one, migrate it and make key files; drop all of it at the end."""
+    name = f"benchmark_{secrets.token_hex(6)}"
+    tell("creating a database")
+    with services(), TemporaryDirectory(prefix="keyvault-benchmark-") as folder:
+        home = connection.settings_dict["NAME"]
+        _execute("CREATE DATABASE {}", name)
+        try:
+            _connect_to(name)
+            keys = {"ROOT_KEY_FILE": Path(folder) / "root.key", "AUDIT_KEY_FILE": Path(folder) / "audit.key"}
+            with override_settings(**keys):
+                call_command("migrate", verbosity=0, interactive=False)
+                _forget()
+                root_key.ensure_root_key()
+                ensure_signing_key()
+                yield Scratch(Path(folder), _url())
+        finally:
+            _forget()
+            _connect_to(home)
+            _execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def bulk_settings() -> None:
+    """Fill tables faster in this session; what a crash would lose is rubbish anyway."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+
+
+def _connect_to(name: str) -> None:
+    connection.close()
+    connection.settings_dict["NAME"] = name
+
+
+def _execute(statement: str, name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(name)).as_string(cursor.cursor))
+
+
+def _url() -> str:
+    values = connection.settings_dict
+    account = quote(values["USER"], safe="") + (f":{quote(values['PASSWORD'], safe='')}" if values["PASSWORD"] else "")
+    place = quote(values["HOST"], safe="") + (f":{values['PORT']}" if values["PORT"] else "")
+    return f"postgresql://{account}@{place}/{values['NAME']}"
+
+
+def _forget() -> None:
+    """Version numbers begin again in every scratch database, so nothing cached may outlive one."""
+    materials.forget()
+    budget.forget()
+    root_key.forget()
+    registry.forget()

@@ -1,0 +1,97 @@
+"""`./manage.py benchmark` as a person runs it: in a process of its own, tiny sizes, nothing left behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from keyvault_portal.measure import Measurement
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def benchmark(worker_environment):
+    """Run a job and return its rows by (name, against)."""
+
+    def run(job: str, size: int) -> dict[tuple[str, str], dict]:
+        options = ["--size", str(size), "--rounds", "1", "--json"]
+        command = [sys.executable, str(ROOT / "manage.py"), "benchmark", job, *options]
+        done = subprocess.run(command, env=worker_environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        document = json.loads(done.stdout)
+        assert len(document["load_average"]) == 3
+        return {(row["name"], row["against"]): row for row in document["jobs"][job]}
+
+    return run
+
+
+def scratch_databases() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE 'benchmark_%'")
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_lists_ask_the_same_number_of_queries_at_every_depth(benchmark):
+    rows = benchmark("lists", 300)
+    counts = {name: row for (name, _), row in rows.items() if name.endswith(": queries")}
+    assert len(counts) >= 6
+    assert all(row["ratio"] == 1 and 0 < row["value"] < 30 for row in counts.values())
+    assert scratch_databases() == []
+
+
+def test_the_data_plane_records_every_request_it_answers(benchmark):
+    rows = benchmark("data-plane", 2)
+    assert rows["Batch encrypt", "OpenBao"]["goal"] == 1.5
+    assert rows["Single encrypt", "OpenBao"]["value"] > 0
+    assert rows["Audit events", "requests sent"]["ratio"] == 1
+    assert rows["Audit events", "requests sent"]["value"] == 84
+    assert scratch_databases() == []
+
+
+@pytest.mark.parametrize(
+    ("job", "row"),
+    [
+        ("audit-append", ("append, group commit", "SELECT FOR UPDATE")),
+        ("audit-verify", ("verify, one process", "SQL sha256() over a window")),
+        ("audit-export", ("export, JSON Lines", "cursor with json.dumps")),
+    ],
+)
+def test_the_record_is_measured_and_thrown_away(benchmark, job, row):
+    rows = benchmark(job, 500)
+    assert rows[row]["ratio"] > 0
+    assert scratch_databases() == []
+
+
+def test_a_table_names_goal_and_outcome(monkeypatch, capfd):
+    rows = [
+        Measurement("fast", 200.0, "items/s", "slow", 2.0, 1.5, "a note"),
+        Measurement("deep", 9.0, "ms", "first", 2.0, 1.3, at_most=True),
+        Measurement("peer", None, "", note="not installed: peer"),
+    ]
+    monkeypatch.setattr("keys.benchmarks.Job.run", lambda *args: rows)
+    call_command("benchmark", "envelope")
+    text = capfd.readouterr().out
+    lines = {line.split("│")[1].strip(): line for line in text.splitlines() if "│" in line and "What" not in line}
+    assert "≥ 1.5" in lines["fast 1)"]
+    assert "yes" in lines["fast 1)"]
+    assert "≤ 1.3" in lines["deep"]
+    assert "no" in lines["deep"].split("│")[-2]
+    assert "not installed: peer" in text
+    assert "Load average" in text
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["envelope", "--size", "0"], ["envelope", "--rounds", "0"]])
+def test_what_makes_no_sense_is_refused(arguments):
+    with pytest.raises(CommandError):
+        call_command("benchmark", *arguments)
+
+
+def test_the_progress_never_mixes_with_the_result(monkeypatch, capfd):
+    monkeypatch.setattr("keys.benchmarks.Job.run", lambda *args: [Measurement("x", 1.0, "s")])
+    call_command("benchmark", "envelope", "--json")
+    assert json.loads(capfd.readouterr().out)["jobs"]["envelope"][0]["met"] is None
