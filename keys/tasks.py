@@ -16,7 +16,6 @@ from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavai
 
 logger = logging.getLogger(__name__)
 SLICE_SECONDS = 20.0
-STALLED = timedelta(seconds=10)
 CENSUS_EVERY = timedelta(hours=1)
 _WAIT = (1, 2, 4, 8, 15, 30)
 
@@ -55,7 +54,7 @@ def take_census(store_id: str) -> None:
 def sweep() -> None:
     """Send jobs that nobody works on to workers again: their worker died, or the broker lost the message."""
     close_old_connections()
-    old = timezone.now() - STALLED
+    old = timezone.now() - reencryption.lease()
     open_ = ReEncryptionJob.objects.filter(state__in=[JobState.RUNNING.value, JobState.PENDING.value])
     stalled = open_.filter(Q(heartbeat_at__lt=old) | Q(heartbeat_at=None, created_at__lt=old))
     for job_id in stalled.values_list("pk", flat=True)[:100]:

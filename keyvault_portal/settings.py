@@ -203,6 +203,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key lifecycle": {"task": "keys.tick_lifecycle", "schedule": 60.0, "options": {"expires": 60}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
+REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
 REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
 # Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
 PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}

@@ -16,6 +16,7 @@ from typing import Any
 
 import django
 import pytest
+from redis import Redis
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -132,6 +133,14 @@ _HEAD_ROW = "INSERT INTO audit_head (id, size, frontier, root, at) VALUES (1, 0,
 
 
 @pytest.fixture
+def embedded_services() -> Any:
+    """The servers these tests run on, for tests that restart one."""
+    if not _started:
+        pytest.skip("the servers are the user's own: they are not ours to restart")
+    return _started[0]
+
+
+@pytest.fixture
 def celery_eager(settings: Any) -> Iterator[None]:
     """Tasks run at once in this process."""
     from keyvault_portal.celery import app
@@ -150,12 +159,12 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
     if _started:
         config = _started[0].config
         database = config.database_url(str(connection.settings_dict["NAME"]))
-        broker = config.broker_url(9)
     else:
         database = os.environ["DATABASE_URL"].rsplit("/", 1)[0] + f"/{connection.settings_dict['NAME']}"
-        broker = settings.BROKER_URL
+    with Redis.from_url(settings.BROKER_URL) as broker:
+        broker.flushdb()  # messages of earlier tests are about rows that are gone
     return os.environ | {
-        "DATABASE_URL": database, "CELERY_BROKER_URL": broker, "PORTAL_PRODUCTION": "0", "SECRET_KEY": settings.SECRET_KEY,
+        "DATABASE_URL": database, "CELERY_BROKER_URL": settings.BROKER_URL, "PORTAL_PRODUCTION": "0", "SECRET_KEY": settings.SECRET_KEY,
         "TOKEN_PEPPER": settings.TOKEN_PEPPER, "PORTAL_NO_BOOTSTRAP": "1", "C_FORCE_ROOT": "1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
 

@@ -26,7 +26,6 @@ from keys.services.recoding import Recoder, SetAside, recoder
 from keys.states import JobState
 
 PAGE_ROWS = 1_000
-LEASE = timedelta(seconds=15)
 MAX_PASSES = 50
 
 
@@ -152,7 +151,7 @@ class _Walker:
             free = Q(lease_until=None) | Q(lease_until__lt=now)
             found = ReEncryptionRange.objects.select_for_update(skip_locked=True).filter(free, job=self.job, done=False).order_by("pk").first()
             if found is not None:
-                found.lease_until, found.worker = now + LEASE, self.name
+                found.lease_until, found.worker = now + lease(), self.name
                 found.save(update_fields=["lease_until", "worker"])
         return found
 
@@ -206,8 +205,8 @@ class _Walker:
         calls, now = self.recoder.provider_calls - self.calls_reported, timezone.now()
         with transaction.atomic():
             mine = ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name, done=False)
-            lease = None if finished else now + LEASE
-            if not mine.update(cursor=cursor, done=finished, lease_until=lease):
+            until = None if finished else now + lease()
+            if not mine.update(cursor=cursor, done=finished, lease_until=until):
                 return False
             ReEncryptionJob.objects.filter(pk=self.job.pk).update(
                 items_done=F("items_done") + self.moved, items_failed=F("items_failed") + self.aside,
@@ -289,8 +288,13 @@ def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
     ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(**changes)
 
 
+def lease() -> timedelta:
+    """How long a range stays with a worker that gives no sign of life, and a job without one before it is swept."""
+    return timedelta(seconds=settings.REENCRYPTION_LEASE_SECONDS)
+
+
 def worker_count() -> int:
     """How many workers share a job."""
-    return int(getattr(settings, "REENCRYPTION_WORKERS", 2))
+    return settings.REENCRYPTION_WORKERS
 
 
