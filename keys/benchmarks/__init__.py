@@ -29,6 +29,10 @@ JOBS = {
     "envelope": Job("Envelope library, in process", 20_000, "messages of 1 KiB", "keys.benchmarks.envelope"),
     "data-plane": Job("Data plane over HTTP", 300, "batches of 100", "keys.benchmarks.dataplane"),
     "lists": Job("Lists at any depth", 100_000, "keys", "keys.benchmarks.lists"),
+    "re-encryption": Job("Re-encryption of a table", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption"),
+    "provider-budget": Job(
+        "Work under a budget of provider calls", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption", "provider_budget"
+    ),
     "audit-append": Job("Audit: append", 20_000, "events", "keys.benchmarks.record", "append"),
     "audit-verify": Job("Audit: verify", 1_000_000, "events", "keys.benchmarks.record", "verify"),
     "audit-export": Job("Audit: export", 1_000_000, "events", "keys.benchmarks.record", "export"),
