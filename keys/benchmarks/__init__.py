@@ -31,7 +31,11 @@ JOBS = {
     "lists": Job("Lists at any depth", 100_000, "keys", "keys.benchmarks.lists"),
     "re-encryption": Job("Re-encryption of a table", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption"),
     "provider-budget": Job(
-        "Work under a budget of provider calls", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption", "provider_budget"
+        "Work under a budget of provider calls",
+        50_000,
+        "rows of 1 KiB",
+        "keys.benchmarks.reencryption",
+        "provider_budget",
     ),
     "audit-append": Job("Audit: append", 20_000, "events", "keys.benchmarks.record", "append"),
     "audit-verify": Job("Audit: verify", 1_000_000, "events", "keys.benchmarks.record", "verify"),

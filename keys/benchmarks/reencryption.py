@@ -123,7 +123,9 @@ def _workers(place: Scratch) -> Iterator[list["subprocess.Popen[str]"]]:
     environment = place.environment() | {"DJANGO_SETTINGS_MODULE": "keyvault_portal.settings"}
     with (place.folder / "workers.log").open("ab") as log:
         started = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+            )
             for _ in range(WORKERS)
         ]
     try:

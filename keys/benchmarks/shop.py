@@ -8,10 +8,8 @@ from os import urandom
 
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from django.db import connection
-from psycopg import sql
 
-from keys.benchmarks.scratch import Scratch
+from keys.benchmarks.scratch import Scratch, create_database, drop_database
 from keys.crypto.envelope import context_aad
 from keys.models import DataStore, Key, ReEncryptionJob, Rotation
 from keys.services import creation, lifecycle, materials, stores
@@ -67,12 +65,12 @@ class Shop:
 def open_shop(place: Scratch, rows: int) -> Iterator[Shop]:
     """The shop with `rows` rows of one cell of 1 KiB in each table; the database is dropped at the end."""
     name = f"benchmark_{secrets.token_hex(6)}"
-    _admin("CREATE DATABASE {}", name)
+    create_database(name)
     try:
         url = place.database_url.rsplit("/", 1)[0] + f"/{name}"
         yield _fill(url, rows)
     finally:
-        _admin("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        drop_database(name)
 
 
 def make_keys(actor: Actor, ring: KeyRing) -> dict[str, Key]:
@@ -122,8 +120,3 @@ def _fill(url: str, rows: int) -> Shop:
         rate_limit=None,
     )  # fmt: skip
     return Shop(actor, url, store, keys["data"], peer_key)
-
-
-def _admin(statement: str, name: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(sql.Identifier(name)).as_string(cursor.cursor))

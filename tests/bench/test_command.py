@@ -44,6 +44,22 @@ def test_lists_ask_the_same_number_of_queries_at_every_depth(benchmark):
     assert scratch_databases() == []
 
 
+def test_a_table_is_re_encrypted_whole_by_all_workers(benchmark):
+    rows = benchmark("re-encryption", 500)
+    ratios = {against: row["goal"] for (name, against), row in rows.items() if name.startswith("Re-encryption")}
+    assert ratios == {"save() loop": 50, "bulk_update": 25, "the limit": 0.6}
+    assert rows["Memory of a worker", "128 MiB"]["met"]
+    assert scratch_databases() == []
+
+
+def test_the_budget_of_provider_calls_is_never_passed(benchmark):
+    rows = benchmark("provider-budget", 500)
+    assert rows["Most calls in any second", "100 calls"]["met"]
+    # One call opens the segment that was, one makes the segment to be: two data keys for 500 rows.
+    assert "; 2 calls for 500 rows" in rows["Re-encryption", "a data key per record"]["note"]
+    assert scratch_databases() == []
+
+
 def test_the_data_plane_records_every_request_it_answers(benchmark):
     rows = benchmark("data-plane", 2)
     assert rows["Batch encrypt", "OpenBao"]["goal"] == 1.5
