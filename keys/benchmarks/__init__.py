@@ -31,7 +31,7 @@ JOBS = {
     "lists": Job("Lists at any depth", 100_000, "keys", "keys.benchmarks.lists"),
     "re-encryption": Job("Re-encryption of a table", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption"),
     "provider-budget": Job(
-        "Work under a budget of provider calls",
+        "Budget of provider calls",
         50_000,
         "rows of 1 KiB",
         "keys.benchmarks.reencryption",

@@ -97,6 +97,25 @@ def _openbao_requests(port: int, token: str, messages: list[bytes]) -> dict[str,
     }
 
 
+def _portal_requests(port: int, account: portal.Account, messages: list[bytes]) -> dict[str, Request]:
+    headers = {"Authorization": f"Bearer {account.token}"}
+
+    def request(operation: str, body: Any) -> Request:
+        return Request(port, f"/api/v1/keys/{account.key.pk}/{operation}", _body(body), headers)
+
+    plain = [{"plaintext": b64encode(message).decode()} for message in messages]
+    batch = request("encrypt", {"items": plain})
+    sealed = [{"ciphertext": item["ciphertext"]} for item in httpload.once(batch)["items"]]
+    opened = request("decrypt", {"items": sealed})
+    _same(messages, [item["plaintext"] for item in httpload.once(opened)["items"]])
+    return {
+        "batch encrypt": batch,
+        "batch decrypt": opened,
+        "single encrypt": request("encrypt", plain[0]),
+        "single decrypt": request("decrypt", sealed[0]),
+    }
+
+
 def _same(messages: list[bytes], opened: list[str]) -> None:
     """Nothing is measured of a server that does not give back what it was given."""
     if [b64decode(text) for text in opened] != messages:

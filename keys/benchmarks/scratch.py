@@ -92,10 +92,8 @@ def drop_database(name: str) -> None:
     Not WITH (FORCE): that asks for the right to end autovacuum too, which a plain DROP ends by itself.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
-            [name],
-        )
+        ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
+        cursor.execute(ours, [name])
     _execute("DROP DATABASE IF EXISTS {}", name)
 
 
