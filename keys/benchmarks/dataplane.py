@@ -40,6 +40,9 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
             for side, requests in (("ours", ours), ("openbao", theirs)):
                 if requests:
                     jobs[f"{side} {name}"] = _job(requests[name], count, items)
+        tell("warming up")
+        for request in [*ours.values(), *(theirs or {}).values()]:
+            httpload.send(request, 4 * CONNECTIONS, CONNECTIONS)
         before = AuditEvent.objects.order_by("-seq").values_list("seq", flat=True)[0]
         tell(f"{rounds} rounds over {CONNECTIONS} connections")
         rates = interleave(jobs, rounds)
