@@ -13,7 +13,7 @@ import dj_database_url
 from keyvault_portal import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(os.environ.get("PORTAL_VAR_DIR", BASE_DIR / "var"))
+VAR_DIR = embedded.installation_root()
 
 
 def _flag(name: str, default: bool) -> bool:

@@ -4,7 +4,7 @@ Everything lives under one folder (`var/` by default): data, logs, and `embedded
 passwords chosen at the first start. Both servers listen on 127.0.0.1 only and ask for a password.
 """
 
-from keyvault_portal.embedded.config import OWNER, Config, EmbeddedError, ensure_config, load_config
+from keyvault_portal.embedded.config import OWNER, Config, EmbeddedError, ensure_config, installation_root, load_config
 from keyvault_portal.embedded.services import Services
 
-__all__ = ["OWNER", "Config", "EmbeddedError", "Services", "ensure_config", "load_config"]
+__all__ = ["OWNER", "Config", "EmbeddedError", "Services", "ensure_config", "installation_root", "load_config"]

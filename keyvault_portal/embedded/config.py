@@ -17,6 +17,11 @@ FAVOURITE_WEB_PORT = 8000
 _SECRETS = ("postgres_password", "owner_password", "valkey_password", "secret_key", "token_pepper")
 
 
+def installation_root() -> Path:
+    """Where this checkout keeps its data: PORTAL_VAR_DIR, or `var` beside manage.py."""
+    return Path(os.environ.get("PORTAL_VAR_DIR") or Path(__file__).parents[2] / "var").resolve()
+
+
 class EmbeddedError(RuntimeError):
     """A sentence for the person at the terminal."""
 
