@@ -10,6 +10,10 @@ from keyvault_portal import bootstrap
 def main():
     bootstrap.ensure(sys.argv)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
+    if sys.argv[1:2] == ["quickstart"]:
+        from keyvault_portal import quickstart
+
+        quickstart.prepare(sys.argv[2:])
     from django.core.management import execute_from_command_line
     from django.db.utils import OperationalError
 

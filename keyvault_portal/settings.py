@@ -13,7 +13,7 @@ import dj_database_url
 from keyvault_portal import embedded
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(os.environ.get("PORTAL_VAR_DIR", BASE_DIR / "var"))
+VAR_DIR = embedded.installation_root()
 
 
 def _flag(name: str, default: bool) -> bool:
@@ -31,10 +31,8 @@ PRODUCTION = _flag("PORTAL_PRODUCTION", not EMBEDDED)
 DEBUG = _flag("DEBUG", False)
 TRUST_PROXY = _flag("TRUST_PROXY", False)  # a proxy of ours stands in front and writes X-Forwarded-For and -Proto
 
-SECRET_KEY = os.environ.get("SECRET_KEY") or (
-    _embedded.postgres_password + _embedded.valkey_password if _embedded else "insecure-before-first-start"
-)
-TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or SECRET_KEY
+SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded.secret_key if _embedded else "insecure-before-first-start")
+TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or (_embedded.token_pepper if _embedded else SECRET_KEY)
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PORTAL_ORIGIN = os.environ.get("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)

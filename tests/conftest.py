@@ -39,7 +39,7 @@ def _start_services() -> None:
 
     if "DATABASE_URL" in os.environ:
         return
-    services = embedded.Services(VAR)
+    services = embedded.Services(VAR, durable=False)
     services.start()
     _started.append(services)
 

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection as portal
+from django.db import connections
 
 from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS
@@ -221,6 +222,22 @@ def test_a_restarted_broker_loses_nothing(organisation, shop, active, start_work
     start_worker()
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="broker", rate_limit=2000)
     wait(lambda: done(found) > 0, 30, "the first page")
-    embedded_services.restart_valkey()
+    embedded_services.valkey.stop()
+    embedded_services.valkey.start()
+    wait(lambda: state(found) == "re_encrypted", 90, "the end of the walk")
+    compare(store, active(key), plain)
+
+
+def test_a_restarted_database_loses_nothing(organisation, shop, active, start_worker, embedded_services):
+    """The server of both databases, the portal's and the shop's, goes away and comes back."""
+    key = organisation.keys["pii"]
+    plain = seal_customers(shop, active(key), range(1, 4001))
+    store = register_customers(organisation, shop)
+    start_worker()
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=2000)
+    wait(lambda: done(found) > 0, 30, "the first page")
+    connections.close_all()
+    embedded_services.postgresql.stop()
+    embedded_services.postgresql.start()
     wait(lambda: state(found) == "re_encrypted", 90, "the end of the walk")
     compare(store, active(key), plain)

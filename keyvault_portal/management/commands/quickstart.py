@@ -1,0 +1,87 @@
+"""./manage.py quickstart: everything in one terminal, and one address to open."""
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+from rich.console import Console
+
+from keys.services.root_key import ensure_root_key
+from keyvault_portal import embedded, quickstart
+from keyvault_portal.accounts.services import create_setup_link, officer_exists
+from keyvault_portal.audit.signing import ensure_signing_key
+from keyvault_portal.errors import PortalError
+from keyvault_portal.quickstart.supervisor import Supervisor
+
+
+class Command(BaseCommand):
+    help = "Start everything in one terminal: PostgreSQL, Valkey, web server, worker and beat. Ctrl-C stops it all."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=quickstart.port_number, help="the web server's port; remembered for later starts")
+        parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation with a shop of 50,000 customers")
+
+    def handle(self, *args: Any, demo: bool, **options: Any) -> None:
+        try:
+            self._run(demo)
+        except embedded.EmbeddedError as error:
+            _give_up(str(error))
+        except PortalError as error:
+            _give_up(" ".join(filter(None, (error.detail, error.hint))))
+        except DatabaseError as error:
+            _give_up(f"The database refused: {str(error).strip().splitlines()[0]}")
+        except CommandError as error:
+            _give_up(str(error))
+        except OSError as error:
+            _give_up(f"{error.filename or settings.VAR_DIR}: {error.strerror}.")
+        finally:
+            quickstart.release()
+
+    def _run(self, demo: bool) -> None:
+        if not settings.EMBEDDED:
+            raise embedded.EmbeddedError(
+                "Quickstart brings its own servers, but DATABASE_URL is set; unset it, or run web, worker and beat as the README shows."
+            )
+        console = Console(highlight=False, soft_wrap=True)
+        quickstart.claim(settings.VAR_DIR)
+        supervisor = Supervisor(settings.VAR_DIR, settings.BASE_DIR, console)
+        console.print("[bold]KeyVault Portal[/bold]")
+        with supervisor.session():
+            supervisor.start_services()
+            supervisor.line("Database", _migrate(console))
+            supervisor.line("Key files", "mode 0600, keep a copy", ensure_root_key())
+            ensure_signing_key()
+            if demo:
+                call_command("demo", "--seed-only")
+            supervisor.start_children()
+            _welcome(console)
+            connections.close_all()
+            supervisor.watch()
+
+
+def _migrate(console: Console) -> str:
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    if not waiting:
+        return "up to date"
+    with console.status("Preparing the database"):
+        call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+    return f"{waiting} migrations applied"
+
+
+def _welcome(console: Console) -> None:
+    if officer_exists():
+        address, about = settings.PORTAL_ORIGIN.rstrip("/") + "/", "Sign in there."
+    else:
+        address, about = create_setup_link(), "Makes the first security officer; works once, within 24 hours."
+    console.print(f"\n  Open  [bold]{address}[/bold]\n        {about}\n        Ctrl-C stops everything.\n")
+
+
+def _give_up(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+    sys.exit(1)
