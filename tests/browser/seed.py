@@ -75,13 +75,14 @@ def _people(org: organisation.Organisation) -> Facts:
     found: Facts = {}
     for short, *_ in organisation.PEOPLE:
         person = org.people[short]
-        secret = generate_totp_secret()
-        TOTP.activate(person, secret)
-        codes = RecoveryCodes.activate(person).get_unused_codes()
+        secret, codes = generate_totp_secret(), []
+        if short != "emil":  # he has not set one up yet
+            TOTP.activate(person, secret)
+            codes = RecoveryCodes.activate(person).get_unused_codes()
         person.set_password(f"correct horse of {short}")
         person.save(update_fields=["password"])
         link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
-        found[short] = {"id": str(person.pk), "email": person.email, "name": person.name, "totp": secret, "codes": codes, "link": link,
+        found[short] = {"id": str(person.pk), "email": person.email, "name": person.name, "totp": secret, "codes": codes, "link": link, "link_part": link.rstrip("/").rsplit("/", 1)[-1],
                         "password": f"correct horse of {short}"}  # fmt: skip
     return found
 
