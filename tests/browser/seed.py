@@ -65,7 +65,7 @@ def main(customers: int, orders: int) -> Facts:
     accounts.bind_role(actor=ada, person=gone, role="operator", ring=org.rings["shop"])
     facts["inactive"] = str(accounts.deactivate_person(actor=ada, person=gone).pk)
     facts["binding"] = str(org.people["dana"].bindings.first().pk)
-    _await(lambda: AuditCheckpoint.objects.exists())
+    _await(AuditCheckpoint.objects.exists)
     facts["checkpoint"] = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
     return facts
 
