@@ -43,14 +43,14 @@ def totp(secret: str, at: float | None = None) -> str:
 class SignIns:
     """Everybody's cookies, each got by a sign-in of their own when first asked for."""
 
-    def __init__(self, portal: RunningPortal, browser: Browser) -> None:
-        self.portal, self.browser = portal, browser
+    def __init__(self, portal: RunningPortal) -> None:
+        self.portal = portal
         self._states: dict[str, Any] = {}
 
-    def state_of(self, name: str) -> Any:
+    def state_of(self, name: str, browser: Browser) -> Any:
         if name not in self._states:
             person = self.portal.facts["people"][name]
-            context = new_context(self.browser, self.portal.url)
+            context = new_context(browser, self.portal.url)
             page = context.new_page()
             sign_in(page, person["email"], person["password"])
             if person["codes"]:
@@ -80,7 +80,8 @@ def complaints(page: Page) -> Iterator[list[str]]:
             found.append(f"{message.type}: {message.text}")
 
     def failed(request: Request) -> None:
-        found.append(f"request: {request.url} {request.failure}")
+        if request.failure != "net::ERR_ABORTED":  # the next page was opened before this one was whole
+            found.append(f"request: {request.url} {request.failure}")
 
     def broke(error: Error) -> None:
         found.append(f"script: {error}")
