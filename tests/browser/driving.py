@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, Request
 
 from tests.browser.portal import RunningPortal
@@ -17,6 +18,8 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 ]  # fmt: skip
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], "resultTypes": ["violations"]}
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -68,6 +71,14 @@ def sign_in(page: Page, email: str, password: str) -> None:
     page.locator("[name=login]").fill(email)
     page.locator("[name=password]").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def axe(page: Page, rules: dict[str, Any] | None = None) -> list[str]:
+    """What axe-core finds on the page as it is shown now: rule, place and reason, one line each."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", rules or RULES)
+    return [f"{rule['id']} at {node['target']}: {node['failureSummary']}" for rule in violations for node in rule["nodes"]]
 
 
 @contextmanager

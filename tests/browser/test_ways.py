@@ -3,12 +3,11 @@
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.template.loader import render_to_string
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser import driving
 from tests.browser.portal import RunningPortal
-from tests.browser.test_pages import RULES
 
 FOCUS_RING = "getComputedStyle(document.activeElement).outlineStyle + ' ' + getComputedStyle(document.activeElement).outlineWidth"
 GROUND = "getComputedStyle(document.documentElement).backgroundColor"
@@ -123,8 +122,7 @@ def test_error_page(status: int, scheme: str, portal: RunningPortal, page_of: Ca
     page.goto("/broken")
     expect(page.get_by_text(str(status))).to_be_visible()
     assert page.locator("h1").count() == 1
-    result = Axe().run(page, options=RULES)
-    assert not result.violations_count, result.generate_report()
+    assert driving.axe(page) == []
 
 
 def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
@@ -138,5 +136,4 @@ def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, pag
     page.locator("#late button").click()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_text("409")).to_be_visible()
-    result = Axe().run(page, options=RULES)
-    assert not result.violations_count, result.generate_report()
+    assert driving.axe(page) == []
