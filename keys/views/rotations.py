@@ -20,10 +20,16 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
 
 FAILED_SHOWN = 50
+EXPORTED = {
+    "ring": "key__ring__name", "key": "key__name", "from_version": "old_version__key_version", "to_version": "new_version__key_version",
+    "trigger": "trigger", "state": "state", "reason": "reason", "requested_by": "requested_by", "created_at": "created_at",
+    "re_encrypted_at": "re_encrypted_at", "decommissioned_at": "decommissioned_at", "completed_at": "completed_at", "id": "id",
+}  # fmt: skip
 LIVE = {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED}
 
 
@@ -56,8 +62,10 @@ class RotationList(ActorRequiredMixin, View):
             if form.cleaned_data["failed"]:
                 rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
         columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
+        if download := list_download(actor_of(request), request, "rotations", rows.order_by("-created_at", "-id"), EXPORTED):
+            return download
         context = page_context(request, rows, ["-created_at", "-id"]) | {
-            "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
+            "title": "Rotations", "exportable": True, "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
             "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
         }  # fmt: skip
         return render(request, "keys/rotation_list.html", context)
