@@ -176,7 +176,7 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
         {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
-        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " ")},
+        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else ""},
         {"title": "Decommission", "state": ending, "note": note},
     ]
 
@@ -230,6 +230,7 @@ class RotationConfirm(ActorRequiredMixin, View):
     service: Callable[..., Any]
     words: tuple[str, str, str]
     done = ""
+    danger = True
     irreversible = False
 
     def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
@@ -249,11 +250,14 @@ class RotationConfirm(ActorRequiredMixin, View):
     def _page(self, request: HttpRequest, found: Rotation, form: ReasonForm, status: int = 200) -> HttpResponse:
         title, question, button = self.words
         context = {
-            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": True,
-            "irreversible": self.irreversible, "consequences": rotation.consequences(found),
+            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": self.danger,
+            "irreversible": self.irreversible, "consequences": self.consequences(found),
             "cancel_url": reverse("keys:rotation-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
+
+    def consequences(self, found: Rotation) -> list[str]:
+        return []
 
     def needs_approval(self, found: Rotation) -> str:
         return ""
@@ -263,6 +267,10 @@ class Cancel(RotationConfirm):
     service = rotation.cancel
     words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
     done = "The rotation is cancelled."
+
+    def consequences(self, found: Rotation) -> list[str]:
+        jobs = [reencryption.progress(job) for job in found.jobs.select_related("store")]
+        return [f"{job.label}: {job.done:,} of {job.total:,} {job.unit} are moved, the rest stays where it is." for job in jobs]
 
 
 class Decommission(RotationConfirm):
@@ -276,6 +284,9 @@ class Decommission(RotationConfirm):
     done = "The old version now waits out its grace period."
     irreversible = True
 
+    def consequences(self, found: Rotation) -> list[str]:
+        return rotation.consequences(found)
+
     def needs_approval(self, found: Rotation) -> str:
         return agreement_words(found.key.policy.destroy_groups)
 
@@ -285,6 +296,7 @@ class CancelDecommission(RotationConfirm):
     service = rotation.cancel_decommission
     words = ("Keep the old version", "The clock stops and the old version may open data again.", "Keep it")
     done = "The old version stays."
+    danger = False
 
 
 class DecideFailed(ActorRequiredMixin, View):
