@@ -176,7 +176,7 @@ def start_worker(worker_environment: dict[str, str], tmp_path: Path) -> Iterator
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         log = (tmp_path / f"worker-{len(running)}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "1", "--without-gossip",
+        command = [sys.executable, "-m", "celery", "-A", "keyvault_portal", "worker", "--concurrency", "1", "--without-gossip",
                    "--without-mingle", "-n", f"test{len(running)}-{os.getpid()}@%h", *arguments]
         with log:
             process = subprocess.Popen(command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)

@@ -41,10 +41,9 @@ class Supervisor:
             # Celery warns of root, whom quickstart as root has chosen with open eyes.
             "PYTHONWARNINGS": "ignore::RuntimeWarning:celery.platforms",
         }  # fmt: skip
-        celery = ["-m", "celery", "-A", "keyvault_portal.celery"]
+        celery = ["-m", "celery", "-A", "keyvault_portal"]
         commands = {
-            "web": ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2",
-                    "--backpressure", "64", "--blocking-threads", "16", "--no-ws", "keyvault_portal.wsgi:application"],
+            "web": ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"],
             "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle",
                        "--hostname", "quickstart@%h", "--loglevel", "INFO"],
             "beat": [*celery, "beat", "--schedule", str(root / "run" / "celerybeat-schedule"), "--pidfile", "", "--loglevel", "INFO"],

@@ -107,7 +107,7 @@ def _services(needed: bool) -> Iterator[None]:
 def _workers() -> Iterator[None]:
     """A Celery worker with two processes, for as long as the story runs."""
     log = (settings.VAR_DIR / "demo-worker.log").open("ab")
-    command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "2", "--loglevel", "warning",
+    command = [sys.executable, "-m", "celery", "-A", "keyvault_portal", "worker", "--concurrency", "2", "--loglevel", "warning",
                "--without-gossip", "--without-mingle", "-n", f"demo-{os.getpid()}@%h"]
     with log:
         worker = subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=log, stderr=log, env=os.environ | {"C_FORCE_ROOT": "1"})
