@@ -80,7 +80,7 @@ def _addresses() -> Iterator[str]:
     elif "*" in settings.ALLOWED_HOSTS:
         yield "ALLOWED_HOSTS allows every name ('*'): set it to the host of PORTAL_ORIGIN."
     elif host and not validate_host(host, settings.ALLOWED_HOSTS):
-        yield f"ALLOWED_HOSTS does not hold {host}, the host of PORTAL_ORIGIN, so that nobody could open the portal: add it."
+        yield f"ALLOWED_HOSTS does not hold {host}, the host of PORTAL_ORIGIN, so nobody could open it: add it."
 
 
 def _key_file(name: str, path: Path) -> Iterator[str]:
@@ -89,10 +89,10 @@ def _key_file(name: str, path: Path) -> Iterator[str]:
         folder = stat.S_IMODE(path.parent.stat().st_mode)
     except FileNotFoundError:
         if settings.PRODUCTION:
-            yield f"{path} ({name}) is missing: restore it from its offline copy, or make a first one with ./manage.py set_up."
+            yield f"{path} ({name}) is missing: restore its offline copy, or make a first one with ./manage.py set_up."
         return
     except OSError as error:
-        yield f"{path} ({name}) cannot be looked at ({error.strerror}): give this process's user the file and its folder."
+        yield f"{path} ({name}) cannot be looked at ({error.strerror}): give it and its folder to this process's user."
         return
     if mode & _OTHERS:
         yield f"{path} ({name}) is open to other users (mode {mode:04o}): chmod 600 it, and consider the key known to them."

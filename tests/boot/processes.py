@@ -36,8 +36,8 @@ def production_settings(folder: Path, database_url: str, broker_url: str) -> dic
         PORTAL_PRODUCTION="1", PORTAL_NO_BOOTSTRAP="1", PORTAL_VAR_DIR=str(folder), DATABASE_URL=database_url,
         CELERY_BROKER_URL=broker_url, SECRET_KEY=secrets.token_urlsafe(48), TOKEN_PEPPER=secrets.token_urlsafe(48),
         PORTAL_ORIGIN="https://keys.example.org", ALLOWED_HOSTS="keys.example.org,127.0.0.1", TRUST_PROXY="1",
-        PORTAL_ROOT_KEY_FILE=str(folder / "keys" / "root.key"), PORTAL_AUDIT_KEY_FILE=str(folder / "keys" / "audit.key"),
-        C_FORCE_ROOT="1",
+        PORTAL_ROOT_KEY_FILE=str(folder / "keys" / "root.key"), C_FORCE_ROOT="1",
+        PORTAL_AUDIT_KEY_FILE=str(folder / "keys" / "audit.key"),
     )  # fmt: skip
 
 
