@@ -65,7 +65,7 @@ def _build(locks):
         subprocess.run([inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(_uv_lock())],
                        check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if uv.exists():
-        command = [str(uv), "pip", "install", "-q", "--python", inside, "--require-hashes", "--no-deps"]
+        command = [str(uv), "pip", "install", "-q", "--compile-bytecode", "--python", inside, "--require-hashes", "--no-deps"]
     else:
         command = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
     _run(command + files, "The packages cannot be installed; is the package index reachable, and is there space on the disk?")

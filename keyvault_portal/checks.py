@@ -95,7 +95,7 @@ def _key_file(name: str, path: Path) -> Iterator[str]:
         yield f"{path} ({name}) cannot be looked at ({error.strerror}): give it and its folder to this process's user."
         return
     if mode & _OTHERS:
-        yield f"{path} ({name}) is open to other users (mode {mode:04o}): chmod 600 it, and consider the key known to them."
+        yield f"{path} ({name}) is open to other users (mode {mode:04o}): chmod 600 it, and count the key as exposed."
     elif not os.access(path, os.R_OK):
         yield f"{path} ({name}) cannot be read by this process's user: chown it to that user."
     # In a sticky folder, such as a shared one for temporary files, nobody replaces what belongs to another.

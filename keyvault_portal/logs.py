@@ -4,7 +4,7 @@ import logging
 import re
 from typing import Any
 
-# The secret halves of a one-time link `<id>-<secret>` and of a token `kvp_<id>_<secret>`; the id stays, for the curious.
+# The secret halves of a one-time link `<id>-<secret>` and of a token `kvp_<id>_<secret>`; the id stays.
 _SECRET = re.compile(r"(?<![0-9a-f])([0-9a-f]{32}[-_])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII)
 
 ACCESS_LINE = '%(addr)s "%(method)s %(path)s %(protocol)s" %(status)d %(dt_ms).1f ms'  # never %(query_string)s

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import get_resolver
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         refuse_to_start()
         if settings.PRODUCTION and not settings.STATIC_ROOT.is_dir():
             raise CommandError("The style sheets are not collected yet: run ./manage.py collectstatic first.")
+        get_resolver().url_patterns  # noqa: B018  loads every view now, once, instead of in each process at its first request
         level = settings.LOGGING["root"]["level"].lower()
         server = Granian(
             "keyvault_portal.wsgi:application", address=host, port=port, interface=Interfaces.WSGI, workers=workers,
