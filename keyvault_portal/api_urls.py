@@ -10,7 +10,12 @@ from keyvault_portal.approvals import api as approvals_api
 from keyvault_portal.audit import api as audit_api
 
 router = SimpleRouter(trailing_slash=False)
-for entries in (keys_api.router_entries, approvals_api.router_entries, accounts_api.router_entries, audit_api.router_entries):
+for entries in (
+    keys_api.router_entries,
+    approvals_api.router_entries,
+    accounts_api.router_entries,
+    audit_api.router_entries,
+):
     for prefix, viewset, basename in entries:
         router.register(prefix, viewset, basename=f"api-{basename}")
 

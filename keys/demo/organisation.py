@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from keys.hierarchy import KeyKind
 from keys.models import Key
 from keys.services import creation, lifecycle, policies, stores
-from keys.hierarchy import KeyKind
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
@@ -31,7 +31,10 @@ PEOPLE = (
     ("fay", "Fay Okafor", Role.AUDITOR, "Lagos", "Audit"),
 )
 SERVICES = (("shop", "Shop back end"), ("ledger", "Ledger"))
-RINGS = (("shop", "Shop", "Customers and their orders"), ("platform", "Platform", "Tokens, transport and the portal's own secrets"))
+RINGS = (
+    ("shop", "Shop", "Customers and their orders"),
+    ("platform", "Platform", "Tokens, transport and the portal's own secrets"),
+)
 
 # name, title, kind, algorithm, parent, ring, days until its rotation is due
 KEYS: tuple[tuple[str, str, str, str, str | None, str, int], ...] = (
@@ -108,11 +111,15 @@ def _people(org: Organisation, step: Callable[[str], None]) -> None:
     """Ada comes by the set-up link, everybody else through her; a third officer needs the second one's agreement."""
     link = accounts.create_setup_link().rstrip("/").rsplit("/", 1)[-1]
     short, name, _, site, line = PEOPLE[0]
-    org.people[short] = accounts.redeem_setup_link(link=link, email=f"{short}@{DOMAIN}", name=name, password=secrets.token_urlsafe(24))
+    org.people[short] = accounts.redeem_setup_link(
+        link=link, email=f"{short}@{DOMAIN}", name=name, password=secrets.token_urlsafe(24)
+    )
     step(name)
     accounts.update_person(actor=org.actor(short), person=org.people[short], name=name, site=site, reporting_line=line)
     for short, name, role, site, line in PEOPLE[1:]:
-        person = accounts.create_person(actor=org.actor("ada"), email=f"{short}@{DOMAIN}", name=name, site=site, reporting_line=line)
+        person = accounts.create_person(
+            actor=org.actor("ada"), email=f"{short}@{DOMAIN}", name=name, site=site, reporting_line=line
+        )
         org.people[short] = person
         try:
             accounts.bind_role(actor=org.actor("ada"), person=person, role=role)

@@ -23,8 +23,12 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=quickstart.port_number, help="the web server's port; remembered for later starts")
-        parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation with a shop of 50,000 customers")
+        parser.add_argument(
+            "--port", type=quickstart.port_number, help="the web server's port; remembered for later starts"
+        )
+        parser.add_argument(
+            "--demo", action="store_true", help="also make a demonstration organisation with a shop of 50,000 customers"
+        )
 
     def handle(self, *args: Any, demo: bool, **options: Any) -> None:
         try:
