@@ -31,7 +31,7 @@ ACCEPTED = OpenApiResponse(description="Other people must agree first; Location 
 class ActorView:
     """Answers to the actor of the request and reads bodies through one serializer."""
 
-    request: Request
+    request: Any
     required_permission: Permission
 
     @property

@@ -144,12 +144,12 @@ class PolicyForm(ServiceForm):
         help_text="Nothing chosen: whatever the kind of key allows.",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, instance: KeyPolicy, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, instance: KeyPolicy) -> None:
         initial = {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
         initial["rotate_threshold"] = threshold_of(instance.rotate_groups, Role.SECURITY_OFFICER)
         initial["destroy_threshold"] = threshold_of(instance.destroy_groups, Role.SECURITY_OFFICER)
         initial["custodian_agrees"] = threshold_of(instance.destroy_groups, Role.CUSTODIAN) > 0
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)

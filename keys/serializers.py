@@ -30,7 +30,7 @@ class PolicySerializer(serializers.ModelSerializer[KeyPolicy]):
 
 class KeySerializer(serializers.ModelSerializer[Key]):
     current = VersionSerializer(read_only=True)
-    ring = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    ring: "serializers.SlugRelatedField[Any]" = serializers.SlugRelatedField(slug_field="name", read_only=True)
 
     class Meta:
         model = Key
@@ -47,7 +47,9 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     title = serializers.CharField(max_length=150)
     kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
     algorithm = serializers.CharField(max_length=50, default="AES-256-GCM")
-    parent = serializers.UUIDField(required=False, allow_null=True, default=None)
+    parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
+        required=False, allow_null=True, default=None
+    )
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
     cryptoperiod_days = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=3650

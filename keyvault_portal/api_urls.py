@@ -1,5 +1,7 @@
 """REST below /api/v1/: one router over the apps' own lists, the schema and its pages."""
 
+from typing import Any
+
 from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
@@ -20,7 +22,7 @@ for entries in (
         router.register(prefix, viewset, basename=f"api-{basename}")
 
 # The description of the interface is public, as in every product one can download; what it describes is not.
-_open = {"permission_classes": [], "authentication_classes": []}
+_open: dict[str, Any] = {"permission_classes": [], "authentication_classes": []}
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
     path("schema", SpectacularAPIView.as_view(**_open), name="api-schema"),

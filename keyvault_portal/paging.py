@@ -84,7 +84,7 @@ def page_context(
 class KeysetPagination(BasePagination):
     """DRF pages by key: `{"results": [...], "next": url|null, "previous": url|null}`; the view names `keyset_order`."""
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.request = request
         try:
             size = int(request.query_params.get("page_size", PAGE_SIZE))

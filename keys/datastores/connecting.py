@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -73,14 +74,15 @@ def connect(dsn: str, rule: HostRule) -> psycopg.Connection:
         raise StoreRefused("The port is not a number.") from None
     address = rule.resolve(options["host"], port)
     limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000"
+    named: dict[str, Any] = {**options, "application_name": "keyvault-portal", "hostaddr": address}
     try:
         return psycopg.connect(
-            **(options | {"application_name": "keyvault-portal", "hostaddr": address}),
+            **named,
             options=limits,
             passfile="/dev/null",
             connect_timeout=CONNECT_TIMEOUT,
             autocommit=True,
-        )  # type: ignore[arg-type]
+        )
     except psycopg.OperationalError as error:
         raise StoreUnavailable(
             f"The database {options['dbname']} on {options['host']} does not answer{_why(error)}."

@@ -63,6 +63,12 @@ class Rotation(models.Model):
     def __str__(self) -> str:
         return f"{self.key}: v{self.old_version.key_version} rotated"
 
+    @property
+    def version_ids(self) -> tuple[int, int]:
+        """The version being left and the one that follows; only once the new one is introduced."""
+        assert self.new_version_id is not None
+        return self.old_version_id, self.new_version_id
+
 
 class ReEncryptionJob(models.Model):
     """Background work of one rotation on one store, or on the wrapped keys below the rotated one (`store` empty)."""

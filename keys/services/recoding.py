@@ -1,6 +1,6 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -39,7 +39,8 @@ class SetAside(Exception):
 class Recoder(Protocol):
     """Moves cells of one store from the version being left to the new one."""
 
-    provider_calls: int
+    @property
+    def provider_calls(self) -> int: ...
 
     def prepare(self, rows: Iterable[Row]) -> None:
         """Fetch what these rows will need, in bulk."""
@@ -221,7 +222,7 @@ class EnvelopeRecoder:
         return
 
 
-RECODERS: dict[str, type[CompactRecoder] | type[VaultTextRecoder] | type[EnvelopeRecoder]] = {
+RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
     DataStore.Format.COMPACT: CompactRecoder,
     DataStore.Format.VAULT_TEXT: VaultTextRecoder,
     DataStore.Format.ENVELOPE_JSON: EnvelopeRecoder,

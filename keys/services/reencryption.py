@@ -131,7 +131,7 @@ class _Walker:
         self.job, self.store = job, job.store
         self.name = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
         versions = type(job.rotation.old_version).objects.select_related(*materials.CHAIN)
-        self.old, self.new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+        self.old, self.new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
         self.adapter = open_store(self.store)
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
         self.calls_reported = 0
@@ -207,7 +207,7 @@ class _Walker:
                 "ON CONFLICT ON CONSTRAINT keys_failed_item_once DO NOTHING",
                 [self.job.pk, self.store.pk, *[list(column) for column in zip(*found, strict=True)]],
             )
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> bool:
         """Move the cursor and the job's counters together; False when somebody else holds the range by now."""

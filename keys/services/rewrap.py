@@ -24,7 +24,7 @@ def count(version_id: int) -> int:
 def work(job: ReEncryptionJob, deadline: float) -> bool:
     """Re-wrap pages until the deadline; True when there is more. Each page is one transaction of our own database."""
     versions = KeyVersion.objects.select_related(*materials.CHAIN)
-    old, new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+    old, new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
     provider = provider_limiter(new.key.provider)
     while time.monotonic() < deadline:
         state = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=job.pk)

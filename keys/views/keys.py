@@ -83,7 +83,7 @@ class Hierarchy(ActorRequiredMixin, View):
         found = list(keys.order_by("name", "id")[: TREE_LIMIT + 1])
         shown = found[:TREE_LIMIT]
         nodes = {key.pk: _node(key) for key in shown}
-        roots = []
+        roots: list[dict[str, Any]] = []
         for key in shown:
             parent = nodes.get(key.parent_id) if key.parent_id else None
             (parent["children"] if parent else roots).append(nodes[key.pk])

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
@@ -212,7 +212,10 @@ class Throttle(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ThrottleForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "The rate is not a number of items a second.",
+                errors=_errors_of(form),
+            )
         rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
         messages.success(request, "The new rate holds from the next page on.")
         return redirect("keys:rotation-detail", found.pk)
@@ -297,9 +300,16 @@ class DecideFailed(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "Say why this item is given up.",
+                errors=_errors_of(form),
+            )
         rotation.decide_failed(
             actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
         )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
+
+
+def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
+    return {name: [str(error) for error in said] for name, said in form.errors.items()}

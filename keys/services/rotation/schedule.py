@@ -1,6 +1,7 @@
 """Rotations by policy: when the cryptoperiod ends or the use budget is nearly spent."""
 
 import logging
+from uuid import UUID
 
 from django.db.models import Q
 from django.utils import timezone
@@ -33,7 +34,7 @@ def tick_schedules() -> int:
     return started
 
 
-def _overdue() -> list[tuple[object, str]]:
+def _overdue() -> list[tuple[UUID, Rotation.Trigger]]:
     due = Key.objects.filter(
         policy__auto_rotate=True, next_rotation_at__lte=timezone.now(), current__status=VersionState.ACTIVE.value
     )
@@ -42,7 +43,7 @@ def _overdue() -> list[tuple[object, str]]:
     ]
 
 
-def _used_up() -> list[tuple[object, str]]:
+def _used_up() -> list[tuple[UUID, Rotation.Trigger]]:
     limited = [name for name, row in ALGORITHMS.items() if row.use_limit]
     smallest = min(row.use_limit for row in ALGORITHMS.values() if row.use_limit)
     busy = KeyVersion.objects.filter(
