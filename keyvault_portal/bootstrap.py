@@ -82,7 +82,17 @@ def _build(locks):
             stderr=subprocess.DEVNULL,
         )
     if uv.exists():
-        command = [str(uv), "pip", "install", "-q", "--python", inside, "--require-hashes", "--no-deps"]
+        command = [
+            str(uv),
+            "pip",
+            "install",
+            "-q",
+            "--compile-bytecode",
+            "--python",
+            inside,
+            "--require-hashes",
+            "--no-deps",
+        ]
     else:
         command = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
     _run(

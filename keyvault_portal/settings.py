@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dj_database_url
 
-from keyvault_portal import embedded
+from keyvault_portal import embedded, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = embedded.installation_root()
@@ -149,6 +149,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 _tls = PORTAL_ORIGIN.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = 63_072_000 if _tls else 0
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the machine itself, without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 SECURE_CSP = {
     "default-src": ["'self'"],
@@ -242,7 +243,9 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {"line": logs.FORMATTER},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
+    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
 }

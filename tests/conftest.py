@@ -183,7 +183,7 @@ def start_worker(
             "-m",
             "celery",
             "-A",
-            "keyvault_portal.celery",
+            "keyvault_portal",
             "worker",
             "--concurrency",
             "1",

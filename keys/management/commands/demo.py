@@ -116,7 +116,7 @@ def _workers() -> Iterator[None]:
         "-m",
         "celery",
         "-A",
-        "keyvault_portal.celery",
+        "keyvault_portal",
         "worker",
         "--concurrency",
         "2",
