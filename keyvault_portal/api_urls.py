@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 from rest_framework.routers import SimpleRouter
 
 from keys import api as keys_api
+from keys.dataplane.urls import urlpatterns as dataplane_urls
 from keyvault_portal.accounts import api as accounts_api
 from keyvault_portal.approvals import api as approvals_api
 from keyvault_portal.audit import api as audit_api
@@ -17,6 +18,7 @@ for entries in (keys_api.router_entries, approvals_api.router_entries, accounts_
 # The description of the interface is public, as in every product one can download; what it describes is not.
 _open = {"permission_classes": [], "authentication_classes": []}
 urlpatterns: list[URLPattern | URLResolver] = [
+    *dataplane_urls,
     *router.urls,
     path("schema", SpectacularAPIView.as_view(**_open), name="api-schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="api-schema", **_open), name="api-docs"),
