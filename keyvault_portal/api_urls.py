@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, Spec
 from rest_framework.routers import SimpleRouter
 
 from keys import api as keys_api
+from keys.dataplane.urls import urlpatterns as dataplane_urls
 from keyvault_portal.accounts import api as accounts_api
 from keyvault_portal.approvals import api as approvals_api
 from keyvault_portal.audit import api as audit_api
@@ -24,6 +25,7 @@ for entries in (
 # The description of the interface is public, as in every product one can download; what it describes is not.
 _open: dict[str, Any] = {"permission_classes": [], "authentication_classes": []}
 urlpatterns: list[URLPattern | URLResolver] = [
+    *dataplane_urls,
     *router.urls,
     path("schema", SpectacularAPIView.as_view(**_open), name="api-schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="api-schema", **_open), name="api-docs"),
