@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.utils import timezone
 
 from keys.hierarchy import KeyKind
@@ -16,6 +18,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.accounts.second_factor import has_second_factor
 from keyvault_portal.approvals import execution
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -126,6 +129,24 @@ def _people(org: Organisation, step: Callable[[str], None]) -> None:
         except ApprovalRequired as waiting:
             agree(org, waiting.request_id, "boris")
         step(name)
+
+
+def second_factor_code(person: Person) -> str:
+    """A code that stands in, once, for the second factor of `person`; the demonstration's people have no telephone.
+
+    The authenticator behind it has a secret nobody knows, so that a code is asked for as from everybody else.
+    """
+    if not person.has_usable_password():
+        person.set_password(secrets.token_urlsafe(24))
+        person.save(update_fields=["password"])
+    if not has_second_factor(person):
+        TOTP.activate(person, generate_totp_secret())
+    codes = RecoveryCodes.activate(person)
+    unused: list[str] = codes.get_unused_codes()
+    if not unused:
+        codes.instance.delete()
+        unused = RecoveryCodes.activate(person).get_unused_codes()
+    return unused[0]
 
 
 def agree(org: Organisation, request_id: UUID, *names: str) -> ApprovalRequest:

@@ -60,12 +60,13 @@ class Command(BaseCommand):
         return org, url
 
     def _links(self, org: organisation.Organisation) -> None:
-        table = Table(title="Sign-in links, each works once")
-        for heading in ("Person", "Role", "Link"):
+        table = Table(title="Sign-in links; link and code work once, the next start prints new ones")
+        for heading in ("Person", "Role", "Code", "Link"):
             table.add_column(heading, overflow="fold", no_wrap=heading != "Link")
         for short, name, role, *_ in organisation.PEOPLE:
-            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=org.people[short])
-            table.add_row(name, role.label, link)
+            person = org.people[short]
+            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
+            table.add_row(name, role.label, organisation.second_factor_code(person), link)
         self.console.print(table)
 
     def _play(self, org: organisation.Organisation, url: str) -> None:
