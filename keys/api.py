@@ -31,7 +31,7 @@ ACCEPTED = OpenApiResponse(description="Other people must agree first; Location 
 class ActorView:
     """Answers to the actor of the request and reads bodies through one serializer."""
 
-    request: Request
+    request: Any
     required_permission: Permission
 
     @property
@@ -80,7 +80,11 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
         if values["parent"] and parent is None:
             raise ValidationFailed(errors={"parent": ["There is no such key, or you may not see it."]})
         key = lifecycle.create_key(actor=self.actor, **(values | {"ring": ring, "parent": parent}))
-        return Response(shapes.KeySerializer(key).data, status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/keys/{key.pk}"})
+        return Response(
+            shapes.KeySerializer(key).data,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": f"/api/v1/keys/{key.pk}"},
+        )
 
     @extend_schema(responses=shapes.PolicySerializer)
     @action(detail=True, methods=["get"])
@@ -101,10 +105,14 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
     @action(detail=True, methods=["get"])
     def versions(self, request: Request, pk: str) -> Response:
         """Versions of this key, newest first, in keyset pages."""
-        page = keyset_page(self.get_object().versions.all(), ["-key_version"], cursor=request.query_params.get("cursor", ""))
+        page = keyset_page(
+            self.get_object().versions.all(), ["-key_version"], cursor=request.query_params.get("cursor", "")
+        )
         return Response({"results": shapes.VersionSerializer(page.rows, many=True).data, "next_cursor": page.older})
 
-    @extend_schema(responses={200: OpenApiResponse(description="Items, provider calls and seconds a rotation would take.")})
+    @extend_schema(
+        responses={200: OpenApiResponse(description="Items, provider calls and seconds a rotation would take.")}
+    )
     @action(detail=True, methods=["get"], url_path="dry-run")
     def dry_run(self, request: Request, pk: str) -> Response:
         estimate = rotation.dry_run(actor=self.actor, key_id=self.get_object().pk)
@@ -115,7 +123,11 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
     def rotate(self, request: Request, pk: str) -> Response:
         key = self.get_object()
         found = rotation.request_rotation(actor=self.actor, key_id=key.pk, **self.body(shapes.RotateSerializer))
-        return Response(shapes.RotationSerializer(found).data, status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/rotations/{found.pk}"})
+        return Response(
+            shapes.RotationSerializer(found).data,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": f"/api/v1/rotations/{found.pk}"},
+        )
 
     def _act(self, number: str, permission: Permission, shape: type[Any], service: Callable[..., Any]) -> Response:
         key = self.get_object()
@@ -175,7 +187,11 @@ class RotationViewSet(ActorView, ReadOnlyModelViewSet[Rotation]):
     lookup_value_regex = "[0-9a-f-]{36}"
 
     def get_queryset(self) -> QuerySet[Rotation]:
-        return visible_rotations(self.actor).select_related("old_version", "new_version").prefetch_related("jobs", "jobs__store")
+        return (
+            visible_rotations(self.actor)
+            .select_related("old_version", "new_version")
+            .prefetch_related("jobs", "jobs__store")
+        )
 
     def _act(self, service: Callable[..., Any], shape: type[Any] | None = None) -> Response:
         found = self.get_object()
@@ -228,7 +244,9 @@ class RotationViewSet(ActorView, ReadOnlyModelViewSet[Rotation]):
     @action(detail=True, methods=["post"], url_path=r"failed-items/(?P<item_id>\d{1,18})/give-up")
     def give_up(self, request: Request, pk: str, item_id: str) -> Response:
         found = self.get_object()
-        rotation.decide_failed(actor=self.actor, rotation_id=found.pk, item_id=int(item_id), **self.body(shapes.ReasonSerializer))
+        rotation.decide_failed(
+            actor=self.actor, rotation_id=found.pk, item_id=int(item_id), **self.body(shapes.ReasonSerializer)
+        )
         return Response(shapes.RotationSerializer(self.get_queryset().get(pk=found.pk)).data)
 
 
@@ -257,9 +275,15 @@ class StoreViewSet(ActorView, ReadOnlyModelViewSet[DataStore]):
     @extend_schema(request=shapes.StoreCreateSerializer, responses={201: shapes.StoreSerializer})
     def create(self, request: Request) -> Response:
         store = stores.register_store(actor=self.actor, **self._values())
-        return Response(shapes.StoreSerializer(store).data, status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/stores/{store.pk}"})
+        return Response(
+            shapes.StoreSerializer(store).data,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": f"/api/v1/stores/{store.pk}"},
+        )
 
-    @extend_schema(request=shapes.StoreCreateSerializer, responses={200: OpenApiResponse(description="What the store holds.")})
+    @extend_schema(
+        request=shapes.StoreCreateSerializer, responses={200: OpenApiResponse(description="What the store holds.")}
+    )
     @action(detail=False, methods=["post"])
     def test(self, request: Request) -> Response:
         """Read the store as it would be registered, and keep nothing."""
@@ -275,7 +299,11 @@ class StoreViewSet(ActorView, ReadOnlyModelViewSet[DataStore]):
     def count(self, request: Request, pk: str) -> Response:
         store = self.get_object()
         census.request_count(actor=self.actor, store_id=store.pk)
-        return Response({"store_id": str(store.pk)}, status=status.HTTP_202_ACCEPTED, headers={"Location": f"/api/v1/census?store={store.pk}"})
+        return Response(
+            {"store_id": str(store.pk)},
+            status=status.HTTP_202_ACCEPTED,
+            headers={"Location": f"/api/v1/census?store={store.pk}"},
+        )
 
 
 class CensusFilter(filters.FilterSet):

@@ -42,8 +42,12 @@ DATABASE_URL = os.environ.get("DATABASE_URL") or (
 )
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "keyvault-portal"
-BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (_embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": BROKER_URL, "KEY_PREFIX": "kvp"}}
+BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (
+    _embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0"
+)
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": BROKER_URL, "KEY_PREFIX": "kvp"}
+}
 
 # Key files of the embedded default; mode 0600, checked at start.
 ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"))
@@ -207,7 +211,9 @@ REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
 # Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
 PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
-STORE_ALLOWED_HOSTS = _list("STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+STORE_ALLOWED_HOSTS = _list(
+    "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+)
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -216,7 +222,10 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_AUTHENTICATION_CLASSES": ["keyvault_portal.accounts.api_auth.TokenAuthentication", "keyvault_portal.accounts.api_auth.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "keyvault_portal.accounts.api_auth.TokenAuthentication",
+        "keyvault_portal.accounts.api_auth.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["keyvault_portal.accounts.api_auth.HasPermission"],
     "DEFAULT_PAGINATION_CLASS": "keyvault_portal.paging.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],

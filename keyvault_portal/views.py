@@ -87,7 +87,9 @@ class Settings(ActorRequiredMixin, View):
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 when the database and the broker answer, 503 otherwise; says which, and nothing more."""
     parts = {"database": _database_answers(), "broker": _broker_answers()}
-    return JsonResponse({"status": "ok" if all(parts.values()) else "unavailable", **parts}, status=200 if all(parts.values()) else 503)
+    return JsonResponse(
+        {"status": "ok" if all(parts.values()) else "unavailable", **parts}, status=200 if all(parts.values()) else 503
+    )
 
 
 def _database_answers() -> bool:

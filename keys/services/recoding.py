@@ -1,12 +1,20 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from uuid import UUID
 
 from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS
-from keys.crypto.compact import DIRECT_HEADER_SIZE, SEGMENT_HEADER_SIZE, direct_key, format_text, open_compact, parse_text, segment_key
+from keys.crypto.compact import (
+    DIRECT_HEADER_SIZE,
+    SEGMENT_HEADER_SIZE,
+    direct_key,
+    format_text,
+    open_compact,
+    parse_text,
+    segment_key,
+)
 from keys.crypto.envelope import Envelope, context_aad, open_envelope
 from keys.crypto.errors import CryptoError, MalformedEnvelope
 from keys.datastores.base import Cell, Locator, Row
@@ -31,7 +39,8 @@ class SetAside(Exception):
 class Recoder(Protocol):
     """Moves cells of one store from the version being left to the new one."""
 
-    provider_calls: int
+    @property
+    def provider_calls(self) -> int: ...
 
     def prepare(self, rows: Iterable[Row]) -> None:
         """Fetch what these rows will need, in bulk."""
@@ -197,7 +206,9 @@ class EnvelopeRecoder:
         envelope = self._parse(cell, context)
         try:
             version = materials.version_by_arn(envelope.kms_key_id)
-            return open_envelope(envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context))
+            return open_envelope(
+                envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context)
+            )
         except (*UNREADABLE, PortalError):
             raise SetAside("decrypt_failed") from None
 
@@ -211,7 +222,7 @@ class EnvelopeRecoder:
         return
 
 
-RECODERS: dict[str, type[CompactRecoder] | type[VaultTextRecoder] | type[EnvelopeRecoder]] = {
+RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
     DataStore.Format.COMPACT: CompactRecoder,
     DataStore.Format.VAULT_TEXT: VaultTextRecoder,
     DataStore.Format.ENVELOPE_JSON: EnvelopeRecoder,
@@ -234,7 +245,10 @@ class Resolver:
     """Turns locators into versions of a store's key, asking the database once a name."""
 
     def __init__(self, store: DataStore) -> None:
-        self._key_id, self._versions = store.key_id, {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)}
+        self._key_id, self._versions = (
+            store.key_id,
+            {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)},
+        )
         self._arns = {version.kms_key_arn: version for version in self._versions.values()}
         self._data_keys: dict[UUID, int] = {}
         self._by_pk = {version.pk: version for version in self._versions.values()}
@@ -257,5 +271,3 @@ class Resolver:
         if locator.form == "direct" and locator.key_id != self._key_id:
             return None
         return self._versions.get(locator.version or 0)
-
-

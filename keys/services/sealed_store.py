@@ -61,7 +61,9 @@ class SealedValues:
 
     def _blobs(self) -> Iterable[bytes]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes])
+            cursor.execute(
+                "SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes]
+            )
             return [bytes(row[0]) for row in cursor.fetchall()]
 
 

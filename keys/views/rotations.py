@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
@@ -35,7 +35,9 @@ def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
 
 def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
     """The rotation, or NotFound when it does not exist or may not be seen."""
-    rows = visible_rotations(actor_of(request)).select_related("key", "key__ring", "key__policy", "old_version", "new_version")
+    rows = visible_rotations(actor_of(request)).select_related(
+        "key", "key__ring", "key__policy", "old_version", "new_version"
+    )
     found = rows.filter(pk=rotation_id).first()
     if found is None:
         raise NotFound("There is no such rotation, or you may not see it.")
@@ -54,8 +56,20 @@ class RotationList(ActorRequiredMixin, View):
             if form.cleaned_data["trigger"]:
                 rows = rows.filter(trigger=form.cleaned_data["trigger"])
             if form.cleaned_data["failed"]:
-                rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
-        columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
+                rows = rows.filter(
+                    Exists(
+                        FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)
+                    )
+                )
+        columns = [
+            {"label": "Key"},
+            {"label": "From"},
+            {"label": "To"},
+            {"label": "Why"},
+            {"label": "State"},
+            {"label": "Asked by"},
+            {"label": "Started"},
+        ]
         context = page_context(request, rows, ["-created_at", "-id"]) | {
             "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
             "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
@@ -148,8 +162,16 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
     due = found.old_version.deletion_due_at
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
-        {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
-        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " ")},
+        {
+            "title": "Introduce",
+            "state": "done" if found.introduced_at else "current",
+            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+        },
+        {
+            "title": "Re-encrypt",
+            "state": moving,
+            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " "),
+        },
         {"title": "Decommission", "state": ending, "note": note},
     ]
 
@@ -190,7 +212,10 @@ class Throttle(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ThrottleForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "The rate is not a number of items a second.",
+                errors=_errors_of(form),
+            )
         rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
         messages.success(request, "The new rate holds from the next page on.")
         return redirect("keys:rotation-detail", found.pk)
@@ -234,7 +259,11 @@ class RotationConfirm(ActorRequiredMixin, View):
 
 class Cancel(RotationConfirm):
     service = rotation.cancel
-    words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
+    words = (
+        "Cancel this rotation",
+        "The new version stays active. What has not been moved stays on the old version, readable.",
+        "Cancel the rotation",
+    )
     done = "The rotation is cancelled."
 
 
@@ -250,7 +279,9 @@ class Decommission(RotationConfirm):
     irreversible = True
 
     def needs_approval(self, found: Rotation) -> str:
-        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups)
+        return ", ".join(
+            f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups
+        )
 
 
 class CancelDecommission(RotationConfirm):
@@ -269,7 +300,16 @@ class DecideFailed(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
-        rotation.decide_failed(actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"])
+            raise ValidationFailed(
+                "Say why this item is given up.",
+                errors=_errors_of(form),
+            )
+        rotation.decide_failed(
+            actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
+        )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
+
+
+def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
+    return {name: [str(error) for error in said] for name, said in form.errors.items()}

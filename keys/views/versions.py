@@ -56,7 +56,9 @@ class VersionAct(ActorRequiredMixin, View):
     def consequences(self, version: KeyVersion) -> list[str]:
         return lifecycle.consequences(version)
 
-    def _page(self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200) -> HttpResponse:
+    def _page(
+        self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200
+    ) -> HttpResponse:
         title, question, button = self.words
         context = {
             "title": title.format(version=version), "question": question, "form": form, "submit_label": button, "danger": self.danger,
@@ -84,7 +86,11 @@ class Resume(VersionAct):
 
 class Activate(VersionAct):
     service = lifecycle.activate_version
-    words = ("Activate {version}", "It protects everything new from now on; the active version may only open.", "Activate it")
+    words = (
+        "Activate {version}",
+        "It protects everything new from now on; the active version may only open.",
+        "Activate it",
+    )
     done = "{version} is active."
 
 
@@ -115,7 +121,9 @@ class ScheduleDeletion(VersionAct):
     irreversible = True
 
     def needs_approval(self, key: Key) -> str:
-        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in key.policy.destroy_groups)
+        return ", ".join(
+            f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in key.policy.destroy_groups
+        )
 
 
 class CancelDeletion(VersionAct):

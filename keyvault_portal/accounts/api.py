@@ -186,7 +186,7 @@ class TokenViewSet(AccountsView):
     def create(self, request: Request) -> Response:
         values = self.body(shapes.TokenCreateSerializer)
         owner_id = values.pop("owner", self.actor.id)
-        people = queries.visible_people(self.actor) | Person.objects.filter(pk=self.actor.id)
+        people = queries.visible_people(self.actor) | Person.objects.filter(pk=str(self.actor.id))
         owner = named(people, owner_id, "owner")
         rings = [named(queries.visible_rings(self.actor), ring, "rings") for ring in values.pop("rings")]
         token, text = services.create_token(actor=self.actor, owner=owner, rings=rings, **values)

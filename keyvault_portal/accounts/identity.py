@@ -146,7 +146,7 @@ def record_use(policy: TokenPolicy, address: str | None, now: datetime) -> None:
     if policy.last_used_at is not None and now - policy.last_used_at < LAST_USE_RESOLUTION:
         return
     stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USE_RESOLUTION)
-    ApiToken.objects.filter(stale, pk=policy.actor.token_id).update(last_used_at=now, last_used_ip=address)
+    ApiToken.objects.filter(stale, pk=str(policy.actor.token_id)).update(last_used_at=now, last_used_ip=address)
 
 
 def record_refusal(policy: TokenPolicy, refusal: TokenRefused, address: str | None) -> None:

@@ -77,7 +77,9 @@ def _stop_strangers(processes: list[psutil.Process], sign: int) -> None:
 class Child:
     """One command, restarted a bounded number of times when it ends by itself."""
 
-    def __init__(self, name: str, command: list[str], *, folder: Path, log: Path, environment: dict[str, str], ledger: Ledger) -> None:
+    def __init__(
+        self, name: str, command: list[str], *, folder: Path, log: Path, environment: dict[str, str], ledger: Ledger
+    ) -> None:
         self.name = name
         self.command = command
         self.folder = folder
@@ -100,7 +102,10 @@ class Child:
 
     def has_ended(self) -> bool:
         """Whether the process ended; it stays unreaped, which keeps its group's number ours."""
-        return self._process is None or os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return (
+            self._process is None
+            or os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
 
     def ask_to_stop(self) -> None:
         """Ask for an orderly end and return at once."""

@@ -75,7 +75,9 @@ class Supervisor:
         if self.leftovers:
             self.console.print(f"  Stopped what an interrupted start had left: {', '.join(self.leftovers)}.")
         if answers(self.port):
-            raise embedded.EmbeddedError(f"Port {self.port} is taken by another program; choose another: ./manage.py quickstart --port 8100")
+            raise embedded.EmbeddedError(
+                f"Port {self.port} is taken by another program; choose another: ./manage.py quickstart --port 8100"
+            )
         with self.console.status("Starting PostgreSQL and Valkey"):
             self.services.start()
         config = self.services.config
@@ -115,7 +117,9 @@ class Supervisor:
             child.finish()
             recent = [start for start in child.starts if start > time.monotonic() - CRASH_WINDOW]
             if len(recent) > CRASHES:
-                raise embedded.EmbeddedError(f"The {child.name} process keeps ending: {child.last_words()} (see {child.log})")
+                raise embedded.EmbeddedError(
+                    f"The {child.name} process keeps ending: {child.last_words()} (see {child.log})"
+                )
             self.console.print(f"  The {child.name} process ended by itself; starting it again (see {child.log}).")
             child.start()
 

@@ -24,7 +24,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=quickstart.port_number, help="of the web server; remembered for later starts")
+        parser.add_argument(
+            "--port", type=quickstart.port_number, help="of the web server; remembered for later starts"
+        )
         parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation and a shop")
         parser.add_argument("--customers", type=int, default=50_000, help="how many customers the shop has")
 
