@@ -149,6 +149,8 @@ def _alone():
 def _run(command, what_now):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
+        if b"No space left on device" in done.stdout or b"os error 28" in done.stdout:
+            _give_up(OSError(errno.ENOSPC, ""))
         tail = done.stdout.decode(errors="replace").strip().splitlines()[-3:]
         _stop(what_now + "\n  " + "\n  ".join(tail))
 

@@ -46,9 +46,15 @@ class Quickstart:
     def start(self) -> "Quickstart":
         """Start it in a session of its own, as a terminal does."""
         self.process = subprocess.Popen(
-            [*self.prefix, "manage.py", "quickstart", *self.arguments], cwd=self.home, env=self.environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            [*self.prefix, "manage.py", "quickstart", *self.arguments],
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         return self
@@ -105,8 +111,9 @@ class Quickstart:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
+        with self.process.stdout as lines:
+            for line in lines:
+                self.output += line
 
 
 class Browser:

@@ -1,4 +1,4 @@
-"""Real operation: web, worker and beat as processes of their own, by production's rules, on servers of the user's own."""
+"""Real operation: web, worker and beat as processes of their own, by production's rules, on servers of one's own."""
 
 import os
 import re

@@ -14,6 +14,7 @@ from keys.services.root_key import ensure_root_key
 from keyvault_portal import embedded, quickstart
 from keyvault_portal.accounts.services import create_setup_link, officer_exists
 from keyvault_portal.audit.signing import ensure_signing_key
+from keyvault_portal.checks import refuse_to_start
 from keyvault_portal.errors import PortalError
 from keyvault_portal.quickstart.supervisor import Supervisor
 
@@ -50,6 +51,7 @@ class Command(BaseCommand):
             raise embedded.EmbeddedError(
                 "Quickstart brings its own servers, but DATABASE_URL is set; unset it, or run web, worker and beat as the README shows."
             )
+        refuse_to_start()
         console = Console(highlight=False, soft_wrap=True)
         quickstart.claim(settings.VAR_DIR)
         supervisor = Supervisor(settings.VAR_DIR, settings.BASE_DIR, console)
