@@ -43,11 +43,11 @@ class Dashboard(ActorRequiredMixin, View):
 
 
 def _calendar(actor: Any) -> list[dict[str, Any]]:
-    today = timezone.localdate()
+    today, now = timezone.localdate(), timezone.now()
     return [
         {
             "date": entry.day, "today": entry.day == today, "weekend": entry.day.weekday() >= 5,
-            "items_due": [{"title": key.title, "url": reverse("keys:key-detail", args=[key.pk]), "state": "due"} for key in entry.keys],
+            "items_due": [{"title": key.title, "url": reverse("keys:key-detail", args=[key.pk]), "state": "overdue" if key.next_rotation_at < now else "due"} for key in entry.keys],
         }
         for entry in overview.calendar(actor)
     ]  # fmt: skip
