@@ -130,7 +130,7 @@ class PostgresTable:
         olds: list[list[Cell]] = [[row.old[i] for row in rows] for i in range(len(kinds))]
         news: list[list[Cell]] = [[row.new[i] for row in rows] for i in range(len(kinds))]
         names = [sql.Identifier(f"{side}{i}") for side in ("old", "new") for i in range(len(kinds))]
-        arrays = [sql.SQL("%s::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
+        arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
         sets = [
             sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=sql.Identifier(f"new{i}"), kind=sql.SQL(kinds[i]))
             for i, column in enumerate(self.columns)
@@ -140,7 +140,7 @@ class PostgresTable:
             for i, column in enumerate(self.columns)
         ]
         statement = sql.SQL(
-            "UPDATE {t} AS t SET {sets} FROM unnest(%s::{kind}[], {arrays}) AS u(pk, {names}) WHERE t.{pk} = u.pk AND {same} RETURNING u.pk::text"
+            "UPDATE {t} AS t SET {sets} FROM unnest(%s::text[]::{kind}[], {arrays}) AS u(pk, {names}) WHERE t.{pk} = u.pk AND {same} RETURNING u.pk::text"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
             arrays=sql.SQL(", ").join([*arrays, *arrays]), names=sql.SQL(", ").join(names), pk=self._pk(), same=sql.SQL(" AND ").join(same),
