@@ -83,6 +83,7 @@ class Resume(VersionAct):
 
 
 class Activate(VersionAct):
+    required_permission = Permission.KEY_ROTATE
     service = lifecycle.activate_version
     words = ("Activate {version}", "It protects everything new from now on; the active version may only open.", "Activate it")
     done = "{version} is active."
