@@ -24,7 +24,6 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, ValidationFailed
 from keyvault_portal.paging import keyset_page
 
-
 VERSION = r"versions/(?P<number>\d{1,9})"
 
 
