@@ -1,6 +1,6 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID

@@ -85,6 +85,7 @@ class Resume(VersionAct):
 
 
 class Activate(VersionAct):
+    required_permission = Permission.KEY_ROTATE
     service = lifecycle.activate_version
     words = (
         "Activate {version}",
