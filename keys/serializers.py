@@ -229,7 +229,7 @@ class BudgetSerializer(serializers.Serializer[Any]):
 
 
 class EstimatePartSerializer(serializers.Serializer[Any]):
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     items = serializers.IntegerField()
     provider_calls = serializers.IntegerField()
     seconds = serializers.FloatField()
@@ -248,7 +248,7 @@ class ConsequencesSerializer(serializers.Serializer[dict[str, Any]]):
 
 class ReportLineSerializer(serializers.Serializer[Any]):
     column = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     items = serializers.IntegerField()
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.request import Request
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission

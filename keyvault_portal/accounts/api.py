@@ -222,7 +222,7 @@ class SessionViewSet(AccountsView):
     @action(detail=False, methods=["post"], url_path="end-others")
     def end_others(self, request: Request) -> Response:
         """End all sessions of the caller but the one that asks, if a session asks."""
-        me = Person.objects.get(pk=self.actor.id)
+        me = Person.objects.get(pk=str(self.actor.id))
         ended = services.revoke_sessions(actor=self.actor, person=me, besides=request.session.session_key or "")
         return Response({"ended": ended})
 
