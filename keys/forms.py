@@ -174,6 +174,19 @@ class ReasonForm(ServiceForm):
     )
 
 
+class DeletionForm(ReasonForm):
+    grace_days = forms.IntegerField(
+        min_value=7,
+        max_value=3650,
+        required=False,
+        label="Grace period in days",
+        help_text="Empty: as long as the key's policy says.",
+    )
+    accept_loss = forms.BooleanField(
+        required=False, label="Delete it even if what is named above can never be opened again"
+    )
+
+
 class RotationForm(ReasonForm):
     rate_limit = forms.IntegerField(
         min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes."
@@ -206,6 +219,19 @@ class RotationFilterForm(forms.Form):
     state = forms.ChoiceField(choices=[*ANY, *Rotation._meta.get_field("state").choices], required=False)  # type: ignore[misc]
     trigger = forms.ChoiceField(choices=[*ANY, *Rotation.Trigger.choices], required=False)
     failed = forms.BooleanField(required=False, label="With items set aside")
+
+
+class SealForm(ServiceForm):
+    key = forms.ModelChoiceField(
+        Key.objects.none(),
+        label="Data key",
+        help_text="It gets a census and rotations like every other store. Choose one that serves nothing else.",
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.STORE_MANAGE)
+        self.fields["key"].queryset = Key.objects.filter(ring__in=rings, kind="dek").order_by("name")  # type: ignore[attr-defined]
 
 
 class StoreForm(ServiceForm):

@@ -237,7 +237,15 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "keys.dataplane.schema.add_data_plane"],
+    "ENUM_NAME_OVERRIDES": {
+        "KeyKindEnum": "keys.models.keys.KEY_KINDS",
+        "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
+        "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
+    },
 }
 
 LOGGING = {

@@ -47,7 +47,7 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_BASE64 = {"type": "string", "format": "byte"}
 _TEXT = {"type": "string", "pattern": r"^vault:v[1-9][0-9]{0,9}:[A-Za-z0-9+/]+={0,2}$", "example": "vault:v1:aGVsbG8="}
 _CONTEXT = {
     "type": "object",

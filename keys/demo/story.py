@@ -146,12 +146,10 @@ class Story:
     def _compare(self, store: DataStore) -> int:
         version = materials.active_version(self.org.keys[STORY_KEY])
         reader, template = recoder(store, version, version), spec_of(store).context
+        binds = [template.bind(column) for column in shop.COLUMNS]
 
         def read(batch: list[tuple[int, tuple[bytes, ...]]]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
-            rows = [
-                Row(str(pk), cells, tuple(template.context(column, str(pk)) for column in shop.COLUMNS))
-                for pk, cells in batch
-            ]
+            rows = [Row(str(pk), cells, tuple(bind(str(pk)) for bind in binds)) for pk, cells in batch]
             reader.prepare(rows)
             for (pk, _), row in zip(batch, rows, strict=True):
                 yield (

@@ -110,19 +110,15 @@ def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
     return list(rows.select_related("key", "old_version", "new_version").order_by("-created_at")[:limit])
 
 
-def calendar(actor: Actor, days: int = 30) -> list[CalendarDay]:
-    """Today and the days after it, each with the rotations that fall due."""
+def calendar(actor: Actor, days: int = 28) -> list[CalendarDay]:
+    """Today and the days after it, each with the rotations that fall due; what is overdue stands on today."""
     today = timezone.localdate()
     end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
     due: dict[date, list[Key]] = {}
-    soon = (
-        visible_keys(actor)
-        .filter(next_rotation_at__lt=end, next_rotation_at__gte=timezone.now())
-        .order_by("next_rotation_at")
-    )
+    soon = visible_keys(actor).filter(next_rotation_at__lt=end).order_by("next_rotation_at")
     for key in soon[:BOUND]:
         assert key.next_rotation_at
-        due.setdefault(timezone.localdate(key.next_rotation_at), []).append(key)
+        due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
     return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
 
 

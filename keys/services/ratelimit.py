@@ -65,6 +65,20 @@ class RateLimiter:
         return _client[url]
 
 
+class ProviderCalls:
+    """Counts the calls that one walk makes of a provider, each after its turn where the provider has a budget."""
+
+    def __init__(self, alias: str) -> None:
+        self.made = 0
+        self._limiter = provider_limiter(alias)
+
+    def take(self, calls: int) -> None:
+        """Wait until `calls` calls may be made."""
+        if self._limiter is not None:
+            self._limiter.acquire(calls)
+        self.made += calls
+
+
 def provider_limiter(alias: str) -> RateLimiter | None:
     """The limiter of a provider's calls for background work; None where calls cost nothing (`local`)."""
     budget = settings.PROVIDER_BUDGETS.get(alias)

@@ -186,11 +186,16 @@ class _Walker:
 
     def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
         self.recoder.prepare(rows)
+        self.recoder.reserve(rows)
         changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
         if limiter is not None and cells:
             limiter.acquire(cells)
         written = self.adapter.write_back(changes)
-        self.moved = sum(_differing(change) for change in changes if change.pk in written)
+        self.moved = (
+            cells
+            if len(written) == len(changes)
+            else sum(_differing(change) for change in changes if change.row.pk in written)
+        )
         self.meanwhile = len(changes) - len(written)
         self.aside = self._set_aside(aside)
 
@@ -283,13 +288,13 @@ def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Ch
             touched += other is not cell
             new.append(other)
         if touched:
-            changes.append(Change(row.pk, row.cells, tuple(new)))
+            changes.append(Change(row, tuple(new)))
             moved += touched
     return changes, aside, moved
 
 
 def _differing(change: Change) -> int:
-    return sum(old is not new for old, new in zip(change.old, change.new, strict=True))
+    return sum(old is not new for old, new in zip(change.row.cells, change.new, strict=True))
 
 
 def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:

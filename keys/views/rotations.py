@@ -15,7 +15,7 @@ from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
-from keys.views.keys import visible_key
+from keys.views.keys import agreement_words, visible_key
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -100,7 +100,7 @@ class RotationRequest(ActorRequiredMixin, View):
         context: dict[str, Any] = {
             "title": f"Rotate {key.title}", "form": form, "submit_label": "Ask for the rotation" if groups else "Rotate now",
             "cancel_url": f"/keys/{key.pk}/", "key": key,
-            "needs_approval": ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in groups),
+            "needs_approval": agreement_words(groups),
         }  # fmt: skip
         try:
             context["estimate"] = rotation.dry_run(actor=actor_of(request), key_id=key.pk)
@@ -127,11 +127,15 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
     failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
+    counted, open_failed = (
+        census.stored_for_key(key.pk),
+        failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
+    )
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
-        "open_failed": failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
-        "census": census.stored_for_key(key.pk),
+        "open_failed": open_failed, "census": counted, "left": sum(row.items for row in counted if row.version_id == found.old_version_id),
+        "next_step": _next_step(found, state, open_failed),
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
@@ -149,6 +153,26 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _next_step(found: Rotation, state: RotationState, open_failed: int) -> str:
+    """What happens next, or what a person has to do."""
+    old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
+    if state is RotationState.RE_ENCRYPTED:
+        if open_failed:
+            return f"Decide on the items set aside; then {old} can be decommissioned."
+        return f"Nothing that was counted still stands on {old}: it can be decommissioned."
+    return {
+        RotationState.INTRODUCING: "The new version is being made.",
+        RotationState.RE_ENCRYPTING: f"Workers move what stands on {old}; you may leave this page.",
+        RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
+        RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
+        RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable.",
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        if due
+        else "",
+        RotationState.COMPLETED: f"All done: {old} is destroyed.",
+    }.get(state, "")
+
+
 def _steps(found: Rotation) -> list[dict[str, str]]:
     """The three phases of the rotation for the stepper."""
     state = RotationState(found.state)
@@ -157,7 +181,7 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         RotationState.CANCELLED: "failed",
     }.get(state, "done" if found.re_encrypted_at else "todo")  # fmt: skip
     ending = {
-        RotationState.RE_ENCRYPTED: "current", RotationState.DECOMMISSIONED: "paused", RotationState.COMPLETED: "done",
+        RotationState.RE_ENCRYPTED: "waiting", RotationState.DECOMMISSIONED: "waiting", RotationState.COMPLETED: "done",
     }.get(state, "todo")  # fmt: skip
     due = found.old_version.deletion_due_at
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
@@ -279,9 +303,7 @@ class Decommission(RotationConfirm):
     irreversible = True
 
     def needs_approval(self, found: Rotation) -> str:
-        return ", ".join(
-            f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups
-        )
+        return agreement_words(found.key.policy.destroy_groups)
 
 
 class CancelDecommission(RotationConfirm):

@@ -44,6 +44,11 @@ def unread(person_id: UUID) -> QuerySet[Notice]:
     return Notice.objects.filter(person_id=person_id, read_at=None).order_by("-created_at", "-id")
 
 
+def mark_read(person_id: UUID) -> int:
+    """Mark every notice of this person as read; returns how many were not."""
+    return unread(person_id).update(read_at=timezone.now())
+
+
 def send(notice_id: int) -> None:
     """Send one notice by e-mail, once; an inactive person gets none."""
     notice = Notice.objects.filter(pk=notice_id, mailed_at=None).first()

@@ -206,5 +206,5 @@ class Notices(ActorRequiredMixin, View):
         return render(request, "approvals/notices.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        notices.unread(services.identity(actor_of(request))).update(read_at=timezone.now())
+        notices.mark_read(services.identity(actor_of(request)))
         return redirect("approvals:notices")

@@ -63,7 +63,7 @@ class SignIns:
             if person["codes"]:
                 page.locator("[name=code]").fill(totp(person["totp"]))
                 page.get_by_role("button", name="Sign in").click()
-            page.wait_for_selector("#main")
+            page.wait_for_selector("body.with-nav")
             self._states[name] = context.storage_state()
             context.close()
         return self._states[name]

@@ -80,6 +80,7 @@ PAGES: dict[str, Entry] = {
     "keys:version-activate": Entry(args=_VERSION),
     "keys:version-compromise": Entry(args=_VERSION),
     "keys:version-delete": Entry(args=("keys.newsletter", 1)),
+    "keys:version-delete-confirm": Entry(args=("keys.loyalty", 1)),
     "keys:version-keep": Entry(args=("keys.loyalty", 1)),
     "keys:rotation-list": Entry(),
     "keys:rotation-detail": Entry("dana", ("rotations.moving",)),
@@ -88,6 +89,7 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
     "keys:store-list": Entry(),
     "keys:store-create": Entry(),
+    "keys:store-seal": Entry(),
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
 }

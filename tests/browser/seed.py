@@ -17,6 +17,7 @@ django.setup()
 import psycopg  # noqa: E402
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes  # noqa: E402
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret  # noqa: E402
+from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from keys.demo import organisation, shop  # noqa: E402
@@ -39,7 +40,7 @@ def main(customers: int, orders: int) -> Facts:
     facts: Facts = {"people": _people(org), "keys": {name: str(key.pk) for name, key in org.keys.items()}}
     facts["rings"] = {name: str(ring.pk) for name, ring in org.rings.items()}
     facts["stores"] = {store.name: str(store.pk) for store in DataStore.objects.all()}
-    facts["shop"] = url
+    facts["shop"], facts["database"] = url, settings.DATABASE_URL
     ada = org.actor("ada")
 
     # Two customers whose cells nobody can read, as after an accident in the shop.
@@ -79,7 +80,7 @@ def main(customers: int, orders: int) -> Facts:
     accounts.bind_role(actor=ada, person=gone, role="operator", ring=org.rings["shop"])
     facts["inactive"] = str(accounts.deactivate_person(actor=ada, person=gone).pk)
     facts["binding"] = str(org.people["dana"].bindings.first().pk)
-    _await(lambda: AuditCheckpoint.objects.exists())
+    _await(AuditCheckpoint.objects.exists)
     facts["checkpoint"] = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
     return facts
 

@@ -16,6 +16,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, PortalError, TooLarge, ValidationFailed
 
 MAX_BATCH = 1000
+_NO_CONTEXT = context_aad({})
 WRAPPING_KINDS = frozenset({KeyKind.MASTER.value, KeyKind.KEK.value})
 
 
@@ -49,8 +50,10 @@ def authorize_use(actor: Actor, permission: Permission, found: KeyView) -> None:
 
 def associated_data(context: Mapping[str, str] | None) -> bytes:
     """`json.dumps(context)` as bytes, what every ciphertext is bound to; raises ValidationFailed."""
+    if context is None:
+        return _NO_CONTEXT
     try:
-        return context_aad({} if context is None else context)
+        return context_aad(context)
     except MalformedEnvelope as error:
         raise ValidationFailed("The context is not acceptable.", errors={"context": [str(error)]}) from None
 

@@ -40,7 +40,8 @@ class Command(BaseCommand):
         if settings.PRODUCTION and not settings.STATIC_ROOT.is_dir():
             raise CommandError("The style sheets are not collected yet: run ./manage.py collectstatic first.")
         get_resolver().url_patterns  # noqa: B018  loads every view now, once, instead of in each process at its first request
-        level = settings.LOGGING["root"]["level"].lower()
+        root: Any = settings.LOGGING["root"]
+        level = str(root["level"]).lower()
         server = Granian(
             "keyvault_portal.wsgi:application", address=host, port=port, interface=Interfaces.WSGI, workers=workers,
             blocking_threads=threads, backpressure=4 * threads, http=HTTPModes.http1, websockets=False,
