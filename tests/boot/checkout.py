@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
@@ -102,6 +103,12 @@ class Quickstart:
         for member in self.alive():
             member.kill()
 
+    def __enter__(self) -> "Quickstart":
+        return self.start()
+
+    def __exit__(self, *details: object) -> None:
+        self.clean_up()
+
     @property
     def address(self) -> str:
         """The one address that was printed."""
@@ -124,8 +131,12 @@ class Browser:
 
     def get(self, address: str) -> tuple[str, str]:
         """The final address and the page; raises HTTPError."""
-        with self._opener.open(address, timeout=60) as answer:
-            return answer.url, answer.read().decode()
+        try:
+            with self._opener.open(address, timeout=60) as answer:
+                return answer.url, answer.read().decode()
+        except HTTPError as error:
+            error.close()
+            raise
 
     def send(self, address: str, **values: str) -> tuple[str, str]:
         """Fill in the form on the page at `address`."""
