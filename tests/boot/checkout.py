@@ -1,5 +1,6 @@
 """A fresh clone of this repository, and quickstart in it as a person runs it in a terminal."""
 
+import contextlib
 import os
 import re
 import signal
@@ -101,7 +102,8 @@ class Quickstart:
             self.process.kill()
         self.end()
         for member in self.alive():
-            member.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
 
     def __enter__(self) -> "Quickstart":
         return self.start()
@@ -111,10 +113,9 @@ class Quickstart:
 
     @property
     def address(self) -> str:
-        """The one address that was printed."""
-        found = re.findall(r"https?://\S+", self.output.split(READY)[0])
-        assert len(found) == 1, self.output
-        return str(found[0])
+        """The one address to open."""
+        (found,) = re.findall(r"^ +Open +(https?://\S+)$", self.output, flags=re.MULTILINE)
+        return str(found)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
