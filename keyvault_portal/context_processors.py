@@ -21,4 +21,7 @@ def _counts(request: HttpRequest) -> dict[str, int]:
     person = getattr(request, "user", None)
     if not isinstance(person, Person) or not person.is_active:
         return {}
-    return {"approvals": services.count_waiting(actor_of(request)), "notices": notices.unread(person.pk)[:NOTICES_BOUND].count()}
+    return {
+        "approvals": services.count_waiting(actor_of(request)),
+        "notices": notices.unread(person.pk)[:NOTICES_BOUND].count(),
+    }

@@ -9,7 +9,9 @@ urlpatterns = [
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
-    path("account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"),  # one page for sessions: ours
+    path(
+        "account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"
+    ),  # one page for sessions: ours
     path("account/", include("allauth.urls")),
     path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),

@@ -44,7 +44,10 @@ class Consequences:
             else "Never used."
         )
         lost = [
-            (self.wrapped_versions, f"{_many(self.wrapped_versions, 'key version')} of {_many(self.child_keys, 'key')}"),
+            (
+                self.wrapped_versions,
+                f"{_many(self.wrapped_versions, 'key version')} of {_many(self.child_keys, 'key')}",
+            ),
             (self.wrapped_data_keys, f"{_many(self.wrapped_data_keys, 'data key')} under it"),
             (self.owned_data_keys, f"{_many(self.owned_data_keys, 'data key')} of its own"),
             (self.census_items, f"{_many(self.census_items, 'item')} in data stores"),

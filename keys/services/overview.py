@@ -56,7 +56,9 @@ def attention(actor: Actor) -> list[Finding]:
     in_rings = Q() if rings is None else Q(key__ring_id__in=rings)
     findings: list[Finding] = []
 
-    halted = KeyVersion.objects.filter(in_rings, deletion_halted_at__isnull=False, status=VersionState.PENDING_DELETION.value)
+    halted = KeyVersion.objects.filter(
+        in_rings, deletion_halted_at__isnull=False, status=VersionState.PENDING_DELETION.value
+    )
     for version in halted.select_related("key")[:OVERDUE_SHOWN]:
         findings.append(
             Finding(
@@ -85,10 +87,18 @@ def attention(actor: Actor) -> list[Finding]:
     stores = DataStore.objects.exclude(last_error="")
     stores = stores if rings is None else stores.filter(ring_id__in=rings)
     for store in stores[:OVERDUE_SHOWN]:
-        findings.append(Finding("warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)))
+        findings.append(
+            Finding(
+                "warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)
+            )
+        )
     stuck = Rotation.objects.filter(in_rings, state="failed").select_related("key", "old_version")
     for rotation in stuck[:OVERDUE_SHOWN]:
-        findings.append(Finding("danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)))
+        findings.append(
+            Finding(
+                "danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)
+            )
+        )
     return findings
 
 

@@ -42,7 +42,9 @@ ORDERS = {
 
 def visible_key(request: HttpRequest, key_id: UUID) -> Key:
     """The key, or NotFound when it does not exist or this person may not see it: the two look alike."""
-    key = visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
+    key = (
+        visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
+    )
     if key is None:
         raise NotFound("There is no such key, or you may not see it.")
     return key
@@ -97,7 +99,7 @@ class Hierarchy(ActorRequiredMixin, View):
         found = list(keys.order_by("name", "id")[: TREE_LIMIT + 1])
         shown = found[:TREE_LIMIT]
         nodes = {key.pk: _node(key) for key in shown}
-        roots = []
+        roots: list[dict[str, Any]] = []
         for key in shown:
             parent = nodes.get(key.parent_id) if key.parent_id else None
             (parent["children"] if parent else roots).append(nodes[key.pk])
@@ -239,7 +241,12 @@ class PolicyEdit(ActorRequiredMixin, View):
         key = visible_key(request, key_id)
         form = PolicyForm(request.POST, instance=key.policy)
         if form.is_valid():
-            done = form.run(lambda values: lifecycle.update_policy(actor=actor_of(request), key_id=key.pk, changes=values))
+            reason = form.cleaned_data["reason"]
+            done = form.run(
+                lambda values: lifecycle.update_policy(
+                    actor=actor_of(request), key_id=key.pk, changes=values, reason=reason
+                )
+            )
             if done is not None:
                 return redirect("keys:key-detail", key.pk)
         return self._page(request, key, form, status=422)

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
@@ -41,7 +41,9 @@ def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
 
 def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
     """The rotation, or NotFound when it does not exist or may not be seen."""
-    rows = visible_rotations(actor_of(request)).select_related("key", "key__ring", "key__policy", "old_version", "new_version")
+    rows = visible_rotations(actor_of(request)).select_related(
+        "key", "key__ring", "key__policy", "old_version", "new_version"
+    )
     found = rows.filter(pk=rotation_id).first()
     if found is None:
         raise NotFound("There is no such rotation, or you may not see it.")
@@ -60,9 +62,23 @@ class RotationList(ActorRequiredMixin, View):
             if form.cleaned_data["trigger"]:
                 rows = rows.filter(trigger=form.cleaned_data["trigger"])
             if form.cleaned_data["failed"]:
-                rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
-        columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
-        if download := list_download(actor_of(request), request, "rotations", rows.order_by("-created_at", "-id"), EXPORTED):
+                rows = rows.filter(
+                    Exists(
+                        FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)
+                    )
+                )
+        columns = [
+            {"label": "Key"},
+            {"label": "From"},
+            {"label": "To"},
+            {"label": "Why"},
+            {"label": "State"},
+            {"label": "Asked by"},
+            {"label": "Started"},
+        ]
+        if download := list_download(
+            actor_of(request), request, "rotations", rows.order_by("-created_at", "-id"), EXPORTED
+        ):
             return download
         context = page_context(request, rows, ["-created_at", "-id"]) | {
             "title": "Rotations", "exportable": True, "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
@@ -121,7 +137,10 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
     failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
-    counted, open_failed = census.stored_for_key(key.pk), failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count()
+    counted, open_failed = (
+        census.stored_for_key(key.pk),
+        failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
+    )
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
@@ -157,7 +176,9 @@ def _next_step(found: Rotation, state: RotationState, open_failed: int) -> str:
         RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
         RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
         RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable.",
-        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock." if due else "",
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        if due
+        else "",
         RotationState.COMPLETED: f"All done: {old} is destroyed.",
     }.get(state, "")
 
@@ -175,8 +196,16 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
     due = found.old_version.deletion_due_at
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
-        {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
-        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else ""},
+        {
+            "title": "Introduce",
+            "state": "done" if found.introduced_at else "current",
+            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+        },
+        {
+            "title": "Re-encrypt",
+            "state": moving,
+            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else "",
+        },
         {"title": "Decommission", "state": ending, "note": note},
     ]
 
@@ -217,7 +246,10 @@ class Throttle(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ThrottleForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "The rate is not a number of items a second.",
+                errors=_errors_of(form),
+            )
         rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
         messages.success(request, "The new rate holds from the next page on.")
         return redirect("keys:rotation-detail", found.pk)
@@ -265,7 +297,11 @@ class RotationConfirm(ActorRequiredMixin, View):
 
 class Cancel(RotationConfirm):
     service = rotation.cancel
-    words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
+    words = (
+        "Cancel this rotation",
+        "The new version stays active. What has not been moved stays on the old version, readable.",
+        "Cancel the rotation",
+    )
     done = "The rotation is cancelled."
 
     def consequences(self, found: Rotation) -> list[str]:
@@ -308,7 +344,16 @@ class DecideFailed(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
-        rotation.decide_failed(actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"])
+            raise ValidationFailed(
+                "Say why this item is given up.",
+                errors=_errors_of(form),
+            )
+        rotation.decide_failed(
+            actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
+        )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
+
+
+def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
+    return {name: [str(error) for error in said] for name, said in form.errors.items()}

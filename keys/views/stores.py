@@ -81,7 +81,13 @@ class StoreCreate(ActorRequiredMixin, View):
         return self._page(request, form, status=422)
 
     def _page(self, request: HttpRequest, form: StoreForm, report: object = None, status: int = 200) -> HttpResponse:
-        context = {"title": "Register a data store", "form": form, "report": report, "submit_label": "Register", "cancel_url": "/keys/stores/"}
+        context = {
+            "title": "Register a data store",
+            "form": form,
+            "report": report,
+            "submit_label": "Register",
+            "cancel_url": "/keys/stores/",
+        }
         return render(request, "keys/store_form.html", context, status=status)
 
 
@@ -163,7 +169,10 @@ class Census(ActorRequiredMixin, View):
         context = page_context(request, counts, ["id"], size=200) | {
             "exportable": True,
             "title": "Census", "subtitle": "Which data still stands on which key version.",
-            "columns": [{"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"}, {"label": "Items", "num": True}, {"label": "Counted"}],
+            "columns": [
+                {"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"},
+                {"label": "Items", "num": True}, {"label": "Counted"},
+            ],
             "empty_title": "Nothing has been counted yet", "empty_text": "Register a data store; its census is taken at once and every hour.",
         }  # fmt: skip
         return render(request, "keys/census.html", context)

@@ -57,7 +57,9 @@ class VersionAct(ActorRequiredMixin, View):
         """What is lost, for the acts that take something away."""
         return lifecycle.consequences(version) if self.danger else []
 
-    def _page(self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200) -> HttpResponse:
+    def _page(
+        self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200
+    ) -> HttpResponse:
         title, question, button = self.words
         context = {
             "title": title.format(version=version), "question": question, "form": form, "submit_label": button, "danger": self.danger,
@@ -84,8 +86,13 @@ class Resume(VersionAct):
 
 
 class Activate(VersionAct):
+    required_permission = Permission.KEY_ROTATE
     service = lifecycle.activate_version
-    words = ("Activate {version}", "It protects everything new from now on; the active version may only open.", "Activate it")
+    words = (
+        "Activate {version}",
+        "It protects everything new from now on; the active version may only open.",
+        "Activate it",
+    )
     done = "{version} is active."
 
 

@@ -30,11 +30,20 @@ EXPORTED = {
     "created_at": "created_at", "expires_at": "expires_at", "decided_at": "decided_at", "act_hash": "act_hash", "id": "id",
 }  # fmt: skip
 ALARMS_SHOWN = 5
-COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
+COLUMNS = [
+    {"label": "Request"},
+    {"label": "Target"},
+    {"label": "Asked by"},
+    {"label": "State"},
+    {"label": "Asked"},
+    {"label": "Expires"},
+]
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good."
+    )
 
 
 class ApproveForm(forms.Form):
@@ -68,7 +77,12 @@ class Inbox(ActorRequiredMixin, View):
         else:
             tab, rows = "waiting", services.waiting_requests(actor)
         tabs = [
-            {"label": label, "url": f"?tab={name}", "current": name == tab, "count": services.count_waiting(actor) if name == "waiting" else None}
+            {
+                "label": label,
+                "url": f"?tab={name}",
+                "current": name == tab,
+                "count": services.count_waiting(actor) if name == "waiting" else None,
+            }
             for name, label in (("waiting", "Waiting for me"), ("asked", "Asked by me"), ("all", "All"))
         ]
         if download := list_download(actor, request, "approvals", rows.order_by(*RECENT), EXPORTED):
@@ -127,7 +141,9 @@ class Approve(ActorRequiredMixin, View):
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
         values = form.cleaned_data
-        services.approve(actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"])
+        services.approve(
+            actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"]
+        )
         messages.success(request, "Your agreement is counted.")
         return redirect("approvals:detail", found.pk)
 
@@ -139,7 +155,10 @@ class Reject(ActorRequiredMixin, View):
         found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
-            raise ValidationFailed("Say why you reject it.", errors={name: [str(error) for error in found] for name, found in form.errors.items()})
+            raise ValidationFailed(
+                "Say why you reject it.",
+                errors={name: [str(error) for error in found] for name, found in form.errors.items()},
+            )
         services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
         messages.success(request, "The request is rejected.")
         return redirect("approvals:detail", found.pk)
@@ -194,5 +213,5 @@ class Notices(ActorRequiredMixin, View):
         return render(request, "approvals/notices.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        notices.unread(services.identity(actor_of(request))).update(read_at=timezone.now())
+        notices.mark_read(services.identity(actor_of(request)))
         return redirect("approvals:notices")

@@ -47,7 +47,9 @@ def states(sign_ins: driving.SignIns, browser: Browser) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def context_of(portal: RunningPortal, browser: Browser, states: Callable[[str], Any]) -> Iterator[Callable[..., BrowserContext]]:
+def context_of(
+    portal: RunningPortal, browser: Browser, states: Callable[[str], Any]
+) -> Iterator[Callable[..., BrowserContext]]:
     """A browser window of a person's own ("" is nobody); each is closed with the test."""
     opened: list[BrowserContext] = []
 

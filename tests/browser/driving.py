@@ -18,7 +18,10 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 ]  # fmt: skip
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], "resultTypes": ["violations"]}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
@@ -29,7 +32,14 @@ def launch(playwright: Playwright) -> Browser:
 
 def new_context(browser: Browser, url: str, **options: Any) -> BrowserContext:
     """A window without animations, at the time zone of the portal."""
-    values = {"base_url": url, "viewport": WIDE, "reduced_motion": "reduce", "color_scheme": "light", "locale": "en-GB", "timezone_id": "UTC"}
+    values = {
+        "base_url": url,
+        "viewport": WIDE,
+        "reduced_motion": "reduce",
+        "color_scheme": "light",
+        "locale": "en-GB",
+        "timezone_id": "UTC",
+    }
     context = browser.new_context(**(values | options))
     context.set_default_timeout(15_000)
     return context
@@ -78,7 +88,9 @@ def axe(page: Page, rules: dict[str, Any] | None = None) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(Axe().axe_script)
     violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", rules or RULES)
-    return [f"{rule['id']} at {node['target']}: {node['failureSummary']}" for rule in violations for node in rule["nodes"]]
+    return [
+        f"{rule['id']} at {node['target']}: {node['failureSummary']}" for rule in violations for node in rule["nodes"]
+    ]
 
 
 @contextmanager

@@ -28,7 +28,11 @@ class RunningPortal:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_URL", "CELERY_", "PORTAL_", "DJANGO_"))}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DATABASE_URL", "CELERY_", "PORTAL_", "DJANGO_"))
+        }
         return own | {
             "PORTAL_VAR_DIR": str(self.folder / "var"), "PORTAL_NO_BOOTSTRAP": "1", "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "keyvault_portal.settings", "PORTAL_ORIGIN": self.url,
@@ -69,7 +73,14 @@ class RunningPortal:
             time.sleep(0.1)
 
     def _seed(self) -> dict[str, Any]:
-        command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("seed.py")), str(self.customers), str(self.orders)]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            str(Path(__file__).with_name("seed.py")),
+            str(self.customers),
+            str(self.orders),
+        ]
         done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the demonstration was not made: {done.stderr[-3000:]}")

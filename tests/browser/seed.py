@@ -45,24 +45,38 @@ def main(customers: int, orders: int) -> Facts:
 
     # Two customers whose cells nobody can read, as after an accident in the shop.
     with psycopg.connect(url) as connection:
-        connection.execute("UPDATE orders SET note = '{\"ciphertext\": \"lost\"}' WHERE id = 7")
+        connection.execute('UPDATE orders SET note = \'{"ciphertext": "lost"}\' WHERE id = 7')
     facts["rotations"] = {
         "moving": str(rotation.request_rotation(actor=ada, key_id=org.keys["orders-kek"].pk, reason="Yearly rotation of the orders.", rate_limit=2).pk),
         "moved": str(rotation.request_rotation(actor=ada, key_id=org.keys["newsletter"].pk, reason="After the move to the new mailer.").pk),
         "ending": str(rotation.request_rotation(actor=ada, key_id=org.keys["loyalty"].pk, reason="The loyalty scheme ended.").pk),
     }  # fmt: skip
-    current = {name: materials.active_version(key) for name, key in org.keys.items() if name in {"logs", "shipping", "contracts", "backups"}}
+    current = {
+        name: materials.active_version(key)
+        for name, key in org.keys.items()
+        if name in {"logs", "shipping", "contracts", "backups"}
+    }
     rotation.rotate_compromised(
         actor=ada, version_id=current["logs"].pk, reason_code="key_compromise", occurred_at=timezone.now() - timedelta(hours=3),
         note="A copy of the log archive's host image was found outside.",
     )  # fmt: skip
-    lifecycle.suspend_version(actor=ada, version_id=current["shipping"].pk, reason="Until the carrier's incident is understood.")
-    _await(lambda: not Rotation.objects.filter(pk__in=[facts["rotations"]["moved"], facts["rotations"]["ending"]], state="re_encrypting").exists())
+    lifecycle.suspend_version(
+        actor=ada, version_id=current["shipping"].pk, reason="Until the carrier's incident is understood."
+    )
+    _await(
+        lambda: (
+            not Rotation.objects.filter(
+                pk__in=[facts["rotations"]["moved"], facts["rotations"]["ending"]], state="re_encrypting"
+            ).exists()
+        )
+    )
     facts["approvals"] = _approvals(org, facts)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
                                      rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
     facts["token"] = str(token.pk)
-    gone = accounts.create_person(actor=ada, email="gina@example.org", name="Gina Falk", site="Oslo", reporting_line="Risk")
+    gone = accounts.create_person(
+        actor=ada, email="gina@example.org", name="Gina Falk", site="Oslo", reporting_line="Risk"
+    )
     accounts.bind_role(actor=ada, person=gone, role="operator", ring=org.rings["shop"])
     facts["inactive"] = str(accounts.deactivate_person(actor=ada, person=gone).pk)
     facts["binding"] = str(org.people["dana"].bindings.first().pk)
@@ -102,7 +116,9 @@ def _approvals(org: organisation.Organisation, facts: Facts) -> Facts:
     }  # fmt: skip
     _agree(org, asked["half"], "boris")
     _agree(org, asked["executed"], "boris", "chen")
-    approvals.reject(actor=org.actor("ada"), request_id=asked["rejected"], reason="Nobody is in the office to look after it.")
+    approvals.reject(
+        actor=org.actor("ada"), request_id=asked["rejected"], reason="Nobody is in the office to look after it."
+    )
     _await(lambda: ApprovalRequest.objects.get(pk=asked["executed"]).state == "executed")
     return {name: str(request_id) for name, request_id in asked.items()}
 

@@ -11,7 +11,10 @@ from tests.browser.pages import MORE, NOT_PAGES, PAGES, Entry, get_pages, path_o
 from tests.browser.portal import RunningPortal
 
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-ALL = [*((name, name, entry) for name, entry in PAGES.items()), *((label, name, entry) for label, (name, entry) in MORE.items())]
+ALL = [
+    *((name, name, entry) for name, entry in PAGES.items()),
+    *((label, name, entry) for label, (name, entry) in MORE.items()),
+]
 
 
 def test_every_page_has_an_entry() -> None:

@@ -80,8 +80,19 @@ def test_story(portal: RunningPortal, page_of: Callable[..., Page], tmp_path: Pa
     assert complaints == []
 
     events = _export(fay, tmp_path)
-    acts = [event["action"] for event in events if "customer-pii" in json.dumps(event) or "Customer data" in json.dumps(event)]
-    assert {"key.rotate", "approval.request", "approval.approve", "rotation.pause", "rotation.resume", "rotation.decommission"} <= set(acts)
+    acts = [
+        event["action"]
+        for event in events
+        if "customer-pii" in json.dumps(event) or "Customer data" in json.dumps(event)
+    ]
+    assert {
+        "key.rotate",
+        "approval.request",
+        "approval.approve",
+        "rotation.pause",
+        "rotation.resume",
+        "rotation.decommission",
+    } <= set(acts)
     said = _verify_pack(fay, tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
 
@@ -115,4 +126,6 @@ def _verify_pack(page: Page, folder: Path) -> subprocess.CompletedProcess[str]:
     path = folder / "pack.zip"
     download.value.save_as(path)
     program = zipfile.ZipFile(path).extract("verify.py", folder)
-    return subprocess.run([sys.executable, "-I", program, str(path)], capture_output=True, text=True, check=False, env={})
+    return subprocess.run(
+        [sys.executable, "-I", program, str(path)], capture_output=True, text=True, check=False, env={}
+    )

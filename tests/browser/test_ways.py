@@ -14,7 +14,11 @@ GROUND = "getComputedStyle(document.documentElement).backgroundColor"
 
 
 def focused(page: Page) -> str:
-    return str(page.evaluate("document.activeElement.innerText || document.activeElement.name || document.activeElement.tagName")).strip()
+    return str(
+        page.evaluate(
+            "document.activeElement.innerText || document.activeElement.name || document.activeElement.tagName"
+        )
+    ).strip()
 
 
 def tab_to(page: Page, text: str) -> None:

@@ -48,8 +48,15 @@ class Organisation:
             self._data(number)
             self._people(number)
             self._approval(number)
-            audit.record(actor=system_actor("test"), action="key.view", target=("key", self.key.pk, "kek"), ring_id=self.ring.pk)
-            audit.record(actor=system_actor("test"), action="rotation.note", target=("rotation", self.names["rotation"], ""), ring_id=self.ring.pk)
+            audit.record(
+                actor=system_actor("test"), action="key.view", target=("key", self.key.pk, "kek"), ring_id=self.ring.pk
+            )
+            audit.record(
+                actor=system_actor("test"),
+                action="rotation.note",
+                target=("rotation", self.names["rotation"], ""),
+                ring_id=self.ring.pk,
+            )
 
     def _key(self, name: str, kind: str, parent: Key | None, versions: int = 1) -> tuple[Key, KeyVersion]:
         due = timezone.now() + timedelta(days=len(name))
@@ -62,7 +69,9 @@ class Organisation:
         return key, version
 
     def _version(self, key: Key, number: int, status: str) -> KeyVersion:
-        return KeyVersion.objects.create(key=key, key_version=number, kms_key_arn=f"local:key/{key.pk}/{number}", status=status)
+        return KeyVersion.objects.create(
+            key=key, key_version=number, kms_key_arn=f"local:key/{key.pk}/{number}", status=status
+        )
 
     def _data(self, number: int) -> None:
         self._version(self.key, number + 2, "decrypt_only")
@@ -70,11 +79,21 @@ class Organisation:
         old = self._version(key, 1, "decrypt_only")
         store = DataStore.objects.create(ring=self.ring, key=key, name=f"store-{number}", title=f"Store {number}", kind="postgresql_table",
                                          table_name="t", primary_key="id", columns=["email"], created_by="test", last_error="away")  # fmt: skip
-        rotation = Rotation.objects.create(key=key, old_version=old, new_version=new, state="re_encrypting", requested_by="test")
+        rotation = Rotation.objects.create(
+            key=key, old_version=old, new_version=new, state="re_encrypting", requested_by="test"
+        )
         shown = self.names.setdefault("rotation", rotation.pk)
-        job = ReEncryptionJob.objects.create(rotation_id=shown, store=store, mode="re_encrypt", state="running", items_total=9)
+        job = ReEncryptionJob.objects.create(
+            rotation_id=shown, store=store, mode="re_encrypt", state="running", items_total=9
+        )
         FailedItem.objects.create(job=job, store=store, item=str(number), column="email", reason="malformed")
-        other = Rotation.objects.create(key=self.key, old_version=self.key.versions.order_by("-id")[0], new_version=self.version, state="cancelled", requested_by="t")
+        other = Rotation.objects.create(
+            key=self.key,
+            old_version=self.key.versions.order_by("-id")[0],
+            new_version=self.version,
+            state="cancelled",
+            requested_by="t",
+        )
         shown_store = self.names.setdefault("store", store.pk)
         CensusCount.objects.create(store_id=shown_store, column="email", version=old, items=number)
         ReEncryptionJob.objects.create(rotation=other, store_id=shown_store, mode="re_encrypt", state="done")
@@ -86,10 +105,14 @@ class Organisation:
         shown = self.names.setdefault("person", person.pk)
         RoleBinding.objects.create(person_id=shown, role=Role.AUDITOR, ring=ring, created_by="test")
         for owner in (person.pk, shown, self.officer.pk):
-            token = ApiToken.objects.create(owner_id=owner, name=f"token {number}", digest=b"0" * 32, scopes=["key.view"])
+            token = ApiToken.objects.create(
+                owner_id=owner, name=f"token {number}", digest=b"0" * 32, scopes=["key.view"]
+            )
             token.rings.add(self.ring, ring)
         for user in (shown, self.officer.pk):
-            UserSession.objects.create(user_id=user, ip="127.0.0.1", session_key=f"{user}{number}"[:40], user_agent="test")
+            UserSession.objects.create(
+                user_id=user, ip="127.0.0.1", session_key=f"{user}{number}"[:40], user_agent="test"
+            )
 
     def _approval(self, number: int) -> None:
         for requester in (self.officer.pk, uuid4()):
@@ -99,7 +122,9 @@ class Organisation:
                 requester_id=requester, requester_label="test", reason="test", expires_at=timezone.now() + timedelta(days=1),
             )  # fmt: skip
             shown = self.names.setdefault("request", request.pk)
-        ApprovalRequest.objects.get(pk=shown).decisions.create(requester_id=self.officer.pk, person_id=uuid4(), person_label="t", verdict="approve", act_hash="0" * 64)
+        ApprovalRequest.objects.get(pk=shown).decisions.create(
+            requester_id=self.officer.pk, person_id=uuid4(), person_label="t", verdict="approve", act_hash="0" * 64
+        )
         Notice.objects.create(person_id=self.officer.pk, text=f"notice {number}", alarm=True)
 
 
