@@ -28,7 +28,9 @@ def list_download(
     if chosen not in FORMATS:
         return None
     filters = {key: value for key, value in request.GET.items() if key not in {"export", "cursor"}}
-    audit.record(actor=actor, action="list.export", target=("list", "", name), details={"format": chosen, "filters": filters})
+    audit.record(
+        actor=actor, action="list.export", target=("list", "", name), details={"format": chosen, "filters": filters}
+    )
     found = rows.values_list(*fields.values()).iterator(chunk_size=ROWS_AT_A_TIME)
     write = _csv_lines if chosen == "csv" else _json_lines
     response = StreamingHttpResponse(write(list(fields), found), content_type=FORMATS[chosen])
@@ -50,7 +52,9 @@ def _csv_line(cells: list[str]) -> str:
 
 def _json_lines(headings: list[str], rows: Iterator[tuple[Any, ...]]) -> Iterator[bytes]:
     for row in rows:
-        yield orjson.dumps(dict(zip(headings, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=str)
+        yield orjson.dumps(
+            dict(zip(headings, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=str
+        )
 
 
 def _plain(cell: Any) -> Any:

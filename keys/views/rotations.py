@@ -306,7 +306,10 @@ class Cancel(RotationConfirm):
 
     def consequences(self, found: Rotation) -> list[str]:
         jobs = [reencryption.progress(job) for job in found.jobs.select_related("store")]
-        return [f"{job.label}: {job.done:,} of {job.total:,} {job.unit} are moved, the rest stays where it is." for job in jobs]
+        return [
+            f"{job.label}: {job.done:,} of {job.total:,} {job.unit} are moved, the rest stays where it is."
+            for job in jobs
+        ]
 
 
 class Decommission(RotationConfirm):

@@ -18,7 +18,6 @@ from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 
-
 EXPORTED = {
     "name": "name", "title": "title", "kind": "kind", "format": "format", "schema": "schema_name", "table": "table_name", "columns": "columns",
     "key": "key__name", "ring": "ring__name", "census_at": "census_at", "complaint": "last_error", "id": "id",

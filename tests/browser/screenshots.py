@@ -62,7 +62,9 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
     ]  # fmt: skip
     for chosen, suffix, options in looks:
         for name, who, path in chosen:
-            context = driving.new_context(browser, portal.url, storage_state=sign_ins.state_of(who, browser) if who else None, **options)
+            context = driving.new_context(
+                browser, portal.url, storage_state=sign_ins.state_of(who, browser) if who else None, **options
+            )
             page = context.new_page()
             page.goto(path)
             yield name + suffix, smaller(page.screenshot(animations="disabled"))
@@ -106,7 +108,8 @@ def smaller(png: bytes) -> bytes:
     pixels = zlib.compress(zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT")), 9)
     kept = [(kind, data) for kind, data in chunks if kind not in {b"IDAT", b"IEND"}]
     return SIGNATURE + b"".join(
-        HEAD.pack(len(data), kind) + data + TAIL.pack(zlib.crc32(kind + data)) for kind, data in [*kept, (b"IDAT", pixels), (b"IEND", b"")]
+        HEAD.pack(len(data), kind) + data + TAIL.pack(zlib.crc32(kind + data))
+        for kind, data in [*kept, (b"IDAT", pixels), (b"IEND", b"")]
     )
 
 

@@ -51,7 +51,10 @@ def test_the_download_is_recorded_with_its_filter(dana: Client) -> None:
     assert json.loads(bytes(event.leaf))["details"] == {"filters": {"q": "card"}, "format": "csv"}
 
 
-@pytest.mark.parametrize("path", ["/keys/", "/keys/rotations/", "/keys/stores/", "/keys/census/", "/approvals/?tab=asked", "/people/", "/tokens/"])
+@pytest.mark.parametrize(
+    "path",
+    ["/keys/", "/keys/rotations/", "/keys/stores/", "/keys/census/", "/approvals/?tab=asked", "/people/", "/tokens/"],
+)
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_every_list_has_files(dana: Client, path: str, form: str) -> None:
     response = dana.get(path, query_params={"export": form, "tab": "asked"})

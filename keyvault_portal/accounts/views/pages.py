@@ -40,7 +40,9 @@ class ListPage(ActorRequiredMixin, View, ABC):
         filtered = self.filter_class(request.GET, queryset=self.queryset())
         order = self.sorts.get(request.GET.get("sort", ""), next(iter(self.sorts.values())))
         rows = filtered.qs if filtered.is_valid() else filtered.queryset.none()
-        if download := list_download(self.actor, request, self.title.lower().replace(" ", "-"), rows.order_by(*order), self.exported):
+        if download := list_download(
+            self.actor, request, self.title.lower().replace(" ", "-"), rows.order_by(*order), self.exported
+        ):
             return download
         context = {
             "title": self.title,
