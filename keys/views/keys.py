@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -58,7 +58,7 @@ def agreement_words(groups: list[dict[str, Any]]) -> str:
 class KeyList(ActorRequiredMixin, View):
     required_permission = Permission.KEY_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         form = KeyFilterForm(request.GET or None, actor=actor_of(request))
         keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent")
         if form.is_valid():

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
@@ -53,7 +53,7 @@ def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
 class RotationList(ActorRequiredMixin, View):
     required_permission = Permission.ROTATION_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_rotations(actor_of(request)).select_related("key", "old_version", "new_version")
         form = RotationFilterForm(request.GET or None)
         if form.is_valid():

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 
@@ -45,7 +45,7 @@ def visible_store(request: HttpRequest, store_id: UUID) -> DataStore:
 class StoreList(ActorRequiredMixin, View):
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_stores(actor_of(request)).select_related("ring", "key")
         if download := list_download(actor_of(request), request, "data-stores", rows.order_by("name", "id"), EXPORTED):
             return download
@@ -161,7 +161,7 @@ class Census(ActorRequiredMixin, View):
 
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         counts = census.visible_counts(actor_of(request)).select_related("store", "version", "version__key")
         if download := list_download(actor_of(request), request, "census", counts.order_by("id"), EXPORTED_COUNTS):
             return download

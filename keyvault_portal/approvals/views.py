@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -65,7 +65,7 @@ class Inbox(ActorRequiredMixin, View):
 
     required_permission = Permission.APPROVAL_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         actor, tab = actor_of(request), request.GET.get("tab", "waiting")
         form = RequestFilterForm(request.GET or None)
         if tab == "asked":

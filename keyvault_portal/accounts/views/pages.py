@@ -8,7 +8,7 @@ import django_filters
 from django.contrib import messages
 from django.db.models import Model, QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 from django.views.generic import FormView
@@ -36,7 +36,7 @@ class ListPage(ActorRequiredMixin, View, ABC):
     def queryset(self) -> QuerySet[Any]:
         """All that this actor may see."""
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         filtered = self.filter_class(request.GET, queryset=self.queryset())
         order = self.sorts.get(request.GET.get("sort", ""), next(iter(self.sorts.values())))
         rows = filtered.qs if filtered.is_valid() else filtered.queryset.none()
