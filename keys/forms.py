@@ -143,6 +143,10 @@ class PolicyForm(ServiceForm):
         choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),
         help_text="Nothing chosen: whatever the kind of key allows.",
     )  # fmt: skip
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=2000,
+        help_text="Needed when the change guards the key less: those who must agree read it.",
+    )  # fmt: skip
 
     def __init__(self, data: Any = None, *, instance: KeyPolicy) -> None:
         initial = {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
@@ -155,6 +159,7 @@ class PolicyForm(ServiceForm):
         values = dict(self.cleaned_data)
         rotate, destroy = values.pop("rotate_threshold"), values.pop("destroy_threshold")
         custodian = values.pop("custodian_agrees")
+        values.pop("reason")
         officer = Role.SECURITY_OFFICER.value
         values["rotate_groups"] = [{"role": officer, "threshold": rotate}] if rotate else []
         values["destroy_groups"] = [{"role": officer, "threshold": destroy}]

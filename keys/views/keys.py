@@ -233,8 +233,11 @@ class PolicyEdit(ActorRequiredMixin, View):
         key = visible_key(request, key_id)
         form = PolicyForm(request.POST, instance=key.policy)
         if form.is_valid():
+            reason = form.cleaned_data["reason"]
             done = form.run(
-                lambda values: lifecycle.update_policy(actor=actor_of(request), key_id=key.pk, changes=values)
+                lambda values: lifecycle.update_policy(
+                    actor=actor_of(request), key_id=key.pk, changes=values, reason=reason
+                )
             )
             if done is not None:
                 return redirect("keys:key-detail", key.pk)

@@ -52,6 +52,7 @@ class FormPage(ActorRequiredMixin, FormView, ABC):
     """A form whose `save` calls one service; what that finds wrong is shown at the fields."""
 
     template_name = "generic/form.html"
+    http_method_names = ["get", "head", "options", "post"]
     done = "Saved."
 
     @abstractmethod
