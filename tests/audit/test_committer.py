@@ -174,6 +174,8 @@ def test_appending_outside_a_transaction_is_a_mistake(record):
 
 
 def test_alone_a_group_takes_no_lock_first(record, monkeypatch):
+    alone = committer.Committer()
+    monkeypatch.setattr(committer, "_committer", alone)
     append(0)
 
     def locked(*arguments):
@@ -181,6 +183,7 @@ def test_alone_a_group_takes_no_lock_first(record, monkeypatch):
 
     monkeypatch.setattr(ledger, "append_locked", locked)
     assert [append(number) for number in range(1, 5)] == [1, 2, 3, 4]
+    alone.stop()
     assert verify(verification_settings(every_signature=True)).finding is None
 
 
