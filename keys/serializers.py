@@ -36,7 +36,7 @@ class PolicyChangeSerializer(PolicySerializer):
 
 class KeySerializer(serializers.ModelSerializer[Key]):
     current = VersionSerializer(read_only=True)
-    ring = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    ring: "serializers.SlugRelatedField[Any]" = serializers.SlugRelatedField(slug_field="name", read_only=True)
 
     class Meta:
         model = Key
@@ -53,9 +53,13 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     title = serializers.CharField(max_length=150)
     kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
     algorithm = serializers.CharField(max_length=50, default="AES-256-GCM")
-    parent = serializers.UUIDField(required=False, allow_null=True, default=None)
+    parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
+        required=False, allow_null=True, default=None
+    )
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
-    cryptoperiod_days = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=3650)
+    cryptoperiod_days = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=3650
+    )
 
 
 class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
@@ -64,7 +68,14 @@ class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
 
 class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
     reason_code = serializers.ChoiceField(
-        choices=["key_compromise", "ca_compromise", "affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn"]
+        choices=[
+            "key_compromise",
+            "ca_compromise",
+            "affiliation_changed",
+            "superseded",
+            "cessation_of_operation",
+            "privilege_withdrawn",
+        ]
     )
     occurred_at = serializers.DateTimeField()
     note = serializers.CharField(max_length=2000)
@@ -102,7 +113,9 @@ class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
 
 class RotationSerializer(serializers.ModelSerializer[Rotation]):
     old_version = serializers.IntegerField(source="old_version.key_version", read_only=True)
-    new_version = serializers.IntegerField(source="new_version.key_version", read_only=True, default=None, allow_null=True)
+    new_version = serializers.IntegerField(
+        source="new_version.key_version", read_only=True, default=None, allow_null=True
+    )
     jobs = JobSerializer(many=True, read_only=True)
 
     class Meta:
@@ -118,7 +131,18 @@ class RotationSerializer(serializers.ModelSerializer[Rotation]):
 class FailedItemSerializer(serializers.ModelSerializer[FailedItem]):
     class Meta:
         model = FailedItem
-        fields = ["id", "store_id", "item", "column", "reason", "seen_at", "resolution", "resolved_at", "resolved_by", "resolution_note"]
+        fields = [
+            "id",
+            "store_id",
+            "item",
+            "column",
+            "reason",
+            "seen_at",
+            "resolution",
+            "resolved_at",
+            "resolved_by",
+            "resolution_note",
+        ]
         read_only_fields = fields
 
 
@@ -167,7 +191,12 @@ class KeyEditSerializer(serializers.Serializer[dict[str, Any]]):
 
 class DeletionSerializer(ReasonSerializer):
     grace_days = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=1, max_value=3650, help_text="Without it the policy's own."
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=3650,
+        help_text="Without it the policy's own.",
     )
     accept_loss = serializers.BooleanField(
         default=False, help_text="Delete it although things known to stand on it become unreadable."
@@ -206,7 +235,7 @@ class BudgetSerializer(serializers.Serializer[Any]):
 
 
 class EstimatePartSerializer(serializers.Serializer[Any]):
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     items = serializers.IntegerField()
     provider_calls = serializers.IntegerField()
     seconds = serializers.FloatField()
@@ -225,7 +254,7 @@ class ConsequencesSerializer(serializers.Serializer[dict[str, Any]]):
 
 class ReportLineSerializer(serializers.Serializer[Any]):
     column = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     items = serializers.IntegerField()
 
 

@@ -58,7 +58,7 @@ def as_portal_error(error: BaseException) -> PortalError | None:
         case rest.ValidationError():
             known = errors.ValidationFailed(errors=_field_errors(error.detail))
         case rest.Throttled():
-            known = errors.Throttled(retry_after=int(error.wait or 1))
+            known = errors.Throttled(retry_after=int(getattr(error, "wait", None) or 1))
         case rest.APIException():
             known = HttpError(error.status_code, str(error.detail))
     return known

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Measurement:
     goal: float | None = None
     note: str = ""
     at_most: bool = False
+    spread: tuple[float, float] | None = None  # between these lies the middle half of the rounds' ratios
 
     @property
     def met(self) -> bool | None:
@@ -31,8 +33,23 @@ class Measurement:
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
 
-def interleave(jobs: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict[str, float]:
-    """Median rate of each job over `rounds` rounds in which every job runs once, so that noise hits all alike.
+class Rates(dict[str, float]):
+    """Median rate of each job, in items a second, and the rates of every round."""
+
+    def __init__(self, rounds: Mapping[str, list[float]]) -> None:
+        super().__init__({name: statistics.median(values) for name, values in rounds.items()})
+        self.rounds = rounds
+
+    def against(self, name: str, unit: str, job: str, peer: str, **more: Any) -> Measurement:
+        """The line that sets `job` beside `peer`: the median of the rounds' ratios, and the middle half of them."""
+        ratios = [mine / theirs for mine, theirs in zip(self.rounds[job], self.rounds[peer], strict=True)]
+        # The least and the greatest of many short rounds only show when somebody else had the processor.
+        low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        return Measurement(name, self[job], unit, ratio=ratio, spread=(low, high), **more)
+
+
+def interleave(jobs: Mapping[str, Callable[[], float]], rounds: int = 3) -> Rates:
+    """Rates of each job over `rounds` rounds in which every job runs once, so that noise hits all alike.
 
     A job does its work and returns how many items it did; the rate is items a second of wall time.
     """
@@ -42,4 +59,4 @@ def interleave(jobs: Mapping[str, Callable[[], float]], rounds: int = 3) -> dict
             start = time.perf_counter()
             items = job()
             rates[name].append(items / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in rates.items()}
+    return Rates(rates)

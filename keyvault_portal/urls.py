@@ -1,6 +1,7 @@
 """The URL map: each app owns the paths below its prefix."""
 
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from keyvault_portal.views import Dashboard, Settings, healthz
 
@@ -8,6 +9,9 @@ urlpatterns = [
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
+    path(
+        "account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"
+    ),  # one page for sessions: ours
     path("account/", include("allauth.urls")),
     path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),

@@ -170,16 +170,33 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_worker(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start_worker(
+    worker_environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Start real Celery worker processes; each is stopped, by its own process group, when the test ends."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         log = (tmp_path / f"worker-{len(running)}.log").open("wb")
-        command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "1", "--without-gossip",
-                   "--without-mingle", "-n", f"test{len(running)}-{os.getpid()}@%h", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "keyvault_portal",
+            "worker",
+            "--concurrency",
+            "1",
+            "--without-gossip",
+            "--without-mingle",
+            "-n",
+            f"test{len(running)}-{os.getpid()}@%h",
+            *arguments,
+        ]
         with log:
-            process = subprocess.Popen(command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
         running.append(process)
         return process
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.request import Request
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -17,7 +16,7 @@ CURSOR = OpenApiParameter("cursor", str, description="`next_cursor` of the page 
 class ActorView:
     """Answers to the actor of the request and reads bodies through one serializer."""
 
-    request: Request
+    request: Any
     required_permission: Permission
 
     @property

@@ -130,7 +130,7 @@ class Envelope:
         return json.dumps(self.to_dict())
 
 
-def seal_envelope(  # noqa: PLR0917
+def seal_envelope(
     plaintext: bytes,
     context: dict[str, str],
     kms_key_id: str,

@@ -13,8 +13,10 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
+from itertools import repeat
+from operator import length_hint
 from os import urandom
 
 from keys.crypto.aead import Aead, BoundCipher
@@ -30,33 +32,58 @@ type Unwrap = Callable[[bytes, Context], SecretBytes]
 
 CACHED, DERIVED = 0x10, 0x11
 MAX_MESSAGES = 2**20
+LOT = 256  # messages paid for at once
 _SALT, _COMMITMENT = 32, 32
 _PREFIX = 4
 _TOO_LONG = "message too long for one call; use the stream form"
 
 
 class _Entry:
-    """A data key in use, what it has spent, and what every message under it shares."""
+    """A data key in use, what it may still do, and what every message under it shares.
+
+    One that came from a message only opens: nobody here knows how much it has sealed elsewhere.
+    """
 
     __slots__ = (
-        "aad", "cached_aad", "cached_header", "cipher", "derived_header",
-        "expires_at", "keys", "messages", "seal", "size",
+        "aad", "bytes_left", "cached_aad", "cached_header", "cipher", "context", "derived_header",
+        "expires_at", "keys", "messages_left", "names", "seal", "tickets",
     )  # fmt: skip
 
-    def __init__(self, row: Algorithm, key: SecretBytes, wrapped: bytes, context: Context, expires_at: float) -> None:
+    def __init__(
+        self,
+        row: Algorithm,
+        key: SecretBytes,
+        wrapped: bytes,
+        context: Context,
+        bounds: tuple[float, int, int],  # when it expires, how many messages and bytes it may seal
+        seals: bool,
+    ) -> None:
         if not 0 < len(wrapped) <= MAX_WRAPPED_DEK_BYTES:
             raise MalformedEnvelope("wrapped data key has an impossible length")
         tail = bytes([row.code]) + len(wrapped).to_bytes(2) + wrapped
         self.cipher = Aead(row, key)
-        self.seal = row.implementation.bind(key.reveal()).encrypt
+        self.seal: Callable[[bytes, bytes, bytes], bytes] = row.implementation.bind(key.reveal()).encrypt
         self.keys = MessageKeys(key.reveal())
         self.cached_header = bytes([CACHED]) + tail
         self.derived_header = bytes([DERIVED]) + tail
+        self.context: dict[str, str] | None = dict(context) if seals else None
+        self.names: list[str] | None = list(context) if seals else None
         self.aad = context_aad(context)
         self.cached_aad = self.cached_header + self.aad
-        self.expires_at = expires_at
-        self.messages = 0
-        self.size = 0
+        self.expires_at, self.messages_left, self.bytes_left = bounds
+        self.tickets: Iterator[bool] = iter(())
+
+    def issue_tickets(self, share: int) -> None:
+        """Pay for a lot of messages of at most `share` bytes at once; call it under the cache's lock.
+
+        Taking a ticket is one step that threads cannot divide, so those messages need no lock. What is left of the
+        bounds when a lot no longer fits is counted message by message, so that all of it can be used.
+        """
+        if self.messages_left < LOT or self.bytes_left < LOT * share or length_hint(self.tickets):
+            return
+        self.messages_left -= LOT
+        self.bytes_left -= LOT * share
+        self.tickets = repeat(True, LOT)
 
 
 class EnvelopeCache:
@@ -93,7 +120,9 @@ class EnvelopeCache:
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._clock = clock
+        self._nonce_size = row.nonce_size
         self._zero = bytes(row.nonce_size)
+        self._share = max_bytes // max_messages  # what a message may be long to go without the lock
         self._lock = threading.RLock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._newest: _Entry | None = None  # the last in order of use, which a message need not move there again
@@ -101,16 +130,16 @@ class EnvelopeCache:
 
     def encrypt_cached(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under the context's own data key; raises MalformedEnvelope, LimitExceeded, provider errors."""
-        entry = self._hit((), context, len(plaintext), 1) or self._writing(plaintext, context)
-        nonce = urandom(self._row.nonce_size)
+        entry = self._charge(context, len(plaintext)) or self._writing(plaintext, context)
+        nonce = urandom(self._nonce_size)
         try:
-            return b"".join((entry.cached_header, nonce, entry.seal(nonce, plaintext, entry.cached_aad)))
+            return entry.cached_header + nonce + entry.seal(nonce, plaintext, entry.cached_aad)
         except OverflowError:
             raise LimitExceeded(_TOO_LONG) from None
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under a key of its own with key commitment; raises as `encrypt_cached`."""
-        entry = self._hit((), context, len(plaintext), 1) or self._writing(plaintext, context)
+        entry = self._charge(context, len(plaintext)) or self._writing(plaintext, context)
         salt = urandom(_SALT)
         key, commitment = entry.keys.derive(salt)
         header = entry.derived_header + salt + commitment
@@ -157,21 +186,37 @@ class EnvelopeCache:
 
         def load() -> _Entry:
             key, wrapped = self._generate(dict(context))
-            return self._entry(key, wrapped, context)
+            return self._entry(key, wrapped, context, seals=True)
 
         return self._get((), context, size, 1, load)
 
     def _reading(self, wrapped: bytes, context: Context) -> _Entry:
         def load() -> _Entry:
-            return self._entry(self._unwrap(wrapped, dict(context)), wrapped, context)
+            return self._entry(self._unwrap(wrapped, dict(context)), wrapped, context, seals=False)
 
         return self._get((wrapped,), context, 0, 0, load)
+
+    def _charge(self, context: Context, size: int) -> _Entry | None:
+        """As `_hit` for one message to seal; what mostly comes, the context of the message before, costs least.
+
+        The order of the names belongs to the associated data, so it is compared too.
+        """
+        entry = self._newest
+        if (
+            entry is not None
+            and context == entry.context
+            and [*context] == entry.names
+            and size <= self._share
+            and self._clock() < entry.expires_at
+            and next(entry.tickets, False)
+        ):
+            return entry
+        return self._hit((), context, size, 1)
 
     def _hit(self, prefix: tuple[bytes, ...], context: Context, size: int, messages: int) -> _Entry | None:
         """The data key of this name, charged with the message; None when there is none that may take it.
 
-        Every message passes here, so it is one short function. Raises MalformedEnvelope for a context that cannot name
-        a key.
+        Raises MalformedEnvelope for a context that cannot name a key.
         """
         try:
             name = (*prefix, *context.items())
@@ -180,12 +225,14 @@ class EnvelopeCache:
                 if (
                     entry is None
                     or self._clock() >= entry.expires_at
-                    or entry.messages + messages > self._max_messages
-                    or entry.size + size > self._max_bytes
+                    or entry.messages_left < messages
+                    or entry.bytes_left < size
                 ):
                     return None
-                entry.messages += messages
-                entry.size += size
+                entry.messages_left -= messages
+                entry.bytes_left -= size
+                if messages:
+                    entry.issue_tickets(self._share)
                 if entry is not self._newest:
                     self._entries.move_to_end(name)
                     self._newest = entry
@@ -193,9 +240,10 @@ class EnvelopeCache:
         except (AttributeError, TypeError):
             raise MalformedEnvelope("encryption_context must map text to text") from None
 
-    def _entry(self, key: SecretBytes, wrapped: bytes, context: Context) -> _Entry:
+    def _entry(self, key: SecretBytes, wrapped: bytes, context: Context, *, seals: bool) -> _Entry:
         try:
-            return _Entry(self._row, key, wrapped, context, self._clock() + self._max_age)
+            bounds = self._clock() + self._max_age, self._max_messages, self._max_bytes
+            return _Entry(self._row, key, wrapped, context, bounds, seals)
         except InvalidKey:
             raise InvalidKey("provider returned a data key of the wrong length") from None
 

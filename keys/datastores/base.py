@@ -1,7 +1,6 @@
 """What every data store offers: count by version, read a page by key, write back if unchanged."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -32,20 +31,23 @@ class Locator(NamedTuple):
     arn: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its primary key as text, its cells in the order of the store's columns, and their contexts."""
+class Row(NamedTuple):
+    """One row: its primary key as text, its cells in the order of the store's columns, and what each is bound to.
+
+    A context is the associated data (`context_aad`), None where the store has no template. `stamp` changes whenever
+    anybody writes the row.
+    """
 
     pk: str
     cells: tuple[Cell, ...]
-    contexts: tuple[dict[str, str] | None, ...]
+    contexts: tuple[bytes | None, ...]
+    stamp: str = ""
 
 
 class Change(NamedTuple):
-    """Write `new` over `old` in the row `pk`; columns that stay have the same cell in both."""
+    """Write `new` over the cells of `row`, as it was read; columns that stay have the same cell in both."""
 
-    pk: str
-    old: tuple[Cell, ...]
+    row: Row
     new: tuple[Cell, ...]
 
 
@@ -87,10 +89,20 @@ class StoreAdapter(Protocol):
         ...
 
     def write_back(self, changes: Iterable[Change]) -> set[str]:
-        """Write the rows that still hold what was read, in one transaction; returns their keys."""
+        """Write the rows that nobody wrote since they were read, in one transaction; returns their keys."""
         ...
 
     def close(self) -> None: ...
 
 
-__all__ = ["Cell", "Change", "Counted", "Locator", "Row", "StoreAdapter", "StoreGone", "StoreRefused", "StoreUnavailable"]
+__all__ = [
+    "Cell",
+    "Change",
+    "Counted",
+    "Locator",
+    "Row",
+    "StoreAdapter",
+    "StoreGone",
+    "StoreRefused",
+    "StoreUnavailable",
+]

@@ -1,8 +1,9 @@
 """How a cell says which key it stands on, in Python for one cell and in SQL for a whole column."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Protocol
 from uuid import UUID
 
@@ -91,7 +92,7 @@ class EnvelopeJsonFormat:
     def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
         if column_type in {"json", "jsonb"}:
             return sql.SQL("{c} ->> 'kms_key_id'").format(c=column)
-        return sql.SQL("substring({c} from '\"kms_key_id\"\\s*:\\s*\"([^\"\\\\]*)\"')").format(c=column)
+        return sql.SQL('substring({c} from \'"kms_key_id"\\s*:\\s*"([^"\\\\]*)"\')').format(c=column)
 
     def locate_group(self, value: object) -> Locator | None:
         return Locator("envelope", arn=value) if isinstance(value, str) else None
@@ -110,24 +111,32 @@ class ContextTemplate:
 
     template: Mapping[str, str]
 
-    def context(self, column: str, pk: str) -> dict[str, str] | None:
-        """The context of one cell in the template's order; None when the template is empty."""
+    def bind(self, column: str) -> Callable[[str], bytes | None]:
+        """What gives a cell of `column`, by its primary key, its associated data: `context_aad` of its own context.
+
+        The template is written as JSON once, cut where the keys belong. It gives None when the template is empty.
+        """
         if not self.template:
-            return None
-        return {name: value.replace("{column}", column).replace("{pk}", pk) for name, value in self.template.items()}
+            return lambda pk: None
+        pieces = ["{"]
+        for name, value in self.template.items():
+            first, *rest = json.dumps(value.replace("{column}", column)).split("{pk}")
+            pieces[-1] += f"{', ' if len(pieces[0]) > 1 else ''}{json.dumps(name)}: {first}"
+            pieces += rest
+        pieces[-1] += "}"
+        return lambda pk: encode_basestring_ascii(pk)[1:-1].join(pieces).encode()
 
 
-def envelope_of(cell: Cell, expected: dict[str, str] | None) -> Envelope:
-    """The envelope in a cell, its context checked against the row's when one is expected.
+def envelope_of(cell: Cell, bound_to: bytes | None) -> Envelope:
+    """The envelope in a cell, its context checked against the row's (as associated data) when one is expected.
 
     jsonb forgets the order of names, and the order belongs to the associated data: the expected context brings it back.
     Raises MalformedEnvelope, also for an envelope that was moved here from another row or column.
     """
     envelope = Envelope.from_json(cell or "")
-    if expected is None:
+    if bound_to is None:
         return envelope
+    expected = json.loads(bound_to)
     if envelope.encryption_context != expected:
         raise MalformedEnvelope("the envelope belongs to another place")
     return Envelope.from_json(json.dumps(envelope.to_dict() | {"encryption_context": expected}))
-
-

@@ -52,7 +52,9 @@ class PostgresTable:
     def check(self) -> None:
         spec = self.spec
         with self._errors() as connection:
-            found = {name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
+            found = {
+                name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])
+            }
         if not found:
             raise StoreRefused(f"There is no table {spec.schema}.{spec.table}.")
         kind, unique = found.get(spec.primary_key, (None, False))
@@ -78,7 +80,10 @@ class PostgresTable:
             with self._errors() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
                 cursor.execute("SET LOCAL statement_timeout = '30min'")
                 cursor.execute(statement)
-                counted += [Counted(column, fmt.locate_group(value) if value is not None else None, items) for value, items in cursor]
+                counted += [
+                    Counted(column, fmt.locate_group(value) if value is not None else None, items)
+                    for value, items in cursor
+                ]
         return counted
 
     def boundaries(self, parts: int) -> list[str]:
@@ -105,7 +110,9 @@ class PostgresTable:
         return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t")), [*values, limit])
 
     def read_rows(self, keys: Sequence[str]) -> list[Row]:
-        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key)))
+        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
+            pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key))
+        )
         return self._rows(clause, [list(keys)])
 
     def sample(self, limit: int) -> list[Row]:
@@ -114,39 +121,39 @@ class PostgresTable:
 
     def _rows(self, tail: sql.Composable, values: list[Any]) -> list[Row]:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
-        statement = sql.SQL("SELECT {pk}::text AS key_text, {columns} FROM {t} AS t {tail}").format(
+        # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed.
+        statement = sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
             pk=self._pk("t"), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
         )
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
             found = cursor.execute(statement, values).fetchall()
-        template, columns = self.spec.context, self.columns
-        return [Row(row[0], tuple(row[1:]), tuple(template.context(column, row[0]) for column in columns)) for row in found]
+        binds = [self.spec.context.bind(column) for column in self.columns]
+        return [Row(pk, tuple(cells), tuple([bind(pk) for bind in binds]), stamp) for pk, stamp, *cells in found]
 
     def write_back(self, changes: Iterable[Change]) -> set[str]:
         rows = list(changes)
         if not rows:
             return set()
         kinds = [self._type(column) for column in self.columns]
-        olds: list[list[Cell]] = [[row.old[i] for row in rows] for i in range(len(kinds))]
         news: list[list[Cell]] = [[row.new[i] for row in rows] for i in range(len(kinds))]
-        names = [sql.Identifier(f"{side}{i}") for side in ("old", "new") for i in range(len(kinds))]
-        arrays = [sql.SQL("%s::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
+        names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
+        # In binary: as text every cell would be escaped here and read again there.
+        arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
         sets = [
-            sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=sql.Identifier(f"new{i}"), kind=sql.SQL(kinds[i]))
-            for i, column in enumerate(self.columns)
-        ]
-        same = [
-            sql.SQL("{c} IS NOT DISTINCT FROM u.{o}").format(c=self._read(column, "t"), o=sql.Identifier(f"old{i}"))
-            for i, column in enumerate(self.columns)
+            sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=name, kind=sql.SQL(kind))
+            for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
         statement = sql.SQL(
-            "UPDATE {t} AS t SET {sets} FROM unnest(%s::{kind}[], {arrays}) AS u(pk, {names}) WHERE t.{pk} = u.pk AND {same} RETURNING u.pk::text"
+            "UPDATE {t} AS t SET {sets} FROM unnest(%b::text[]::{kind}[], string_to_array(%b, ' ')::xid[], {arrays}) AS u(pk, stamp, {names}) "
+            "WHERE t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk::text"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
-            arrays=sql.SQL(", ").join([*arrays, *arrays]), names=sql.SQL(", ").join(names), pk=self._pk(), same=sql.SQL(" AND ").join(same),
+            arrays=sql.SQL(", ").join(arrays), names=sql.SQL(", ").join(names), pk=self._pk(),
         )  # fmt: skip
         with self._errors() as connection, connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(statement, [[row.pk for row in rows], *olds, *news])
+            cursor.execute(
+                statement, [[change.row.pk for change in rows], " ".join([change.row.stamp for change in rows]), *news]
+            )
             return {row[0] for row in cursor}
 
     def _table(self) -> sql.Composable:
@@ -172,9 +179,13 @@ class PostgresTable:
                 self._connection = connect(self._dsn, self._rule)
             yield self._connection
         except _GONE as error:
-            raise StoreGone(f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary}).") from None
+            raise StoreGone(
+                f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary})."
+            ) from None
         except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            raise StoreUnavailable(f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary}).") from None
+            raise StoreUnavailable(
+                f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary})."
+            ) from None
         except psycopg.OperationalError:
             self.close()
             raise StoreUnavailable("The target database does not answer.") from None

@@ -50,7 +50,7 @@ class RateLimiter:
     def _turn(self, items: int) -> float:
         length = items / self._effective
         try:
-            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000  # type: ignore[arg-type]
+            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000
         except RedisError:
             logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
             now = time.monotonic()
@@ -63,6 +63,20 @@ class RateLimiter:
         if url not in _client:
             _client[url] = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
         return _client[url]
+
+
+class ProviderCalls:
+    """Counts the calls that one walk makes of a provider, each after its turn where the provider has a budget."""
+
+    def __init__(self, alias: str) -> None:
+        self.made = 0
+        self._limiter = provider_limiter(alias)
+
+    def take(self, calls: int) -> None:
+        """Wait until `calls` calls may be made."""
+        if self._limiter is not None:
+            self._limiter.acquire(calls)
+        self.made += calls
 
 
 def provider_limiter(alias: str) -> RateLimiter | None:

@@ -1,23 +1,35 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
 from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS
-from keys.crypto.compact import DIRECT_HEADER_SIZE, SEGMENT_HEADER_SIZE, direct_key, format_text, open_compact, parse_text, segment_key
-from keys.crypto.envelope import Envelope, context_aad, open_envelope
+from keys.crypto.compact import (
+    DIRECT_HEADER_SIZE,
+    SEGMENT,
+    SEGMENT_HEADER_SIZE,
+    direct_key,
+    format_text,
+    open_compact,
+    parse_text,
+    segment_key,
+)
+from keys.crypto.envelope import Envelope, open_envelope
 from keys.crypto.errors import CryptoError, MalformedEnvelope
 from keys.datastores.base import Cell, Locator, Row
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
 from keys.services import budget, materials
 from keys.services.cache import BoundedCache
+from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
 from keyvault_portal.errors import DecryptRefused, PortalError
 
 UNREADABLE = (CryptoError, DecryptRefused)
+_SEGMENT = bytes([SEGMENT])
 
 
 class SetAside(Exception):
@@ -29,94 +41,120 @@ class SetAside(Exception):
 
 
 class Recoder(Protocol):
-    """Moves cells of one store from the version being left to the new one."""
+    """Moves cells of one store from the version being left to the new one.
 
-    provider_calls: int
+    A cell's context comes as associated data, None for none. Every provider call waits for its turn.
+    """
 
-    def prepare(self, rows: Iterable[Row]) -> None:
-        """Fetch what these rows will need, in bulk."""
+    @property
+    def provider_calls(self) -> int:
+        """How many there were so far."""
         ...
 
-    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+    def prepare(self, rows: Sequence[Row]) -> None:
+        """Fetch what it takes to open these rows, in bulk."""
+        ...
+
+    def reserve(self, rows: Sequence[Row]) -> None:
+        """Lease the uses of the new version that writing these rows takes, before anything is written."""
+        ...
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
         """The cell on the new version, or the same object when it does not stand on the old one; raises SetAside."""
         ...
 
-    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
         """The plaintext, whatever version the cell stands on; raises SetAside."""
         ...
 
     def close(self) -> None: ...
 
 
-def _aad(context: dict[str, str] | None) -> bytes:
-    return context_aad(context) if context is not None else b""
-
-
 class CompactRecoder:
     """DIRECT and SEGMENT cells of a data key; everything new is written to segments."""
 
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
-        self._old, self._key = old, old.key
-        self._old_cipher: Aead | None = None
+        self._old, self._old_pk, self._key = old, old.pk, old.key
         self._writer = SegmentWriter(new, f"store:{store.name}")
-        self._data_keys: BoundedCache[bytes, tuple[int, Aead]] = BoundedCache(max_entries=2_000, max_age=3600)
-        self._unwraps = 0
+        self._cache: BoundedCache[bytes, tuple[int, Aead]] = BoundedCache(max_entries=2_000, max_age=3600)
+        self._data_keys: dict[bytes, tuple[int, Aead]] = {}  # of the page at hand
 
     @property
     def provider_calls(self) -> int:
-        return self._unwraps + self._writer.provider_calls
+        return self._writer.calls.made
 
-    def prepare(self, rows: Iterable[Row]) -> None:
-        wanted: set[bytes] = set()
-        for row in rows:
-            for cell in row.cells:
-                if isinstance(cell, bytes) and len(cell) >= SEGMENT_HEADER_SIZE and cell[0] == 2:
-                    name = cell[2:18]
-                    if self._data_keys.get(name) is None:
-                        wanted.add(name)
+    def prepare(self, rows: Sequence[Row]) -> None:
+        names = {
+            cell[2:SEGMENT_HEADER_SIZE]
+            for row in rows
+            for cell in row.cells
+            if isinstance(cell, bytes) and len(cell) >= SEGMENT_HEADER_SIZE and cell[0] == SEGMENT
+        }
+        known = {name: self._cache.get(name) for name in names}
+        self._data_keys = {name: found for name, found in known.items() if found is not None}
+        wanted = [UUID(bytes=name) for name in names - self._data_keys.keys()]
         if not wanted:
             return
-        found = DataKey.objects.filter(pk__in=[UUID(bytes=name) for name in wanted]).select_related(
+        found = DataKey.objects.filter(pk__in=wanted).select_related(
             "version__key", "wrapped_by__key", "wrapped_by__wrapped_by__key"
         )
         for data_key in found:
             if data_key.version.key_id != self._key.pk:
                 continue  # another key's segment: reading it under this one would be a mistake
+            self._writer.calls.take(1)
             secret = materials.data_key_material(data_key)
-            self._unwraps += 1
-            self._data_keys.put(data_key.pk.bytes, (data_key.version_id, Aead(ALGORITHMS[self._key.algorithm], secret)))
+            held = data_key.version_id, Aead(ALGORITHMS[self._key.algorithm], secret)
+            self._data_keys[data_key.pk.bytes] = held
+            self._cache.put(data_key.pk.bytes, held)
 
-    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
-        version, plaintext = self._read(cell, context, only=self._old.pk)
-        if version != self._old.pk or plaintext is None:
+    def reserve(self, rows: Sequence[Row]) -> None:
+        """Nothing: segments are counted by their own bound, and each takes one use of the key that wraps it."""
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
+        known = (
+            self._data_keys.get(cell[2:SEGMENT_HEADER_SIZE])
+            if isinstance(cell, bytes) and cell[:1] == _SEGMENT
+            else None
+        )
+        if known is not None and isinstance(cell, bytes):  # what a store mostly holds, by the shortest way
+            if known[0] != self._old_pk:
+                return cell
+            try:
+                return self._writer.seal(
+                    open_compact(known[1], cell, SEGMENT_HEADER_SIZE, context or b""), context or b""
+                )
+            except UNREADABLE:
+                raise SetAside("decrypt_failed") from None
+        version, plaintext = self._read(cell, context, only=self._old_pk)
+        if plaintext is None or version != self._old_pk:
             return cell
-        return self._writer.seal(plaintext, _aad(context))
+        return self._writer.seal(plaintext, context or b"")
 
-    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
         plaintext = self._read(cell, context)[1]
         assert plaintext is not None
         return plaintext
 
-    def _read(self, cell: Cell, context: dict[str, str] | None, only: int | None = None) -> tuple[int, bytes | None]:
+    def _read(self, cell: Cell, context: bytes | None, only: int | None = None) -> tuple[int, bytes | None]:
         """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`."""
         if not isinstance(cell, bytes) or not cell:
             raise SetAside("malformed")
         try:
-            if cell[0] == 2:
+            if cell[0] == SEGMENT:
                 known = self._data_keys.get(segment_key(cell)[1])
                 if known is None:
                     raise SetAside("unknown_data_key")
                 version, cipher = known
                 if only is not None and version != only:
                     return version, None
-                return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, _aad(context))
+                return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, context or b"")
             _, key_id, number = direct_key(cell)
             if key_id != self._key.pk.bytes:
                 raise SetAside("other_key")
             found = self._old if number == self._old.key_version else _version(self._key.pk, number)
             if only is not None and found.pk != only:
                 return found.pk, None
-            aad = cell[:DIRECT_HEADER_SIZE] + _aad(context)
+            aad = cell[:DIRECT_HEADER_SIZE] + (context or b"")
             return found.pk, materials.cipher(found).decrypt(cell[DIRECT_HEADER_SIZE:], aad)
         except MalformedEnvelope:
             raise SetAside("malformed") from None
@@ -127,25 +165,40 @@ class CompactRecoder:
         self._writer.close()
 
 
-class VaultTextRecoder:
-    """`vault:vN:` cells: encrypted under the version's own material."""
+class _Direct:
+    """What the formats share whose cells are written under the new version itself: one use and one call a cell."""
 
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
         self._old, self._new = old, new
-        self.provider_calls = 0
+        self._calls = ProviderCalls(new.key.provider)
 
-    def prepare(self, rows: Iterable[Row]) -> None:
-        return
+    @property
+    def provider_calls(self) -> int:
+        return self._calls.made
 
-    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+    def prepare(self, rows: Sequence[Row]) -> None:
+        """Nothing: a cell brings all it needs."""
+
+    def reserve(self, rows: Sequence[Row]) -> None:
+        budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class VaultTextRecoder(_Direct):
+    """`vault:vN:` cells: encrypted under the version's own material."""
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
         number, payload = self._parse(cell)
         if number != self._old.key_version:
             return cell
         plaintext = self._decrypt(self._old, payload, context)
         budget.spend(self._new, 1)
-        return format_text(self._new.key_version, materials.cipher(self._new).encrypt(plaintext, _aad(context)))
+        self._calls.take(1)
+        return format_text(self._new.key_version, materials.cipher(self._new).encrypt(plaintext, context or b""))
 
-    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
         number, payload = self._parse(cell)
         return self._decrypt(_version(self._old.key_id, number), payload, context)
 
@@ -155,63 +208,51 @@ class VaultTextRecoder:
         except MalformedEnvelope:
             raise SetAside("malformed") from None
 
-    def _decrypt(self, version: KeyVersion, payload: bytes, context: dict[str, str] | None) -> bytes:
+    def _decrypt(self, version: KeyVersion, payload: bytes, context: bytes | None) -> bytes:
+        self._calls.take(1)
         try:
-            return materials.cipher(version).decrypt(payload, _aad(context))
+            return materials.cipher(version).decrypt(payload, context or b"")
         except UNREADABLE:
             raise SetAside("decrypt_failed") from None
 
-    def close(self) -> None:
-        return
 
-
-class EnvelopeRecoder:
+class EnvelopeRecoder(_Direct):
     """Envelopes of a KEK: only the wrapped data key is written again, the data stays as it is."""
 
-    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
-        self._old, self._new = old, new
-        self.provider_calls = 0
-
-    def prepare(self, rows: Iterable[Row]) -> None:
-        return
-
-    def recode(self, cell: Cell, context: dict[str, str] | None) -> Cell:
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
         envelope = self._parse(cell, context)
         if envelope.kms_key_id != self._old.kms_key_arn:
             return cell
         try:
+            self._calls.take(1)
             data_key = materials.unwrap_under(self._old, envelope.wrapped_dek, context=envelope.encryption_context)
             # Read before it is trusted: a data key that does not open the data must not be carried on.
             open_envelope(envelope, data_key)
         except UNREADABLE:
             raise SetAside("decrypt_failed") from None
+        self._calls.take(1)
         wrapped = materials.wrap_under(self._new, data_key, context=envelope.encryption_context)
-        self.provider_calls += 2
-        moved = Envelope(
-            wrapped_dek=wrapped, nonce=envelope.nonce, ciphertext=envelope.ciphertext, encryption_context=envelope.encryption_context,
-            algorithm=envelope.algorithm, kms_key_id=self._new.kms_key_arn,
-        )  # fmt: skip
-        return moved.to_json()
+        return replace(envelope, wrapped_dek=wrapped, kms_key_id=self._new.kms_key_arn).to_json()
 
-    def open(self, cell: Cell, context: dict[str, str] | None) -> bytes:
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
         envelope = self._parse(cell, context)
         try:
             version = materials.version_by_arn(envelope.kms_key_id)
-            return open_envelope(envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context))
+            self._calls.take(1)
+            return open_envelope(
+                envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context)
+            )
         except (*UNREADABLE, PortalError):
             raise SetAside("decrypt_failed") from None
 
-    def _parse(self, cell: Cell, context: dict[str, str] | None) -> Envelope:
+    def _parse(self, cell: Cell, context: bytes | None) -> Envelope:
         try:
             return envelope_of(cell, context)
         except MalformedEnvelope:
             raise SetAside("malformed") from None
 
-    def close(self) -> None:
-        return
 
-
-RECODERS: dict[str, type[CompactRecoder] | type[VaultTextRecoder] | type[EnvelopeRecoder]] = {
+RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
     DataStore.Format.COMPACT: CompactRecoder,
     DataStore.Format.VAULT_TEXT: VaultTextRecoder,
     DataStore.Format.ENVELOPE_JSON: EnvelopeRecoder,
@@ -234,7 +275,10 @@ class Resolver:
     """Turns locators into versions of a store's key, asking the database once a name."""
 
     def __init__(self, store: DataStore) -> None:
-        self._key_id, self._versions = store.key_id, {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)}
+        self._key_id, self._versions = (
+            store.key_id,
+            {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)},
+        )
         self._arns = {version.kms_key_arn: version for version in self._versions.values()}
         self._data_keys: dict[UUID, int] = {}
         self._by_pk = {version.pk: version for version in self._versions.values()}
@@ -257,5 +301,3 @@ class Resolver:
         if locator.form == "direct" and locator.key_id != self._key_id:
             return None
         return self._versions.get(locator.version or 0)
-
-

@@ -9,12 +9,13 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from keys.datastores.base import Cell, Change, Row, StoreAdapter
@@ -27,6 +28,18 @@ from keys.states import JobState
 
 PAGE_ROWS = 1_000
 MAX_PASSES = 50
+# Not flushed page by page: a crash of this database sets the cursor back, and rows that moved already are skipped.
+_SAVE = """
+WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true)), mine AS (
+    UPDATE keys_reencryptionrange SET cursor = %s, done = %s, lease_until = %s
+    FROM hurried WHERE id = %s AND worker = %s AND NOT done RETURNING id
+)
+UPDATE re_encryption_jobs AS job
+SET items_done = items_done + %s, items_failed = items_failed + %s,
+    items_changed_meanwhile = items_changed_meanwhile + %s, provider_calls = provider_calls + %s,
+    heartbeat_at = %s, last_error = ''
+FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +102,15 @@ def _cut(adapter: StoreAdapter, parts: int) -> list[tuple[str | None, str | None
     marks = adapter.boundaries(parts)[:-1]
     edges: list[str | None] = [None, *marks, None]
     # The last range has no upper bound: rows inserted while the job runs belong to it.
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _add_ranges(job: ReEncryptionJob, ranges: list[tuple[str | None, str | None]], number: int) -> None:
     ReEncryptionRange.objects.bulk_create(
-        [ReEncryptionRange(job=job, pass_number=number, lower=lower, upper=upper, cursor=lower) for lower, upper in ranges]
+        [
+            ReEncryptionRange(job=job, pass_number=number, lower=lower, upper=upper, cursor=lower)
+            for lower, upper in ranges
+        ]
     )
 
 
@@ -127,7 +143,7 @@ class _Walker:
         self.job, self.store = job, job.store
         self.name = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
         versions = type(job.rotation.old_version).objects.select_related(*materials.CHAIN)
-        self.old, self.new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+        self.old, self.new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
         self.adapter = open_store(self.store)
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
         self.calls_reported = 0
@@ -149,7 +165,12 @@ class _Walker:
         now = timezone.now()
         with transaction.atomic():
             free = Q(lease_until=None) | Q(lease_until__lt=now)
-            found = ReEncryptionRange.objects.select_for_update(skip_locked=True).filter(free, job=self.job, done=False).order_by("pk").first()
+            found = (
+                ReEncryptionRange.objects.select_for_update(skip_locked=True)
+                .filter(free, job=self.job, done=False)
+                .order_by("pk")
+                .first()
+            )
             if found is not None:
                 found.lease_until, found.worker = now + lease(), self.name
                 found.save(update_fields=["lease_until", "worker"])
@@ -158,30 +179,33 @@ class _Walker:
     def _walk_range(self, part: ReEncryptionRange, deadline: float) -> bool:
         """True when the range is finished; False when time, the lease or the job's state stopped it."""
         cursor = part.cursor
+        state, rate = ReEncryptionJob.objects.values_list("state", "rate_limit").get(pk=self.job.pk)
         while True:
-            job = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=self.job.pk)
-            if job.state != JobState.RUNNING.value or time.monotonic() >= deadline:
+            if state != JobState.RUNNING.value or time.monotonic() >= deadline:
                 ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
                 return False
-            limiter = RateLimiter(f"job:{self.job.pk}", job.rate_limit) if job.rate_limit else None
-            size = min(PAGE_ROWS, max(1, job.rate_limit // 4)) if job.rate_limit else PAGE_ROWS
+            size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
             rows = self.adapter.read_page(cursor, part.upper, size)
             if rows:
-                self._page(rows, limiter)
+                self._page(rows, RateLimiter(f"job:{self.job.pk}", rate) if rate else None)
                 cursor = rows[-1].pk
             finished = len(rows) < size
-            if not self._save(part, cursor, finished):
+            saved = self._save(part, cursor, finished)
+            if saved is None:
                 return False
             if finished:
                 return True
+            state, rate = saved
 
     def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
         self.recoder.prepare(rows)
+        self.recoder.reserve(rows)
         changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
         if limiter is not None and cells:
             limiter.acquire(cells)
         written = self.adapter.write_back(changes)
-        self.moved = sum(_differing(change) for change in changes if change.pk in written)
+        whole = len(written) == len(changes)
+        self.moved = cells if whole else sum(_differing(change) for change in changes if change.row.pk in written)
         self.meanwhile = len(changes) - len(written)
         self.aside = self._set_aside(aside)
 
@@ -193,29 +217,31 @@ class _Walker:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO keys_faileditem (job_id, store_id, item, \"column\", reason, seen_at, resolution, resolved_by, resolution_note) "
+                'INSERT INTO keys_faileditem (job_id, store_id, item, "column", reason, seen_at, resolution, resolved_by, resolution_note) '
                 "SELECT %s, %s, i, c, r, now(), 'open', '', '' FROM unnest(%s::text[], %s::text[], %s::text[]) AS u(i, c, r) "
                 "ON CONFLICT ON CONSTRAINT keys_failed_item_once DO NOTHING",
                 [self.job.pk, self.store.pk, *[list(column) for column in zip(*found, strict=True)]],
             )
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
-    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> bool:
-        """Move the cursor and the job's counters together; False when somebody else holds the range by now."""
+    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
+        """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
+
+        None when somebody else holds the range by now. One statement, for a page has few milliseconds.
+        """
         calls, now = self.recoder.provider_calls - self.calls_reported, timezone.now()
-        with transaction.atomic():
-            mine = ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name, done=False)
-            until = None if finished else now + lease()
-            if not mine.update(cursor=cursor, done=finished, lease_until=until):
-                return False
-            ReEncryptionJob.objects.filter(pk=self.job.pk).update(
-                items_done=F("items_done") + self.moved, items_failed=F("items_failed") + self.aside,
-                items_changed_meanwhile=F("items_changed_meanwhile") + self.meanwhile, provider_calls=F("provider_calls") + calls,
-                heartbeat_at=now, last_error="",
+        until = None if finished else now + lease()
+        with connection.cursor() as db:
+            db.execute(
+                _SAVE,
+                [cursor, finished, until, part.pk, self.name,
+                 self.moved, self.aside, self.meanwhile, calls, now, self.job.pk],
             )  # fmt: skip
-        self.calls_reported += calls
-        self.moved = self.meanwhile = self.aside = 0
-        return True
+            row: tuple[str, int | None] | None = db.fetchone()
+        if row is not None:
+            self.calls_reported += calls
+            self.moved = self.meanwhile = self.aside = 0
+        return row
 
     def _running(self) -> bool:
         return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
@@ -225,7 +251,11 @@ class _Walker:
         if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
             return False
         left = census.items_on(self.store, self.old, adapter=self.adapter)
-        blocked = FailedItem.objects.filter(job=self.job, reason="decrypt_failed").exclude(resolution=FailedItem.Resolution.RECOVERED).count()
+        blocked = (
+            FailedItem.objects.filter(job=self.job, reason="decrypt_failed")
+            .exclude(resolution=FailedItem.Resolution.RECOVERED)
+            .count()
+        )
         again = left > blocked
         ranges = _cut(self.adapter, max(1, min(64, left // PAGE_ROWS))) if again else []
         with transaction.atomic():
@@ -255,28 +285,27 @@ def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Ch
     changes: list[Change] = []
     aside: list[tuple[str, str, str]] = []
     moved = 0
+    move = recode.recode
     for row in rows:
         new: list[Cell] = []
         touched = 0
-        for column, cell, context in zip(columns, row.cells, row.contexts, strict=True):
-            if cell is None:
-                new.append(None)
-                continue
-            try:
-                other = recode.recode(cell, context)
-            except SetAside as problem:
-                aside.append((row.pk, column, problem.reason))
-                other = cell
-            touched += other is not cell
+        for cell, context in zip(row.cells, row.contexts, strict=True):
+            other = cell
+            if cell is not None:
+                try:
+                    other = move(cell, context)
+                    touched += other is not cell
+                except SetAside as problem:
+                    aside.append((row.pk, columns[len(new)], problem.reason))
             new.append(other)
         if touched:
-            changes.append(Change(row.pk, row.cells, tuple(new)))
+            changes.append(Change(row, tuple(new)))
             moved += touched
     return changes, aside, moved
 
 
 def _differing(change: Change) -> int:
-    return sum(old is not new for old, new in zip(change.old, change.new, strict=True))
+    return sum(old is not new for old, new in zip(change.row.cells, change.new, strict=True))
 
 
 def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
@@ -285,7 +314,9 @@ def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
     changes: dict[str, Any] = {"last_error": text if fatal else f"Waiting: {text}", "heartbeat_at": timezone.now()}
     if fatal:
         changes["state"] = JobState.FAILED.value
-    ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(**changes)
+    ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(
+        **changes
+    )
 
 
 def lease() -> timedelta:
@@ -296,5 +327,3 @@ def lease() -> timedelta:
 def worker_count() -> int:
     """How many workers share a job."""
     return settings.REENCRYPTION_WORKERS
-
-

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from keys.crypto.envelope import context_aad
 from keys.datastores.base import Change, Counted, Locator, Row
 from keys.datastores.formats import FORMATS
 from keys.models import DataStore, SealedValue
@@ -51,9 +52,11 @@ class SealedValues:
     def write_back(self, changes: Iterable[Change]) -> set[str]:
         with transaction.atomic():
             return {
-                change.pk
+                change.row.pk
                 for change in changes
-                if SealedValue.objects.filter(pk=change.pk, ciphertext=change.old[0]).update(ciphertext=change.new[0])
+                if SealedValue.objects.filter(pk=change.row.pk, ciphertext=change.row.cells[0]).update(
+                    ciphertext=change.new[0]
+                )
             }
 
     def _mine(self) -> QuerySet[SealedValue]:
@@ -61,9 +64,11 @@ class SealedValues:
 
     def _blobs(self) -> Iterable[bytes]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes])
+            cursor.execute(
+                "SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes]
+            )
             return [bytes(row[0]) for row in cursor.fetchall()]
 
 
 def _row(sealed: SealedValue) -> Row:
-    return Row(str(sealed.pk), (bytes(sealed.ciphertext),), (value_context(sealed),))
+    return Row(str(sealed.pk), (bytes(sealed.ciphertext),), (context_aad(value_context(sealed)),))

@@ -8,6 +8,7 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.compact import seal_compact, segment_header
 from keys.models import DataKey, KeyVersion
 from keys.services import materials
+from keys.services.ratelimit import ProviderCalls
 
 SEGMENT_RECORDS = 10_000
 
@@ -20,7 +21,7 @@ class SegmentWriter:
 
     def __init__(self, version: KeyVersion, segment: str) -> None:
         self.version, self.segment = version, segment
-        self.provider_calls = 0
+        self.calls = ProviderCalls((version.key.parent or version.key).provider)
         self._row: DataKey | None = None
         self._cipher: Aead | None = None
         self._header = b""
@@ -42,10 +43,10 @@ class SegmentWriter:
 
     def _next(self) -> None:
         self.close()
+        self.calls.take(1)
         row, secret = materials.new_data_key(self.version, self.segment)
         # Reserved in full at once: a worker that dies leaves an upper bound, not an under-count.
         DataKey.objects.filter(pk=row.pk).update(records=SEGMENT_RECORDS)
-        self.provider_calls += 1
         algorithm = ALGORITHMS[self.version.key.algorithm]
         self._row, self._used = row, 0
         self._cipher, self._header = Aead(algorithm, secret), segment_header(algorithm, row.pk)
@@ -53,5 +54,7 @@ class SegmentWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

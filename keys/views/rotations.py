@@ -11,11 +11,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
-from keys.views.keys import visible_key
+from keys.views.keys import agreement_words, visible_key
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -35,7 +35,9 @@ def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
 
 def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
     """The rotation, or NotFound when it does not exist or may not be seen."""
-    rows = visible_rotations(actor_of(request)).select_related("key", "key__ring", "key__policy", "old_version", "new_version")
+    rows = visible_rotations(actor_of(request)).select_related(
+        "key", "key__ring", "key__policy", "old_version", "new_version"
+    )
     found = rows.filter(pk=rotation_id).first()
     if found is None:
         raise NotFound("There is no such rotation, or you may not see it.")
@@ -54,8 +56,20 @@ class RotationList(ActorRequiredMixin, View):
             if form.cleaned_data["trigger"]:
                 rows = rows.filter(trigger=form.cleaned_data["trigger"])
             if form.cleaned_data["failed"]:
-                rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
-        columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
+                rows = rows.filter(
+                    Exists(
+                        FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)
+                    )
+                )
+        columns = [
+            {"label": "Key"},
+            {"label": "From"},
+            {"label": "To"},
+            {"label": "Why"},
+            {"label": "State"},
+            {"label": "Asked by"},
+            {"label": "Started"},
+        ]
         context = page_context(request, rows, ["-created_at", "-id"]) | {
             "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
             "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
@@ -86,7 +100,7 @@ class RotationRequest(ActorRequiredMixin, View):
         context: dict[str, Any] = {
             "title": f"Rotate {key.title}", "form": form, "submit_label": "Ask for the rotation" if groups else "Rotate now",
             "cancel_url": f"/keys/{key.pk}/", "key": key,
-            "needs_approval": ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in groups),
+            "needs_approval": agreement_words(groups),
         }  # fmt: skip
         try:
             context["estimate"] = rotation.dry_run(actor=actor_of(request), key_id=key.pk)
@@ -113,11 +127,15 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
     failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
+    counted, open_failed = (
+        census.stored_for_key(key.pk),
+        failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
+    )
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
-        "open_failed": failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
-        "census": census.stored_for_key(key.pk),
+        "open_failed": open_failed, "census": counted, "left": sum(row.items for row in counted if row.version_id == found.old_version_id),
+        "next_step": _next_step(found, state, open_failed),
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
@@ -135,6 +153,26 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _next_step(found: Rotation, state: RotationState, open_failed: int) -> str:
+    """What happens next, or what a person has to do."""
+    old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
+    if state is RotationState.RE_ENCRYPTED:
+        if open_failed:
+            return f"Decide on the items set aside; then {old} can be decommissioned."
+        return f"Nothing that was counted still stands on {old}: it can be decommissioned."
+    return {
+        RotationState.INTRODUCING: "The new version is being made.",
+        RotationState.RE_ENCRYPTING: f"Workers move what stands on {old}; you may leave this page.",
+        RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
+        RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
+        RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable.",
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        if due
+        else "",
+        RotationState.COMPLETED: f"All done: {old} is destroyed.",
+    }.get(state, "")
+
+
 def _steps(found: Rotation) -> list[dict[str, str]]:
     """The three phases of the rotation for the stepper."""
     state = RotationState(found.state)
@@ -143,13 +181,21 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         RotationState.CANCELLED: "failed",
     }.get(state, "done" if found.re_encrypted_at else "todo")  # fmt: skip
     ending = {
-        RotationState.RE_ENCRYPTED: "current", RotationState.DECOMMISSIONED: "paused", RotationState.COMPLETED: "done",
+        RotationState.RE_ENCRYPTED: "waiting", RotationState.DECOMMISSIONED: "waiting", RotationState.COMPLETED: "done",
     }.get(state, "todo")  # fmt: skip
     due = found.old_version.deletion_due_at
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
-        {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
-        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " ")},
+        {
+            "title": "Introduce",
+            "state": "done" if found.introduced_at else "current",
+            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+        },
+        {
+            "title": "Re-encrypt",
+            "state": moving,
+            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " "),
+        },
         {"title": "Decommission", "state": ending, "note": note},
     ]
 
@@ -190,7 +236,10 @@ class Throttle(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ThrottleForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "The rate is not a number of items a second.",
+                errors=_errors_of(form),
+            )
         rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
         messages.success(request, "The new rate holds from the next page on.")
         return redirect("keys:rotation-detail", found.pk)
@@ -234,7 +283,11 @@ class RotationConfirm(ActorRequiredMixin, View):
 
 class Cancel(RotationConfirm):
     service = rotation.cancel
-    words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
+    words = (
+        "Cancel this rotation",
+        "The new version stays active. What has not been moved stays on the old version, readable.",
+        "Cancel the rotation",
+    )
     done = "The rotation is cancelled."
 
 
@@ -250,7 +303,7 @@ class Decommission(RotationConfirm):
     irreversible = True
 
     def needs_approval(self, found: Rotation) -> str:
-        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups)
+        return agreement_words(found.key.policy.destroy_groups)
 
 
 class CancelDecommission(RotationConfirm):
@@ -269,7 +322,16 @@ class DecideFailed(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
-        rotation.decide_failed(actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"])
+            raise ValidationFailed(
+                "Say why this item is given up.",
+                errors=_errors_of(form),
+            )
+        rotation.decide_failed(
+            actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
+        )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
+
+
+def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
+    return {name: [str(error) for error in said] for name, said in form.errors.items()}

@@ -187,7 +187,7 @@ class TokenViewSet(AccountsView):
     def create(self, request: Request) -> Response:
         values = self.body(shapes.TokenCreateSerializer)
         owner_id = values.pop("owner", self.actor.id)
-        people = queries.visible_people(self.actor) | Person.objects.filter(pk=self.actor.id)
+        people = queries.visible_people(self.actor) | Person.objects.filter(pk=str(self.actor.id))
         owner = named(people, owner_id, "owner")
         rings = [named(queries.visible_rings(self.actor), ring, "rings") for ring in values.pop("rings")]
         token, text = services.create_token(actor=self.actor, owner=owner, rings=rings, **values)
@@ -222,7 +222,7 @@ class SessionViewSet(AccountsView):
     @action(detail=False, methods=["post"], url_path="end-others")
     def end_others(self, request: Request) -> Response:
         """End all sessions of the caller but the one that asks, if a session asks."""
-        me = Person.objects.get(pk=self.actor.id)
+        me = Person.objects.get(pk=str(self.actor.id))
         ended = services.revoke_sessions(actor=self.actor, person=me, besides=request.session.session_key or "")
         return Response({"ended": ended})
 

@@ -27,7 +27,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         actor = actor_for_token(text.strip(), client_address(request._request))
-        owner = Person.objects.filter(pk=actor.id, is_active=True).first()
+        owner = Person.objects.filter(pk=str(actor.id), is_active=True).first()
         if owner is None:
             raise TokenRefused("owner_inactive")
         request._request.actor = actor  # type: ignore[attr-defined]

@@ -148,7 +148,7 @@ def record_use(policy: TokenPolicy, address: str | None, now: datetime) -> None:
     if policy.last_used_at is not None and now - policy.last_used_at < LAST_USE_RESOLUTION:
         return
     stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USE_RESOLUTION)
-    ApiToken.objects.filter(stale, pk=policy.actor.token_id).update(last_used_at=now, last_used_ip=address)
+    ApiToken.objects.filter(stale, pk=str(policy.actor.token_id)).update(last_used_at=now, last_used_ip=address)
 
 
 def record_refusal(policy: TokenPolicy, refusal: TokenRefused, address: str | None) -> None:
@@ -185,7 +185,9 @@ def _narrow(grants: Iterable[Grant], scopes: frozenset[str], rings: frozenset[UU
     return tuple(narrowed)
 
 
-def _narrow_roles(bindings: Iterable[tuple[str, UUID | None]], rings: frozenset[UUID]) -> frozenset[tuple[str, UUID | None]]:
+def _narrow_roles(
+    bindings: Iterable[tuple[str, UUID | None]], rings: frozenset[UUID]
+) -> frozenset[tuple[str, UUID | None]]:
     """The owner's roles within a token's rings: key policies name the roles that may ask for a rotation."""
     if not rings:
         return frozenset(bindings)

@@ -94,6 +94,6 @@ class RightsSerializer(serializers.Serializer):
 class MeSerializer(serializers.Serializer):
     id = serializers.UUIDField(allow_null=True)
     kind = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
     second_factor = serializers.BooleanField()
     rights = RightsSerializer(many=True)

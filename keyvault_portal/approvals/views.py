@@ -25,11 +25,20 @@ from keyvault_portal.paging import page_context
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
 ALARMS_SHOWN = 5
-COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
+COLUMNS = [
+    {"label": "Request"},
+    {"label": "Target"},
+    {"label": "Asked by"},
+    {"label": "State"},
+    {"label": "Asked"},
+    {"label": "Expires"},
+]
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good."
+    )
 
 
 class ApproveForm(forms.Form):
@@ -63,7 +72,12 @@ class Inbox(ActorRequiredMixin, View):
         else:
             tab, rows = "waiting", services.waiting_requests(actor)
         tabs = [
-            {"label": label, "url": f"?tab={name}", "current": name == tab, "count": services.count_waiting(actor) if name == "waiting" else None}
+            {
+                "label": label,
+                "url": f"?tab={name}",
+                "current": name == tab,
+                "count": services.count_waiting(actor) if name == "waiting" else None,
+            }
             for name, label in (("waiting", "Waiting for me"), ("asked", "Asked by me"), ("all", "All"))
         ]
         context = page_context(request, rows, RECENT) | {
@@ -120,7 +134,9 @@ class Approve(ActorRequiredMixin, View):
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
         values = form.cleaned_data
-        services.approve(actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"])
+        services.approve(
+            actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"]
+        )
         messages.success(request, "Your agreement is counted.")
         return redirect("approvals:detail", found.pk)
 
@@ -132,7 +148,10 @@ class Reject(ActorRequiredMixin, View):
         found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
-            raise ValidationFailed("Say why you reject it.", errors={name: [str(error) for error in found] for name, found in form.errors.items()})
+            raise ValidationFailed(
+                "Say why you reject it.",
+                errors={name: [str(error) for error in found] for name, found in form.errors.items()},
+            )
         services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
         messages.success(request, "The request is rejected.")
         return redirect("approvals:detail", found.pk)

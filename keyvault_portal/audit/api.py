@@ -161,7 +161,7 @@ class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
 class ExportViewSet(GenericViewSet[AuditEvent]):
     """The record as a file: events as JSON Lines or CSV, or all of it with its proofs as an evidence pack."""
 
-    serializer_class = ExportSerializer
+    serializer_class = ExportSerializer  # type: ignore[assignment]
     required_permission = Permission.AUDIT_EXPORT
     pagination_class = None
     filter_backends = []

@@ -48,7 +48,9 @@ def makes(permission: P, body: Body, place: str = HERE, hidden: int = 403) -> Ru
     return Rule((permission,), acts=(permission, place), body=body, hidden=hidden)
 
 
-def acts(permission: P, body: Body | None = None, *, view: P = P.KEY_VIEW, opens: P | None = None, place: str = HERE) -> Rule:
+def acts(
+    permission: P, body: Body | None = None, *, view: P = P.KEY_VIEW, opens: P | None = None, place: str = HERE
+) -> Rule:
     """On an object that `view` shows; the page opens for `opens`, by default for whoever may act somewhere."""
     return Rule((permission if opens is None else opens,), (view, HERE), (permission, place), body=body)
 

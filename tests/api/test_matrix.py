@@ -54,7 +54,18 @@ def test_every_route_has_a_rule_and_every_rule_a_route():
 
 def address(name: str, where: str, world: World) -> str:
     objects, words = world.objects, {}
-    for word in ("key_id", "rotation_id", "store_id", "request_id", "item_id", "number", "newer", "link", "seq", "size"):
+    for word in (
+        "key_id",
+        "rotation_id",
+        "store_id",
+        "request_id",
+        "item_id",
+        "number",
+        "newer",
+        "link",
+        "seq",
+        "size",
+    ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
     if "<pk>" in where or ":pk>" in where:

@@ -111,7 +111,9 @@ def _request(key: Key) -> ApprovalRequest:
     asker = make_person("asker", "security_officer")
     make_person("second", "security_officer")
     try:
-        lifecycle.update_policy(actor=actor(asker), key_id=key.pk, changes={"cryptoperiod_days": 3000}, reason="A test.")
+        lifecycle.update_policy(
+            actor=actor(asker), key_id=key.pk, changes={"cryptoperiod_days": 3000}, reason="A test."
+        )
     except ApprovalRequired as waiting:
         return ApprovalRequest.objects.get(pk=waiting.request_id)
     raise AssertionError("The policy was weakened without agreement.")

@@ -226,3 +226,60 @@ def test_refusals(provider):
 def test_noise_raises_only_errors_of_ours(noise):
     with pytest.raises(CryptoError):
         cache(Provider()).decrypt(noise, {})
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_lots_never_pass_a_bound_between_threads(provider, size):
+    """Small messages are paid for by the lot; with some that no lot covers, no key seals more than its bytes."""
+    library = cache(provider, max_messages=1000, max_bytes=2000)
+    threads, results = in_threads(
+        8, lambda: [library.encrypt_cached(bytes(size if n % 4 else 20), {}) for n in range(1000)]
+    )
+    for thread in threads:
+        thread.join(30)
+    sealed: dict[bytes, list[int]] = {}
+    for blob in (blob for blobs in results for blob in blobs):
+        start = 4 + int.from_bytes(blob[2:4])
+        sealed.setdefault(blob[4:start], []).append(len(blob) - start - 28)
+    assert sum(map(len, sealed.values())) == 8000
+    assert max(map(len, sealed.values())) <= 1000
+    assert max(map(sum, sealed.values())) <= 2000
+
+
+@pytest.mark.parametrize(("messages", "keys"), [(1000, 1), (1001, 2), (3000, 3)])
+def test_all_of_a_bound_is_used_lots_or_not(provider, messages, keys):
+    library = cache(provider, max_messages=1000)
+    for _ in range(messages):
+        library.encrypt(b"x", {"t": "a"})
+    assert provider.generated == keys
+
+
+def test_a_key_that_came_with_a_message_only_opens(provider):
+    blob = cache(provider).encrypt_cached(b"x", {"t": "a"})
+    library = cache(provider)
+    library.decrypt(blob, {"t": "a"})
+    sealed = library.encrypt_cached(b"x", {"t": "a"})
+    assert provider.generated == 2
+    assert sealed[4:64] != blob[4:64]
+
+
+def test_names_in_another_order_are_another_context(provider):
+    library = cache(provider)
+    library.encrypt(b"x", {"a": "1", "b": "2"})
+    blob = library.encrypt(b"x", {"b": "2", "a": "1"})
+    assert provider.generated == 2
+    assert library.decrypt(blob, {"b": "2", "a": "1"}) == b"x"
+    with pytest.raises(DecryptFailed):
+        library.decrypt(blob, {"a": "1", "b": "2"})
+
+
+def test_a_ticket_ends_with_its_key(provider):
+    clock = Clock()
+    library = cache(provider, max_age_s=60, clock=clock)
+    library.encrypt(b"x", {})
+    clock.now = 60
+    library.encrypt(b"x", {})
+    assert provider.generated == 2
+    library.clear()
+    library.encrypt(b"x", {})
+    assert provider.generated == 3

@@ -50,9 +50,7 @@ class Command(BaseCommand):
         for name, rows in results.items():
             console.print(_table(JOBS[name].title, rows))
         load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-        console.print(
-            f"Load average {load} on {os.cpu_count()} cores. Only ratios compare: all ran in turns."
-        )
+        console.print(f"Load average {load} on {os.cpu_count()} cores. Only ratios compare: all ran in turns.")
 
     def _run(self, name: str, size: int | None, rounds: int) -> list[Measurement]:
         job = JOBS[name]
@@ -70,7 +68,7 @@ def _table(title: str, rows: list[Measurement]) -> Table:
     table.add_column("What", min_width=24)
     table.add_column("Value", justify="right", no_wrap=True)
     table.add_column("Against")
-    table.add_column("Ratio", justify="right", no_wrap=True)
+    table.add_column("Ratio (middle half)", justify="right", no_wrap=True)
     table.add_column("Goal", justify="right", no_wrap=True)
     table.add_column("Met", no_wrap=True)
     for row in rows:
@@ -78,6 +76,8 @@ def _table(title: str, rows: list[Measurement]) -> Table:
         goal = "" if row.goal is None else f"{'≤' if row.at_most else '≥'} {row.goal:g}"
         met = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.met]
         value, ratio = f"{_number(row.value)} {row.unit}", _number(row.ratio, "")
+        if row.spread:
+            ratio += f" ({_number(row.spread[0])} - {_number(row.spread[1])})"
         table.add_row(escape(row.name) + mark, value, escape(row.against), ratio, goal, met)
     return table
 
