@@ -182,3 +182,23 @@ def test_sql_in_the_name_of_a_table(officers, here, settings, field, value):
         assert refused.status_code in {409, 422}, refused.content
         assert base["PASSWORD"] not in refused.content.decode()
     assert not DataStore.objects.exists()
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"a\u0000b", r"\udfff\ud800"])
+def test_text_that_is_no_text(officers, here, text):
+    """Half a surrogate pair and NUL are JSON, but nothing a database can hold (RFC 8259, 8.2)."""
+    url = f"/api/v1/keys/{here.keys['data'].pk}"
+    for method, path, body in (
+        ("POST", "/api/v1/rings", f'{{"name": "n", "title": "{text}"}}'),
+        ("PATCH", url, f'{{"labels": {{"{text}": "x"}}}}'),
+        ("PATCH", url, f'{{"labels": {{"x": "{text}"}}}}'),
+        ("POST", f"{url}/rotate", f'{{"reason": "{text}"}}'),
+        ("POST", "/api/v1/stores", f'{{"ring": "{here.ring.pk}", "columns": ["{text}"]}}'),
+        ("POST", "/api/v1/audit-exports", f'{{"format": "csv", "text": "{text}"}}'),
+        ("POST", f"{url}/encrypt", f'{{"plaintext": "{text}"}}'),
+    ):
+        answer = officers[0].generic(method, path, body, content_type=JSON)
+        assert answer.status_code in {400, 403, 422}, (path, answer.status_code)
+    for query in ("q=a%00b", "name=%00", "cursor=%00"):
+        assert officers[0].get(f"/api/v1/keys?{query}").status_code in {200, 422}
+    assert officers[0].get("/api/v1/people?q=%ED%A0%80").status_code in {200, 400, 422}
