@@ -132,7 +132,9 @@ def test_what_is_not_declared_is_refused_by_name(post, operation, body, status, 
     assert answer["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("body", [b" ", b"{", b"[]", b"7", b'"\xff"', b'{"plaintext": "\xc3\x28"}', b'{"a": NaN}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body", [b" ", b"{", b"[]", b"7", b'"\xff"', b'{"plaintext": "\xc3\x28"}', b'{"a": NaN}', b"\xff\xfe"]
+)
 def test_a_body_that_is_no_json_object_in_utf8_is_400(post, body):
     answer = post("encrypt", body)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")

@@ -153,7 +153,9 @@ def test_filters(officer, here, there):
 
 def test_the_progress_of_a_job_is_read(officer, here):
     version = KeyVersion.objects.get(key=here.keys["data"])
-    rotation = Rotation.objects.create(key=here.keys["data"], old_version=version, state="re_encrypting", requested_by="t")
+    rotation = Rotation.objects.create(
+        key=here.keys["data"], old_version=version, state="re_encrypting", requested_by="t"
+    )
     ReEncryptionJob.objects.create(
         rotation=rotation, mode="re_encrypt", state="running", items_total=1000, items_done=250, items_failed=1
     )
