@@ -29,8 +29,8 @@ KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing"
 TREE_LIMIT = 500
 EXPORTED = {
     "ring": "ring__name", "name": "name", "title": "title", "kind": "kind", "algorithm": "algorithm", "provider": "provider",
-    "wrapped_by": "parent__name", "version": "current__key_version", "state": "current__status", "next_rotation_at": "next_rotation_at",
-    "created_at": "created_at", "created_by": "created_by", "id": "id",
+    "wrapped_by": "parent__name", "version": "current__key_version", "state": "current__status",
+    "next_rotation_at": "next_rotation_at", "created_at": "created_at", "created_by": "created_by", "id": "id",
 }  # fmt: skip
 ORDERS = {
     "name": ["name", "id"],
