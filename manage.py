@@ -20,7 +20,9 @@ def main():
     try:
         execute_from_command_line(sys.argv)
     except OperationalError as error:
-        sys.exit(f"The database does not answer: {str(error).splitlines()[0]}\nIs ./manage.py quickstart running, or DATABASE_URL right?")
+        sys.exit(
+            f"The database does not answer: {str(error).splitlines()[0]}\nIs ./manage.py quickstart running, or DATABASE_URL right?"
+        )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ class KeyFilterForm(forms.Form):
     kind = forms.ChoiceField(choices=[*ANY, *KEY_KINDS], required=False)
     status = forms.ChoiceField(choices=[*ANY, *VERSION_STATES], required=False, label="State of a version")
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Any")
-    due = forms.ChoiceField(choices=[*ANY, ("overdue", "Overdue"), ("month", "Within 30 days")], required=False, label="Rotation")
+    due = forms.ChoiceField(
+        choices=[*ANY, ("overdue", "Overdue"), ("month", "Within 30 days")], required=False, label="Rotation"
+    )
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,7 +83,9 @@ class KeyFilterForm(forms.Form):
 
 
 class KeyForm(ServiceForm):
-    ring = forms.ModelChoiceField(KeyRing.objects.none(), help_text="Who may see and govern the key follows from its ring.")
+    ring = forms.ModelChoiceField(
+        KeyRing.objects.none(), help_text="Who may see and govern the key follows from its ring."
+    )
     name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.DEK.value)
@@ -94,7 +98,10 @@ class KeyForm(ServiceForm):
         initial="AES-256-GCM",
     )
     parent = forms.ModelChoiceField(
-        Key.objects.none(), required=False, label="Wrapped by", help_text="A master key has none; every other key needs one."
+        Key.objects.none(),
+        required=False,
+        label="Wrapped by",
+        help_text="A master key has none; every other key needs one.",
     )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
     cryptoperiod_days = forms.IntegerField(
@@ -118,30 +125,41 @@ ROLE_CHOICES = [(role.value, role.label) for role in Role if role is not Role.SE
 class PolicyForm(ServiceForm):
     cryptoperiod_days = forms.IntegerField(min_value=1, max_value=3650, required=False, label="Cryptoperiod in days")
     auto_rotate = forms.BooleanField(required=False, label="Rotate by itself when the cryptoperiod ends")
-    rotate_roles = forms.MultipleChoiceField(choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for a rotation")
+    rotate_roles = forms.MultipleChoiceField(
+        choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for a rotation"
+    )
     rotate_threshold = forms.IntegerField(min_value=0, max_value=10, label="Officers who must agree to a rotation")
-    destroy_roles = forms.MultipleChoiceField(choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for destruction")
+    destroy_roles = forms.MultipleChoiceField(
+        choices=ROLE_CHOICES, widget=forms.CheckboxSelectMultiple, label="May ask for destruction"
+    )
     destroy_threshold = forms.IntegerField(min_value=1, max_value=10, label="Officers who must agree to a destruction")
     custodian_agrees = forms.BooleanField(required=False, label="A custodian must agree to a destruction too")
     grace_days = forms.IntegerField(min_value=7, max_value=365, label="Grace period before destruction, in days")
     minimum_grace_days = forms.IntegerField(min_value=7, max_value=365, label="Shortest grace period allowed, in days")
-    use_share_due = forms.IntegerField(min_value=1, max_value=95, label="Rotate at this share of the safe number of uses, in per cent")
+    use_share_due = forms.IntegerField(
+        min_value=1, max_value=95, label="Rotate at this share of the safe number of uses, in per cent"
+    )
     allowed_algorithms = forms.MultipleChoiceField(
         choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),
         help_text="Nothing chosen: whatever the kind of key allows.",
     )  # fmt: skip
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=2000,
+        help_text="Needed when the change guards the key less: those who must agree read it.",
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, instance: KeyPolicy, **kwargs: Any) -> None:
+    def __init__(self, data: Any = None, *, instance: KeyPolicy) -> None:
         initial = {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
         initial["rotate_threshold"] = threshold_of(instance.rotate_groups, Role.SECURITY_OFFICER)
         initial["destroy_threshold"] = threshold_of(instance.destroy_groups, Role.SECURITY_OFFICER)
         initial["custodian_agrees"] = threshold_of(instance.destroy_groups, Role.CUSTODIAN) > 0
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
         rotate, destroy = values.pop("rotate_threshold"), values.pop("destroy_threshold")
         custodian = values.pop("custodian_agrees")
+        values.pop("reason")
         officer = Role.SECURITY_OFFICER.value
         values["rotate_groups"] = [{"role": officer, "threshold": rotate}] if rotate else []
         values["destroy_groups"] = [{"role": officer, "threshold": destroy}]
@@ -156,11 +174,28 @@ def threshold_of(groups: list[dict[str, Any]], role: Role) -> int:
 
 
 class ReasonForm(ServiceForm):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it."
+    )
+
+
+class DeletionForm(ReasonForm):
+    grace_days = forms.IntegerField(
+        min_value=7,
+        max_value=3650,
+        required=False,
+        label="Grace period in days",
+        help_text="Empty: as long as the key's policy says.",
+    )
+    accept_loss = forms.BooleanField(
+        required=False, label="Delete it even if what is named above can never be opened again"
+    )
 
 
 class RotationForm(ReasonForm):
-    rate_limit = forms.IntegerField(min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes.")
+    rate_limit = forms.IntegerField(
+        min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes."
+    )
 
 
 class CompromiseForm(ServiceForm):
@@ -172,13 +207,17 @@ class CompromiseForm(ServiceForm):
         initial="key_compromise", label="Reason",
     )  # fmt: skip
     occurred_at = forms.DateTimeField(
-        label="When it happened", initial=timezone.now, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+        label="When it happened",
+        initial=timezone.now,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     note = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, label="What is known")
 
 
 class ThrottleForm(ServiceForm):
-    rate_limit = forms.IntegerField(min_value=1, max_value=1_000_000, required=False, label="Items a second", help_text="Empty: unlimited.")
+    rate_limit = forms.IntegerField(
+        min_value=1, max_value=1_000_000, required=False, label="Items a second", help_text="Empty: unlimited."
+    )
 
 
 class RotationFilterForm(forms.Form):
@@ -187,9 +226,24 @@ class RotationFilterForm(forms.Form):
     failed = forms.BooleanField(required=False, label="With items set aside")
 
 
+class SealForm(ServiceForm):
+    key = forms.ModelChoiceField(
+        Key.objects.none(),
+        label="Data key",
+        help_text="It gets a census and rotations like every other store. Choose one that serves nothing else.",
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.STORE_MANAGE)
+        self.fields["key"].queryset = Key.objects.filter(ring__in=rings, kind="dek").order_by("name")  # type: ignore[attr-defined]
+
+
 class StoreForm(ServiceForm):
     ring = forms.ModelChoiceField(KeyRing.objects.none())
-    key = forms.ModelChoiceField(Key.objects.none(), help_text="The key that governs the items: a data key, or a KEK for envelope JSON.")
+    key = forms.ModelChoiceField(
+        Key.objects.none(), help_text="The key that governs the items: a data key, or a KEK for envelope JSON."
+    )
     name = forms.SlugField(max_length=100)
     title = forms.CharField(max_length=150)
     dsn = forms.CharField(
@@ -202,7 +256,7 @@ class StoreForm(ServiceForm):
     columns = forms.CharField(max_length=1000, label="Encrypted columns", help_text="Separated by commas.")
     format = forms.ChoiceField(choices=DataStore.Format.choices, initial=DataStore.Format.COMPACT)
     context_template = forms.JSONField(
-        label="Encryption context", required=False, initial=dict,
+        label="Encryption context", required=False, initial=dict, widget=forms.Textarea(attrs={"rows": 3}),
         help_text='What each cell is bound to, as JSON; {column} and {pk} stand for the cell\'s own, for example {"table": "customers", '
         '"column": "{column}", "id": "{pk}"}.',
     )  # fmt: skip

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from keys.hierarchy import KeyKind
 from keys.models import CensusCount, DataStore, FailedItem, Key, KeyPolicy, KeyVersion, ReEncryptionJob, Rotation
-from keys.services import reencryption
+from keys.services import lifecycle, reencryption
 
 
 class VersionSerializer(serializers.ModelSerializer[KeyVersion]):
@@ -28,9 +28,15 @@ class PolicySerializer(serializers.ModelSerializer[KeyPolicy]):
         read_only_fields = ["version", "updated_at"]
 
 
+class PolicyChangeSerializer(PolicySerializer):
+    reason = serializers.CharField(
+        required=False, write_only=True, max_length=2000, help_text="Needed when the change guards the key less."
+    )
+
+
 class KeySerializer(serializers.ModelSerializer[Key]):
     current = VersionSerializer(read_only=True)
-    ring = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    ring: "serializers.SlugRelatedField[Any]" = serializers.SlugRelatedField(slug_field="name", read_only=True)
 
     class Meta:
         model = Key
@@ -47,9 +53,13 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     title = serializers.CharField(max_length=150)
     kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
     algorithm = serializers.CharField(max_length=50, default="AES-256-GCM")
-    parent = serializers.UUIDField(required=False, allow_null=True, default=None)
+    parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
+        required=False, allow_null=True, default=None
+    )
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
-    cryptoperiod_days = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=3650)
+    cryptoperiod_days = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=3650
+    )
 
 
 class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
@@ -58,7 +68,14 @@ class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
 
 class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
     reason_code = serializers.ChoiceField(
-        choices=["key_compromise", "ca_compromise", "affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn"]
+        choices=[
+            "key_compromise",
+            "ca_compromise",
+            "affiliation_changed",
+            "superseded",
+            "cessation_of_operation",
+            "privilege_withdrawn",
+        ]
     )
     occurred_at = serializers.DateTimeField()
     note = serializers.CharField(max_length=2000)
@@ -96,7 +113,9 @@ class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
 
 class RotationSerializer(serializers.ModelSerializer[Rotation]):
     old_version = serializers.IntegerField(source="old_version.key_version", read_only=True)
-    new_version = serializers.IntegerField(source="new_version.key_version", read_only=True, default=None, allow_null=True)
+    new_version = serializers.IntegerField(
+        source="new_version.key_version", read_only=True, default=None, allow_null=True
+    )
     jobs = JobSerializer(many=True, read_only=True)
 
     class Meta:
@@ -112,7 +131,18 @@ class RotationSerializer(serializers.ModelSerializer[Rotation]):
 class FailedItemSerializer(serializers.ModelSerializer[FailedItem]):
     class Meta:
         model = FailedItem
-        fields = ["id", "store_id", "item", "column", "reason", "seen_at", "resolution", "resolved_at", "resolved_by", "resolution_note"]
+        fields = [
+            "id",
+            "store_id",
+            "item",
+            "column",
+            "reason",
+            "seen_at",
+            "resolution",
+            "resolved_at",
+            "resolved_by",
+            "resolution_note",
+        ]
         read_only_fields = fields
 
 
@@ -151,3 +181,88 @@ class CensusSerializer(serializers.ModelSerializer[CensusCount]):
         model = CensusCount
         fields = ["store_id", "column", "key_id", "key_version", "items", "counted_at"]
         read_only_fields = fields
+
+
+class KeyEditSerializer(serializers.Serializer[dict[str, Any]]):
+    title = serializers.CharField(required=False, max_length=150)
+    purpose = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    labels = serializers.DictField(required=False, child=serializers.CharField(max_length=200))
+
+
+class DeletionSerializer(ReasonSerializer):
+    grace_days = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=3650,
+        help_text="Without it the policy's own.",
+    )
+    accept_loss = serializers.BooleanField(
+        default=False, help_text="Delete it although things known to stand on it become unreadable."
+    )
+
+
+class VersionDetailSerializer(VersionSerializer):
+    consequences = serializers.SerializerMethodField(help_text="What destroying it would lose, as sentences.")
+
+    class Meta(VersionSerializer.Meta):
+        fields = [*VersionSerializer.Meta.fields, "consequences"]
+        read_only_fields = fields
+
+    def get_consequences(self, version: KeyVersion) -> list[str]:
+        return lifecycle.consequences(version)
+
+
+class VersionPageSerializer(serializers.Serializer[dict[str, Any]]):
+    results = VersionSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class FailedItemPageSerializer(serializers.Serializer[dict[str, Any]]):
+    results = FailedItemSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class BudgetSerializer(serializers.Serializer[Any]):
+    used = serializers.IntegerField(help_text="An upper bound: processes reserve uses in blocks.")
+    limit = serializers.IntegerField(allow_null=True)
+    share = serializers.FloatField(help_text="In per cent.")
+    due = serializers.BooleanField(help_text="Whether the policy asks for a rotation by now.")
+    due_at = serializers.DateTimeField(allow_null=True)
+    exhausted_at = serializers.DateTimeField(allow_null=True)
+    note = serializers.CharField()
+
+
+class EstimatePartSerializer(serializers.Serializer[Any]):
+    label = serializers.CharField()  # type: ignore[assignment]
+    items = serializers.IntegerField()
+    provider_calls = serializers.IntegerField()
+    seconds = serializers.FloatField()
+
+
+class EstimateSerializer(serializers.Serializer[Any]):
+    items = serializers.IntegerField()
+    provider_calls = serializers.IntegerField()
+    seconds = serializers.FloatField()
+    parts = EstimatePartSerializer(many=True)
+
+
+class ConsequencesSerializer(serializers.Serializer[dict[str, Any]]):
+    consequences = serializers.ListField(child=serializers.CharField())
+
+
+class ReportLineSerializer(serializers.Serializer[Any]):
+    column = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    items = serializers.IntegerField()
+
+
+class ReportSerializer(serializers.Serializer[Any]):
+    items = serializers.IntegerField(help_text="Cells of the sample that were opened.")
+    summary = serializers.CharField()
+    counts = ReportLineSerializer(many=True)
+
+
+class CountingSerializer(serializers.Serializer[dict[str, Any]]):
+    store_id = serializers.UUIDField()

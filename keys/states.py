@@ -6,7 +6,6 @@ what it protected, protects nothing new) under the name the product's users quer
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
 
 
 class VersionState(StrEnum):
@@ -78,9 +77,9 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
-State = TypeVar("State", VersionState, RotationState, JobState)
 
-
-def may_move(moves: Mapping[State, frozenset[State]], old: State, new: State) -> bool:
+def may_move[State: (VersionState, RotationState, JobState)](
+    moves: Mapping[State, frozenset[State]], old: State, new: State
+) -> bool:
     """Whether the table lets `old` become `new`."""
     return new in moves[old]

@@ -60,7 +60,9 @@ def sweep() -> None:
     for job_id in stalled.values_list("pk", flat=True)[:100]:
         for _ in range(reencryption.worker_count()):
             reencrypt.delay(str(job_id))
-    finished = ReEncryptionJob.objects.filter(state__in=[JobState.DONE.value, JobState.FAILED.value], rotation__state="re_encrypting")
+    finished = ReEncryptionJob.objects.filter(
+        state__in=[JobState.DONE.value, JobState.FAILED.value], rotation__state="re_encrypting"
+    )
     for rotation_id in set(finished.values_list("rotation_id", flat=True)[:100]):
         rotation.settle(rotation_id)
 

@@ -57,18 +57,48 @@ def _build(locks):
     VENV.mkdir(exist_ok=True)
     if not (VENV / "bin" / "python").exists() or not (VENV / "pyvenv.cfg").exists():
         shutil.rmtree(str(VENV))
-        _run([python[0], "-m", "venv", str(VENV)], "The virtual environment cannot be made; Debian needs the package python3-venv.")
+        _run(
+            [python[0], "-m", "venv", str(VENV)],
+            "The virtual environment cannot be made; Debian needs the package python3-venv.",
+        )
     inside = str(VENV / "bin" / "python")
     files = [word for lock in locks for word in ("-r", str(lock))]
     uv = VENV / "bin" / "uv"
     if not uv.exists():
-        subprocess.run([inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", str(_uv_lock())],
-                       check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                inside,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "-r",
+                str(_uv_lock()),
+            ],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     if uv.exists():
-        command = [str(uv), "pip", "install", "-q", "--python", inside, "--require-hashes", "--no-deps"]
+        command = [
+            str(uv),
+            "pip",
+            "install",
+            "-q",
+            "--compile-bytecode",
+            "--python",
+            inside,
+            "--require-hashes",
+            "--no-deps",
+        ]
     else:
         command = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
-    _run(command + files, "The packages cannot be installed; is the package index reachable, and is there space on the disk?")
+    _run(
+        command + files,
+        "The packages cannot be installed; is the package index reachable, and is there space on the disk?",
+    )
     stamps = [_stamp(locks[:count]) for count in range(1, len(locks) + 1)]
     (VENV / ".stamps").write_text("\n".join(stamps))
 
@@ -81,18 +111,28 @@ def _find_python():
     """The first interpreter that really runs and is new enough: (path, version)."""
     names = [os.environ.get("PYTHON"), sys.executable, "python3.13", "python3.12", "python3.14", "python3"]
     versions = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))) / "versions"
-    names += [str(path / "bin" / "python") for pattern in ("3.13*", "3.12*") for path in sorted(versions.glob(pattern), reverse=True)]
+    names += [
+        str(path / "bin" / "python")
+        for pattern in ("3.13*", "3.12*")
+        for path in sorted(versions.glob(pattern), reverse=True)
+    ]
     for name in names:
         found = name and shutil.which(name)
         if not found:
             continue
-        probe = subprocess.run([found, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, check=False)
+        probe = subprocess.run(
+            [found, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
         version = probe.stdout.decode().strip()
         if probe.returncode == 0 and tuple(int(part) for part in version.split(".")[:2]) >= OLDEST:
             return found, version
-    _stop("Python 3.12 or newer is needed and none was found (this is {}.{}). Install one, for example Debian's python3.12 or a pyenv "
-          "version 3.13, or name it: PYTHON=/path/to/python3.13 ./manage.py ...".format(*sys.version_info[:2]))
+    _stop(
+        "Python 3.12 or newer is needed and none was found (this is {}.{}). Install one, for example Debian's python3.12 or a pyenv "
+        "version 3.13, or name it: PYTHON=/path/to/python3.13 ./manage.py ...".format(*sys.version_info[:2])
+    )
     raise AssertionError
 
 
@@ -109,6 +149,8 @@ def _alone():
 def _run(command, what_now):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
+        if b"No space left on device" in done.stdout or b"os error 28" in done.stdout:
+            _give_up(OSError(errno.ENOSPC, ""))
         tail = done.stdout.decode(errors="replace").strip().splitlines()[-3:]
         _stop(what_now + "\n  " + "\n  ".join(tail))
 

@@ -1,11 +1,21 @@
-"""The Celery application: `celery -A keyvault_portal.celery worker` and `... beat`."""
+"""The Celery application: `celery -A keyvault_portal worker` and `celery -A keyvault_portal beat`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import beat_init, celeryd_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
 
 app = Celery("keyvault_portal")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+@beat_init.connect
+def _check_settings(**event: Any) -> None:
+    from keyvault_portal.checks import refuse_to_start
+
+    refuse_to_start()

@@ -7,6 +7,9 @@ from django.utils.functional import SimpleLazyObject
 
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.web import actor_of
+from keyvault_portal.approvals import notices, services
+
+NOTICES_BOUND = 100  # no further does the badge count
 
 
 def portal(request: HttpRequest) -> dict[str, Any]:
@@ -18,8 +21,7 @@ def _counts(request: HttpRequest) -> dict[str, int]:
     person = getattr(request, "user", None)
     if not isinstance(person, Person) or not person.is_active:
         return {}
-    try:
-        from keyvault_portal.approvals.services import count_waiting
-    except ImportError:
-        return {}
-    return {"approvals": count_waiting(actor_of(request))}
+    return {
+        "approvals": services.count_waiting(actor_of(request)),
+        "notices": notices.unread(person.pk)[:NOTICES_BOUND].count(),
+    }

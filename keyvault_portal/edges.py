@@ -5,8 +5,9 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.core.management.base import CommandError
+from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -22,6 +23,7 @@ MACHINE_PATHS = ("/api/", "/v1/")  # callers below these paths read JSON, whatev
 _HTTP_CODES = {
     400: ("bad_request", "The request cannot be read"),
     405: ("method_not_allowed", "This method is not allowed here"),
+    411: ("length_required", "The length of the body is not known"),
     406: ("not_acceptable", "No representation you accept exists"),
     415: ("unsupported_media_type", "This media type is not supported"),
     500: ("internal_error", "Something went wrong here"),
@@ -45,6 +47,11 @@ def as_portal_error(error: BaseException) -> PortalError | None:
             known = error
         case Http404() | rest.NotFound():
             known = errors.NotFound()
+        case DataError():
+            # What a field accepts and PostgreSQL does not: a year or a time zone that nobody lives in.
+            known = errors.ValidationFailed("A value is out of range.")
+        case RequestDataTooBig():
+            known = errors.TooLarge(hint="Send less at a time.")
         case rest.NotAuthenticated() | rest.AuthenticationFailed():
             known = errors.NotAuthenticated(hint="Send an API token or sign in.")
         case PermissionDenied() | rest.PermissionDenied():
@@ -55,7 +62,7 @@ def as_portal_error(error: BaseException) -> PortalError | None:
         case rest.ValidationError():
             known = errors.ValidationFailed(errors=_field_errors(error.detail))
         case rest.Throttled():
-            known = errors.Throttled(retry_after=int(error.wait or 1))
+            known = errors.Throttled(retry_after=int(getattr(error, "wait", None) or 1))
         case rest.APIException():
             known = HttpError(error.status_code, str(error.detail))
     return known
@@ -84,13 +91,13 @@ def problem_response(error: Exception, context: dict[str, Any]) -> Response | No
     if known is None:
         return None
     content_type = None if isinstance(known, ApprovalRequired) else PROBLEM_JSON
-    return Response(problem(known), known.status, headers=_headers(known), content_type=content_type)
+    return Response(problem(known), known.status, headers=problem_headers(known), content_type=content_type)
 
 
 def json_problem(error: PortalError) -> JsonResponse:
     """The problem document for callers that no framework view answers."""
     content_type = "application/json" if isinstance(error, ApprovalRequired) else PROBLEM_JSON
-    return JsonResponse(problem(error), status=error.status, content_type=content_type, headers=_headers(error))
+    return JsonResponse(problem(error), status=error.status, content_type=content_type, headers=problem_headers(error))
 
 
 def page_problem(request: HttpRequest, error: PortalError) -> HttpResponse:
@@ -101,7 +108,7 @@ def page_problem(request: HttpRequest, error: PortalError) -> HttpResponse:
         messages.info(request, error.detail)
         return _redirect(request, _approval_page(error))
     response = render(request, "errors/problem.html", {"title": error.title, "error": error}, status=error.status)
-    for name, value in _headers(error).items():
+    for name, value in problem_headers(error).items():
         response[name] = value
     return response
 
@@ -134,6 +141,8 @@ def respond(request: HttpRequest, error: PortalError) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
+    if isinstance(exception, RequestDataTooBig):
+        return respond(request, errors.TooLarge(hint="Send less at a time."))
     return respond(request, HttpError(400))
 
 
@@ -162,7 +171,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     )
 
 
-def _headers(error: PortalError) -> dict[str, str]:
+def problem_headers(error: PortalError) -> dict[str, str]:
+    """The headers that belong to `error`: where to follow it, how to sign in, when to try again."""
     if isinstance(error, ApprovalRequired):
         return {"Location": f"/api/v1/approvals/{error.request_id}"}
     if error.status == 401:

@@ -36,7 +36,9 @@ class IdempotencyMiddleware:
             return json_problem(ValidationFailed("An Idempotency-Key has 1 to 255 characters."))
         credential = request.headers.get("Authorization") or request.COOKIES.get("sessionid", "")
         caller = sha256(credential.encode()).digest()
-        digest = sha256(b"\0".join([str(request.method).encode(), request.get_full_path().encode(), request.body])).digest()
+        digest = sha256(
+            b"\0".join([str(request.method).encode(), request.get_full_path().encode(), request.body])
+        ).digest()
         try:
             with transaction.atomic():
                 record = IdempotencyRecord.objects.create(caller=caller, key=key, request_digest=digest)
@@ -58,11 +60,19 @@ def forget_old() -> int:
 def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
     record = IdempotencyRecord.objects.filter(caller=caller, key=key).first()
     if record is None or record.status is None:
-        return json_problem(Conflict("The first request with this Idempotency-Key is still running.", hint="Ask again in a moment."))
+        return json_problem(
+            Conflict("The first request with this Idempotency-Key is still running.", hint="Ask again in a moment.")
+        )
     if bytes(record.request_digest) != digest:
-        return json_problem(ValidationFailed("This Idempotency-Key was used for a different request.", hint="Use a new key."))
+        return json_problem(
+            ValidationFailed("This Idempotency-Key was used for a different request.", hint="Use a new key.")
+        )
     if not record.kept:
-        return json_problem(Conflict("This was done before; its answer held a secret and is not kept.", hint="Use a new key to do it again."))
+        return json_problem(
+            Conflict(
+                "This was done before; its answer held a secret and is not kept.", hint="Use a new key to do it again."
+            )
+        )
     response = HttpResponse(bytes(record.body), status=record.status)
     for name, value in record.headers.items():
         response[name] = value

@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
@@ -17,13 +17,12 @@ from rest_framework.response import Response
 
 from keyvault_portal.errors import ValidationFailed
 
-M = TypeVar("M", bound=Model)
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[M]):
+class Page[M: Model]:
     """Some rows in order, and the cursors of the pages before and after (None where there is none)."""
 
     rows: list[M]
@@ -31,7 +30,9 @@ class Page(Generic[M]):
     older: str | None
 
 
-def keyset_page(queryset: QuerySet[M], order: Sequence[str], *, cursor: str = "", size: int = PAGE_SIZE) -> Page[M]:
+def keyset_page[M: Model](
+    queryset: QuerySet[M], order: Sequence[str], *, cursor: str = "", size: int = PAGE_SIZE
+) -> Page[M]:
     """The page of `queryset` at `cursor`, ordered by `order` (field names, all ascending or all with a leading minus).
 
     The last field must be unique. One query; an unreadable cursor raises ValidationFailed.
@@ -44,7 +45,9 @@ def keyset_page(queryset: QuerySet[M], order: Sequence[str], *, cursor: str = ""
         try:
             queryset = queryset.filter(_beyond(fields, position, "gt" if rows_up else "lt"))
         except (ValueError, TypeError, ValidationError) as error:
-            raise ValidationFailed("The page cursor does not fit this list.", hint="Start again from the first page.") from error
+            raise ValidationFailed(
+                "The page cursor does not fit this list.", hint="Start again from the first page."
+            ) from error
     found = list(queryset.order_by(*[name if rows_up else f"-{name}" for name in fields])[: size + 1])
     more, rows = len(found) > size, found[:size]
     if backward:
@@ -62,7 +65,9 @@ def cursor_after(row: Model, order: Sequence[str]) -> str:
     return _encode([name.lstrip("-") for name in order], row, backward=False)
 
 
-def page_context(request: HttpRequest, queryset: QuerySet[Any], order: Sequence[str], *, size: int = PAGE_SIZE) -> dict[str, Any]:
+def page_context(
+    request: HttpRequest, queryset: QuerySet[Any], order: Sequence[str], *, size: int = PAGE_SIZE
+) -> dict[str, Any]:
     """Context of templates/generic/list.html for this request's page: `object_list`, `newer_url`, `older_url`."""
     page = keyset_page(queryset, order, cursor=request.GET.get("cursor", ""), size=size)
 
@@ -79,14 +84,16 @@ def page_context(request: HttpRequest, queryset: QuerySet[Any], order: Sequence[
 class KeysetPagination(BasePagination):
     """DRF pages by key: `{"results": [...], "next": url|null, "previous": url|null}`; the view names `keyset_order`."""
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.request = request
         try:
             size = int(request.query_params.get("page_size", PAGE_SIZE))
         except ValueError:
             raise ValidationFailed("page_size is not a number.") from None
         self.size = max(1, min(size, MAX_PAGE_SIZE))
-        self.page = keyset_page(queryset, view.keyset_order, cursor=request.query_params.get("cursor", ""), size=self.size)
+        self.page = keyset_page(
+            queryset, view.keyset_order, cursor=request.query_params.get("cursor", ""), size=self.size
+        )
         return self.page.rows
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -102,14 +109,27 @@ class KeysetPagination(BasePagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         return [
-            {"name": "cursor", "in": "query", "required": False, "schema": {"type": "string"}, "description": "From `next` or `previous`."},
-            {"name": "page_size", "in": "query", "required": False, "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE}},
+            {
+                "name": "cursor",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "From `next` or `previous`.",
+            },
+            {
+                "name": "page_size",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE},
+            },
         ]
 
     def _link(self, cursor: str | None) -> str | None:
         if cursor is None:
             return None
-        query = {name: value for name, value in self.request.query_params.items() if name != "cursor"} | {"cursor": cursor}
+        query = {name: value for name, value in self.request.query_params.items() if name != "cursor"} | {
+            "cursor": cursor
+        }
         return self.request.build_absolute_uri(self.request.path) + "?" + urlencode(query)
 
 

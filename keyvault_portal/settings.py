@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dj_database_url
 
-from keyvault_portal import embedded
+from keyvault_portal import embedded, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = embedded.installation_root()
@@ -42,8 +42,12 @@ DATABASE_URL = os.environ.get("DATABASE_URL") or (
 )
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "keyvault-portal"
-BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (_embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": BROKER_URL, "KEY_PREFIX": "kvp"}}
+BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (
+    _embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0"
+)
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": BROKER_URL, "KEY_PREFIX": "kvp"}
+}
 
 # Key files of the embedded default; mode 0600, checked at start.
 ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"))
@@ -145,6 +149,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 _tls = PORTAL_ORIGIN.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = 63_072_000 if _tls else 0
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the machine itself, without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 SECURE_CSP = {
     "default-src": ["'self'"],
@@ -198,7 +203,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "jobs nobody works on": {"task": "keys.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
-    "key lifecycle": {"task": "keys.tick_lifecycle", "schedule": 60.0, "options": {"expires": 60}},
+    "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
@@ -206,16 +211,21 @@ REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
 # Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
 PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
-STORE_ALLOWED_HOSTS = _list("STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+STORE_ALLOWED_HOSTS = _list(
+    "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+)
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["keyvault_portal.bodies.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_AUTHENTICATION_CLASSES": ["keyvault_portal.accounts.api_auth.TokenAuthentication", "keyvault_portal.accounts.api_auth.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "keyvault_portal.accounts.api_auth.TokenAuthentication",
+        "keyvault_portal.accounts.api_auth.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["keyvault_portal.accounts.api_auth.HasPermission"],
     "DEFAULT_PAGINATION_CLASS": "keyvault_portal.paging.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
@@ -227,13 +237,23 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "keys.dataplane.schema.add_data_plane"],
+    "ENUM_NAME_OVERRIDES": {
+        "KeyKindEnum": "keys.models.keys.KEY_KINDS",
+        "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
+        "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
+    },
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {"line": logs.FORMATTER},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
+    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
 }

@@ -1,20 +1,24 @@
 """The URL map: each app owns the paths below its prefix."""
 
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from keyvault_portal.views import Dashboard, Settings, healthz
 
 urlpatterns = [
+    path("api/v1/", include("keyvault_portal.api_urls")),  # first: the data plane is asked most
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
+    path(
+        "account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"
+    ),  # one page for sessions: ours
     path("account/", include("allauth.urls")),
     path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
     path("", include("keys.jwks_urls")),
-    path("api/v1/", include("keyvault_portal.api_urls")),
 ]
 
 handler400 = "keyvault_portal.edges.bad_request"

@@ -1,6 +1,6 @@
 """Dashboard, settings and health: pages that look across the apps."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views import View
 from redis import Redis, RedisError
 
+from keys.models import Key
 from keys.services import overview
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -42,12 +43,21 @@ class Dashboard(ActorRequiredMixin, View):
         return render(request, "dashboard.html", context)
 
 
+def _due(key: Key, now: datetime) -> dict[str, str]:
+    overdue = key.next_rotation_at is not None and key.next_rotation_at < now
+    return {
+        "title": key.title,
+        "url": reverse("keys:key-detail", args=[key.pk]),
+        "state": "overdue" if overdue else "due",
+    }
+
+
 def _calendar(actor: Any) -> list[dict[str, Any]]:
-    today = timezone.localdate()
+    today, now = timezone.localdate(), timezone.now()
     return [
         {
             "date": entry.day, "today": entry.day == today, "weekend": entry.day.weekday() >= 5,
-            "items_due": [{"title": key.title, "url": reverse("keys:key-detail", args=[key.pk]), "state": "due"} for key in entry.keys],
+            "items_due": [_due(key, now) for key in entry.keys],
         }
         for entry in overview.calendar(actor)
     ]  # fmt: skip
@@ -87,7 +97,9 @@ class Settings(ActorRequiredMixin, View):
 def healthz(request: HttpRequest) -> JsonResponse:
     """200 when the database and the broker answer, 503 otherwise; says which, and nothing more."""
     parts = {"database": _database_answers(), "broker": _broker_answers()}
-    return JsonResponse({"status": "ok" if all(parts.values()) else "unavailable", **parts}, status=200 if all(parts.values()) else 503)
+    return JsonResponse(
+        {"status": "ok" if all(parts.values()) else "unavailable", **parts}, status=200 if all(parts.values()) else 503
+    )
 
 
 def _database_answers() -> bool:

@@ -4,6 +4,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from keyvault_portal.checks import refuse_to_start
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
 
 application = get_wsgi_application()
+refuse_to_start()

@@ -90,11 +90,14 @@ def shop(transactional_db: None) -> Iterator[Shop]:
     server = f"postgresql://{base['USER']}:{base['PASSWORD']}@{base['HOST']}:{base['PORT']}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            with psycopg.connect(f"{server}/{name}", autocommit=True) as connection:
-                connection.execute("CREATE TABLE customers (id bigint PRIMARY KEY, email bytea, card bytea)")
-                yield Shop(f"{server}/{name}", connection)
-        finally:
+    connection = psycopg.connect(f"{server}/{name}", autocommit=True)
+    try:
+        connection.execute("CREATE TABLE customers (id bigint PRIMARY KEY, email bytea, card bytea)")
+        yield Shop(f"{server}/{name}", connection)
+    finally:
+        connection.close()
+        # A connection of its own: a test may have restarted the server meanwhile.
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -131,4 +134,9 @@ def register_customers(organisation: Organisation, shop: Shop, **changes: Any) -
         "name": "customers", "title": "Customers", "dsn": shop.dsn, "schema_name": "public", "table_name": "customers", "primary_key": "id",
         "columns": ["email", "card"], "format": "compact", "context_template": TEMPLATE, "rate_limit": None,
     } | changes  # fmt: skip
-    return stores.register_store(actor=organisation.actor("ada"), ring=organisation.ring, key=values.pop("key", organisation.keys["pii"]), **values)
+    return stores.register_store(
+        actor=organisation.actor("ada"),
+        ring=organisation.ring,
+        key=values.pop("key", organisation.keys["pii"]),
+        **values,
+    )

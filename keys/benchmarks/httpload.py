@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 _CHUNKED = -1
@@ -136,11 +137,8 @@ async def _send(request: Request, count: int, connections: int) -> bytes:
     for _ in range(min(count, connections)):
         done = loop.create_future()
         ends.append(done)
-        _, protocol = await loop.create_connection(
-            lambda done=done: _Connection(request.wire, left, done),
-            "127.0.0.1",
-            request.port,  # type: ignore[misc]
-        )
+        factory = partial(_Connection, request.wire, left, done)
+        _, protocol = await loop.create_connection(factory, "127.0.0.1", request.port)
         protocols.append(protocol)
     await asyncio.gather(*ends)
     return protocols[-1].last

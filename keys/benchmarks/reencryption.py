@@ -40,6 +40,8 @@ class Row(models.Model):
     id = models.BigIntegerField(primary_key=True)
     body = models.BinaryField()
 
+    objects: "models.Manager[Row]" = models.Manager()
+
     class Meta:
         app_label = "benchmark"
         apps = Apps()

@@ -121,7 +121,7 @@ _GOOD, _FAIR = Standing.RECOMMENDED, Standing.ACCEPTABLE
 
 
 # fmt: off
-def _aead(  # noqa: PLR0917
+def _aead(
     name: str, code: int, sizes: tuple[int, int, int], limit: int | None, standing: Standing, clause: str, path: str,
     jose: str | None = None, *, unique_nonce_suffices: bool = True,
 ) -> Algorithm:
@@ -130,7 +130,7 @@ def _aead(  # noqa: PLR0917
                      f"aead:{path}", unique_nonce_suffices=unique_nonce_suffices)
 
 
-def _public(  # noqa: PLR0917
+def _public(
     name: str, code: int, kind: Kind, operations: frozenset[Operation], key_size: int, strength: int, clause: str,
     path: str, *, jose: str | None = None, standing: Standing = _GOOD, quantum_safe: bool = False,
     until: date | None = None,
@@ -151,7 +151,7 @@ def _rsa(bits: int, strength: int, codes: tuple[int, int]) -> tuple[Algorithm, A
     )
 
 
-def _signature(  # noqa: PLR0917
+def _signature(
     name: str, code: int, key_size: int, strength: int, clause: str, path: str, jose: str, *,
     quantum_safe: bool = False,
 ) -> Algorithm:

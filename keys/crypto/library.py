@@ -49,7 +49,7 @@ class _Entry:
         "expires_at", "keys", "messages_left", "names", "seal", "tickets",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         row: Algorithm,
         key: SecretBytes,
@@ -62,11 +62,12 @@ class _Entry:
             raise MalformedEnvelope("wrapped data key has an impossible length")
         tail = bytes([row.code]) + len(wrapped).to_bytes(2) + wrapped
         self.cipher = Aead(row, key)
-        self.seal = row.implementation.bind(key.reveal()).encrypt
+        self.seal: Callable[[bytes, bytes, bytes], bytes] = row.implementation.bind(key.reveal()).encrypt
         self.keys = MessageKeys(key.reveal())
         self.cached_header = bytes([CACHED]) + tail
         self.derived_header = bytes([DERIVED]) + tail
-        self.context, self.names = (dict(context), list(context)) if seals else (None, None)
+        self.context: dict[str, str] | None = dict(context) if seals else None
+        self.names: list[str] | None = list(context) if seals else None
         self.aad = context_aad(context)
         self.cached_aad = self.cached_header + self.aad
         self.expires_at, self.messages_left, self.bytes_left = bounds

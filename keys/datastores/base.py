@@ -95,4 +95,14 @@ class StoreAdapter(Protocol):
     def close(self) -> None: ...
 
 
-__all__ = ["Cell", "Change", "Counted", "Locator", "Row", "StoreAdapter", "StoreGone", "StoreRefused", "StoreUnavailable"]
+__all__ = [
+    "Cell",
+    "Change",
+    "Counted",
+    "Locator",
+    "Row",
+    "StoreAdapter",
+    "StoreGone",
+    "StoreRefused",
+    "StoreUnavailable",
+]

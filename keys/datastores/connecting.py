@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -40,7 +41,10 @@ class HostRule:
         named = host.lower() in {rule.lower() for rule in self.allowed if "/" not in rule}
         inside = any(address in ipaddress.ip_network(rule) for rule in self.allowed if "/" in rule)
         if not (named or inside):
-            raise StoreRefused(f"The host {host} is not among the allowed ones.", hint="An administrator can add it to STORE_ALLOWED_HOSTS.")
+            raise StoreRefused(
+                f"The host {host} is not among the allowed ones.",
+                hint="An administrator can add it to STORE_ALLOWED_HOSTS.",
+            )
 
 
 def parse_dsn(dsn: str) -> dict[str, str]:
@@ -48,7 +52,9 @@ def parse_dsn(dsn: str) -> dict[str, str]:
     try:
         options = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
     except psycopg.ProgrammingError:
-        raise StoreRefused("The connection cannot be read.", hint="Write postgresql://user:password@host:port/database.") from None
+        raise StoreRefused(
+            "The connection cannot be read.", hint="Write postgresql://user:password@host:port/database."
+        ) from None
     if forbidden := sorted(set(options) - ALLOWED_OPTIONS):
         raise StoreRefused(f"These connection options may not be set: {', '.join(forbidden)}.")
     host = options.get("host", "")
@@ -68,13 +74,19 @@ def connect(dsn: str, rule: HostRule) -> psycopg.Connection:
         raise StoreRefused("The port is not a number.") from None
     address = rule.resolve(options["host"], port)
     limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30000"
+    named: dict[str, Any] = {**options, "application_name": "keyvault-portal", "hostaddr": address}
     try:
         return psycopg.connect(
-            **(options | {"application_name": "keyvault-portal", "hostaddr": address}), options=limits, passfile="/dev/null",
-            connect_timeout=CONNECT_TIMEOUT, autocommit=True,
-        )  # type: ignore[arg-type]
+            **named,
+            options=limits,
+            passfile="/dev/null",
+            connect_timeout=CONNECT_TIMEOUT,
+            autocommit=True,
+        )
     except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"The database {options['dbname']} on {options['host']} does not answer{_why(error)}.") from None
+        raise StoreUnavailable(
+            f"The database {options['dbname']} on {options['host']} does not answer{_why(error)}."
+        ) from None
 
 
 def _why(error: psycopg.OperationalError) -> str:

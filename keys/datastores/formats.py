@@ -92,7 +92,7 @@ class EnvelopeJsonFormat:
     def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
         if column_type in {"json", "jsonb"}:
             return sql.SQL("{c} ->> 'kms_key_id'").format(c=column)
-        return sql.SQL("substring({c} from '\"kms_key_id\"\\s*:\\s*\"([^\"\\\\]*)\"')").format(c=column)
+        return sql.SQL('substring({c} from \'"kms_key_id"\\s*:\\s*"([^"\\\\]*)"\')').format(c=column)
 
     def locate_group(self, value: object) -> Locator | None:
         return Locator("envelope", arn=value) if isinstance(value, str) else None
@@ -140,5 +140,3 @@ def envelope_of(cell: Cell, bound_to: bytes | None) -> Envelope:
     if envelope.encryption_context != expected:
         raise MalformedEnvelope("the envelope belongs to another place")
     return Envelope.from_json(json.dumps(envelope.to_dict() | {"encryption_context": expected}))
-
-

@@ -52,7 +52,9 @@ class PostgresTable:
     def check(self) -> None:
         spec = self.spec
         with self._errors() as connection:
-            found = {name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
+            found = {
+                name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])
+            }
         if not found:
             raise StoreRefused(f"There is no table {spec.schema}.{spec.table}.")
         kind, unique = found.get(spec.primary_key, (None, False))
@@ -78,7 +80,10 @@ class PostgresTable:
             with self._errors() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
                 cursor.execute("SET LOCAL statement_timeout = '30min'")
                 cursor.execute(statement)
-                counted += [Counted(column, fmt.locate_group(value) if value is not None else None, items) for value, items in cursor]
+                counted += [
+                    Counted(column, fmt.locate_group(value) if value is not None else None, items)
+                    for value, items in cursor
+                ]
         return counted
 
     def boundaries(self, parts: int) -> list[str]:
@@ -105,7 +110,9 @@ class PostgresTable:
         return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t")), [*values, limit])
 
     def read_rows(self, keys: Sequence[str]) -> list[Row]:
-        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key)))
+        clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
+            pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key))
+        )
         return self._rows(clause, [list(keys)])
 
     def sample(self, limit: int) -> list[Row]:
@@ -144,7 +151,9 @@ class PostgresTable:
             arrays=sql.SQL(", ").join(arrays), names=sql.SQL(", ").join(names), pk=self._pk(),
         )  # fmt: skip
         with self._errors() as connection, connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(statement, [[change.row.pk for change in rows], " ".join([change.row.stamp for change in rows]), *news])
+            cursor.execute(
+                statement, [[change.row.pk for change in rows], " ".join([change.row.stamp for change in rows]), *news]
+            )
             return {row[0] for row in cursor}
 
     def _table(self) -> sql.Composable:
@@ -170,9 +179,13 @@ class PostgresTable:
                 self._connection = connect(self._dsn, self._rule)
             yield self._connection
         except _GONE as error:
-            raise StoreGone(f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary}).") from None
+            raise StoreGone(
+                f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary})."
+            ) from None
         except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            raise StoreUnavailable(f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary}).") from None
+            raise StoreUnavailable(
+                f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary})."
+            ) from None
         except psycopg.OperationalError:
             self.close()
             raise StoreUnavailable("The target database does not answer.") from None

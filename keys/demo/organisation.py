@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.utils import timezone
 
+from keys.hierarchy import KeyKind
 from keys.models import Key
 from keys.services import creation, lifecycle, policies, stores
-from keys.hierarchy import KeyKind
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.accounts.second_factor import has_second_factor
 from keyvault_portal.approvals import execution
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -31,7 +34,10 @@ PEOPLE = (
     ("fay", "Fay Okafor", Role.AUDITOR, "Lagos", "Audit"),
 )
 SERVICES = (("shop", "Shop back end"), ("ledger", "Ledger"))
-RINGS = (("shop", "Shop", "Customers and their orders"), ("platform", "Platform", "Tokens, transport and the portal's own secrets"))
+RINGS = (
+    ("shop", "Shop", "Customers and their orders"),
+    ("platform", "Platform", "Tokens, transport and the portal's own secrets"),
+)
 
 # name, title, kind, algorithm, parent, ring, days until its rotation is due
 KEYS: tuple[tuple[str, str, str, str, str | None, str, int], ...] = (
@@ -108,17 +114,39 @@ def _people(org: Organisation, step: Callable[[str], None]) -> None:
     """Ada comes by the set-up link, everybody else through her; a third officer needs the second one's agreement."""
     link = accounts.create_setup_link().rstrip("/").rsplit("/", 1)[-1]
     short, name, _, site, line = PEOPLE[0]
-    org.people[short] = accounts.redeem_setup_link(link=link, email=f"{short}@{DOMAIN}", name=name, password=secrets.token_urlsafe(24))
+    org.people[short] = accounts.redeem_setup_link(
+        link=link, email=f"{short}@{DOMAIN}", name=name, password=secrets.token_urlsafe(24)
+    )
     step(name)
     accounts.update_person(actor=org.actor(short), person=org.people[short], name=name, site=site, reporting_line=line)
     for short, name, role, site, line in PEOPLE[1:]:
-        person = accounts.create_person(actor=org.actor("ada"), email=f"{short}@{DOMAIN}", name=name, site=site, reporting_line=line)
+        person = accounts.create_person(
+            actor=org.actor("ada"), email=f"{short}@{DOMAIN}", name=name, site=site, reporting_line=line
+        )
         org.people[short] = person
         try:
             accounts.bind_role(actor=org.actor("ada"), person=person, role=role)
         except ApprovalRequired as waiting:
             agree(org, waiting.request_id, "boris")
         step(name)
+
+
+def second_factor_code(person: Person) -> str:
+    """A code that stands in, once, for the second factor of `person`; the demonstration's people have no telephone.
+
+    The authenticator behind it has a secret nobody knows, so that a code is asked for as from everybody else.
+    """
+    if not person.has_usable_password():
+        person.set_password(secrets.token_urlsafe(24))
+        person.save(update_fields=["password"])
+    if not has_second_factor(person):
+        TOTP.activate(person, generate_totp_secret())
+    codes = RecoveryCodes.activate(person)
+    unused: list[str] = codes.get_unused_codes()
+    if not unused:
+        codes.instance.delete()
+        unused = RecoveryCodes.activate(person).get_unused_codes()
+    return unused[0]
 
 
 def agree(org: Organisation, request_id: UUID, *names: str) -> ApprovalRequest:

@@ -55,7 +55,10 @@ def fill(org: Organisation, url: str, customers: int, orders: int, step: Callabl
         done = shop.execute("SELECT count(*), coalesce(max(id), 0) FROM customers").fetchone() or (0, 0)
         shop.commit()
         for rows in _customers(org, done[1] + 1, customers):
-            with shop.cursor() as cursor, cursor.copy("COPY customers (id, name, email, card_number, tax_number) FROM STDIN") as copy:
+            with (
+                shop.cursor() as cursor,
+                cursor.copy("COPY customers (id, name, email, card_number, tax_number) FROM STDIN") as copy,
+            ):
                 for row in rows:
                     copy.write_row(row)
             shop.commit()
@@ -76,7 +79,10 @@ def _customers(org: Organisation, first: int, last: int) -> Iterator[list[tuple[
             for number in range(start, min(start + BATCH, last + 1)):
                 person = customer(number)
                 cells = [
-                    writer.seal(person[column].encode(), context_aad({"table": "customers", "column": column, "id": str(number)}))
+                    writer.seal(
+                        person[column].encode(),
+                        context_aad({"table": "customers", "column": column, "id": str(number)}),
+                    )
                     for column in COLUMNS
                 ]
                 rows.append((number, person["name"], *cells))
@@ -90,7 +96,9 @@ def _orders(org: Organisation, first: int, last: int) -> Iterator[list[tuple[obj
         rows: list[tuple[object, ...]] = []
         for number in range(start, min(start + BATCH, last + 1)):
             context = {"table": "orders", "id": str(number)}
-            envelope = operations.envelope_encrypt(actor, org.keys["orders-kek"].pk, f"Leave order {number} with the neighbour.".encode(), context)
+            envelope = operations.envelope_encrypt(
+                actor, org.keys["orders-kek"].pk, f"Leave order {number} with the neighbour.".encode(), context
+            )
             rows.append((number, number % 50_000 + 1, json.dumps(envelope.to_dict())))
         yield rows
 
@@ -100,7 +108,15 @@ def register(org: Organisation, url: str) -> None:
     ada = org.actor("ada")
     for name, title, key, table, columns, form, template in (
         ("shop-customers", "Shop customers", "customer-pii", "customers", list(COLUMNS), "compact", CUSTOMERS_TEMPLATE),
-        ("shop-orders", "Shop orders", "orders-kek", "orders", ["note"], "envelope_json", {"table": "orders", "id": "{pk}"}),
+        (
+            "shop-orders",
+            "Shop orders",
+            "orders-kek",
+            "orders",
+            ["note"],
+            "envelope_json",
+            {"table": "orders", "id": "{pk}"},
+        ),
     ):
         if not DataStore.objects.filter(name=name).exists():
             stores.register_store(
@@ -109,7 +125,9 @@ def register(org: Organisation, url: str) -> None:
             )  # fmt: skip
 
 
-def compare(url: str, read: Callable[[list[tuple[int, tuple[bytes, ...]]]], Iterator[tuple[int, tuple[bytes, ...]]]]) -> tuple[int, list[int]]:
+def compare(
+    url: str, read: Callable[[list[tuple[int, tuple[bytes, ...]]]], Iterator[tuple[int, tuple[bytes, ...]]]]
+) -> tuple[int, list[int]]:
     """Read every customer back through `read` and compare; returns how many, and the ids that differ."""
     checked, wrong = 0, []
     with psycopg.connect(url) as shop, shop.cursor("compare", binary=True) as cursor:

@@ -13,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keys.datastores.base import Row
 from keys.demo import shop
 from keys.demo.organisation import STORY_KEY, Organisation, agree
 from keys.models import DataStore, Rotation
 from keys.services import census, materials, rotation
 from keys.services.opening import spec_of
 from keys.services.recoding import recoder
-from keys.datastores.base import Row
 from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit.evidence.pack import write_pack
 from keyvault_portal.errors import ApprovalRequired
@@ -44,25 +44,59 @@ class Story:
     def play(self) -> None:
         store = DataStore.objects.select_related("key").get(name="shop-customers")
         key = self.org.keys[STORY_KEY]
-        estimate = self._step("Dry run", lambda: rotation.dry_run(actor=self.org.actor("ada"), key_id=key.pk), _estimate)
-        request = self._step("Ada asks for a rotation", lambda: self._ask(lambda: rotation.request_rotation(
-            actor=self.org.actor("ada"), key_id=key.pk, reason="The cryptoperiod ends this week.")), lambda r: f"act {r.act_hash[:16]}…")
-        request = self._step("Boris and Chen agree", lambda: agree(self.org, request.pk, "boris", "chen"), lambda r: r.state)
+        estimate = self._step(
+            "Dry run", lambda: rotation.dry_run(actor=self.org.actor("ada"), key_id=key.pk), _estimate
+        )
+        request = self._step(
+            "Ada asks for a rotation",
+            lambda: self._ask(
+                lambda: rotation.request_rotation(
+                    actor=self.org.actor("ada"), key_id=key.pk, reason="The cryptoperiod ends this week."
+                )
+            ),
+            lambda r: f"act {r.act_hash[:16]}…",
+        )
+        request = self._step(
+            "Boris and Chen agree", lambda: agree(self.org, request.pk, "boris", "chen"), lambda r: r.state
+        )
         found = self._rotation(request)
-        self._step("Introduce", lambda: found, lambda r: f"version {r.new_version.key_version} active, version {r.old_version.key_version} opens only")
+        self._step(
+            "Introduce",
+            lambda: found,
+            lambda r: f"version {r.new_version.key_version} active, version {r.old_version.key_version} opens only",
+        )
         self._step("Re-encrypt", lambda: self._watch(found, estimate.items), lambda r: f"{r:,} items moved")
-        self._step("Census", lambda: census.live_items(found.old_version), lambda left: f"{left} items on version {found.old_version.key_version}")
+        self._step(
+            "Census",
+            lambda: census.live_items(found.old_version),
+            lambda left: f"{left} items on version {found.old_version.key_version}",
+        )
         self._step("Compare every row", lambda: self._compare(store), lambda n: f"{n:,} customers read back, all equal")
-        request = self._step("Ada asks to decommission", lambda: self._ask(lambda: rotation.request_decommission(
-            actor=self.org.actor("ada"), rotation_id=found.pk, reason="The census is zero.")), lambda r: f"act {r.act_hash[:16]}…")
-        request = self._step("Boris and Chen agree", lambda: agree(self.org, request.pk, "boris", "chen"), lambda r: r.state)
+        request = self._step(
+            "Ada asks to decommission",
+            lambda: self._ask(
+                lambda: rotation.request_decommission(
+                    actor=self.org.actor("ada"), rotation_id=found.pk, reason="The census is zero."
+                )
+            ),
+            lambda r: f"act {r.act_hash[:16]}…",
+        )
+        request = self._step(
+            "Boris and Chen agree", lambda: agree(self.org, request.pk, "boris", "chen"), lambda r: r.state
+        )
         found.refresh_from_db()
         if found.state != "decommissioned":
             raise StoryFailed(f"The old version was not decommissioned: {request.failure_detail or found.state}.")
         found.old_version.refresh_from_db()
         due = found.old_version.deletion_due_at
-        self._step("Decommission", lambda: due, lambda when: f"version {found.old_version.key_version} is destroyed after {when:%Y-%m-%d %H:%M} UTC")
-        pack = self._step("Fay exports the evidence", self._export, lambda path: f"{path.name}, {path.stat().st_size / 1024:,.0f} KiB")
+        self._step(
+            "Decommission",
+            lambda: due,
+            lambda when: f"version {found.old_version.key_version} is destroyed after {when:%Y-%m-%d %H:%M} UTC",
+        )
+        pack = self._step(
+            "Fay exports the evidence", self._export, lambda path: f"{path.name}, {path.stat().st_size / 1024:,.0f} KiB"
+        )
         self._step("A stranger verifies it offline", lambda: self._verify(pack), lambda text: text)
 
     def _step(self, title: str, work: Callable[[], Any], told: Callable[[Any], str]) -> Any:
@@ -86,7 +120,13 @@ class Story:
 
     def _watch(self, found: Rotation, total: int) -> int:
         """Show the workers' progress until the walk is over."""
-        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
         deadline = time.monotonic() + WAIT_SECONDS
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task("re-encrypting", total=total, rate="")
@@ -98,7 +138,9 @@ class Story:
                 if found.state == "re_encrypted":
                     return done
                 if found.state == "failed" or time.monotonic() > deadline:
-                    raise StoryFailed(f"The re-encryption stopped: {found.last_error or 'no worker finished it in time'}.")
+                    raise StoryFailed(
+                        f"The re-encryption stopped: {found.last_error or 'no worker finished it in time'}."
+                    )
                 time.sleep(0.2)
 
     def _compare(self, store: DataStore) -> int:
@@ -110,7 +152,10 @@ class Story:
             rows = [Row(str(pk), cells, tuple(bind(str(pk)) for bind in binds)) for pk, cells in batch]
             reader.prepare(rows)
             for (pk, _), row in zip(batch, rows, strict=True):
-                yield pk, tuple(reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True))
+                yield (
+                    pk,
+                    tuple(reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True)),
+                )
 
         checked, wrong = shop.compare(self.shop_url, read)
         if wrong:
@@ -129,7 +174,9 @@ class Story:
         """Take the verifier out of the pack and run it with a bare interpreter: nothing of ours can help it."""
         with zipfile.ZipFile(pack) as archive:
             program = Path(archive.extract("verify.py", self.folder))
-        done = subprocess.run([sys.executable, "-I", "-S", str(program), str(pack)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(program), str(pack)], capture_output=True, text=True, check=False
+        )
         lines = (done.stdout or done.stderr).strip().splitlines()
         if done.returncode:
             raise StoryFailed(f"The evidence did not verify: {lines[-1] if lines else 'no answer'}")

@@ -42,7 +42,9 @@ class Key(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["ring", "name"], name="keys_key_name_in_ring"),
             models.CheckConstraint(condition=models.Q(kind__in=[k.value for k in KeyKind]), name="keys_key_kind"),
-            models.CheckConstraint(condition=models.Q(kind="master", parent=None) | ~models.Q(kind="master"), name="keys_master_is_root"),
+            models.CheckConstraint(
+                condition=models.Q(kind="master", parent=None) | ~models.Q(kind="master"), name="keys_master_is_root"
+            ),
         ]
         indexes = [
             models.Index(fields=["name", "id"], name="keys_key_name"),
@@ -69,22 +71,33 @@ class KeyPolicy(models.Model):
     auto_rotate = models.BooleanField(default=False)
     rotate_roles = models.JSONField(default=list, help_text="Roles that may ask for a rotation.")
     destroy_roles = models.JSONField(default=list, help_text="Roles that may ask for destruction.")
-    rotate_groups = models.JSONField(default=list, help_text="Groups that must agree to a rotation: role and threshold.")
+    rotate_groups = models.JSONField(
+        default=list, help_text="Groups that must agree to a rotation: role and threshold."
+    )
     destroy_groups = models.JSONField(default=list, help_text="Groups that must agree to a destruction.")
     grace_days = models.PositiveSmallIntegerField(default=30)
     minimum_grace_days = models.PositiveSmallIntegerField(default=7)
     allowed_algorithms = models.JSONField(default=list, help_text="Empty: whatever the key's kind allows.")
-    use_share_due = models.PositiveSmallIntegerField(default=50, help_text="Per cent of the safe number of uses at which rotation is due.")
-    publish_before_use_hours = models.PositiveSmallIntegerField(default=24, help_text="Token keys: time in the JWKS before first use.")
-    token_lifetime_hours = models.PositiveSmallIntegerField(default=24, help_text="Token keys: how long an issued token may live.")
+    use_share_due = models.PositiveSmallIntegerField(
+        default=50, help_text="Per cent of the safe number of uses at which rotation is due."
+    )
+    publish_before_use_hours = models.PositiveSmallIntegerField(
+        default=24, help_text="Token keys: time in the JWKS before first use."
+    )
+    token_lifetime_hours = models.PositiveSmallIntegerField(
+        default=24, help_text="Token keys: how long an issued token may live."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(minimum_grace_days__gte=7, grace_days__gte=models.F("minimum_grace_days")), name="keys_policy_grace"
+                condition=models.Q(minimum_grace_days__gte=7, grace_days__gte=models.F("minimum_grace_days")),
+                name="keys_policy_grace",
             ),
-            models.CheckConstraint(condition=models.Q(use_share_due__gte=1, use_share_due__lte=95), name="keys_policy_use_share"),
+            models.CheckConstraint(
+                condition=models.Q(use_share_due__gte=1, use_share_due__lte=95), name="keys_policy_use_share"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -126,16 +139,25 @@ class KeyVersion(models.Model):
         db_table = "encryption_keys"
         constraints = [
             models.UniqueConstraint(fields=["key", "key_version"], name="keys_version_number"),
-            models.UniqueConstraint(fields=["key"], condition=models.Q(status="active"), name="keys_one_active_version"),
-            models.CheckConstraint(condition=models.Q(status__in=[s.value for s in VersionState]), name="keys_version_status"),
+            models.UniqueConstraint(
+                fields=["key"], condition=models.Q(status="active"), name="keys_one_active_version"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[s.value for s in VersionState]), name="keys_version_status"
+            ),
             models.CheckConstraint(condition=models.Q(key_version__gte=1), name="keys_version_from_one"),
             models.CheckConstraint(
-                condition=~models.Q(status="destroyed") | models.Q(wrapped_material=None, handle=""), name="keys_destroyed_has_no_material"
+                condition=~models.Q(status="destroyed") | models.Q(wrapped_material=None, handle=""),
+                name="keys_destroyed_has_no_material",
             ),
         ]
         indexes = [
             models.Index(fields=["status", "id"], name="keys_version_status_id"),
-            models.Index(fields=["deletion_due_at"], condition=models.Q(status="pending_deletion"), name="keys_version_deletion_due"),
+            models.Index(
+                fields=["deletion_due_at"],
+                condition=models.Q(status="pending_deletion"),
+                name="keys_version_deletion_due",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -153,7 +175,9 @@ class DataKey(models.Model):
     version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, related_name="data_keys")
     wrapped_by = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, related_name="wrapped_data_keys")
     wrapped = models.BinaryField(editable=False)
-    segment = models.CharField(max_length=200, blank=True, help_text="Store, tenant or data subject the key is bound to.")
+    segment = models.CharField(
+        max_length=200, blank=True, help_text="Store, tenant or data subject the key is bound to."
+    )
     records = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -26,7 +26,9 @@ class Rotation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="rotations")
     old_version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, related_name="rotations_from")
-    new_version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="rotations_to")
+    new_version = models.ForeignKey(
+        KeyVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="rotations_to"
+    )
     trigger = models.CharField(max_length=20, choices=Trigger, default=Trigger.ON_DEMAND)
     reason = models.TextField(blank=True)
     state = models.CharField(max_length=20, choices=ROTATION_STATES, default=RotationState.INTRODUCING.value)
@@ -44,16 +46,28 @@ class Rotation(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(state__in=[s.value for s in RotationState]), name="keys_rotation_state"),
-            models.UniqueConstraint(
-                fields=["key"], condition=models.Q(state__in=["introducing", "re_encrypting", "paused", "failed"]), name="keys_one_rotation_at_a_time"
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in RotationState]), name="keys_rotation_state"
             ),
-            models.UniqueConstraint(fields=["old_version"], condition=models.Q(state__in=OPEN_ROTATIONS), name="keys_one_open_rotation_from"),
+            models.UniqueConstraint(
+                fields=["key"],
+                condition=models.Q(state__in=["introducing", "re_encrypting", "paused", "failed"]),
+                name="keys_one_rotation_at_a_time",
+            ),
+            models.UniqueConstraint(
+                fields=["old_version"], condition=models.Q(state__in=OPEN_ROTATIONS), name="keys_one_open_rotation_from"
+            ),
         ]
         indexes = [models.Index(fields=["-created_at", "id"], name="keys_rotation_recent")]
 
     def __str__(self) -> str:
         return f"{self.key}: v{self.old_version.key_version} rotated"
+
+    @property
+    def version_ids(self) -> tuple[int, int]:
+        """The version being left and the one that follows; only once the new one is introduced."""
+        assert self.new_version_id is not None
+        return self.old_version_id, self.new_version_id
 
 
 class ReEncryptionJob(models.Model):

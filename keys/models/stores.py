@@ -58,7 +58,11 @@ class DataStore(models.Model):
     created_by = models.CharField(max_length=200)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=models.Q(kind__in=["sealed_values", "postgresql_table"]), name="keys_store_kind")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["sealed_values", "postgresql_table"]), name="keys_store_kind"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.title or self.name
@@ -79,7 +83,11 @@ class CensusCount(models.Model):
     counted_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["store", "column", "version"], nulls_distinct=False, name="keys_census_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["store", "column", "version"], nulls_distinct=False, name="keys_census_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.store_id} {self.column} {self.version_id}: {self.items}"

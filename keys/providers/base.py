@@ -156,11 +156,17 @@ def portal_errors() -> Iterator[None]:
     """Turn the errors of `keys.crypto` into the portal's; decryption failures lose their cause on purpose."""
     try:
         yield
-    except (DecryptFailed, MalformedEnvelope):
-        raise DecryptRefused from None
-    except LimitExceeded as error:
-        raise TooLarge(str(error)) from None
-    except InvalidKey:
-        raise ProviderFault("The key's material is damaged or of the wrong size.") from None
     except CryptoError as error:
-        raise OperationUnsupported(str(error)) from None
+        raise portal_error(error) from None
+
+
+def portal_error(error: CryptoError) -> PortalError:
+    """What `portal_errors` raises for `error`; for calls so many that a context manager would show."""
+    match error:
+        case DecryptFailed() | MalformedEnvelope():
+            return DecryptRefused()
+        case LimitExceeded():
+            return TooLarge(str(error))
+        case InvalidKey():
+            return ProviderFault("The key's material is damaged or of the wrong size.")
+    return OperationUnsupported(str(error))

@@ -5,7 +5,7 @@ from typing import ClassVar
 from keys.crypto import keymaterial
 from keys.crypto.aead import Aead
 from keys.crypto.algorithms import Kind, Operation, resolve
-from keys.crypto.errors import InvalidSignature
+from keys.crypto.errors import CryptoError, InvalidSignature
 from keys.crypto.keyforms import spki
 from keys.crypto.keymaterial import PreparedKey
 from keys.crypto.secret import SecretBytes
@@ -18,6 +18,7 @@ from keys.providers.base import (
     KeyHandle,
     OperationUnsupported,
     ProviderFault,
+    portal_error,
     portal_errors,
 )
 
@@ -96,12 +97,16 @@ class _AeadCipher:
         self._aead = aead
 
     def encrypt(self, plaintext: bytes, aad: bytes = b"") -> bytes:
-        with portal_errors():
+        try:
             return self._aead.encrypt(plaintext, aad)
+        except CryptoError as error:
+            raise portal_error(error) from None
 
     def decrypt(self, payload: bytes, aad: bytes = b"") -> bytes:
-        with portal_errors():
+        try:
             return self._aead.decrypt_joined(payload, aad)
+        except CryptoError as error:
+            raise portal_error(error) from None
 
 
 class _PublicKeyCipher:

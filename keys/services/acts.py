@@ -11,7 +11,6 @@ from keys.services import key_views, versions
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import services as approvals
-from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, NotFound
 

@@ -64,7 +64,9 @@ def keep(store: DataStore, counts: dict[tuple[str, int | None], int]) -> None:
         CensusCount.objects.bulk_create(
             [
                 CensusCount(store=store, column=column, version_id=version_id, items=items, counted_at=now)
-                for (column, version_id), items in sorted(counts.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0))
+                for (column, version_id), items in sorted(
+                    counts.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0)
+                )
             ]
         )
         DataStore.objects.filter(pk=store.pk).update(census_at=now, last_error="")
@@ -85,7 +87,9 @@ def request_count(*, actor: Actor, store_id: UUID) -> None:
     store = DataStore.objects.filter(pk=store_id).first()
     if store is None:
         raise NotFound("There is no such data store.")
-    with audit.atomic(actor=actor, action="census.request", target=("store", store.pk, store.name), ring_id=store.ring_id) as act:
+    with audit.atomic(
+        actor=actor, action="census.request", target=("store", store.pk, store.name), ring_id=store.ring_id
+    ) as act:
         authorize(actor, Permission.STORE_VIEW, ring_id=store.ring_id, target=str(store))
         enqueue_on_commit(take_census, str(store.pk))
         act.record()
@@ -134,7 +138,11 @@ def stored_for_key(key_id: UUID) -> list[CensusCount]:
 
 def stored_for_store(store_id: UUID) -> list[CensusCount]:
     """The last counts of one store."""
-    return list(CensusCount.objects.filter(store_id=store_id).select_related("version__key").order_by("column", "-version__key_version")[:200])
+    return list(
+        CensusCount.objects.filter(store_id=store_id)
+        .select_related("version__key")
+        .order_by("column", "-version__key_version")[:200]
+    )
 
 
 def visible_counts(actor: Actor) -> QuerySet[CensusCount]:

@@ -43,12 +43,21 @@ class Consequences:
             if self.last_used_at
             else "Never used."
         )
-        return [
-            f"{self.wrapped_versions} key versions of {self.child_keys} keys become unreadable.",
-            f"{self.wrapped_data_keys} data keys under it and {self.owned_data_keys} of its own become unreadable.",
-            f"{self.census_items} items in data stores become unreadable.",
-            used,
+        lost = [
+            (
+                self.wrapped_versions,
+                f"{_many(self.wrapped_versions, 'key version')} of {_many(self.child_keys, 'key')}",
+            ),
+            (self.wrapped_data_keys, f"{_many(self.wrapped_data_keys, 'data key')} under it"),
+            (self.owned_data_keys, f"{_many(self.owned_data_keys, 'data key')} of its own"),
+            (self.census_items, f"{_many(self.census_items, 'item')} in data stores"),
         ]
+        said = [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
+        return [*(said or ["Nothing that the portal knows of stands on it any more."]), used]
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def consequences_of_destroying(version: KeyVersion) -> Consequences:

@@ -56,7 +56,9 @@ def attention(actor: Actor) -> list[Finding]:
     in_rings = Q() if rings is None else Q(key__ring_id__in=rings)
     findings: list[Finding] = []
 
-    halted = KeyVersion.objects.filter(in_rings, deletion_halted_at__isnull=False, status=VersionState.PENDING_DELETION.value)
+    halted = KeyVersion.objects.filter(
+        in_rings, deletion_halted_at__isnull=False, status=VersionState.PENDING_DELETION.value
+    )
     for version in halted.select_related("key")[:OVERDUE_SHOWN]:
         findings.append(
             Finding(
@@ -85,10 +87,18 @@ def attention(actor: Actor) -> list[Finding]:
     stores = DataStore.objects.exclude(last_error="")
     stores = stores if rings is None else stores.filter(ring_id__in=rings)
     for store in stores[:OVERDUE_SHOWN]:
-        findings.append(Finding("warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)))
+        findings.append(
+            Finding(
+                "warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)
+            )
+        )
     stuck = Rotation.objects.filter(in_rings, state="failed").select_related("key", "old_version")
     for rotation in stuck[:OVERDUE_SHOWN]:
-        findings.append(Finding("danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)))
+        findings.append(
+            Finding(
+                "danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)
+            )
+        )
     return findings
 
 
@@ -100,15 +110,15 @@ def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
     return list(rows.select_related("key", "old_version", "new_version").order_by("-created_at")[:limit])
 
 
-def calendar(actor: Actor, days: int = 30) -> list[CalendarDay]:
-    """Today and the days after it, each with the rotations that fall due."""
+def calendar(actor: Actor, days: int = 28) -> list[CalendarDay]:
+    """Today and the days after it, each with the rotations that fall due; what is overdue stands on today."""
     today = timezone.localdate()
     end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
     due: dict[date, list[Key]] = {}
-    soon = visible_keys(actor).filter(next_rotation_at__lt=end, next_rotation_at__gte=timezone.now()).order_by("next_rotation_at")
+    soon = visible_keys(actor).filter(next_rotation_at__lt=end).order_by("next_rotation_at")
     for key in soon[:BOUND]:
         assert key.next_rotation_at
-        due.setdefault(timezone.localdate(key.next_rotation_at), []).append(key)
+        due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
     return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
 
 

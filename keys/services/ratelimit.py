@@ -50,7 +50,7 @@ class RateLimiter:
     def _turn(self, items: int) -> float:
         length = items / self._effective
         try:
-            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000  # type: ignore[arg-type]
+            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000
         except RedisError:
             logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
             now = time.monotonic()

@@ -1,6 +1,6 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
@@ -111,12 +111,18 @@ class CompactRecoder:
         """Nothing: segments are counted by their own bound, and each takes one use of the key that wraps it."""
 
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        known = self._data_keys.get(cell[2:SEGMENT_HEADER_SIZE]) if isinstance(cell, bytes) and cell[:1] == _SEGMENT else None
+        known = (
+            self._data_keys.get(cell[2:SEGMENT_HEADER_SIZE])
+            if isinstance(cell, bytes) and cell[:1] == _SEGMENT
+            else None
+        )
         if known is not None and isinstance(cell, bytes):  # what a store mostly holds, by the shortest way
             if known[0] != self._old_pk:
                 return cell
             try:
-                return self._writer.seal(open_compact(known[1], cell, SEGMENT_HEADER_SIZE, context or b""), context or b"")
+                return self._writer.seal(
+                    open_compact(known[1], cell, SEGMENT_HEADER_SIZE, context or b""), context or b""
+                )
             except UNREADABLE:
                 raise SetAside("decrypt_failed") from None
         version, plaintext = self._read(cell, context, only=self._old_pk)
@@ -246,7 +252,7 @@ class EnvelopeRecoder(_Direct):
             raise SetAside("malformed") from None
 
 
-RECODERS: dict[str, type[CompactRecoder] | type[VaultTextRecoder] | type[EnvelopeRecoder]] = {
+RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
     DataStore.Format.COMPACT: CompactRecoder,
     DataStore.Format.VAULT_TEXT: VaultTextRecoder,
     DataStore.Format.ENVELOPE_JSON: EnvelopeRecoder,
@@ -269,7 +275,10 @@ class Resolver:
     """Turns locators into versions of a store's key, asking the database once a name."""
 
     def __init__(self, store: DataStore) -> None:
-        self._key_id, self._versions = store.key_id, {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)}
+        self._key_id, self._versions = (
+            store.key_id,
+            {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)},
+        )
         self._arns = {version.kms_key_arn: version for version in self._versions.values()}
         self._data_keys: dict[UUID, int] = {}
         self._by_pk = {version.pk: version for version in self._versions.values()}
@@ -292,5 +301,3 @@ class Resolver:
         if locator.form == "direct" and locator.key_id != self._key_id:
             return None
         return self._versions.get(locator.version or 0)
-
-

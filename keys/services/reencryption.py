@@ -9,6 +9,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -101,12 +102,15 @@ def _cut(adapter: StoreAdapter, parts: int) -> list[tuple[str | None, str | None
     marks = adapter.boundaries(parts)[:-1]
     edges: list[str | None] = [None, *marks, None]
     # The last range has no upper bound: rows inserted while the job runs belong to it.
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _add_ranges(job: ReEncryptionJob, ranges: list[tuple[str | None, str | None]], number: int) -> None:
     ReEncryptionRange.objects.bulk_create(
-        [ReEncryptionRange(job=job, pass_number=number, lower=lower, upper=upper, cursor=lower) for lower, upper in ranges]
+        [
+            ReEncryptionRange(job=job, pass_number=number, lower=lower, upper=upper, cursor=lower)
+            for lower, upper in ranges
+        ]
     )
 
 
@@ -139,7 +143,7 @@ class _Walker:
         self.job, self.store = job, job.store
         self.name = f"{socket.gethostname()}:{os.getpid()}:{time.monotonic_ns()}"
         versions = type(job.rotation.old_version).objects.select_related(*materials.CHAIN)
-        self.old, self.new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+        self.old, self.new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
         self.adapter = open_store(self.store)
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
         self.calls_reported = 0
@@ -161,7 +165,12 @@ class _Walker:
         now = timezone.now()
         with transaction.atomic():
             free = Q(lease_until=None) | Q(lease_until__lt=now)
-            found = ReEncryptionRange.objects.select_for_update(skip_locked=True).filter(free, job=self.job, done=False).order_by("pk").first()
+            found = (
+                ReEncryptionRange.objects.select_for_update(skip_locked=True)
+                .filter(free, job=self.job, done=False)
+                .order_by("pk")
+                .first()
+            )
             if found is not None:
                 found.lease_until, found.worker = now + lease(), self.name
                 found.save(update_fields=["lease_until", "worker"])
@@ -208,12 +217,12 @@ class _Walker:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO keys_faileditem (job_id, store_id, item, \"column\", reason, seen_at, resolution, resolved_by, resolution_note) "
+                'INSERT INTO keys_faileditem (job_id, store_id, item, "column", reason, seen_at, resolution, resolved_by, resolution_note) '
                 "SELECT %s, %s, i, c, r, now(), 'open', '', '' FROM unnest(%s::text[], %s::text[], %s::text[]) AS u(i, c, r) "
                 "ON CONFLICT ON CONSTRAINT keys_failed_item_once DO NOTHING",
                 [self.job.pk, self.store.pk, *[list(column) for column in zip(*found, strict=True)]],
             )
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
         """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
@@ -242,7 +251,11 @@ class _Walker:
         if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
             return False
         left = census.items_on(self.store, self.old, adapter=self.adapter)
-        blocked = FailedItem.objects.filter(job=self.job, reason="decrypt_failed").exclude(resolution=FailedItem.Resolution.RECOVERED).count()
+        blocked = (
+            FailedItem.objects.filter(job=self.job, reason="decrypt_failed")
+            .exclude(resolution=FailedItem.Resolution.RECOVERED)
+            .count()
+        )
         again = left > blocked
         ranges = _cut(self.adapter, max(1, min(64, left // PAGE_ROWS))) if again else []
         with transaction.atomic():
@@ -301,7 +314,9 @@ def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
     changes: dict[str, Any] = {"last_error": text if fatal else f"Waiting: {text}", "heartbeat_at": timezone.now()}
     if fatal:
         changes["state"] = JobState.FAILED.value
-    ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(**changes)
+    ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(
+        **changes
+    )
 
 
 def lease() -> timedelta:
@@ -312,5 +327,3 @@ def lease() -> timedelta:
 def worker_count() -> int:
     """How many workers share a job."""
     return settings.REENCRYPTION_WORKERS
-
-

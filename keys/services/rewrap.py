@@ -24,7 +24,7 @@ def count(version_id: int) -> int:
 def work(job: ReEncryptionJob, deadline: float) -> bool:
     """Re-wrap pages until the deadline; True when there is more. Each page is one transaction of our own database."""
     versions = KeyVersion.objects.select_related(*materials.CHAIN)
-    old, new = versions.get(pk=job.rotation.old_version_id), versions.get(pk=job.rotation.new_version_id)
+    old, new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
     provider = provider_limiter(new.key.provider)
     while time.monotonic() < deadline:
         state = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=job.pk)
@@ -37,7 +37,10 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
         moved = _versions_page(old, new, size, provider) or _data_keys_page(old, new, size, provider)
         if moved:
             ReEncryptionJob.objects.filter(pk=job.pk).update(
-                items_done=F("items_done") + moved, provider_calls=F("provider_calls") + 2 * moved, heartbeat_at=timezone.now(), last_error=""
+                items_done=F("items_done") + moved,
+                provider_calls=F("provider_calls") + 2 * moved,
+                heartbeat_at=timezone.now(),
+                last_error="",
             )
         elif count(old.pk) == 0:
             _finish(job)
@@ -74,7 +77,10 @@ def _versions_page(old: KeyVersion, new: KeyVersion, size: int, provider: RateLi
 def _data_keys_page(old: KeyVersion, new: KeyVersion, size: int, provider: RateLimiter | None) -> int:
     with transaction.atomic():
         rows = list(
-            DataKey.objects.select_for_update(skip_locked=True).filter(wrapped_by=old).order_by("pk").values_list("pk", "wrapped")[:size]
+            DataKey.objects.select_for_update(skip_locked=True)
+            .filter(wrapped_by=old)
+            .order_by("pk")
+            .values_list("pk", "wrapped")[:size]
         )
         moved: list[bytes] = []
         for pk, wrapped in rows:

@@ -54,7 +54,9 @@ class SealedValues:
             return {
                 change.row.pk
                 for change in changes
-                if SealedValue.objects.filter(pk=change.row.pk, ciphertext=change.row.cells[0]).update(ciphertext=change.new[0])
+                if SealedValue.objects.filter(pk=change.row.pk, ciphertext=change.row.cells[0]).update(
+                    ciphertext=change.new[0]
+                )
             }
 
     def _mine(self) -> QuerySet[SealedValue]:
@@ -62,7 +64,9 @@ class SealedValues:
 
     def _blobs(self) -> Iterable[bytes]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes])
+            cursor.execute(
+                "SELECT ciphertext FROM sealed_values WHERE substr(ciphertext, 3, 16) = %s", [self._key_bytes]
+            )
             return [bytes(row[0]) for row in cursor.fetchall()]
 
 

@@ -53,7 +53,9 @@ class Report:
 
 def test_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> Report:
     """Read the store as described and keep nothing; raises StoreRefused, StoreUnavailable, ValidationFailed, PermissionRefused."""
-    with audit.atomic(actor=actor, action="store.test", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk) as act:
+    with audit.atomic(
+        actor=actor, action="store.test", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk
+    ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
         report = _try(_draft(ring, key, values), values["dsn"])
         act.record({"items": report.items})
@@ -65,12 +67,16 @@ def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> D
 
     Raises what `test_store` does, and ValidationFailed for a name in use.
     """
-    with audit.atomic(actor=actor, action="store.register", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk) as act:
+    with audit.atomic(
+        actor=actor, action="store.register", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk
+    ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
         authorize(actor, Permission.KEY_VIEW, ring_id=key.ring_id, target=str(key))
         store = _draft(ring, key, values)
         report = _try(store, values["dsn"])
-        store.dsn = sealing.seal_value(actor, purpose="data store DSN", plaintext=values["dsn"].encode(), key=sealing_key(actor))
+        store.dsn = sealing.seal_value(
+            actor, purpose="data store DSN", plaintext=values["dsn"].encode(), key=sealing_key(actor)
+        )
         store.created_by = actor.label
         try:
             with transaction.atomic():
@@ -91,7 +97,9 @@ def check_store(*, actor: Actor, store_id: UUID) -> Report:
     store = DataStore.objects.select_related("key", "ring").filter(pk=store_id).first()
     if store is None:
         raise NotFound("There is no such data store.")
-    with audit.atomic(actor=actor, action="store.check", target=("store", store.pk, store.name), ring_id=store.ring_id) as act:
+    with audit.atomic(
+        actor=actor, action="store.check", target=("store", store.pk, store.name), ring_id=store.ring_id
+    ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=store.ring_id, target=str(store))
         adapter = open_store(store)
         try:
@@ -108,17 +116,22 @@ def check_store(*, actor: Actor, store_id: UUID) -> Report:
 
 def sealing_key(actor: Actor) -> Key:
     """The data key under which the portal seals its own values; raises ValidationFailed when nobody made it yet."""
-    store = DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).select_related("key").order_by("created_at").first()
+    store = (
+        DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).select_related("key").order_by("created_at").first()
+    )
     if store is None:
         raise ValidationFailed(
-            "The portal has no data key for its own secrets yet.", hint="Choose one under Data stores, Seal the portal's own values."
+            "The portal has no data key for its own secrets yet.",
+            hint="Choose one under Data stores, Seal the portal's own values.",
         )
     return store.key
 
 
 def register_sealed_values(*, actor: Actor, key: Key) -> DataStore:
     """Let `key` (a data key) seal the portal's own values; they become a store with a census and rotations of its own."""
-    with audit.atomic(actor=actor, action="store.register", target=("store", "", "sealed-values"), ring_id=key.ring_id) as act:
+    with audit.atomic(
+        actor=actor, action="store.register", target=("store", "", "sealed-values"), ring_id=key.ring_id
+    ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=key.ring_id, target=str(key))
         if key.kind != KeyKind.DEK.value:
             raise ValidationFailed(errors={"key": ["The portal's own values are sealed under a data key."]})
@@ -135,7 +148,9 @@ def register_sealed_values(*, actor: Actor, key: Key) -> DataStore:
 def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
     if key.kind not in _KINDS[values["format"]]:
         wanted = " or ".join(sorted(_KINDS[values["format"]]))
-        raise ValidationFailed(errors={"key": [f"This format is governed by a key of kind {wanted}, this one is {key.kind}."]})
+        raise ValidationFailed(
+            errors={"key": [f"This format is governed by a key of kind {wanted}, this one is {key.kind}."]}
+        )
     if len(set(values["columns"])) != len(values["columns"]) or not values["columns"]:
         raise ValidationFailed(errors={"columns": ["Name each column once."]})
     template = values.get("context_template") or {}
@@ -151,7 +166,12 @@ def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
 def _try(store: DataStore, dsn: str) -> Report:
     parse_dsn(dsn)
     spec = TableSpec(
-        store.schema_name, store.table_name, store.primary_key, tuple(store.columns), store.format, ContextTemplate(store.context_template)
+        store.schema_name,
+        store.table_name,
+        store.primary_key,
+        tuple(store.columns),
+        store.format,
+        ContextTemplate(store.context_template),
     )
     adapter = PostgresTable(dsn, spec, host_rule())
     try:
@@ -185,8 +205,13 @@ def _read(store: DataStore, adapter: Any) -> Report:
         reader.close()
     counts = census.count_store(store, adapter=adapter)
     names = {version.pk: str(version) for version in store.key.versions.all()}
-    lines = [Line(column, names.get(version_id, "unreadable") if version_id else "unreadable", items) for (column, version_id), items in counts.items()]
+    lines = [
+        Line(column, names.get(version_id, "unreadable") if version_id else "unreadable", items)
+        for (column, version_id), items in counts.items()
+    ]
     total = Counter({line.column: line.items for line in lines})
-    return Report(read, f"{sum(total.values()):,} items; {read:,} sampled, all readable.", sorted(lines, key=lambda line: (line.column, line.label)))
-
-
+    return Report(
+        read,
+        f"{sum(total.values()):,} items; {read:,} sampled, all readable.",
+        sorted(lines, key=lambda line: (line.column, line.label)),
+    )

@@ -1,10 +1,11 @@
 """Keys: list, hierarchy and the page of one key with its timeline."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -17,12 +18,20 @@ from keys.services.overview import visible_keys
 from keys.states import VersionState
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+from keyvault_portal.templatetags.portal import duration, quorum
 
 KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
+EXPORTED = {
+    "ring": "ring__name", "name": "name", "title": "title", "kind": "kind", "algorithm": "algorithm", "provider": "provider",
+    "wrapped_by": "parent__name", "version": "current__key_version", "state": "current__status",
+    "next_rotation_at": "next_rotation_at", "created_at": "created_at", "created_by": "created_by", "id": "id",
+}  # fmt: skip
 ORDERS = {
     "name": ["name", "id"],
     "-name": ["-name", "-id"],
@@ -33,16 +42,23 @@ ORDERS = {
 
 def visible_key(request: HttpRequest, key_id: UUID) -> Key:
     """The key, or NotFound when it does not exist or this person may not see it: the two look alike."""
-    key = visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
+    key = (
+        visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
+    )
     if key is None:
         raise NotFound("There is no such key, or you may not see it.")
     return key
 
 
+def agreement_words(groups: list[dict[str, Any]]) -> str:
+    """Who must agree, as words; nothing when nobody must."""
+    return f"{quorum(groups).capitalize()} besides you." if groups else ""
+
+
 class KeyList(ActorRequiredMixin, View):
     required_permission = Permission.KEY_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         form = KeyFilterForm(request.GET or None, actor=actor_of(request))
         keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent")
         if form.is_valid():
@@ -50,7 +66,9 @@ class KeyList(ActorRequiredMixin, View):
         order = ORDERS.get(request.GET.get("sort", ""), ORDERS["name"])
         if "next_rotation_at" in order[0]:
             keys = keys.exclude(next_rotation_at=None)
-        context = page_context(request, keys, order)
+        if download := list_download(actor_of(request), request, "keys", keys.order_by(*order), EXPORTED):
+            return download
+        context = page_context(request, keys, order) | {"exportable": True}
         return render(
             request,
             "keys/key_list.html",
@@ -81,10 +99,12 @@ class Hierarchy(ActorRequiredMixin, View):
         found = list(keys.order_by("name", "id")[: TREE_LIMIT + 1])
         shown = found[:TREE_LIMIT]
         nodes = {key.pk: _node(key) for key in shown}
-        roots = []
+        roots: list[dict[str, Any]] = []
         for key in shown:
             parent = nodes.get(key.parent_id) if key.parent_id else None
             (parent["children"] if parent else roots).append(nodes[key.pk])
+            if parent and str(key.parent_id) != root:
+                parent["zoom_url"] = f"?root={key.parent_id}"
         for node in nodes.values():
             node["open"] = node["kind"] in {"master", "kek"}
         return render(
@@ -92,9 +112,18 @@ class Hierarchy(ActorRequiredMixin, View):
             "keys/hierarchy.html",
             {
                 "title": "Key hierarchy", "nodes": roots, "truncated": len(found) > TREE_LIMIT, "limit": TREE_LIMIT, "root": root,
+                "above": _above(request, root) if root and roots else [],
                 "levels": [(1, "Master keys"), (2, "Key encryption keys"), (3, "Everything")],
             },
         )  # fmt: skip
+
+
+def _above(request: HttpRequest, root: str) -> list[Key]:
+    """The visible keys over one key, the topmost first."""
+    key = visible_keys(actor_of(request)).filter(pk=root).select_related("parent__parent").first()
+    line = [key.parent.parent if key.parent else None, key.parent] if key else []
+    rings = actor_of(request).ring_ids(Permission.KEY_VIEW)
+    return [over for over in line if over and (rings is None or over.ring_id in rings)]
 
 
 def _is_uuid(text: str) -> bool:
@@ -105,15 +134,25 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
+def _state(key: Key) -> str:
+    """The state of the version in use; a key in use whose time is over is overdue."""
+    state, due = key.current.status if key.current else "pre_active", key.rotation_due_in
+    return "overdue" if state == VersionState.ACTIVE.value and due is not None and due < timedelta(0) else state
+
+
 def _node(key: Key) -> dict[str, Any]:
-    due = key.rotation_due_in
-    overdue = due is not None and due.total_seconds() < 0
     version = f"v{key.current.key_version}, " if key.current else ""
     return {
         "title": key.title, "url": f"/keys/{key.pk}/", "kind": key.kind, "icon": KIND_ICONS[key.kind],
-        "state": "overdue" if overdue else (key.current.status if key.current else "pre_active"),
-        "note": f"{version}{key.algorithm}, {key.provider}", "children": [],
+        "state": _state(key),
+        "note": f"{version}{key.algorithm}, {key.provider}{_due_words(key.rotation_due_in)}", "children": [],
     }  # fmt: skip
+
+
+def _due_words(due: timedelta | None) -> str:
+    if due is None:
+        return ""
+    return f", rotation due in {duration(due)}" if due > timedelta(0) else f", rotation overdue for {duration(-due)}"
 
 
 class KeyDetail(ActorRequiredMixin, View):
@@ -132,10 +171,11 @@ class KeyDetail(ActorRequiredMixin, View):
             request,
             "keys/key_detail.html",
             {
-                "title": key.title, "key": key, "state": current.status if current else "pre_active", "algorithm": algorithm,
+                "title": key.title, "key": key, "state": _state(key), "algorithm": algorithm,
                 "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
                 "budget": budget.status(current) if current else None,
                 "rotations": list(Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]),
+                "waiting": list(approvals.visible_requests(actor).filter(target_type="key", target_id=str(key.pk), state="pending")[:5]),
                 "data_keys": DataKey.objects.filter(version__key=key)[:1001].count(),
                 "events": audit.events_for_target("key", str(key.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
                 "may": {
@@ -161,6 +201,7 @@ def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
         "can_compromise": version.state not in {VersionState.COMPROMISED, VersionState.PENDING_DELETION, VersionState.DESTROYED},
         "can_delete": version.state in {VersionState.DECRYPT_ONLY, VersionState.COMPROMISED, VersionState.SUSPENDED},
         "can_cancel_deletion": version.state is VersionState.PENDING_DELETION,
+        "can_confirm_deletion": version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is not None,
         "can_activate": version.state is VersionState.PRE_ACTIVE,
     }  # fmt: skip
 
@@ -200,7 +241,12 @@ class PolicyEdit(ActorRequiredMixin, View):
         key = visible_key(request, key_id)
         form = PolicyForm(request.POST, instance=key.policy)
         if form.is_valid():
-            done = form.run(lambda values: lifecycle.update_policy(actor=actor_of(request), key_id=key.pk, changes=values))
+            reason = form.cleaned_data["reason"]
+            done = form.run(
+                lambda values: lifecycle.update_policy(
+                    actor=actor_of(request), key_id=key.pk, changes=values, reason=reason
+                )
+            )
             if done is not None:
                 return redirect("keys:key-detail", key.pk)
         return self._page(request, key, form, status=422)

@@ -6,24 +6,30 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
-from keys.views.keys import visible_key
+from keys.views.keys import agreement_words, visible_key
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
 
 FAILED_SHOWN = 50
+EXPORTED = {
+    "ring": "key__ring__name", "key": "key__name", "from_version": "old_version__key_version", "to_version": "new_version__key_version",
+    "trigger": "trigger", "state": "state", "reason": "reason", "requested_by": "requested_by", "created_at": "created_at",
+    "re_encrypted_at": "re_encrypted_at", "decommissioned_at": "decommissioned_at", "completed_at": "completed_at", "id": "id",
+}  # fmt: skip
 LIVE = {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED}
 
 
@@ -35,7 +41,9 @@ def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
 
 def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
     """The rotation, or NotFound when it does not exist or may not be seen."""
-    rows = visible_rotations(actor_of(request)).select_related("key", "key__ring", "key__policy", "old_version", "new_version")
+    rows = visible_rotations(actor_of(request)).select_related(
+        "key", "key__ring", "key__policy", "old_version", "new_version"
+    )
     found = rows.filter(pk=rotation_id).first()
     if found is None:
         raise NotFound("There is no such rotation, or you may not see it.")
@@ -45,7 +53,7 @@ def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
 class RotationList(ActorRequiredMixin, View):
     required_permission = Permission.ROTATION_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_rotations(actor_of(request)).select_related("key", "old_version", "new_version")
         form = RotationFilterForm(request.GET or None)
         if form.is_valid():
@@ -54,10 +62,26 @@ class RotationList(ActorRequiredMixin, View):
             if form.cleaned_data["trigger"]:
                 rows = rows.filter(trigger=form.cleaned_data["trigger"])
             if form.cleaned_data["failed"]:
-                rows = rows.filter(Exists(FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)))
-        columns = [{"label": "Key"}, {"label": "From"}, {"label": "To"}, {"label": "Why"}, {"label": "State"}, {"label": "Asked by"}, {"label": "Started"}]
+                rows = rows.filter(
+                    Exists(
+                        FailedItem.objects.filter(job__rotation=OuterRef("pk"), resolution=FailedItem.Resolution.OPEN)
+                    )
+                )
+        columns = [
+            {"label": "Key"},
+            {"label": "From"},
+            {"label": "To"},
+            {"label": "Why"},
+            {"label": "State"},
+            {"label": "Asked by"},
+            {"label": "Started"},
+        ]
+        if download := list_download(
+            actor_of(request), request, "rotations", rows.order_by("-created_at", "-id"), EXPORTED
+        ):
+            return download
         context = page_context(request, rows, ["-created_at", "-id"]) | {
-            "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
+            "title": "Rotations", "exportable": True, "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
             "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
         }  # fmt: skip
         return render(request, "keys/rotation_list.html", context)
@@ -86,7 +110,7 @@ class RotationRequest(ActorRequiredMixin, View):
         context: dict[str, Any] = {
             "title": f"Rotate {key.title}", "form": form, "submit_label": "Ask for the rotation" if groups else "Rotate now",
             "cancel_url": f"/keys/{key.pk}/", "key": key,
-            "needs_approval": ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in groups),
+            "needs_approval": agreement_words(groups),
         }  # fmt: skip
         try:
             context["estimate"] = rotation.dry_run(actor=actor_of(request), key_id=key.pk)
@@ -113,11 +137,15 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
     failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
+    counted, open_failed = (
+        census.stored_for_key(key.pk),
+        failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
+    )
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
-        "open_failed": failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
-        "census": census.stored_for_key(key.pk),
+        "open_failed": open_failed, "census": counted, "left": sum(row.items for row in counted if row.version_id == found.old_version_id),
+        "next_step": _next_step(found, state, open_failed),
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
@@ -135,6 +163,26 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _next_step(found: Rotation, state: RotationState, open_failed: int) -> str:
+    """What happens next, or what a person has to do."""
+    old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
+    if state is RotationState.RE_ENCRYPTED:
+        if open_failed:
+            return f"Decide on the items set aside; then {old} can be decommissioned."
+        return f"Nothing that was counted still stands on {old}: it can be decommissioned."
+    return {
+        RotationState.INTRODUCING: "The new version is being made.",
+        RotationState.RE_ENCRYPTING: f"Workers move what stands on {old}; you may leave this page.",
+        RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
+        RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
+        RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable.",
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        if due
+        else "",
+        RotationState.COMPLETED: f"All done: {old} is destroyed.",
+    }.get(state, "")
+
+
 def _steps(found: Rotation) -> list[dict[str, str]]:
     """The three phases of the rotation for the stepper."""
     state = RotationState(found.state)
@@ -143,13 +191,21 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         RotationState.CANCELLED: "failed",
     }.get(state, "done" if found.re_encrypted_at else "todo")  # fmt: skip
     ending = {
-        RotationState.RE_ENCRYPTED: "current", RotationState.DECOMMISSIONED: "paused", RotationState.COMPLETED: "done",
+        RotationState.RE_ENCRYPTED: "waiting", RotationState.DECOMMISSIONED: "waiting", RotationState.COMPLETED: "done",
     }.get(state, "todo")  # fmt: skip
     due = found.old_version.deletion_due_at
     note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
-        {"title": "Introduce", "state": "done" if found.introduced_at else "current", "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else ""},
-        {"title": "Re-encrypt", "state": moving, "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " ")},
+        {
+            "title": "Introduce",
+            "state": "done" if found.introduced_at else "current",
+            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+        },
+        {
+            "title": "Re-encrypt",
+            "state": moving,
+            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else "",
+        },
         {"title": "Decommission", "state": ending, "note": note},
     ]
 
@@ -190,7 +246,10 @@ class Throttle(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ThrottleForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("The rate is not a number of items a second.", errors=dict(form.errors))
+            raise ValidationFailed(
+                "The rate is not a number of items a second.",
+                errors=_errors_of(form),
+            )
         rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
         messages.success(request, "The new rate holds from the next page on.")
         return redirect("keys:rotation-detail", found.pk)
@@ -203,6 +262,7 @@ class RotationConfirm(ActorRequiredMixin, View):
     service: Callable[..., Any]
     words: tuple[str, str, str]
     done = ""
+    danger = True
     irreversible = False
 
     def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
@@ -222,11 +282,14 @@ class RotationConfirm(ActorRequiredMixin, View):
     def _page(self, request: HttpRequest, found: Rotation, form: ReasonForm, status: int = 200) -> HttpResponse:
         title, question, button = self.words
         context = {
-            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": True,
-            "irreversible": self.irreversible, "consequences": rotation.consequences(found),
+            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": self.danger,
+            "irreversible": self.irreversible, "consequences": self.consequences(found),
             "cancel_url": reverse("keys:rotation-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
+
+    def consequences(self, found: Rotation) -> list[str]:
+        return []
 
     def needs_approval(self, found: Rotation) -> str:
         return ""
@@ -234,8 +297,19 @@ class RotationConfirm(ActorRequiredMixin, View):
 
 class Cancel(RotationConfirm):
     service = rotation.cancel
-    words = ("Cancel this rotation", "The new version stays active. What has not been moved stays on the old version, readable.", "Cancel the rotation")
+    words = (
+        "Cancel this rotation",
+        "The new version stays active. What has not been moved stays on the old version, readable.",
+        "Cancel the rotation",
+    )
     done = "The rotation is cancelled."
+
+    def consequences(self, found: Rotation) -> list[str]:
+        jobs = [reencryption.progress(job) for job in found.jobs.select_related("store")]
+        return [
+            f"{job.label}: {job.done:,} of {job.total:,} {job.unit} are moved, the rest stays where it is."
+            for job in jobs
+        ]
 
 
 class Decommission(RotationConfirm):
@@ -249,8 +323,11 @@ class Decommission(RotationConfirm):
     done = "The old version now waits out its grace period."
     irreversible = True
 
+    def consequences(self, found: Rotation) -> list[str]:
+        return rotation.consequences(found)
+
     def needs_approval(self, found: Rotation) -> str:
-        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in found.key.policy.destroy_groups)
+        return agreement_words(found.key.policy.destroy_groups)
 
 
 class CancelDecommission(RotationConfirm):
@@ -258,6 +335,7 @@ class CancelDecommission(RotationConfirm):
     service = rotation.cancel_decommission
     words = ("Keep the old version", "The clock stops and the old version may open data again.", "Keep it")
     done = "The old version stays."
+    danger = False
 
 
 class DecideFailed(ActorRequiredMixin, View):
@@ -269,7 +347,16 @@ class DecideFailed(ActorRequiredMixin, View):
         found = visible_rotation(request, rotation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            raise ValidationFailed("Say why this item is given up.", errors=dict(form.errors))
-        rotation.decide_failed(actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"])
+            raise ValidationFailed(
+                "Say why this item is given up.",
+                errors=_errors_of(form),
+            )
+        rotation.decide_failed(
+            actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
+        )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
+
+
+def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
+    return {name: [str(error) for error in said] for name, said in form.errors.items()}

@@ -4,18 +4,28 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 
-from keys.forms import StoreForm
+from keys.forms import SealForm, StoreForm
 from keys.models import DataStore
 from keys.services import census, stores
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+
+EXPORTED = {
+    "name": "name", "title": "title", "kind": "kind", "format": "format", "schema": "schema_name", "table": "table_name", "columns": "columns",
+    "key": "key__name", "ring": "ring__name", "census_at": "census_at", "complaint": "last_error", "id": "id",
+}  # fmt: skip
+EXPORTED_COUNTS = {
+    "store": "store__name", "column": "column", "key": "version__key__name", "version": "version__key_version", "state": "version__status",
+    "items": "items", "counted_at": "counted_at",
+}  # fmt: skip
 
 
 def visible_stores(actor: Actor) -> QuerySet[DataStore]:
@@ -35,10 +45,14 @@ def visible_store(request: HttpRequest, store_id: UUID) -> DataStore:
 class StoreList(ActorRequiredMixin, View):
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_stores(actor_of(request)).select_related("ring", "key")
+        if download := list_download(actor_of(request), request, "data-stores", rows.order_by("name", "id"), EXPORTED):
+            return download
         context = page_context(request, rows, ["name", "id"]) | {
+            "exportable": True,
             "title": "Data stores", "may_create": actor_of(request).can_somewhere(Permission.STORE_MANAGE),
+            "unsealed": not DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).exists(),
             "columns": [{"label": "Store"}, {"label": "Where"}, {"label": "Format"}, {"label": "Key"}, {"label": "State"}, {"label": "Last census"}],
             "empty_title": "No data store is registered", "empty_text": "Register the table whose encrypted columns the portal should follow.",
         }  # fmt: skip
@@ -66,8 +80,39 @@ class StoreCreate(ActorRequiredMixin, View):
         return self._page(request, form, status=422)
 
     def _page(self, request: HttpRequest, form: StoreForm, report: object = None, status: int = 200) -> HttpResponse:
-        context = {"title": "Register a data store", "form": form, "report": report, "submit_label": "Register", "cancel_url": "/keys/stores/"}
+        context = {
+            "title": "Register a data store",
+            "form": form,
+            "report": report,
+            "submit_label": "Register",
+            "cancel_url": "/keys/stores/",
+        }
         return render(request, "keys/store_form.html", context, status=status)
+
+
+class StoreSeal(ActorRequiredMixin, View):
+    """Chooses the data key under which the portal seals its own values, such as the addresses of data stores."""
+
+    required_permission = Permission.STORE_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, SealForm(actor=actor_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = SealForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            store = form.run(lambda values: stores.register_sealed_values(actor=actor_of(request), **values))
+            if store is not None:
+                messages.success(request, f"The portal seals its own values under {store.key}.")
+                return redirect("keys:store-detail", store.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: SealForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Seal the portal's own values", "form": form, "submit_label": "Seal under this key", "cancel_url": "/keys/stores/",
+            "intro": "Connections of data stores and other secrets of the portal itself are kept encrypted under a data key of yours.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
 
 
 class StoreDetail(ActorRequiredMixin, View):
@@ -116,11 +161,17 @@ class Census(ActorRequiredMixin, View):
 
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         counts = census.visible_counts(actor_of(request)).select_related("store", "version", "version__key")
+        if download := list_download(actor_of(request), request, "census", counts.order_by("id"), EXPORTED_COUNTS):
+            return download
         context = page_context(request, counts, ["id"], size=200) | {
+            "exportable": True,
             "title": "Census", "subtitle": "Which data still stands on which key version.",
-            "columns": [{"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"}, {"label": "Items", "num": True}, {"label": "Counted"}],
+            "columns": [
+                {"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"},
+                {"label": "Items", "num": True}, {"label": "Counted"},
+            ],
             "empty_title": "Nothing has been counted yet", "empty_text": "Register a data store; its census is taken at once and every hour.",
         }  # fmt: skip
         return render(request, "keys/census.html", context)

@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views import View
 
-from keys.forms import CompromiseForm, ReasonForm, ServiceForm
+from keys.forms import CompromiseForm, DeletionForm, ReasonForm, ServiceForm
 from keys.models import Key, KeyVersion
 from keys.services import lifecycle, rotation
-from keys.views.keys import visible_key
+from keys.views.keys import agreement_words, visible_key
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -54,9 +54,12 @@ class VersionAct(ActorRequiredMixin, View):
         return key, version
 
     def consequences(self, version: KeyVersion) -> list[str]:
-        return lifecycle.consequences(version)
+        """What is lost, for the acts that take something away."""
+        return lifecycle.consequences(version) if self.danger else []
 
-    def _page(self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200) -> HttpResponse:
+    def _page(
+        self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200
+    ) -> HttpResponse:
         title, question, button = self.words
         context = {
             "title": title.format(version=version), "question": question, "form": form, "submit_label": button, "danger": self.danger,
@@ -83,8 +86,13 @@ class Resume(VersionAct):
 
 
 class Activate(VersionAct):
+    required_permission = Permission.KEY_ROTATE
     service = lifecycle.activate_version
-    words = ("Activate {version}", "It protects everything new from now on; the active version may only open.", "Activate it")
+    words = (
+        "Activate {version}",
+        "It protects everything new from now on; the active version may only open.",
+        "Activate it",
+    )
     done = "{version} is active."
 
 
@@ -101,9 +109,17 @@ class Compromise(VersionAct):
     danger = True
     irreversible = True
 
+    def consequences(self, version: KeyVersion) -> list[str]:
+        return [
+            "It protects nothing more from now on; it may only open what it protected.",
+            "If it is in use, its key is rotated at once, without waiting for agreement, and workers move what stands on it.",
+            lifecycle.consequences(version)[-1],
+        ]
+
 
 class ScheduleDeletion(VersionAct):
     required_permission = Permission.KEY_DESTROY
+    form_class = DeletionForm
     service = lifecycle.schedule_deletion
     words = (
         "Delete {version}",
@@ -115,7 +131,20 @@ class ScheduleDeletion(VersionAct):
     irreversible = True
 
     def needs_approval(self, key: Key) -> str:
-        return ", ".join(f"{group['threshold']} × {group['role'].replace('_', ' ')}" for group in key.policy.destroy_groups)
+        return agreement_words(key.policy.destroy_groups)
+
+
+class ConfirmDeletion(VersionAct):
+    required_permission = Permission.KEY_DESTROY
+    service = lifecycle.confirm_deletion
+    words = (
+        "Delete {version} all the same",
+        "A use stopped the clock. It starts again with the whole grace period, after which the material is destroyed.",
+        "Start the clock again",
+    )
+    done = "The clock of {version} runs again."
+    danger = True
+    irreversible = True
 
 
 class CancelDeletion(VersionAct):

@@ -31,6 +31,7 @@ class AccountsView(ListModelMixin, RetrieveModelMixin, GenericViewSet):  # type:
     """Lists and shows what the actor may see; bodies are read through one serializer an action."""
 
     permission_classes = [IsAuthenticated, HasPermission]
+    lookup_value_regex = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
     filter_backends = [DjangoFilterBackend]
     pagination_class = KeysetPagination
     keyset_order: tuple[str, ...] = ("id",)
@@ -186,7 +187,7 @@ class TokenViewSet(AccountsView):
     def create(self, request: Request) -> Response:
         values = self.body(shapes.TokenCreateSerializer)
         owner_id = values.pop("owner", self.actor.id)
-        people = queries.visible_people(self.actor) | Person.objects.filter(pk=self.actor.id)
+        people = queries.visible_people(self.actor) | Person.objects.filter(pk=str(self.actor.id))
         owner = named(people, owner_id, "owner")
         rings = [named(queries.visible_rings(self.actor), ring, "rings") for ring in values.pop("rings")]
         token, text = services.create_token(actor=self.actor, owner=owner, rings=rings, **values)
@@ -207,6 +208,7 @@ class SessionViewSet(AccountsView):
     filterset_fields = ["user"]
     keyset_order = ("-last_seen_at", "-id")
     queryset = UserSession.objects.none()
+    lookup_value_regex = r"\d{1,18}"
     permission_classes = [IsAuthenticated]
 
     def get_queryset(self) -> QuerySet[UserSession]:
@@ -216,6 +218,33 @@ class SessionViewSet(AccountsView):
         services.revoke_session(actor=self.actor, session=self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
+    @extend_schema(request=None, responses=shapes.SessionsEndedSerializer)
+    @action(detail=False, methods=["post"], url_path="end-others")
+    def end_others(self, request: Request) -> Response:
+        """End all sessions of the caller but the one that asks, if a session asks."""
+        me = Person.objects.get(pk=str(self.actor.id))
+        ended = services.revoke_sessions(actor=self.actor, person=me, besides=request.session.session_key or "")
+        return Response({"ended": ended})
+
+
+class MeViewSet(GenericViewSet):  # type: ignore[type-arg]
+    """Who is calling, and what they may do where."""
+
+    serializer_class = shapes.MeSerializer
+    permission_classes = [IsAuthenticated]
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(responses=shapes.MeSerializer, operation_id="me_retrieve")
+    def list(self, request: Request) -> Response:
+        actor: Actor = request.actor  # type: ignore[attr-defined]
+        rights = [
+            {"ring": grant.ring_id, "permissions": sorted(permission.value for permission in grant.permissions)}
+            for grant in actor.grants
+        ]
+        shown = {"id": actor.id, "kind": actor.kind, "label": actor.label, "second_factor": actor.second_factor}
+        return Response(shapes.MeSerializer({**shown, "rights": rights}).data)
+
 
 router_entries = [
     ("people", PersonViewSet, "person"),
@@ -223,4 +252,5 @@ router_entries = [
     ("role-bindings", BindingViewSet, "role-binding"),
     ("tokens", TokenViewSet, "token"),
     ("sessions", SessionViewSet, "session"),
+    ("me", MeViewSet, "me"),
 ]

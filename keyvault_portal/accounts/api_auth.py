@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from rest_framework import authentication, permissions
 from rest_framework.request import Request
 
@@ -26,7 +27,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         actor = actor_for_token(text.strip(), client_address(request._request))
-        owner = Person.objects.filter(pk=actor.id, is_active=True).first()
+        owner = Person.objects.filter(pk=str(actor.id), is_active=True).first()
         if owner is None:
             raise TokenRefused("owner_inactive")
         request._request.actor = actor  # type: ignore[attr-defined]
@@ -36,19 +37,35 @@ class TokenAuthentication(authentication.BaseAuthentication):
         return 'Bearer realm="KeyVault Portal"'
 
 
-class SessionAuthentication(authentication.SessionAuthentication):
+def session_actor(request: HttpRequest) -> Actor:
+    """The actor of a browser session outside REST framework; raises NotAuthenticated, and as `check_session` does."""
+    actor = actor_of(request)
+    check_session(request, actor)
+    return actor
+
+
+def check_session(request: HttpRequest, actor: Actor) -> None:
+    """Refuse a session without the CSRF token, or without the second factor that the person's roles ask for."""
+    check = authentication.CSRFCheck(lambda _: HttpResponse())
+    check.process_request(request)
+    if reason := check.process_view(request, lambda _: HttpResponse(), (), {}):
+        raise PermissionRefused(f"CSRF Failed: {reason}", hint="Send the X-CSRFToken header with the session cookie.")
+    if requires_second_factor(actor) and not actor.second_factor:
+        raise SecondFactorRequired(
+            "Your roles require a second factor, and this session has none.",
+            hint="Set up or use a second factor in the portal, then try again.",
+        )
+
+
+class SessionAuthentication(authentication.BaseAuthentication):
     """The browser session, with CSRF protection and the second factor that the person's roles ask for."""
 
-    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        found = super().authenticate(request)
-        if found is not None:
-            actor = actor_of(request._request)
-            if requires_second_factor(actor) and not actor.second_factor:
-                raise SecondFactorRequired(
-                    "Your roles require a second factor, and this session has none.",
-                    hint="Set up or use a second factor in the portal, then try again.",
-                )
-        return found
+    def authenticate(self, request: Request) -> tuple[Person, None] | None:
+        person = getattr(request._request, "user", None)
+        if not isinstance(person, Person) or not person.is_active:
+            return None
+        check_session(request._request, actor_of(request._request))
+        return person, None
 
 
 class HasPermission(permissions.BasePermission):
@@ -61,6 +78,8 @@ class HasPermission(permissions.BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         actor: Actor | None = getattr(request, "actor", None)
         wanted = getattr(view, "required_permission", None)
+        if actor is not None and request.method not in view.allowed_methods:
+            return True  # to be told so with 405
         if isinstance(wanted, dict):
             action = getattr(view, "action", None) or (request.method or "").lower()
             wanted = wanted.get(action)

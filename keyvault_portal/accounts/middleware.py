@@ -33,7 +33,7 @@ SETTING_UP = SIGNING_OUT | {
 class RequireSecondFactor:
     """Sends people whose roles need a second factor to its set-up, or to prove it, before any other page.
 
-    REST views are left to `api_auth.SessionAuthentication`, which answers the same with a problem document.
+    REST views, and the data plane's, are left to `api_auth.check_session`, which answers the same with a problem document.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -47,6 +47,7 @@ class RequireSecondFactor:
     ) -> HttpResponseBase | None:
         view_class = getattr(view, "cls", None)
         is_rest = isinstance(view_class, type) and issubclass(view_class, APIView)
+        is_rest = is_rest or getattr(view, "answers_machines", False)
         person = request.user
         if is_rest or not isinstance(person, Person):
             return None

@@ -80,3 +80,20 @@ class SessionSerializer(serializers.ModelSerializer):
     class Meta:
         model = UserSession
         fields = ["id", "user", "ip", "user_agent", "created_at", "last_seen_at"]
+
+
+class SessionsEndedSerializer(serializers.Serializer):
+    ended = serializers.IntegerField()
+
+
+class RightsSerializer(serializers.Serializer):
+    ring = serializers.UUIDField(allow_null=True, help_text="Empty: on everything.")
+    permissions = serializers.ListField(child=serializers.CharField())
+
+
+class MeSerializer(serializers.Serializer):
+    id = serializers.UUIDField(allow_null=True)
+    kind = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    second_factor = serializers.BooleanField()
+    rights = RightsSerializer(many=True)

@@ -4,17 +4,20 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.approvals import services
-from keyvault_portal.approvals.models import ApprovalRequest, Decision
+from keyvault_portal.approvals import notices, services
+from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
@@ -46,17 +49,37 @@ class ApproveSerializer(serializers.Serializer[dict[str, Any]]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
 
 
-class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
+class DecisionReasonSerializer(serializers.Serializer[dict[str, Any]]):
     reason = serializers.CharField(max_length=2000)
+
+
+class ApprovalFilter(filters.FilterSet):
+    waiting = filters.BooleanFilter(method="filter_waiting", label="Waiting for the caller")
+
+    class Meta:
+        model = ApprovalRequest
+        fields = ["state", "operation", "target_type", "target_id", "requester_id"]
+
+    def filter_waiting(self, rows: QuerySet[ApprovalRequest], name: str, value: bool) -> QuerySet[ApprovalRequest]:
+        waiting = services.waiting_requests(self.request.actor).values("pk")
+        return rows.filter(pk__in=waiting) if value else rows.exclude(pk__in=waiting)
 
 
 class ApprovalViewSet(ReadOnlyModelViewSet[ApprovalRequest]):
     """Requests in view of the caller; decisions need a person's session with a second factor."""
 
     serializer_class = ApprovalSerializer
-    filterset_fields = ["state", "operation", "target_type", "target_id", "requester_id"]
+    filterset_class = ApprovalFilter
+    queryset = ApprovalRequest.objects.none()
     keyset_order = ("-created_at", "-id")
-    required_permission = Permission.APPROVAL_VIEW
+    required_permission = {
+        "list": Permission.APPROVAL_VIEW,
+        "retrieve": Permission.APPROVAL_VIEW,
+        "approve": Permission.APPROVAL_DECIDE,
+        "reject": Permission.APPROVAL_DECIDE,
+        "withdraw": Permission.APPROVAL_VIEW,
+        "break_glass": Permission.APPROVAL_BREAK_GLASS,
+    }
     lookup_value_regex = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
     @property
@@ -77,7 +100,7 @@ class ApprovalViewSet(ReadOnlyModelViewSet[ApprovalRequest]):
         services.approve(actor=self.actor, request_id=UUID(pk), **body.validated_data)
         return self._answer(pk)
 
-    @extend_schema(request=ReasonSerializer)
+    @extend_schema(request=DecisionReasonSerializer)
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: str) -> Response:
         services.reject(actor=self.actor, request_id=UUID(pk), reason=self._reason())
@@ -89,16 +112,43 @@ class ApprovalViewSet(ReadOnlyModelViewSet[ApprovalRequest]):
         services.withdraw(actor=self.actor, request_id=UUID(pk))
         return self._answer(pk)
 
-    @extend_schema(request=ReasonSerializer)
+    @extend_schema(request=DecisionReasonSerializer)
     @action(detail=True, methods=["post"], url_path="break-glass")
     def break_glass(self, request: Request, pk: str) -> Response:
         services.break_glass(actor=self.actor, request_id=UUID(pk), reason=self._reason())
         return self._answer(pk)
 
     def _reason(self) -> str:
-        body = ReasonSerializer(data=self.request.data)
+        body = DecisionReasonSerializer(data=self.request.data)
         body.is_valid(raise_exception=True)
         return str(body.validated_data["reason"])
 
 
-router_entries = [("approvals", ApprovalViewSet, "approval")]
+class NoticeSerializer(serializers.ModelSerializer[Notice]):
+    class Meta:
+        model = Notice
+        fields = ["id", "text", "detail", "path", "alarm", "created_at", "read_at"]
+        read_only_fields = fields
+
+
+class NoticeViewSet(ListModelMixin, GenericViewSet[Notice]):
+    """What the portal told the caller."""
+
+    serializer_class = NoticeSerializer
+    filterset_fields = ["alarm"]
+    keyset_order = ("-created_at", "-id")
+    queryset = Notice.objects.none()
+    permission_classes = [IsAuthenticated]  # everybody's are their own
+
+    def get_queryset(self) -> QuerySet[Notice]:
+        return Notice.objects.filter(person_id=services.identity(self.request.actor))  # type: ignore[attr-defined]
+
+    @extend_schema(request=None, responses={204: None})
+    @action(detail=False, methods=["post"])
+    def read(self, request: Request) -> Response:
+        """Mark all of them as read."""
+        notices.mark_read(services.identity(request.actor))  # type: ignore[attr-defined]
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+router_entries = [("approvals", ApprovalViewSet, "approval"), ("notices", NoticeViewSet, "notice")]

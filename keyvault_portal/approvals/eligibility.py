@@ -23,11 +23,15 @@ def eligible_people(groups: Sequence[Group], *, besides: UUID | None = None) -> 
     for group in groups:
         on_ring = Q(ring=None) if group.ring_id is None else Q(ring=None) | Q(ring_id=group.ring_id)
         wanted |= Q(role=group.role) & on_ring
-    rows = RoleBinding.objects.filter(wanted, role__in=DECIDING_ROLES, person__is_active=True, person__kind=Person.Kind.PERSON)
+    rows = RoleBinding.objects.filter(
+        wanted, role__in=DECIDING_ROLES, person__is_active=True, person__kind=Person.Kind.PERSON
+    )
     people: dict[UUID, set[int]] = defaultdict(set)
     for person_id, role, ring_id in rows.values_list("person_id", "role", "ring_id"):
         if person_id != besides:
-            people[person_id] |= {i for i, group in enumerate(groups) if group.role == role and ring_id in (None, group.ring_id)}
+            people[person_id] |= {
+                i for i, group in enumerate(groups) if group.role == role and ring_id in (None, group.ring_id)
+            }
     return dict(people)
 
 

@@ -40,7 +40,9 @@ def execute(request_id: UUID) -> str:
         return _fail(request_id, _ENDINGS.get(type(error), RequestState.FAILED), error.code, error.detail)
     except Exception as error:
         logger.exception("an agreed act failed")
-        return _fail(request_id, RequestState.FAILED, "internal_error", f"It failed inside the portal ({type(error).__name__}).")
+        return _fail(
+            request_id, RequestState.FAILED, "internal_error", f"It failed inside the portal ({type(error).__name__})."
+        )
 
 
 def _perform(request_id: UUID) -> str:
@@ -61,9 +63,17 @@ def _perform(request_id: UUID) -> str:
         authorize(actor, work.permission, ring_id=act.ring_id, target=act.target_label)
         with performing(request):
             result = _without_asking_again(work, actor, request)
-        request.state, request.result, request.finished_at = advance(request.state, RequestState.EXECUTED), result, timezone.now()
+        request.state, request.result, request.finished_at = (
+            advance(request.state, RequestState.EXECUTED),
+            result,
+            timezone.now(),
+        )
         request.save(update_fields=["state", "result", "finished_at"])
-        approvers = list(request.decisions.filter(verdict=Decision.Verdict.APPROVE).order_by("at").values_list("person_label", flat=True))
+        approvers = list(
+            request.decisions.filter(verdict=Decision.Verdict.APPROVE)
+            .order_by("at")
+            .values_list("person_label", flat=True)
+        )
         record.record({"request": str(request.pk), "operation": request.operation, "act_hash": request.act_hash, "approvers": approvers,
                        "break_glass": request.broken_by})  # fmt: skip
         notices.tell_requester(request, "It was agreed to and is done.")
@@ -106,7 +116,9 @@ def _requester(request: ApprovalRequest) -> Actor:
         for grant in actor.grants
         for ring in ([grant.ring_id] if not rings else sorted(rings) if grant.ring_id is None else [grant.ring_id] if grant.ring_id in rings else [])
     )  # fmt: skip
-    return Actor(id=actor.id, kind="token", label=request.requester_label, grants=grants, roles=actor.roles, token_id=token.pk)
+    return Actor(
+        id=actor.id, kind="token", label=request.requester_label, grants=grants, roles=actor.roles, token_id=token.pk
+    )
 
 
 def _fail(request_id: UUID, state: RequestState, code: str, detail: str) -> str:

@@ -45,8 +45,12 @@ class ApprovalRequest(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(state__in=[s.value for s in RequestState]), name="approvals_request_state"),
-            models.CheckConstraint(condition=models.Q(broken_by="") | ~models.Q(broken_because=""), name="approvals_break_glass_reason"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in RequestState]), name="approvals_request_state"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(broken_by="") | ~models.Q(broken_because=""), name="approvals_break_glass_reason"
+            ),
         ]
         indexes = [
             models.Index(fields=["state", "-created_at", "id"], name="approvals_request_state"),
@@ -70,7 +74,9 @@ class Decision(models.Model):
     requester_id = models.UUIDField(editable=False)
     person_id = models.UUIDField()
     person_label = models.CharField(max_length=200)
-    groups = models.JSONField(default=list, help_text="Indexes of the request's groups in which the person counted when deciding.")
+    groups = models.JSONField(
+        default=list, help_text="Indexes of the request's groups in which the person counted when deciding."
+    )
     verdict = models.CharField(max_length=10, choices=Verdict)
     reason = models.TextField(blank=True)
     act_hash = models.CharField(max_length=64)
@@ -79,8 +85,12 @@ class Decision(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["request", "person_id"], name="approvals_nobody_counts_twice"),
-            models.CheckConstraint(condition=~models.Q(person_id=models.F("requester_id")), name="approvals_no_self_approval"),
-            models.CheckConstraint(condition=models.Q(verdict="approve") | ~models.Q(reason=""), name="approvals_reject_has_reason"),
+            models.CheckConstraint(
+                condition=~models.Q(person_id=models.F("requester_id")), name="approvals_no_self_approval"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(verdict="approve") | ~models.Q(reason=""), name="approvals_reject_has_reason"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -44,14 +44,26 @@ def unread(person_id: UUID) -> QuerySet[Notice]:
     return Notice.objects.filter(person_id=person_id, read_at=None).order_by("-created_at", "-id")
 
 
+def mark_read(person_id: UUID) -> int:
+    """Mark every notice of this person as read; returns how many were not."""
+    return unread(person_id).update(read_at=timezone.now())
+
+
 def send(notice_id: int) -> None:
     """Send one notice by e-mail, once; an inactive person gets none."""
     notice = Notice.objects.filter(pk=notice_id, mailed_at=None).first()
-    person = Person.objects.filter(pk=notice.person_id, is_active=True, kind=Person.Kind.PERSON).first() if notice else None
+    person = (
+        Person.objects.filter(pk=notice.person_id, is_active=True, kind=Person.Kind.PERSON).first() if notice else None
+    )
     if notice is None or person is None:
         return
     link = settings.PORTAL_ORIGIN.rstrip("/") + notice.path if notice.path else ""
-    send_mail(notice.text, "\n\n".join(part for part in (notice.detail, link) if part), settings.DEFAULT_FROM_EMAIL, [person.email])
+    send_mail(
+        notice.text,
+        "\n\n".join(part for part in (notice.detail, link) if part),
+        settings.DEFAULT_FROM_EMAIL,
+        [person.email],
+    )
     Notice.objects.filter(pk=notice.pk).update(mailed_at=timezone.now())
 
 
@@ -59,7 +71,9 @@ def overdue_mail() -> list[int]:
     """Notices of the last day that no worker has mailed: the broker lost the message, or the mail server was away."""
     now = timezone.now()
     active = Person.objects.filter(is_active=True, kind=Person.Kind.PERSON).values("pk")
-    rows = Notice.objects.filter(mailed_at=None, created_at__range=(now - MAILED_WITHIN, now - OVERDUE), person_id__in=active)
+    rows = Notice.objects.filter(
+        mailed_at=None, created_at__range=(now - MAILED_WITHIN, now - OVERDUE), person_id__in=active
+    )
     return list(rows.order_by("pk").values_list("pk", flat=True)[:100])
 
 

@@ -28,8 +28,17 @@ class BindRole:
     def build_act(self, params: dict[str, Any]) -> Act:
         person, ring = _person(params), _ring(params)
         role = Role(params["role"])
-        held = sorted(f"{held}@{where or '*'}" for held, where in RoleBinding.objects.filter(person=person).values_list("role", "ring_id"))
-        state = {"email": person.email, "name": person.name, "kind": str(person.kind), "active": person.is_active, "roles": held}
+        held = sorted(
+            f"{held}@{where or '*'}"
+            for held, where in RoleBinding.objects.filter(person=person).values_list("role", "ring_id")
+        )
+        state = {
+            "email": person.email,
+            "name": person.name,
+            "kind": str(person.kind),
+            "active": person.is_active,
+            "roles": held,
+        }
         where = f"on {ring.title}" if ring else "on everything"
         return Act(
             operation=BIND_ROLE, params=params, target_type="person", target_id=str(person.pk), target_label=f"{person} <{person.email}>",

@@ -58,4 +58,8 @@ def satisfied(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> 
 def missing(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> list[str]:
     """What is still needed, in words; empty when satisfied."""
     counts = zip(assign(groups, people), groups, strict=True)
-    return [f"{group.threshold - count} × {group.role.replace('_', ' ')}" for count, group in counts if count < group.threshold]
+    return [
+        f"{group.threshold - count} × {group.role.replace('_', ' ')}"
+        for count, group in counts
+        if count < group.threshold
+    ]

@@ -46,8 +46,22 @@ class Act:
 
     def matches(self, request: ApprovalRequest) -> bool:
         """Whether doing this act is doing what `request` holds, to the last field."""
-        shown = (request.operation, request.params, request.target_type, request.target_id, request.target_label, request.ring_id)
-        now = (self.operation, self.params, self.target_type, self.target_id, self.target_label[:LABEL_LENGTH], self.ring_id)
+        shown = (
+            request.operation,
+            request.params,
+            request.target_type,
+            request.target_id,
+            request.target_label,
+            request.ring_id,
+        )
+        now = (
+            self.operation,
+            self.params,
+            self.target_type,
+            self.target_id,
+            self.target_label[:LABEL_LENGTH],
+            self.ring_id,
+        )
         rebuilt = self.canonical(request)
         same_bytes = hmac.compare_digest(rebuilt, bytes(request.act))
         return shown == now and same_bytes and hmac.compare_digest(digest(rebuilt).encode(), request.act_hash.encode())

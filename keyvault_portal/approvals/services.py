@@ -81,18 +81,29 @@ def require_or_request(
         parsed = [Group.parse(rule, act.ring_id) for rule in groups]
         _check_groups(parsed)
         if lacking := unreachable(parsed, actor.id):
-            raise QuorumUnreachable(f"Besides {actor.label} this needs {' and '.join(lacking)}.", hint="Give more people these roles, or change the policy.")
+            raise QuorumUnreachable(
+                f"Besides {actor.label} this needs {' and '.join(lacking)}.",
+                hint="Give more people these roles, or change the policy.",
+            )
         if found := _same_request(actor, act, parsed):
             return found
         request = _create(actor, work.title, act, parsed, reason.strip(), expires_in)
         record.record(
-            {"request": str(request.pk), "operation": operation, "act_hash": request.act_hash, "groups": request.groups, "reason": request.reason}
+            {
+                "request": str(request.pk),
+                "operation": operation,
+                "act_hash": request.act_hash,
+                "groups": request.groups,
+                "reason": request.reason,
+            }
         )
         notices.ask(request, eligible_people(parsed, besides=actor.id))
     return request
 
 
-def _create(actor: Actor, title: str, act: registry.Act, groups: list[Group], reason: str, expires_in: timedelta) -> ApprovalRequest:
+def _create(
+    actor: Actor, title: str, act: registry.Act, groups: list[Group], reason: str, expires_in: timedelta
+) -> ApprovalRequest:
     request = ApprovalRequest(
         id=uuid4(), operation=act.operation, title=title, params=act.params, consequences=act.consequences, target_type=act.target_type,
         target_id=act.target_id, target_label=act.target_label[: registry.LABEL_LENGTH], ring_id=act.ring_id,
@@ -119,10 +130,14 @@ def _check_groups(groups: list[Group]) -> None:
     if not groups or any(group.threshold < 1 for group in groups):
         raise ValidationFailed("At least one person has to agree.")
     if silent := sorted({group.role for group in groups} - DECIDING_ROLES):
-        raise ValidationFailed(f"The role {' or '.join(silent)} decides on nothing.", errors={"groups": ["Name roles that may decide."]})
+        raise ValidationFailed(
+            f"The role {' or '.join(silent)} decides on nothing.", errors={"groups": ["Name roles that may decide."]}
+        )
 
 
-def require(*, actor: Actor, operation: str, params: dict[str, Any], groups: Iterable[dict[str, Any]], reason: str) -> None:
+def require(
+    *, actor: Actor, operation: str, params: dict[str, Any], groups: Iterable[dict[str, Any]], reason: str
+) -> None:
     """Ask for agreement and raise ApprovalRequired with the request to follow."""
     request = require_or_request(actor=actor, operation=operation, params=params, groups=groups, reason=reason)
     raise ApprovalRequired(request.pk, f"{request.title}: waiting for agreement.")
@@ -140,7 +155,9 @@ def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "") 
         _decide(actor, request, Decision.Verdict.APPROVE, reason.strip(), counting)
         groups = groups_of(request)
         done = satisfied(groups, agreeing(request.decisions.all(), groups))
-        record.record({"request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason.strip()})
+        record.record(
+            {"request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason.strip()}
+        )
         if done:
             _finish(request, RequestState.APPROVED)
             _perform_after_commit(request)
@@ -188,7 +205,10 @@ def break_glass(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalReque
         request.save(update_fields=["broken_by", "broken_because"])
         _finish(request, RequestState.APPROVED)
         record.record(
-            {"request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip(), "skipped": list(names), "skipped_count": len(skipped)}
+            {
+                "request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip(),
+                "skipped": list(names), "skipped_count": len(skipped),
+            }
         )  # fmt: skip
         notices.alarm(request, skipped)
         if request.requester_id != actor.id:
@@ -200,10 +220,16 @@ def break_glass(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalReque
 def expire_due() -> int:
     """End every pending request whose time is over; returns how many."""
     actor, ended = system_actor("schedule"), 0
-    due = ApprovalRequest.objects.filter(state=RequestState.PENDING.value, expires_at__lte=timezone.now()).values_list("pk", flat=True)
+    due = ApprovalRequest.objects.filter(state=RequestState.PENDING.value, expires_at__lte=timezone.now()).values_list(
+        "pk", flat=True
+    )
     for request_id in list(due[:1000]):
         with audit.atomic(actor=actor, action="approval.expire", target=("approval", str(request_id), "")) as record:
-            request = ApprovalRequest.objects.select_for_update(skip_locked=True).filter(pk=request_id, state=RequestState.PENDING.value).first()
+            request = (
+                ApprovalRequest.objects.select_for_update(skip_locked=True)
+                .filter(pk=request_id, state=RequestState.PENDING.value)
+                .first()
+            )
             if request is None:
                 continue
             _finish(request, RequestState.EXPIRED)
@@ -244,7 +270,9 @@ def waiting_requests(actor: Actor) -> QuerySet[ApprovalRequest]:
     """Pending requests of others on which `actor` has not decided and holds a role that counts."""
     mine = Decision.objects.filter(request=OuterRef("pk"), person_id=identity(actor))
     return (
-        ApprovalRequest.objects.filter(_counting(actor), state=RequestState.PENDING.value, expires_at__gt=timezone.now())
+        ApprovalRequest.objects.filter(
+            _counting(actor), state=RequestState.PENDING.value, expires_at__gt=timezone.now()
+        )
         .exclude(requester_id=identity(actor))
         .exclude(Exists(mine))
     )
@@ -307,7 +335,9 @@ def _need_open(request: ApprovalRequest) -> None:
 
 def _need_second_factor(actor: Actor) -> None:
     if not actor.second_factor:
-        raise SecondFactorNeeded("This needs a session with a second factor.", hint="Sign out and in again, with your passkey or code.")
+        raise SecondFactorNeeded(
+            "This needs a session with a second factor.", hint="Sign out and in again, with your passkey or code."
+        )
 
 
 def _decide(actor: Actor, request: ApprovalRequest, verdict: str, reason: str, counting: set[int]) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -19,17 +19,31 @@ from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
+EXPORTED = {
+    "operation": "operation", "title": "title", "target": "target_label", "requested_by": "requester_label", "reason": "reason", "state": "state",
+    "created_at": "created_at", "expires_at": "expires_at", "decided_at": "decided_at", "act_hash": "act_hash", "id": "id",
+}  # fmt: skip
 ALARMS_SHOWN = 5
-COLUMNS = [{"label": "Request"}, {"label": "Target"}, {"label": "Asked by"}, {"label": "State"}, {"label": "Asked"}, {"label": "Expires"}]
+COLUMNS = [
+    {"label": "Request"},
+    {"label": "Target"},
+    {"label": "Asked by"},
+    {"label": "State"},
+    {"label": "Asked"},
+    {"label": "Expires"},
+]
 
 
 class ReasonForm(forms.Form):
-    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good.")
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record for good."
+    )
 
 
 class ApproveForm(forms.Form):
@@ -51,7 +65,7 @@ class Inbox(ActorRequiredMixin, View):
 
     required_permission = Permission.APPROVAL_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         actor, tab = actor_of(request), request.GET.get("tab", "waiting")
         form = RequestFilterForm(request.GET or None)
         if tab == "asked":
@@ -63,11 +77,18 @@ class Inbox(ActorRequiredMixin, View):
         else:
             tab, rows = "waiting", services.waiting_requests(actor)
         tabs = [
-            {"label": label, "url": f"?tab={name}", "current": name == tab, "count": services.count_waiting(actor) if name == "waiting" else None}
+            {
+                "label": label,
+                "url": f"?tab={name}",
+                "current": name == tab,
+                "count": services.count_waiting(actor) if name == "waiting" else None,
+            }
             for name, label in (("waiting", "Waiting for me"), ("asked", "Asked by me"), ("all", "All"))
         ]
+        if download := list_download(actor, request, "approvals", rows.order_by(*RECENT), EXPORTED):
+            return download
         context = page_context(request, rows, RECENT) | {
-            "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
+            "title": "Approvals", "exportable": True, "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
             "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
             "empty_text": "What needs your agreement appears here and by e-mail.",
             "alarms": list(notices.unread(services.identity(actor)).filter(alarm=True)[:ALARMS_SHOWN]),
@@ -120,7 +141,9 @@ class Approve(ActorRequiredMixin, View):
         if not form.is_valid():
             return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
         values = form.cleaned_data
-        services.approve(actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"])
+        services.approve(
+            actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"]
+        )
         messages.success(request, "Your agreement is counted.")
         return redirect("approvals:detail", found.pk)
 
@@ -132,7 +155,10 @@ class Reject(ActorRequiredMixin, View):
         found = services.visible_request(actor_of(request), request_id)
         form = ReasonForm(request.POST, prefix="reject")
         if not form.is_valid():
-            raise ValidationFailed("Say why you reject it.", errors={name: [str(error) for error in found] for name, found in form.errors.items()})
+            raise ValidationFailed(
+                "Say why you reject it.",
+                errors={name: [str(error) for error in found] for name, found in form.errors.items()},
+            )
         services.reject(actor=actor_of(request), request_id=found.pk, reason=form.cleaned_data["reason"])
         messages.success(request, "The request is rejected.")
         return redirect("approvals:detail", found.pk)
@@ -187,5 +213,5 @@ class Notices(ActorRequiredMixin, View):
         return render(request, "approvals/notices.html", context)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        notices.unread(services.identity(actor_of(request))).update(read_at=timezone.now())
+        notices.mark_read(services.identity(actor_of(request)))
         return redirect("approvals:notices")

@@ -1,19 +1,26 @@
 """REST: the record, its proofs and checkpoints."""
 
 import base64
+from typing import Any
 
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import proofs
+from keyvault_portal.audit.events import OUTCOMES
+from keyvault_portal.audit.exports import FORMATS, Filters, export
+from keyvault_portal.audit.files import as_attachment, evidence_file
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
 
 
@@ -61,11 +68,40 @@ class EventFilter(filters.FilterSet):
         fields = ["actor_id", "action", "target_type", "target_id", "ring_id", "outcome"]
 
 
+class ProofSerializer(serializers.Serializer[dict[str, Any]]):
+    leaf_index = serializers.IntegerField()
+    tree_size = serializers.IntegerField()
+    leaf_hash = serializers.CharField(help_text="Base64.")
+    inclusion_path = serializers.ListField(child=serializers.CharField(), help_text="Base64 (RFC 9162, 2.1.3).")
+
+
+class ConsistencySerializer(serializers.Serializer[dict[str, Any]]):
+    older = serializers.IntegerField()
+    newer = serializers.IntegerField()
+    consistency_path = serializers.ListField(child=serializers.CharField(), help_text="Base64 (RFC 9162, 2.1.4).")
+
+
+class ExportSerializer(serializers.Serializer[dict[str, Any]]):
+    """Which events, and as what; empty values do not restrict."""
+
+    format = serializers.ChoiceField(choices=sorted(FORMATS))
+    actor = serializers.CharField(required=False, max_length=200)
+    action = serializers.CharField(required=False, max_length=100)
+    outcome = serializers.ChoiceField(required=False, choices=OUTCOMES)
+    target_type = serializers.CharField(required=False, max_length=100)
+    target_id = serializers.CharField(required=False, max_length=200)
+    ring = serializers.UUIDField(required=False)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    text = serializers.CharField(required=False, max_length=200)
+
+
 class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
     """Audit events on the rings of the caller, newest first."""
 
     serializer_class = EventSerializer
     filterset_class = EventFilter
+    queryset = AuditEvent.objects.none()
     keyset_order = ("-seq",)
     required_permission = Permission.AUDIT_VIEW
     lookup_value_regex = r"\d{1,18}"
@@ -78,11 +114,7 @@ class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
         rings = self.actor.ring_ids(Permission.AUDIT_VIEW)
         return AuditEvent.objects.all() if rings is None else AuditEvent.objects.filter(ring_id__in=rings)
 
-    @extend_schema(
-        responses={
-            200: OpenApiResponse(description="Leaf index, tree size, leaf hash and the path, base64 (RFC 9162, 2.1.3).")
-        }
-    )
+    @extend_schema(responses=ProofSerializer)
     @action(detail=True, methods=["get"])
     def proof(self, request: Request, pk: str) -> Response:
         """The inclusion proof of this event in the newest tree."""
@@ -108,7 +140,10 @@ class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
     required_permission = Permission.AUDIT_VIEW
     lookup_value_regex = r"\d{1,18}"
 
-    @extend_schema(responses={200: OpenApiResponse(description="The consistency path, base64 (RFC 9162, 2.1.4).")})
+    @extend_schema(
+        responses=ConsistencySerializer,
+        parameters=[OpenApiParameter("newer", int, OpenApiParameter.PATH, description="Size of the newer tree.")],
+    )
     @action(detail=True, methods=["get"], url_path=r"consistency/(?P<newer>\d{1,18})")
     def consistency(self, request: Request, pk: str, newer: str) -> Response:
         """The proof that the tree of size `newer` only appended to this one."""
@@ -123,4 +158,34 @@ class CheckpointViewSet(ReadOnlyModelViewSet[AuditCheckpoint]):
         )
 
 
-router_entries = [("audit-events", EventViewSet, "audit-event"), ("checkpoints", CheckpointViewSet, "checkpoint")]
+class ExportViewSet(GenericViewSet[AuditEvent]):
+    """The record as a file: events as JSON Lines or CSV, or all of it with its proofs as an evidence pack."""
+
+    serializer_class = ExportSerializer  # type: ignore[assignment]
+    required_permission = Permission.AUDIT_EXPORT
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(request=ExportSerializer, responses={(200, "application/jsonl"): bytes, (200, "text/csv"): bytes})
+    def create(self, request: Request) -> HttpResponseBase:
+        """Stream the events that match and that the caller may see."""
+        body = ExportSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        values = dict(body.validated_data)
+        kind, actor = values.pop("format"), request.actor  # type: ignore[attr-defined]
+        chosen = Filters(**values, rings=actor.ring_ids(Permission.AUDIT_EXPORT))
+        stream = StreamingHttpResponse(export(actor, kind, chosen), content_type=FORMATS[kind])
+        return as_attachment(stream, f"audit-{timezone.now():%Y%m%dT%H%M%SZ}.{kind}")
+
+    @extend_schema(request=None, responses={(200, "application/zip"): bytes})
+    @action(detail=False, methods=["post"])
+    def evidence(self, request: Request) -> HttpResponseBase:
+        """The whole record as an evidence pack, for those who may export all of it."""
+        return evidence_file(request.actor)  # type: ignore[attr-defined]
+
+
+router_entries = [
+    ("audit-events", EventViewSet, "audit-event"),
+    ("checkpoints", CheckpointViewSet, "checkpoint"),
+    ("audit-exports", ExportViewSet, "audit-export"),
+]

@@ -166,7 +166,7 @@ def _growth(job: Callable[[], float]) -> float:
     finally:
         over.set()
         watcher.join()
-    return max(0, max(peak) - before) / 2**20
+    return float(max(0, max(peak) - before) / 2**20)
 
 
 def _memory(name: str, mebibytes: float) -> Measurement:

@@ -1,6 +1,5 @@
 """Pages of the record: reading, exporting, and checking a single event for oneself."""
 
-import tempfile
 from typing import Any
 
 import orjson
@@ -11,8 +10,8 @@ from django.views import View
 
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit.access import Permission
-from keyvault_portal.audit.evidence.pack import write_pack
 from keyvault_portal.audit.exports import FORMATS, export
+from keyvault_portal.audit.files import as_attachment, evidence_file
 from keyvault_portal.audit.forms import EventFilter, ExportForm
 from keyvault_portal.audit.merkle import ProofError
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent, AuditHead
@@ -123,7 +122,7 @@ class CheckpointNote(RecordPage):
         checkpoint = AuditCheckpoint.objects.filter(tree_size=size).first() if size < 2**63 else None
         if checkpoint is None:
             raise NotFound(f"There is no checkpoint of {size} events.")
-        return _attachment(
+        return as_attachment(
             HttpResponse(checkpoint.note, content_type="text/plain; charset=utf-8"), f"checkpoint-{size}.txt"
         )
 
@@ -144,7 +143,7 @@ class Export(ActorRequiredMixin, View):
             return self._page(request, form, status=422)
         kind = form.cleaned_data["format"]
         response = StreamingHttpResponse(export(self.actor, kind, form.filters()), content_type=FORMATS[kind])
-        return _attachment(response, f"audit-{timezone.now():%Y%m%dT%H%M%SZ}.{kind}")
+        return as_attachment(response, f"audit-{timezone.now():%Y%m%dT%H%M%SZ}.{kind}")
 
     def _page(self, request: HttpRequest, form: ExportForm, status: int = 200) -> HttpResponse:
         everything = self.actor.can(Permission.AUDIT_EXPORT)
@@ -158,15 +157,7 @@ class Evidence(ActorRequiredMixin, View):
     required_permission = Permission.AUDIT_EXPORT
 
     def post(self, request: HttpRequest) -> FileResponse:
-        file = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
-        try:
-            write_pack(self.actor, file)
-        except BaseException:
-            file.close()
-            raise
-        file.seek(0)
-        name = f"evidence-{timezone.now():%Y%m%dT%H%M%SZ}.zip"
-        return FileResponse(file, as_attachment=True, filename=name, content_type="application/zip")
+        return evidence_file(self.actor)
 
 
 def _facts(event: AuditEvent, leaf: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -196,9 +187,3 @@ def _proof(event: AuditEvent, checkpoint: AuditCheckpoint | None) -> dict[str, A
     if proof.root != bytes(checkpoint.root_hash):
         return {"proof_error": "The proof leads to another root than the checkpoint's: the record was altered."}
     return {"path": [node.hex() for node in proof.path], "root": proof.root.hex()}
-
-
-def _attachment[R: (HttpResponse, StreamingHttpResponse)](response: R, name: str) -> R:
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["X-Content-Type-Options"] = "nosniff"
-    return response

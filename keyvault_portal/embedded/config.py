@@ -112,7 +112,9 @@ def _read(root: Path) -> dict[str, Any]:
     except OSError as error:
         raise EmbeddedError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise EmbeddedError(f"{path} is damaged; restore it, because it holds the passwords of the data beside it.") from None
+        raise EmbeddedError(
+            f"{path} is damaged; restore it, because it holds the passwords of the data beside it."
+        ) from None
     known = {entry.name for entry in fields(Config)}
     return {name: value for name, value in values.items() if name in known}
 

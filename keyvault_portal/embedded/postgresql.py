@@ -24,7 +24,9 @@ _WRONG_PASSWORD = "password authentication failed"  # noqa: S105  PostgreSQL's m
 class PostgreSQL:
     """One cluster; `durable=False` is for tests, whose data may be lost with the machine."""
 
-    def __init__(self, root: Path, config: Config, *, durable: bool, started: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self, root: Path, config: Config, *, durable: bool, started: Callable[[str, int], None] | None = None
+    ) -> None:
         self.root = root
         self.config = config
         self.durable = durable
@@ -73,13 +75,29 @@ class PostgreSQL:
             self._initialise(placement, data)
         _drop_stale_lock(data)
         options = _OPTIONS + (() if self.durable else _FLEETING)
-        command = [str(placement.programs / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(self.config.postgres_port), "-k", ""]
+        command = [
+            str(placement.programs / "postgres"),
+            "-D",
+            str(data),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.config.postgres_port),
+            "-k",
+            "",
+        ]
         command += [word for option in options for word in ("-c", option)]
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             start = output.tell()
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True, **placement.account
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                **placement.account,
             )
         if self.started:
             self.started("postgresql", self.process.pid)
@@ -104,7 +122,15 @@ class PostgreSQL:
             command = [str(placement.programs / "initdb"), "-D", str(partial), "-U", "postgres", "--auth=scram-sha-256",
                        f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C.UTF-8"]  # fmt: skip
             command += [] if self.durable else ["--no-sync"]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", check=False, **placement.account)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                cwd="/",
+                check=False,
+                **placement.account,
+            )
         finally:
             password_file.unlink()
         if done.returncode:

@@ -26,7 +26,9 @@ class Services:
     def start(self) -> None:
         """Bring both servers up; raises EmbeddedError with the reason in one sentence."""
         if shutil.disk_usage(self.root).free < NEEDED:
-            raise EmbeddedError(f"The disk is nearly full: fewer than 300 MB are free for {self.root}; free some space and start again.")
+            raise EmbeddedError(
+                f"The disk is nearly full: fewer than 300 MB are free for {self.root}; free some space and start again."
+            )
         try:
             self.valkey.start()
             self.postgresql.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 PATIENCE = 10.0  # seconds between the request to stop and the end of it
+SERVERS = {"valkey": signal.SIGTERM, "postgresql": signal.SIGINT}  # and what each takes as a quick orderly stop
 SAME_START = 1.0  # seconds by which two readings of one process's start time may differ
 
 
@@ -38,17 +39,18 @@ class Ledger:
             written = json.loads(self.path.read_text())
         except (FileNotFoundError, ValueError):
             return []
-        stopped = []
+        found = {}
         for name, (pid, started) in written.items():
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 if abs(process.create_time() - started) < SAME_START:
-                    _stop_stranger(process, signal.SIGINT if name == "postgresql" else signal.SIGTERM)
-                    stopped.append(name)
-            except psutil.NoSuchProcess:
-                continue
+                    found[name] = process
+        # The servers last: a worker that finds no broker would not end in order.
+        _stop_strangers([process for name, process in found.items() if name not in SERVERS], signal.SIGTERM)
+        for name, sign in SERVERS.items():
+            _stop_strangers([found[name]] if name in found else [], sign)
         self.clear()
-        return stopped
+        return list(found)
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +59,14 @@ class Ledger:
         partial.replace(self.path)
 
 
-def _stop_stranger(process: psutil.Process, sign: int) -> None:
+def _stop_strangers(processes: list[psutil.Process], sign: int) -> None:
     """psutil compares start times before each signal, so a process id used again is never hit."""
-    family = [process, *process.children(recursive=True)]
-    process.send_signal(sign)
-    psutil.wait_procs([process], timeout=PATIENCE)
+    family = list(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
+            process.send_signal(sign)
+    psutil.wait_procs(processes, timeout=PATIENCE)
     _, alive = psutil.wait_procs(family, timeout=1)
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,7 +77,9 @@ def _stop_stranger(process: psutil.Process, sign: int) -> None:
 class Child:
     """One command, restarted a bounded number of times when it ends by itself."""
 
-    def __init__(self, name: str, command: list[str], *, folder: Path, log: Path, environment: dict[str, str], ledger: Ledger) -> None:
+    def __init__(
+        self, name: str, command: list[str], *, folder: Path, log: Path, environment: dict[str, str], ledger: Ledger
+    ) -> None:
         self.name = name
         self.command = command
         self.folder = folder
@@ -95,7 +102,10 @@ class Child:
 
     def has_ended(self) -> bool:
         """Whether the process ended; it stays unreaped, which keeps its group's number ours."""
-        return self._process is None or os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return (
+            self._process is None
+            or os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
 
     def ask_to_stop(self) -> None:
         """Ask for an orderly end and return at once."""

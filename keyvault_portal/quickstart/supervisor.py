@@ -41,10 +41,9 @@ class Supervisor:
             # Celery warns of root, whom quickstart as root has chosen with open eyes.
             "PYTHONWARNINGS": "ignore::RuntimeWarning:celery.platforms",
         }  # fmt: skip
-        celery = ["-m", "celery", "-A", "keyvault_portal.celery"]
+        celery = ["-m", "celery", "-A", "keyvault_portal"]
         commands = {
-            "web": ["-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2",
-                    "--backpressure", "64", "--blocking-threads", "16", "--no-ws", "keyvault_portal.wsgi:application"],
+            "web": ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"],
             "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle",
                        "--hostname", "quickstart@%h", "--loglevel", "INFO"],
             "beat": [*celery, "beat", "--schedule", str(root / "run" / "celerybeat-schedule"), "--pidfile", "", "--loglevel", "INFO"],
@@ -76,7 +75,9 @@ class Supervisor:
         if self.leftovers:
             self.console.print(f"  Stopped what an interrupted start had left: {', '.join(self.leftovers)}.")
         if answers(self.port):
-            raise embedded.EmbeddedError(f"Port {self.port} is taken by another program; choose another: ./manage.py quickstart --port 8100")
+            raise embedded.EmbeddedError(
+                f"Port {self.port} is taken by another program; choose another: ./manage.py quickstart --port 8100"
+            )
         with self.console.status("Starting PostgreSQL and Valkey"):
             self.services.start()
         config = self.services.config
@@ -85,15 +86,16 @@ class Supervisor:
 
     def start_children(self) -> None:
         """Web, worker and beat; returns when the web server answers. Raises EmbeddedError when it does not."""
-        for child in self.children.values():
-            child.start()
         web, deadline = self.children["web"], time.monotonic() + SERVE_DEADLINE
+        web.start()  # alone, because a person waits for it; the others follow
         with self.console.status("Starting the web server"):
             while not self._serves():
                 if web.has_ended() or time.monotonic() > deadline:
                     raise embedded.EmbeddedError(f"The web server did not start: {web.last_words()} (see {web.log})")
                 time.sleep(0.05)
         self.line("Web", f"127.0.0.1:{self.port}, 2 processes", web.log)
+        self.children["worker"].start()
+        self.children["beat"].start()
         self.line("Worker", "2 processes", self.children["worker"].log)
         self.line("Beat", "schedule", self.children["beat"].log)
 
@@ -115,7 +117,9 @@ class Supervisor:
             child.finish()
             recent = [start for start in child.starts if start > time.monotonic() - CRASH_WINDOW]
             if len(recent) > CRASHES:
-                raise embedded.EmbeddedError(f"The {child.name} process keeps ending: {child.last_words()} (see {child.log})")
+                raise embedded.EmbeddedError(
+                    f"The {child.name} process keeps ending: {child.last_words()} (see {child.log})"
+                )
             self.console.print(f"  The {child.name} process ended by itself; starting it again (see {child.log}).")
             child.start()
 

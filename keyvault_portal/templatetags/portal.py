@@ -4,13 +4,14 @@ State words follow NIST SP 800-57 Part 1, section 7; every state is shown as ton
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django import template
 from django.http import QueryDict
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 register = template.Library()
 
@@ -86,6 +87,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Administration",
         (
             ("accounts:person-list", "People", "people"),
+            ("accounts:ring-list", "Key rings", "ring"),
             ("accounts:token-list", "Tokens", "token"),
             ("settings", "Settings", "settings"),
         ),
@@ -127,6 +129,31 @@ def duration(value: timedelta | float | None) -> str:
             parts.append((count, unit))
     said = [f"{count} {unit}" for count, unit in parts[:2] if count]
     return " ".join(said) or "0 s"
+
+
+@register.filter
+def time_left(moment: datetime | None) -> str:
+    """Say how much time is left until a moment, such as ``6 d 23 h left``, or that it is over."""
+    if moment is None:
+        return "no limit"
+    left = moment - timezone.now()
+    return f"{duration(left)} left" if left > timedelta(0) else "time is over"
+
+
+@register.filter
+def is_soon(moment: datetime | None) -> bool:
+    """Whether a moment is less than a day away."""
+    return moment is not None and moment - timezone.now() < timedelta(days=1)
+
+
+@register.filter
+def quorum(groups: Iterable[Mapping[str, Any]]) -> str:
+    """Say who must agree, such as ``2 security officers and 1 custodian``; nobody reads as ``no agreement``."""
+    said = []
+    for group in groups:
+        role, threshold = str(group["role"]).replace("_", " "), int(group["threshold"])
+        said.append(f"{threshold} {role}{'' if threshold == 1 else 's'}")
+    return " and ".join(said) or "no agreement"
 
 
 @register.filter

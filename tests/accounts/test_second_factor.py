@@ -100,7 +100,7 @@ def test_failed_sign_ins_are_recorded_without_what_was_typed(person):
     assert [outcome for outcome, _ in recorded] == ["refused", "refused"]
     assert [leaf["target"]["id"] for _, leaf in recorded] == [str(ann.pk), ""]
     assert "hunter2" not in json.dumps(recorded)
-    assert "wrong\"" not in json.dumps(recorded)
+    assert 'wrong"' not in json.dumps(recorded)
 
 
 def test_signing_out_is_recorded(officer, signed_in):

@@ -46,7 +46,9 @@ class DescribeRing:
 @pytest.fixture(autouse=True)
 def _operation(settings: Any) -> Iterator[None]:
     settings.ROOT_URLCONF = "tests.approvals.urls"
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]  # no files are collected here
+    settings.MIDDLEWARE = [
+        name for name in settings.MIDDLEWARE if "whitenoise" not in name
+    ]  # no files are collected here
     registry.operation(DESCRIBE, permission=Permission.RING_MANAGE, title="Describe a ring")(DescribeRing)
     cache.clear()
     yield
@@ -94,7 +96,9 @@ def ask(ring: KeyRing, olga: Actor, oskar: Actor, otto: Actor) -> Callable[..., 
     def ask(threshold: int = 2, text: str = "b", actor: Actor = olga, **more: Any) -> ApprovalRequest:
         groups = more.pop("groups", [{"role": "security_officer", "threshold": threshold}])
         params = {"ring_id": str(ring.pk), "text": text}
-        return services.require_or_request(actor, DESCRIBE, params, groups=groups, reason=more.pop("reason", "It is wrong"), **more)
+        return services.require_or_request(
+            actor, DESCRIBE, params, groups=groups, reason=more.pop("reason", "It is wrong"), **more
+        )
 
     return ask
 

@@ -79,11 +79,21 @@ def test_self_approval(ask, olga):
     assert (last_event().action, last_event().outcome) == ("approval.approve", "refused")
     with pytest.raises(IntegrityError), transaction.atomic():
         Decision.objects.create(
-            request=request, requester_id=olga.id, person_id=olga.id, verdict="approve", act_hash=request.act_hash, person_label="x"
+            request=request,
+            requester_id=olga.id,
+            person_id=olga.id,
+            verdict="approve",
+            act_hash=request.act_hash,
+            person_label="x",
         )
     with pytest.raises(IntegrityError), transaction.atomic():  # the copy of the requester cannot be forged either
         Decision.objects.create(
-            request=request, requester_id=uuid4(), person_id=olga.id, verdict="approve", act_hash=request.act_hash, person_label="x"
+            request=request,
+            requester_id=uuid4(),
+            person_id=olga.id,
+            verdict="approve",
+            act_hash=request.act_hash,
+            person_label="x",
         )
 
 
@@ -96,7 +106,12 @@ def test_approving_twice(ask, oskar):
         services.reject(actor=oskar, request_id=request.pk, reason="changed my mind")
     with pytest.raises(IntegrityError), transaction.atomic():
         Decision.objects.create(
-            request=request, requester_id=request.requester_id, person_id=oskar.id, verdict="approve", act_hash=request.act_hash, person_label="x"
+            request=request,
+            requester_id=request.requester_id,
+            person_id=oskar.id,
+            verdict="approve",
+            act_hash=request.act_hash,
+            person_label="x",
         )
 
 
@@ -165,7 +180,11 @@ def test_a_role_lost_since_counts_no_more(ask, oskar, otto, make):
 def test_groups_on_two_rings_each_need_their_own(ask, make, ring, olga, oskar, otto):
     other = KeyRing.objects.create(name="patients", title="Patients")
     RoleBinding.objects.filter(person_id__in=[oskar.id, otto.id]).delete()
-    here, here_too, there = make("h", "custodian", on=ring), make("i", "custodian", on=ring), make("t", "custodian", on=other)
+    here, here_too, there = (
+        make("h", "custodian", on=ring),
+        make("i", "custodian", on=ring),
+        make("t", "custodian", on=other),
+    )
     groups = [{"role": "custodian", "threshold": 1, "ring_id": str(where.pk)} for where in (ring, other)]
     request = ask(groups=groups)
     with at_rest():
@@ -189,7 +208,9 @@ def test_the_inactive_do_not_make_a_quorum(ask, otto):
         ask()
 
 
-@pytest.mark.parametrize("groups", [[], [{"role": "security_officer", "threshold": 0}], [{"role": "operator", "threshold": 1}]])
+@pytest.mark.parametrize(
+    "groups", [[], [{"role": "security_officer", "threshold": 0}], [{"role": "operator", "threshold": 1}]]
+)
 def test_groups_that_could_never_agree(ask, groups):
     with refusal("validation_failed"):
         ask(groups=groups)
@@ -229,7 +250,9 @@ def test_breaking_the_glass_alarms_everybody_skipped(ask, make, olga, oskar, ott
     with refusal("permission_refused"):
         services.break_glass(actor=make("aino", "auditor"), request_id=request.pk, reason="fire")
     with refusal("second_factor_required"):
-        services.break_glass(actor=make("quin", "security_officer", second_factor=False), request_id=request.pk, reason="fire")
+        services.break_glass(
+            actor=make("quin", "security_officer", second_factor=False), request_id=request.pk, reason="fire"
+        )
     with at_rest():
         assert services.break_glass(actor=pia, request_id=request.pk, reason="fire").state == "approved"
     alarmed = set(Notice.objects.filter(alarm=True).values_list("person_id", flat=True))
@@ -243,10 +266,20 @@ def test_breaking_the_glass_alarms_everybody_skipped(ask, make, olga, oskar, ott
 def test_what_people_agree_to_cannot_be_changed(ask, oskar):
     request = ask()
     agree(oskar, request)
-    for change in ({"params": {}}, {"act": b"{}"}, {"reason": "x"}, {"consequences": []}, {"requester_id": uuid4()}, {"groups": []}):
+    for change in (
+        {"params": {}},
+        {"act": b"{}"},
+        {"reason": "x"},
+        {"consequences": []},
+        {"requester_id": uuid4()},
+        {"groups": []},
+    ):
         with pytest.raises(IntegrityError), transaction.atomic():
             ApprovalRequest.objects.filter(pk=request.pk).update(**change)
-    for refused in (lambda: Decision.objects.update(verdict="reject", reason="x"), lambda: Decision.objects.all().delete()):
+    for refused in (
+        lambda: Decision.objects.update(verdict="reject", reason="x"),
+        lambda: Decision.objects.all().delete(),
+    ):
         with pytest.raises(IntegrityError), transaction.atomic():
             refused()
 

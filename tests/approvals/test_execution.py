@@ -88,7 +88,18 @@ def test_any_changed_field_of_the_stored_act_is_refused(agreed, ring, field):
 
 
 def test_every_field_that_people_saw_is_among_those_tried():
-    free = {"id", "state", "created_at", "decided_at", "finished_at", "result", "failure_code", "failure_detail", "broken_by", "broken_because"}
+    free = {
+        "id",
+        "state",
+        "created_at",
+        "decided_at",
+        "finished_at",
+        "result",
+        "failure_code",
+        "failure_detail",
+        "broken_by",
+        "broken_because",
+    }
     assert {field.name for field in ApprovalRequest._meta.concrete_fields} - free == set(CHANGES)
 
 
@@ -211,7 +222,9 @@ def test_two_tasks_at_once_perform_it_once(agreed):
     assert at_once(*[lambda: execution.execute(request.pk)] * 4) == ["executed"] * 4
     assert description() == "ab"
     attempts = AuditEvent.objects.filter(action="approval.execute", target_id=str(request.pk))
-    assert [event.outcome for event in attempts] == ["success"], "the others waited for the row; none ran into the database's guards"
+    assert [event.outcome for event in attempts] == ["success"], (
+        "the others waited for the row; none ran into the database's guards"
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -239,7 +252,7 @@ def test_mail_is_sent_after_commit_only(ask, celery_eager, mailoutbox):
     class Undo(Exception):
         pass
 
-    with pytest.raises(Undo), transaction.atomic():  # noqa: PT012  the transaction ends by the error
+    with pytest.raises(Undo), transaction.atomic():
         ask()
         raise Undo
     assert mailoutbox == []

@@ -62,4 +62,6 @@ def test_evidence_checks_by_itself(ask, oskar):
     assert registered()["approvals.jsonl"] is evidence_lines
     (line,) = [json.loads(line) for line in b"".join(evidence_lines()).splitlines()]
     assert hashlib.sha256(line["act"].encode()).hexdigest() == line["act_hash"]
-    assert [(d["label"], d["act_hash"], d["reason"]) for d in line["decisions"]] == [("Oskar", line["act_hash"], "seen")]
+    assert [(d["label"], d["act_hash"], d["reason"]) for d in line["decisions"]] == [
+        ("Oskar", line["act_hash"], "seen")
+    ]

@@ -48,7 +48,9 @@ def test_the_page_shows_the_act_its_hash_and_the_votes(ask, browser, oskar):
 def test_agreeing_by_form(ask, browser, oskar):
     request = ask()
     client = browser(oskar)
-    assert client.post(url("approve", request), {"act_hash": request.act_hash}).status_code == 422, "the box says it was read"
+    assert client.post(url("approve", request), {"act_hash": request.act_hash}).status_code == 422, (
+        "the box says it was read"
+    )
     assert not request.decisions.exists()
     assert client.post(url("approve", request), {"act_hash": "0" * 64, "read": "on"}).status_code == 409
     assert client.post(url("approve", request), {"act_hash": request.act_hash, "read": "on"}).status_code == 302

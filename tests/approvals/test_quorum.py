@@ -13,10 +13,10 @@ OFFICER, CUSTODIAN = Group("security_officer", 1), Group("custodian", 1)
 
 def by_trying_everything(groups: list[Group], people: dict[UUID, set[int]]) -> bool:
     choices = [[None, *sorted(fits)] for fits in people.values()]
-    for choice in product(*choices):
-        if all(choice.count(index) >= group.threshold for index, group in enumerate(groups)):
-            return True
-    return False
+    return any(
+        all(choice.count(index) >= group.threshold for index, group in enumerate(groups))
+        for choice in product(*choices)
+    )
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.lists(st.sets(st.integers(0, 2)), max_size=6))

@@ -67,7 +67,8 @@ class Application(threading.Thread):
             number = max(self.plain) + 1
             values = (b"inserted %d" % number, b"card %d" % number)
             connection.execute(
-                "INSERT INTO customers VALUES (%s, %s, %s)", [number, seal(values[0], "email", number), seal(values[1], "card", number)]
+                "INSERT INTO customers VALUES (%s, %s, %s)",
+                [number, seal(values[0], "email", number), seal(values[1], "card", number)],
             )
             self.plain[number] = values
         else:
@@ -109,9 +110,14 @@ def compare(store: Any, new: KeyVersion, plain: dict[int, tuple[bytes, bytes]]) 
             part = rows[start : start + 1000]
             reader.prepare(part)
             for row in part:
-                seen[int(row.pk)] = tuple(reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True))
+                seen[int(row.pk)] = tuple(
+                    reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True)
+                )
                 # recode leaves what is not on the "old" version alone; here old is new, so each cell must be moved.
-                assert all(reader.recode(cell, context) is not cell for cell, context in zip(row.cells, row.contexts, strict=True))
+                assert all(
+                    reader.recode(cell, context) is not cell
+                    for cell, context in zip(row.cells, row.contexts, strict=True)
+                )
         assert seen == plain
         assert census.count_store(store) == {("email", new.pk): len(plain), ("card", new.pk): len(plain)}
     finally:
@@ -234,7 +240,9 @@ def test_a_restarted_database_loses_nothing(organisation, shop, active, start_wo
     plain = seal_customers(shop, active(key), range(1, 4001))
     store = register_customers(organisation, shop)
     start_worker()
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=2000)
+    found = rotation.request_rotation(
+        actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=2000
+    )
     wait(lambda: done(found) > 0, 30, "the first page")
     connections.close_all()
     embedded_services.postgresql.stop()

@@ -117,7 +117,7 @@ def test_an_actor_of_another_ring_is_refused(tree):
     from tests.keys.conftest import actor_of
 
     stranger = actor_of(Role.SERVICE, "other", uuid4())
-    with pytest.raises(PermissionRefused):
+    with pytest.raises(NotFound):
         operations.encrypt(stranger, tree.dek.pk, b"x")
     assert operations.encrypt(actor_of(Role.SERVICE, "own", tree.ring.pk), tree.dek.pk, b"x")
 

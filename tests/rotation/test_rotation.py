@@ -26,7 +26,10 @@ def read_all(store: Any, version: KeyVersion) -> dict[int, tuple[bytes, ...]]:
         rows = adapter.read_page(None, None, 100_000)
         reader.prepare(rows)
         return {
-            int(row.pk): tuple(reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True)) for row in rows
+            int(row.pk): tuple(
+                reader.open(cell, context) for cell, context in zip(row.cells, row.contexts, strict=True)
+            )
+            for row in rows
         }
     finally:
         adapter.close()
@@ -36,7 +39,9 @@ def test_a_data_key_rotation_moves_every_cell_and_loses_none(organisation, custo
     store, plain = customers
     old = active(organisation.keys["pii"])
 
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=organisation.keys["pii"].pk, reason="yearly")
+    found = rotation.request_rotation(
+        actor=organisation.actor("dana"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
 
     found.refresh_from_db()
     assert found.state == "re_encrypted", found.last_error
@@ -65,7 +70,9 @@ def test_segments_never_hold_more_than_their_bound(organisation, active, monkeyp
 def test_the_quorum_of_the_policy_has_to_agree_first(organisation, customers):
     key = organisation.keys["pii"]
     lifecycle.update_policy(
-        actor=organisation.actor("ada"), key_id=key.pk, changes={"rotate_groups": [{"role": "security_officer", "threshold": 2}]}
+        actor=organisation.actor("ada"),
+        key_id=key.pk,
+        changes={"rotate_groups": [{"role": "security_officer", "threshold": 2}]},
     )
     with pytest.raises(ApprovalRequired) as waiting:
         rotation.request_rotation(actor=organisation.actor("ada"), key_id=key.pk, reason="agreed")
@@ -108,7 +115,9 @@ def test_decommissioning_needs_agreement_and_ends_in_destruction(organisation, c
     assert (old.status, found.state) == ("destroyed", "completed")
     assert old.wrapped_material is None
     actions = list(AuditEvent.objects.order_by("seq").values_list("action", flat=True))
-    assert [name for name in actions if name in {"key.rotate", "rotation.decommission", "key.destroy_version"}][-1] == "key.destroy_version"
+    assert [name for name in actions if name in {"key.rotate", "rotation.decommission", "key.destroy_version"}][
+        -1
+    ] == "key.destroy_version"
 
 
 def test_decommissioning_is_refused_while_one_cell_stands_on_the_old_version(organisation, customers, shop, active):
@@ -146,7 +155,9 @@ def test_an_unreadable_cell_is_set_aside_untouched_and_blocks_the_end(organisati
     with pytest.raises(Conflict, match="wait for a decision"):
         rotation.request_decommission(actor=organisation.actor("ada"), rotation_id=found.pk, reason="done")
 
-    rotation.decide_failed(actor=organisation.actor("ada"), rotation_id=found.pk, item_id=item.pk, reason="the customer is gone")
+    rotation.decide_failed(
+        actor=organisation.actor("ada"), rotation_id=found.pk, item_id=item.pk, reason="the customer is gone"
+    )
     with pytest.raises(ApprovalRequired):
         rotation.request_decommission(actor=organisation.actor("ada"), rotation_id=found.pk, reason="done")
     moved = {number: values for number, values in plain.items() if number != 42}
@@ -158,7 +169,9 @@ def test_a_repaired_cell_is_moved_by_a_retry(organisation, customers, shop, acti
     store, plain = customers
     good = shop.cells()[42][1]
     shop.connection.execute("UPDATE customers SET card = %s WHERE id = 42", [good[:-1] + bytes([good[-1] ^ 1])])
-    found = rotation.request_rotation(actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
     assert FailedItem.objects.count() == 1
     shop.connection.execute("UPDATE customers SET card = %s WHERE id = 42", [good])
 
@@ -172,7 +185,9 @@ def test_a_repaired_cell_is_moved_by_a_retry(organisation, customers, shop, acti
 
 def test_a_swapped_cell_is_noticed(organisation, customers, shop):
     one, two = shop.cells()[1][0], shop.cells()[2][0]
-    shop.connection.execute("UPDATE customers SET email = CASE id WHEN 1 THEN %s ELSE %s END WHERE id IN (1, 2)", [two, one])
+    shop.connection.execute(
+        "UPDATE customers SET email = CASE id WHEN 1 THEN %s ELSE %s END WHERE id IN (1, 2)", [two, one]
+    )
     rotation.request_rotation(actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly")
     assert set(FailedItem.objects.values_list("item", "reason")) == {("1", "decrypt_failed"), ("2", "decrypt_failed")}
 
@@ -182,7 +197,9 @@ def test_a_kek_rotation_wraps_the_keys_again_and_touches_no_data(organisation, c
     before = shop.cells()
     old = active(organisation.keys["kek"])
 
-    found = rotation.request_rotation(actor=organisation.actor("ada"), key_id=organisation.keys["kek"].pk, reason="half-yearly")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["kek"].pk, reason="half-yearly"
+    )
 
     found.refresh_from_db()
     assert found.state == "re_encrypted", found.last_error
@@ -209,11 +226,17 @@ def test_a_compromised_version_is_replaced_at_once_without_agreement(organisatio
     store, plain = customers
     key = organisation.keys["pii"]
     lifecycle.update_policy(
-        actor=organisation.actor("ada"), key_id=key.pk, changes={"rotate_groups": [{"role": "security_officer", "threshold": 2}]}
+        actor=organisation.actor("ada"),
+        key_id=key.pk,
+        changes={"rotate_groups": [{"role": "security_officer", "threshold": 2}]},
     )
     old = active(key)
     found = rotation.rotate_compromised(
-        actor=organisation.actor("ada"), version_id=old.pk, reason_code="key_compromise", occurred_at=timezone.now(), note="seen in a log"
+        actor=organisation.actor("ada"),
+        version_id=old.pk,
+        reason_code="key_compromise",
+        occurred_at=timezone.now(),
+        note="seen in a log",
     )
     old.refresh_from_db()
     found.refresh_from_db()
@@ -241,11 +264,11 @@ def test_the_dry_run_counts_and_changes_nothing(organisation, customers, shop):
 
 
 def test_an_auditor_may_look_but_not_rotate(organisation, customers):
-    refused = AuditEvent.objects.filter(action="key.rotate", outcome="refused", actor_label__icontains="fay")
-    before = refused.count()  # the record outlives every test
+    refusals = AuditEvent.objects.filter(action="key.rotate", outcome="refused", actor_label__icontains="fay")
+    before = refusals.count()
     with pytest.raises(PermissionRefused):
         rotation.request_rotation(actor=organisation.actor("fay"), key_id=organisation.keys["pii"].pk, reason="no")
-    assert refused.count() == before + 1
+    assert refusals.count() == before + 1
 
 
 def test_rows_written_by_the_application_meanwhile_are_not_lost(organisation, customers, shop, active, monkeypatch):
@@ -271,7 +294,9 @@ def test_rows_written_by_the_application_meanwhile_are_not_lost(organisation, cu
         return write(self, changes)
 
     monkeypatch.setattr(PostgresTable, "write_back", write_after_the_application)
-    found = rotation.request_rotation(actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="race")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="race"
+    )
     found.refresh_from_db()
     job = found.jobs.get()
     assert found.state == "re_encrypted"
@@ -284,5 +309,3 @@ def version_algorithm(version):
     from keys.crypto.algorithms import ALGORITHMS
 
     return ALGORITHMS[version.key.algorithm]
-
-

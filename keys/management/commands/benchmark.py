@@ -50,9 +50,7 @@ class Command(BaseCommand):
         for name, rows in results.items():
             console.print(_table(JOBS[name].title, rows))
         load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-        console.print(
-            f"Load average {load} on {os.cpu_count()} cores. Only ratios compare: all ran in turns."
-        )
+        console.print(f"Load average {load} on {os.cpu_count()} cores. Only ratios compare: all ran in turns.")
 
     def _run(self, name: str, size: int | None, rounds: int) -> list[Measurement]:
         job = JOBS[name]

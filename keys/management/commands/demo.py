@@ -23,8 +23,12 @@ class Command(BaseCommand):
     help = "Make a demonstration organisation with a shop of encrypted customers; with --headless play a rotation from request to proof."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--seed-only", action="store_true", help="make what is missing, print the sign-in links and stop")
-        parser.add_argument("--headless", action="store_true", help="play the whole story here, with two worker processes")
+        parser.add_argument(
+            "--seed-only", action="store_true", help="make what is missing, print the sign-in links and stop"
+        )
+        parser.add_argument(
+            "--headless", action="store_true", help="play the whole story here, with two worker processes"
+        )
         parser.add_argument("--customers", type=int, default=50_000)
         parser.add_argument("--orders", type=int, default=2_000)
 
@@ -56,13 +60,17 @@ class Command(BaseCommand):
         return org, url
 
     def _links(self, org: organisation.Organisation) -> None:
-        table = Table(title="Sign-in links, each works once")
-        for heading in ("Person", "Role", "Link"):
-            table.add_column(heading, overflow="fold", no_wrap=heading != "Link")
+        """A line for each link, whatever the width of the terminal: a link that is folded cannot be copied."""
+        self.console.print("\n  Sign-in links; link and code work once, the next start prints new ones")
         for short, name, role, *_ in organisation.PEOPLE:
-            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=org.people[short])
-            table.add_row(name, role.label, link)
-        self.console.print(table)
+            person = org.people[short]
+            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
+            code = organisation.second_factor_code(person)
+            self.console.print(
+                f"\n  [bold]{name}[/bold], {role.label.lower()}, code [bold]{code}[/bold]", highlight=False
+            )
+            self.console.print(f"  {link}", highlight=False, soft_wrap=True)
+        self.console.print()
 
     def _play(self, org: organisation.Organisation, url: str) -> None:
         story = Story(org, self.console, url, settings.VAR_DIR / "demo")
@@ -107,10 +115,26 @@ def _services(needed: bool) -> Iterator[None]:
 def _workers() -> Iterator[None]:
     """A Celery worker with two processes, for as long as the story runs."""
     log = (settings.VAR_DIR / "demo-worker.log").open("ab")
-    command = [sys.executable, "-m", "celery", "-A", "keyvault_portal.celery", "worker", "--concurrency", "2", "--loglevel", "warning",
-               "--without-gossip", "--without-mingle", "-n", f"demo-{os.getpid()}@%h"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "keyvault_portal",
+        "worker",
+        "--concurrency",
+        "2",
+        "--loglevel",
+        "warning",
+        "--without-gossip",
+        "--without-mingle",
+        "-n",
+        f"demo-{os.getpid()}@%h",
+    ]
     with log:
-        worker = subprocess.Popen(command, cwd=settings.BASE_DIR, stdout=log, stderr=log, env=os.environ | {"C_FORCE_ROOT": "1"})
+        worker = subprocess.Popen(
+            command, cwd=settings.BASE_DIR, stdout=log, stderr=log, env=os.environ | {"C_FORCE_ROOT": "1"}
+        )
     try:
         yield
     finally:

@@ -8,10 +8,16 @@ with `audited`, which makes it one durable event before the answer leaves.
 from keys.services.key_views import KeyRef
 from keys.services.operations.envelopes import (
     GeneratedDataKey,
+    Opened,
+    WrappedItem,
     envelope_decrypt,
+    envelope_decrypt_many,
     envelope_encrypt,
+    envelope_encrypt_many,
     generate_data_key,
+    generate_data_keys,
     unwrap_data_key,
+    unwrap_data_keys,
 )
 from keys.services.operations.recording import audited
 from keys.services.operations.signatures import (
@@ -38,11 +44,12 @@ from keys.services.operations.texts import (
     rewrap,
     rewrap_many,
 )
-from keys.services.operations.values import MAX_BATCH
+from keys.services.operations.values import MAX_BATCH, authorize_use
 
 __all__ = [
-    "MAX_BATCH", "CiphertextItem", "Decrypted", "Encrypted", "GeneratedDataKey", "KeyRef", "PlaintextItem", "Signed",
-    "Verified", "audited", "decrypt", "decrypt_many", "encrypt", "encrypt_many", "envelope_decrypt",
-    "envelope_encrypt", "generate_data_key", "mac", "mac_many", "rewrap", "rewrap_many", "sign", "sign_many",
-    "unwrap_data_key", "verify", "verify_mac", "verify_mac_many", "verify_many",
+    "MAX_BATCH", "CiphertextItem", "Decrypted", "Encrypted", "GeneratedDataKey", "KeyRef", "Opened", "PlaintextItem",
+    "Signed", "Verified", "WrappedItem", "audited", "authorize_use", "decrypt", "decrypt_many", "encrypt", "encrypt_many",
+    "envelope_decrypt", "envelope_decrypt_many", "envelope_encrypt", "envelope_encrypt_many", "generate_data_key",
+    "generate_data_keys", "mac", "mac_many", "rewrap", "rewrap_many", "sign", "sign_many", "unwrap_data_key",
+    "unwrap_data_keys", "verify", "verify_mac", "verify_mac_many", "verify_many",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Data keys wrapped beside the data: generate, unwrap, and whole envelopes in the JSON form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -15,11 +15,12 @@ from keys.providers.base import OperationUnsupported, portal_errors
 from keys.providers.registry import provider
 from keys.services import key_views, materials
 from keys.services.key_views import KeyRef, KeyView
-from keys.services.operations.values import associated_data
+from keys.services.operations.texts import PlaintextItem
+from keys.services.operations.values import associated_data, authorize_use, each, only
 from keys.services.usage import used
-from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,15 @@ def generate_data_key(
 
     Raises NotFound, PermissionRefused, OperationUnsupported, WrongState, LimitExceeded, ValidationFailed.
     """
+    return only(generate_data_keys(actor, key_ref, [context], algorithm))
+
+
+def generate_data_keys(
+    actor: Actor, key_ref: KeyRef, contexts: Sequence[Mapping[str, str] | None], algorithm: str = "AES-256-GCM"
+) -> list[GeneratedDataKey | PortalError]:
+    """As `generate_data_key`, one for each of up to 1,000 contexts."""
     found = _open_kek(actor, key_views.view(key_ref), Permission.KEY_GENERATE)
-    return _generate(actor, found, _context(context), algorithm)
+    return each(contexts, lambda context: _generate(actor, found, _context(context), algorithm))
 
 
 def _generate(actor: Actor, found: KeyView, context: dict[str, str], algorithm: str) -> GeneratedDataKey:
@@ -61,6 +69,24 @@ def _generate(actor: Actor, found: KeyView, context: dict[str, str], algorithm: 
     return GeneratedDataKey(material, wrapped, version.kms_key_arn, version.key_id, version.key_version, row.name)
 
 
+@dataclass(frozen=True, slots=True)
+class WrappedItem:
+    """A wrapped data key and the context it was wrapped with."""
+
+    kms_key_id: str
+    wrapped: bytes
+    context: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a wrapped data key or an envelope held, which no repr shows, and what it was opened from."""
+
+    plaintext: SecretBytes | bytes = field(repr=False)
+    key_version: int
+    evidence: bytes
+
+
 def unwrap_data_key(
     actor: Actor, kms_key_id: str, wrapped: bytes, context: Mapping[str, str] | None = None
 ) -> SecretBytes:
@@ -68,16 +94,38 @@ def unwrap_data_key(
 
     Raises NotFound, PermissionRefused, WrongState, ValidationFailed (context), DecryptRefused for all else.
     """
-    return _unwrap(actor, kms_key_id, wrapped, _context(context))
-
-
-def _unwrap(actor: Actor, kms_key_id: str, wrapped: bytes, context: dict[str, str]) -> SecretBytes:
     found, number = key_views.view_by_arn(kms_key_id)
     _open_kek(actor, found, Permission.KEY_DECRYPT)
-    version: KeyVersion = found.processing(number)
+    return _unwrap(actor, found.processing(number), wrapped, _context(context))
+
+
+def unwrap_data_keys(actor: Actor, key_ref: KeyRef, items: Sequence[WrappedItem]) -> list[Opened | PortalError]:
+    """As `unwrap_data_key`, for up to 1,000 keys that versions of one key wrapped."""
+    found = _open_kek(actor, key_views.view(key_ref), Permission.KEY_DECRYPT)
+
+    def work(item: WrappedItem) -> Opened:
+        version = _version_of(found, item.kms_key_id)
+        secret = _unwrap(actor, version, item.wrapped, _context(item.context))
+        return Opened(secret, version.key_version, item.wrapped)
+
+    return each(items, work)
+
+
+def _unwrap(actor: Actor, version: KeyVersion, wrapped: bytes, context: dict[str, str]) -> SecretBytes:
     secret = materials.unwrap_under(version, wrapped, context=context)
     used(version, actor)
     return secret
+
+
+def _version_of(found: KeyView, kms_key_id: str) -> KeyVersion:
+    """The version of this key that an envelope names, if it may still process it."""
+    try:
+        named, number = key_views.view_by_arn(kms_key_id)
+    except NotFound:
+        named = None
+    if named is None or named.key.pk != found.key.pk:
+        raise ValidationFailed(errors={"kms_key_id": ["This names no version of the key you asked."]})
+    return found.processing(number)
 
 
 def envelope_encrypt(
@@ -91,11 +139,22 @@ def envelope_encrypt(
 
     Raises as `generate_data_key` does, and TooLarge.
     """
+    return only(envelope_encrypt_many(actor, key_ref, [PlaintextItem(plaintext, context)], algorithm))
+
+
+def envelope_encrypt_many(
+    actor: Actor, key_ref: KeyRef, items: Sequence[PlaintextItem], algorithm: str = "AES-256-GCM"
+) -> list[Envelope | PortalError]:
+    """As `envelope_encrypt`, a data key for each of up to 1,000 items."""
     found = _open_kek(actor, key_views.view(key_ref), Permission.KEY_ENCRYPT)
-    bound = _context(context)
-    made = _generate(actor, found, bound, algorithm)
-    with portal_errors(), made.plaintext as data_key:
-        return seal_envelope(plaintext, bound, made.kms_key_id, data_key, made.wrapped, algorithm)
+
+    def work(item: PlaintextItem) -> Envelope:
+        bound = _context(item.context)
+        made = _generate(actor, found, bound, algorithm)
+        with portal_errors(), made.plaintext as data_key:
+            return seal_envelope(item.plaintext, bound, made.kms_key_id, data_key, made.wrapped, algorithm)
+
+    return each(items, work)
 
 
 def envelope_decrypt(actor: Actor, source: Envelope | str | bytes | Mapping[str, Any]) -> bytes:
@@ -104,17 +163,41 @@ def envelope_decrypt(actor: Actor, source: Envelope | str | bytes | Mapping[str,
     Raises ValidationFailed (not an envelope), NotFound (its kms_key_id), PermissionRefused, WrongState, and
     DecryptRefused, the same whatever else is wrong.
     """
+    envelope = _envelope(source)
+    found, number = key_views.view_by_arn(envelope.kms_key_id)
+    _open_kek(actor, found, Permission.KEY_DECRYPT)
+    return _open(actor, found.processing(number), envelope)
+
+
+def envelope_decrypt_many(
+    actor: Actor, key_ref: KeyRef, sources: Sequence[Mapping[str, Any]]
+) -> list[Opened | PortalError]:
+    """As `envelope_decrypt`, for up to 1,000 envelopes whose data keys versions of one key wrapped."""
+    found = _open_kek(actor, key_views.view(key_ref), Permission.KEY_DECRYPT)
+
+    def work(source: Mapping[str, Any]) -> Opened:
+        envelope = _envelope(source)
+        version = _version_of(found, envelope.kms_key_id)
+        return Opened(_open(actor, version, envelope), version.key_version, envelope.ciphertext)
+
+    return each(sources, work)
+
+
+def _envelope(source: Envelope | str | bytes | Mapping[str, Any]) -> Envelope:
     try:
-        envelope = source if isinstance(source, Envelope) else Envelope.from_json(source)
+        return source if isinstance(source, Envelope) else Envelope.from_json(source)
     except MalformedEnvelope as error:
         raise ValidationFailed("This is not an envelope.", errors={"envelope": [str(error)]}) from None
-    data_key = _unwrap(actor, envelope.kms_key_id, envelope.wrapped_dek, _context(envelope.encryption_context))
+
+
+def _open(actor: Actor, version: KeyVersion, envelope: Envelope) -> bytes:
+    data_key = _unwrap(actor, version, envelope.wrapped_dek, _context(envelope.encryption_context))
     with portal_errors(), data_key:
         return open_envelope(envelope, data_key)
 
 
 def _open_kek(actor: Actor, found: KeyView, permission: Permission) -> KeyView:
-    authorize(actor, permission, ring_id=found.key.ring_id, target=f"key {found.label}")
+    authorize_use(actor, permission, found)
     if found.key.kind != KeyKind.KEK.value:
         raise OperationUnsupported(f"{found.label} is not a key encryption key.", hint="Name a key of kind kek.")
     return found

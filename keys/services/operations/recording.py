@@ -5,6 +5,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, Self
 
+from keys.crypto.envelope import Envelope
 from keys.services import key_views
 from keys.services.key_views import KeyRef
 from keyvault_portal.accounts.actors import Actor
@@ -35,7 +36,7 @@ class audited:
             if isinstance(item, PortalError):
                 refused[item.code] = refused.get(item.code, 0) + 1
                 continue
-            evidence = getattr(item, "evidence", b"")
+            evidence = item.ciphertext if isinstance(item, Envelope) else getattr(item, "evidence", b"")
             digest.update(sha256(evidence.encode() if isinstance(evidence, str) else evidence).digest())
             if (number := getattr(item, "key_version", None)) is not None:
                 versions.add(number)

@@ -7,6 +7,7 @@ from uuid import UUID
 from keys.crypto.algorithms import Operation
 from keys.crypto.compact import format_text
 from keys.models import KeyVersion
+from keys.providers.base import BoundCipher
 from keys.services import budget, materials
 from keys.services.key_views import KeyRef, KeyView
 from keys.services.operations.values import associated_data, check_batch, each, only, open_key, parse
@@ -96,23 +97,36 @@ def decrypt_many(actor: Actor, key_ref: KeyRef, items: Sequence[CiphertextItem])
     """As `decrypt`, for up to 1,000 items of any versions of one key."""
     check_batch(items)
     found = open_key(actor, key_ref, Permission.KEY_DECRYPT, Operation.DECRYPT)
-    served: dict[int, KeyVersion] = {}
+    key_id, opener = found.key.pk, _Opener(found)
 
     def work(item: CiphertextItem) -> Decrypted:
-        version, plaintext = _opened(found, item)
-        served[version.key_version] = version
-        return Decrypted(plaintext, version.key_id, version.key_version, item.ciphertext)
+        number, plaintext = opener.open(item)
+        return Decrypted(plaintext, key_id, number, item.ciphertext)
 
     results = each(items, work)
-    for version in served.values():
+    for version in opener.served.values():
         used(version, actor)
     return results
 
 
-def _opened(found: KeyView, item: CiphertextItem) -> tuple[KeyVersion, bytes]:
-    number, payload = parse(item.ciphertext, "ciphertext")
-    version = found.processing(number)
-    return version, materials.cipher(version).decrypt(payload, associated_data(item.context))
+class _Opener:
+    """Opens ciphertexts of one key; looks each version up, and whether it may still process, once a request."""
+
+    def __init__(self, found: KeyView) -> None:
+        self.served: dict[int, KeyVersion] = {}
+        self._found = found
+        self._bound: dict[int, BoundCipher] = {}
+
+    def open(self, item: CiphertextItem) -> tuple[int, bytes]:
+        """The version that protected `item`, and its plaintext."""
+        number, payload = parse(item.ciphertext, "ciphertext")
+        bound = self._bound.get(number)
+        if bound is None:
+            bound = self._bound[number] = materials.cipher(self._found.processing(number))
+        plaintext = bound.decrypt(payload, associated_data(item.context))
+        if number not in self.served:
+            self.served[number] = self._found.processing(number)
+        return number, plaintext
 
 
 def rewrap(actor: Actor, key_ref: KeyRef, ciphertext: str, context: Context = None) -> Encrypted:
@@ -126,14 +140,13 @@ def rewrap_many(actor: Actor, key_ref: KeyRef, items: Sequence[CiphertextItem]) 
     found = open_key(actor, key_ref, Permission.KEY_REWRAP, Operation.ENCRYPT)
     target = found.protecting()
     seal = _encryptor(target, len(items))
-    served: dict[int, KeyVersion] = {target.key_version: target}
+    opener = _Opener(found)
 
     def work(item: CiphertextItem) -> Encrypted:
-        version, plaintext = _opened(found, item)
-        served[version.key_version] = version
+        _, plaintext = opener.open(item)
         return seal(plaintext, associated_data(item.context))
 
     results = each(items, work)
-    for version in served.values():
+    for version in (opener.served | {target.key_version: target}).values():
         used(version, actor)
     return results

@@ -13,9 +13,10 @@ from keys.services import key_views
 from keys.services.key_views import KeyRef, KeyView
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import PortalError, TooLarge, ValidationFailed
+from keyvault_portal.errors import NotFound, PortalError, TooLarge, ValidationFailed
 
 MAX_BATCH = 1000
+_NO_CONTEXT = context_aad({})
 WRAPPING_KINDS = frozenset({KeyKind.MASTER.value, KeyKind.KEK.value})
 
 
@@ -26,7 +27,7 @@ def open_key(actor: Actor, key_ref: KeyRef, permission: Permission, operation: O
     """
     found = key_views.view(key_ref)
     key = found.key
-    authorize(actor, permission, ring_id=key.ring_id, target=f"key {found.label}")
+    authorize_use(actor, permission, found)
     if key.kind in WRAPPING_KINDS:
         raise OperationUnsupported(
             f"{found.label} wraps keys and does nothing else.", hint="Use a data key below it, or generate_data_key."
@@ -36,10 +37,23 @@ def open_key(actor: Actor, key_ref: KeyRef, permission: Permission, operation: O
     return found
 
 
+def authorize_use(actor: Actor, permission: Permission, found: KeyView) -> None:
+    """Return if the actor holds `permission` on this key; raises PermissionRefused.
+
+    Who holds nothing at all on its ring gets NotFound, and so does not learn that the key exists or what it is called.
+    """
+    ring_id = found.key.ring_id
+    if not any(grant.ring_id in {None, ring_id} for grant in actor.grants):
+        raise NotFound("There is no such key.")
+    authorize(actor, permission, ring_id=ring_id, target=f"key {found.label}")
+
+
 def associated_data(context: Mapping[str, str] | None) -> bytes:
     """`json.dumps(context)` as bytes, what every ciphertext is bound to; raises ValidationFailed."""
+    if context is None:
+        return _NO_CONTEXT
     try:
-        return context_aad({} if context is None else context)
+        return context_aad(context)
     except MalformedEnvelope as error:
         raise ValidationFailed("The context is not acceptable.", errors={"context": [str(error)]}) from None
 

@@ -65,7 +65,9 @@ def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:
         if rotation.state not in {R.RE_ENCRYPTING.value, R.RE_ENCRYPTED.value, R.FAILED.value}:
             raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}.", state=rotation.state)
         items = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN)
-        touched = set(items.values_list("job_id", flat=True)) | set(rotation.jobs.filter(state=J.FAILED.value).values_list("pk", flat=True))
+        touched = set(items.values_list("job_id", flat=True)) | set(
+            rotation.jobs.filter(state=J.FAILED.value).values_list("pk", flat=True)
+        )
         dropped = items.delete()[0]
         if rotation.state != R.RE_ENCRYPTING.value:
             move(rotation, R.RE_ENCRYPTING, "retry")
@@ -101,7 +103,15 @@ def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str)
         open_left = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists()
         if rotation.state == R.RE_ENCRYPTED.value and not open_left:
             KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
-        act.record({"item": item.item, "column": item.column, "store": str(item.store_id), "why": item.reason, "reason": reason.strip()})
+        act.record(
+            {
+                "item": item.item,
+                "column": item.column,
+                "store": str(item.store_id),
+                "why": item.reason,
+                "reason": reason.strip(),
+            }
+        )
     return item
 
 

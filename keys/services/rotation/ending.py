@@ -26,27 +26,54 @@ def request_decommission(*, actor: Actor, rotation_id: UUID, reason: str, approv
     The census is taken and a sample read before asking, and again before acting. Raises PermissionRefused, NotFound,
     WrongState, StillInUse saying what still stands on it, StoreUnavailable, ApprovalRequired.
     """
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.decommission", rotation_id) as (rotation, _):
+        _check_decommission(actor, rotation)  # before the census, which is much work for a refusal
     checked = verify(rotation_id)
     with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.decommission", rotation_id) as (rotation, act):
+        _check_decommission(actor, rotation)
         key, policy = rotation.key, rotation.key.policy
-        policies.require_role(actor, key, policy.destroy_roles, "destroy")
-        if rotation.state != R.RE_ENCRYPTED.value:
-            raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}.", hint="Re-encryption has to be over first.", state=rotation.state)
-        params = {"rotation_id": str(rotation.pk), "version_id": rotation.old_version_id, "grace_days": policy.grace_days, "reason": reason}
-        need_agreement(actor, key, "rotation.decommission", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason)
+        params = {
+            "rotation_id": str(rotation.pk),
+            "version_id": rotation.old_version_id,
+            "grace_days": policy.grace_days,
+            "reason": reason,
+        }
+        need_agreement(
+            actor,
+            key,
+            "rotation.decommission",
+            params,
+            groups=policy.destroy_groups,
+            approval_id=approval_id,
+            reason=reason,
+        )
         version = versions.version_in(key, rotation.old_version_id)
         before = version.status
         versions.move(version, VersionState.PENDING_DELETION, "decommission")
         deletion.start_grace(version, before, policy.grace_days)
         KeyVersion.objects.filter(pk=version.pk).update(re_encrypt_done=True)
         move(rotation, R.DECOMMISSIONED, "decommission")
-        rotation.decommissioned_at, rotation.decommission_approval_id, rotation.sample_checked = timezone.now(), approval_id, checked
+        rotation.decommissioned_at, rotation.decommission_approval_id, rotation.sample_checked = (
+            timezone.now(),
+            approval_id,
+            checked,
+        )
         rotation.save(update_fields=["state", "decommissioned_at", "decommission_approval_id", "sample_checked"])
         act.record(
             {"version": version.key_version, "due_at": version.deletion_due_at.isoformat() if version.deletion_due_at else None, "reason": reason,
              "sample": checked, "census": 0, "approval": str(approval_id) if approval_id else None}
         )  # fmt: skip
     return rotation
+
+
+def _check_decommission(actor: Actor, rotation: Rotation) -> None:
+    policies.require_role(actor, rotation.key, rotation.key.policy.destroy_roles, "destroy")
+    if rotation.state != R.RE_ENCRYPTED.value:
+        raise WrongState(
+            f"This rotation is {rotation.state.replace('_', ' ')}.",
+            hint="Re-encryption has to be over first.",
+            state=rotation.state,
+        )
 
 
 def verify(rotation_id: UUID) -> int:
@@ -56,13 +83,20 @@ def verify(rotation_id: UUID) -> int:
         raise NotFound("There is no such rotation.")
     items = FailedItem.objects.filter(job__rotation=rotation)
     if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
-        raise StillInUse(f"{number:,} unreadable items wait for a decision.", hint="Read them again or give them up, with a reason.")
+        raise StillInUse(
+            f"{number:,} unreadable items wait for a decision.", hint="Read them again or give them up, with a reason."
+        )
     given_up = items.filter(resolution=FailedItem.Resolution.GIVEN_UP, reason="decrypt_failed").count()
     if (left := census.live_items(rotation.old_version) - given_up) > 0:
-        raise StillInUse(f"{left:,} items still stand on version {rotation.old_version.key_version}.", hint="Run the re-encryption again.")
+        raise StillInUse(
+            f"{left:,} items still stand on version {rotation.old_version.key_version}.",
+            hint="Run the re-encryption again.",
+        )
     sampled = census.sample(rotation.old_version, rotation.new_version)
     if sampled.unreadable > items.filter(resolution=FailedItem.Resolution.GIVEN_UP).count():
-        raise StillInUse(f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} items sampled cannot be read.")
+        raise StillInUse(
+            f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} items sampled cannot be read."
+        )
     return sampled.read
 
 

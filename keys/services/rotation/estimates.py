@@ -62,7 +62,10 @@ def dry_run(*, actor: Actor, key_id: UUID) -> Estimate:
         calls = 2 * items if key.kind == KeyKind.KEK.value else _segment_calls(key, items)
         parts.append(_part(store.title, items, calls, _rate(store), key.provider))
     return Estimate(
-        sum(part.items for part in parts), sum(part.provider_calls for part in parts), max((part.seconds for part in parts), default=0.0), parts
+        sum(part.items for part in parts),
+        sum(part.provider_calls for part in parts),
+        max((part.seconds for part in parts), default=0.0),
+        parts,
     )
 
 
@@ -74,7 +77,12 @@ def _segment_calls(key: Key, items: int) -> int:
 
 def _rate(store: DataStore) -> float:
     """Items a second of the last finished job on this store, or a cautious guess; never above the store's limit."""
-    last = ReEncryptionJob.objects.filter(store=store, state=JobState.DONE.value, items_done__gt=0).select_related("store").order_by("-finished_at").first()
+    last = (
+        ReEncryptionJob.objects.filter(store=store, state=JobState.DONE.value, items_done__gt=0)
+        .select_related("store")
+        .order_by("-finished_at")
+        .first()
+    )
     measured = reencryption.progress(last).rate if last else None
     rate = measured or ITEMS_A_SECOND * reencryption.worker_count()
     return min(rate, store.rate_limit) if store.rate_limit else rate

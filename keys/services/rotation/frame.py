@@ -19,14 +19,18 @@ def target_of(rotation: Rotation) -> tuple[str, object, str]:
 
 
 @contextmanager
-def act_on_rotation(actor: Actor, permission: Permission, action: str, rotation_id: UUID) -> Iterator[tuple[Rotation, audit.atomic]]:
+def act_on_rotation(
+    actor: Actor, permission: Permission, action: str, rotation_id: UUID
+) -> Iterator[tuple[Rotation, audit.atomic]]:
     """Open the transaction of one act on a rotation; raises NotFound and PermissionRefused."""
     with audit.atomic(actor=actor, action=action, target=("rotation", rotation_id, "")):
         key_id = Rotation.objects.filter(pk=rotation_id).values_list("key_id", flat=True).first()
         if key_id is None:
             raise NotFound("There is no such rotation.")
         with act_on_key(actor, permission, action, key_id) as (_, act):
-            rows = Rotation.objects.select_for_update(of=("self",)).select_related("key__ring", "key__policy", "old_version__key", "new_version__key")
+            rows = Rotation.objects.select_for_update(of=("self",)).select_related(
+                "key__ring", "key__policy", "old_version__key", "new_version__key"
+            )
             rotation = rows.get(pk=rotation_id)
             act.about(target=target_of(rotation))
             yield rotation, act
@@ -35,7 +39,9 @@ def act_on_rotation(actor: Actor, permission: Permission, action: str, rotation_
 def move(rotation: Rotation, new: RotationState, act: str) -> None:
     """Set the state if the table lets it; raises WrongState. The caller saves."""
     if not may_move(ROTATION_MOVES, RotationState(rotation.state), new):
-        raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}: you cannot {act} it.", state=rotation.state)
+        raise WrongState(
+            f"This rotation is {rotation.state.replace('_', ' ')}: you cannot {act} it.", state=rotation.state
+        )
     rotation.state = new.value
 
 

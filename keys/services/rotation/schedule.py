@@ -1,6 +1,7 @@
 """Rotations by policy: when the cryptoperiod ends or the use budget is nearly spent."""
 
 import logging
+from uuid import UUID
 
 from django.db.models import Q
 from django.utils import timezone
@@ -33,21 +34,29 @@ def tick_schedules() -> int:
     return started
 
 
-def _overdue() -> list[tuple[object, str]]:
-    due = Key.objects.filter(policy__auto_rotate=True, next_rotation_at__lte=timezone.now(), current__status=VersionState.ACTIVE.value)
-    return [(pk, Rotation.Trigger.SCHEDULED) for pk in due.order_by("next_rotation_at").values_list("pk", flat=True)[:BATCH]]
+def _overdue() -> list[tuple[UUID, Rotation.Trigger]]:
+    due = Key.objects.filter(
+        policy__auto_rotate=True, next_rotation_at__lte=timezone.now(), current__status=VersionState.ACTIVE.value
+    )
+    return [
+        (pk, Rotation.Trigger.SCHEDULED) for pk in due.order_by("next_rotation_at").values_list("pk", flat=True)[:BATCH]
+    ]
 
 
-def _used_up() -> list[tuple[object, str]]:
+def _used_up() -> list[tuple[UUID, Rotation.Trigger]]:
     limited = [name for name, row in ALGORITHMS.items() if row.use_limit]
     smallest = min(row.use_limit for row in ALGORITHMS.values() if row.use_limit)
     busy = KeyVersion.objects.filter(
-        Q(key__algorithm__in=limited), status=VersionState.ACTIVE.value, uses_reserved__gte=smallest // 100, key__policy__auto_rotate=True
+        Q(key__algorithm__in=limited),
+        status=VersionState.ACTIVE.value,
+        uses_reserved__gte=smallest // 100,
+        key__policy__auto_rotate=True,
     ).select_related("key__policy")
     return [
         (version.key_id, Rotation.Trigger.USE_BUDGET)
         for version in busy[: 10 * BATCH]
-        if version.uses_reserved * 100 >= (ALGORITHMS[version.key.algorithm].use_limit or 0) * version.key.policy.use_share_due
+        if version.uses_reserved * 100
+        >= (ALGORITHMS[version.key.algorithm].use_limit or 0) * version.key.policy.use_share_due
     ][:BATCH]
 
 
@@ -55,10 +64,17 @@ def _rotate(key_id: object, trigger: str) -> int:
     actor = system_actor("rotation schedule", Permission.KEY_ROTATE)
     with act_on_key(actor, Permission.KEY_ROTATE, "key.rotate", key_id) as (key, act):  # type: ignore[arg-type]
         current = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
-        if current is None or Rotation.objects.filter(key=key, state__in=["introducing", "re_encrypting", "paused", "failed"]).exists():
+        if (
+            current is None
+            or Rotation.objects.filter(key=key, state__in=["introducing", "re_encrypting", "paused", "failed"]).exists()
+        ):
             return 0
-        if trigger == Rotation.Trigger.SCHEDULED and (key.next_rotation_at is None or key.next_rotation_at > timezone.now()):
+        if trigger == Rotation.Trigger.SCHEDULED and (
+            key.next_rotation_at is None or key.next_rotation_at > timezone.now()
+        ):
             return 0
         rotation = start(actor, key, current, trigger, "By the key's policy.")
-        act.record({"rotation": str(rotation.pk), "trigger": trigger, "from": current.key_version}, target=target_of(rotation))
+        act.record(
+            {"rotation": str(rotation.pk), "trigger": trigger, "from": current.key_version}, target=target_of(rotation)
+        )
     return 1

@@ -20,11 +20,20 @@ from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongSt
 from keyvault_portal.jobs import enqueue_on_commit
 
 Mode = ReEncryptionJob.Mode
-_MOVING = [state.value for state in (RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED)]
+_MOVING = [
+    state.value
+    for state in (RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED)
+]
 
 
 def request_rotation(
-    *, actor: Actor, key_id: UUID, reason: str, rate_limit: int | None = None, version_id: int | None = None, approval_id: UUID | None = None
+    *,
+    actor: Actor,
+    key_id: UUID,
+    reason: str,
+    rate_limit: int | None = None,
+    version_id: int | None = None,
+    approval_id: UUID | None = None,
 ) -> Rotation:
     """Rotate a key, or put the rotation before those whom its policy asks.
 
@@ -40,8 +49,18 @@ def request_rotation(
             raise Conflict(f"{key} has been rotated meanwhile: version {current.key_version} is active.")
         _refuse_second(key)
         params = {"key_id": str(key.pk), "version_id": current.pk, "rate_limit": rate_limit, "reason": reason.strip()}
-        need_agreement(actor, key, "key.rotate", params, groups=policy.rotate_groups, approval_id=approval_id, reason=reason)
-        rotation = start(actor, key, current, Rotation.Trigger.ON_DEMAND, reason.strip(), rate_limit=rate_limit, approval_id=approval_id)
+        need_agreement(
+            actor, key, "key.rotate", params, groups=policy.rotate_groups, approval_id=approval_id, reason=reason
+        )
+        rotation = start(
+            actor,
+            key,
+            current,
+            Rotation.Trigger.ON_DEMAND,
+            reason.strip(),
+            rate_limit=rate_limit,
+            approval_id=approval_id,
+        )
         act.record(_details(rotation), target=target_of(rotation))
         act.record(_details(rotation))
     return rotation
@@ -59,7 +78,9 @@ def rotate_compromised(
     if version is None:
         raise NotFound("There is no such version.")
     with act_on_key(actor, Permission.KEY_COMPROMISE, "key.rotate", version.key_id) as (key, act):
-        lifecycle.mark_compromised(actor=actor, version_id=version_id, reason_code=reason_code, occurred_at=occurred_at, note=note)
+        lifecycle.mark_compromised(
+            actor=actor, version_id=version_id, reason_code=reason_code, occurred_at=occurred_at, note=note
+        )
         if key.current_id != version_id or Rotation.objects.filter(key=key, state__in=_MOVING).exists():
             return None
         old = KeyVersion.objects.get(pk=version_id)
@@ -69,7 +90,14 @@ def rotate_compromised(
 
 
 def start(
-    actor: Actor, key: Key, old: KeyVersion, trigger: str, reason: str, *, rate_limit: int | None = None, approval_id: UUID | None = None
+    actor: Actor,
+    key: Key,
+    old: KeyVersion,
+    trigger: str,
+    reason: str,
+    *,
+    rate_limit: int | None = None,
+    approval_id: UUID | None = None,
 ) -> Rotation:
     """Introduce the new version and set the jobs going; the caller holds the key's lock, authorised and records."""
     _refuse_second(key)
@@ -97,10 +125,19 @@ def _add_jobs(rotation: Rotation, rate_limit: int | None) -> None:
     key = rotation.key
     jobs: list[ReEncryptionJob] = []
     if key.kind in {KeyKind.MASTER.value, KeyKind.KEK.value}:
-        jobs.append(ReEncryptionJob(rotation=rotation, mode=Mode.REWRAP_KEYS, rate_limit=rate_limit, items_total=rewrap.count(rotation.old_version_id)))
+        jobs.append(
+            ReEncryptionJob(
+                rotation=rotation,
+                mode=Mode.REWRAP_KEYS,
+                rate_limit=rate_limit,
+                items_total=rewrap.count(rotation.old_version_id),
+            )
+        )
     mode = Mode.REWRAP_ENVELOPES if key.kind == KeyKind.KEK.value else Mode.RE_ENCRYPT
     for store in DataStore.objects.filter(key=key).order_by("created_at"):
-        jobs.append(ReEncryptionJob(rotation=rotation, store=store, mode=mode, rate_limit=rate_limit or store.rate_limit))
+        jobs.append(
+            ReEncryptionJob(rotation=rotation, store=store, mode=mode, rate_limit=rate_limit or store.rate_limit)
+        )
     ReEncryptionJob.objects.bulk_create(jobs)
     for job in jobs:
         enqueue_workers(job.pk)
@@ -118,8 +155,14 @@ def enqueue_workers(job_id: UUID) -> None:
 
 def settle(rotation_id: UUID) -> None:
     """Look whether the rotation's jobs are over, and move it on: to re_encrypted when all are done, to failed when one is."""
-    with audit.atomic(actor=system_actor("re-encryption"), action="rotation.re_encrypted", target=("rotation", rotation_id, "")) as act:
-        rotation = Rotation.objects.select_for_update(of=("self",)).select_related("key", "old_version", "new_version").get(pk=rotation_id)
+    with audit.atomic(
+        actor=system_actor("re-encryption"), action="rotation.re_encrypted", target=("rotation", rotation_id, "")
+    ) as act:
+        rotation = (
+            Rotation.objects.select_for_update(of=("self",))
+            .select_related("key", "old_version", "new_version")
+            .get(pk=rotation_id)
+        )
         if rotation.state != RotationState.RE_ENCRYPTING.value:
             return
         act.about(target=target_of(rotation), ring_id=rotation.key.ring_id)
@@ -131,7 +174,9 @@ def settle(rotation_id: UUID) -> None:
             act.record({"error": rotation.last_error}, action="rotation.stopped", outcome="failed")
         elif all(job.state == JobState.DONE.value for job in jobs):
             _walk_over(rotation)
-            act.record({"items": sum(job.items_done for job in jobs), "set_aside": sum(job.items_failed for job in jobs)})
+            act.record(
+                {"items": sum(job.items_done for job in jobs), "set_aside": sum(job.items_failed for job in jobs)}
+            )
 
 
 def _walk_over(rotation: Rotation) -> None:
@@ -144,7 +189,9 @@ def _walk_over(rotation: Rotation) -> None:
 def tick_introductions() -> int:
     """Move rotations of token signing keys on whose new version has been published long enough and is active by now."""
     moved = 0
-    waiting = Rotation.objects.filter(state=RotationState.INTRODUCING.value, new_version__status=VersionState.ACTIVE.value)
+    waiting = Rotation.objects.filter(
+        state=RotationState.INTRODUCING.value, new_version__status=VersionState.ACTIVE.value
+    )
     for rotation_id in list(waiting.values_list("pk", flat=True)):
         with transaction.atomic():
             rotation = Rotation.objects.select_for_update(of=("self",)).get(pk=rotation_id)

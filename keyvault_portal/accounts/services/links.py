@@ -115,7 +115,7 @@ def _find(text: str, purpose: OneTimeLink.Purpose, *, lock: bool = False) -> One
         raise _not_working()
     links = OneTimeLink.objects.select_for_update(of=("self",)) if lock else OneTimeLink.objects
     link = links.filter(pk=UUID(hex=match[1]), purpose=purpose).select_related("person").first()
-    if link is None or not credential_matches(link.digest, link.pk, match[2]):
+    if link is None or not credential_matches(bytes(link.digest), link.pk, match[2]):
         raise _not_working()
     if link.used_at is not None or link.expires_at <= timezone.now():
         raise _not_working()

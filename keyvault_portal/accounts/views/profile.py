@@ -58,4 +58,4 @@ class RevokeOtherSessions(ActorRequiredMixin, View):
 
 
 def _me(request: HttpRequest) -> Person:
-    return Person.objects.get(pk=request.user.pk)
+    return Person.objects.get(pk=str(request.user.pk))

@@ -14,6 +14,7 @@ from keys.services.root_key import ensure_root_key
 from keyvault_portal import embedded, quickstart
 from keyvault_portal.accounts.services import create_setup_link, officer_exists
 from keyvault_portal.audit.signing import ensure_signing_key
+from keyvault_portal.checks import refuse_to_start
 from keyvault_portal.errors import PortalError
 from keyvault_portal.quickstart.supervisor import Supervisor
 
@@ -23,12 +24,15 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=quickstart.port_number, help="the web server's port; remembered for later starts")
-        parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation with a shop of 50,000 customers")
+        parser.add_argument(
+            "--port", type=quickstart.port_number, help="of the web server; remembered for later starts"
+        )
+        parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation and a shop")
+        parser.add_argument("--customers", type=int, default=50_000, help="how many customers the shop has")
 
-    def handle(self, *args: Any, demo: bool, **options: Any) -> None:
+    def handle(self, *args: Any, demo: bool, customers: int, **options: Any) -> None:
         try:
-            self._run(demo)
+            self._run(customers if demo else None)
         except embedded.EmbeddedError as error:
             _give_up(str(error))
         except PortalError as error:
@@ -42,11 +46,12 @@ class Command(BaseCommand):
         finally:
             quickstart.release()
 
-    def _run(self, demo: bool) -> None:
+    def _run(self, customers: int | None) -> None:
         if not settings.EMBEDDED:
             raise embedded.EmbeddedError(
                 "Quickstart brings its own servers, but DATABASE_URL is set; unset it, or run web, worker and beat as the README shows."
             )
+        refuse_to_start()
         console = Console(highlight=False, soft_wrap=True)
         quickstart.claim(settings.VAR_DIR)
         supervisor = Supervisor(settings.VAR_DIR, settings.BASE_DIR, console)
@@ -56,8 +61,8 @@ class Command(BaseCommand):
             supervisor.line("Database", _migrate(console))
             supervisor.line("Key files", "mode 0600, keep a copy", ensure_root_key())
             ensure_signing_key()
-            if demo:
-                call_command("demo", "--seed-only")
+            if customers is not None:
+                call_command("demo", "--seed-only", customers=customers)
             supervisor.start_children()
             _welcome(console)
             connections.close_all()

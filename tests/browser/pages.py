@@ -1,0 +1,161 @@
+"""Every page there is: who opens it and with which arguments. A new page without an entry fails test_pages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`who` opens it ("" is nobody); `args` are keys into the facts of the portal, joined by dots, or given as they are."""
+
+    who: str = "ada"
+    args: tuple[Any, ...] = ()
+    query: str = ""
+    status: int = 200
+
+
+_KEY, _VERSION = ("keys.invoices",), ("keys.invoices", 1)
+_PERSON, _RING = ("people.dana.id",), ("rings.shop",)
+
+PAGES: dict[str, Entry] = {
+    "dashboard": Entry(),
+    "settings": Entry(),
+    "account_login": Entry(""),
+    "account_logout": Entry(),
+    "account_inactive": Entry(""),
+    "account_signup": Entry(""),
+    "account_email": Entry(),
+    "account_change_password": Entry(),
+    "account_reset_password": Entry(""),
+    "account_reset_password_done": Entry(""),
+    "account_reset_password_from_key": Entry("", ("0", "0-0")),
+    "account_reset_password_from_key_done": Entry(""),
+    "account_reauthenticate": Entry(),
+    "account_email_verification_sent": Entry(""),
+    "account_confirm_email": Entry("", ("unknown",)),
+    "mfa_index": Entry(),
+    "mfa_reauthenticate": Entry(),
+    "mfa_activate_totp": Entry("emil"),
+    "mfa_deactivate_totp": Entry(),
+    "mfa_view_recovery_codes": Entry(),
+    "mfa_generate_recovery_codes": Entry(),
+    "mfa_list_webauthn": Entry(),
+    "mfa_add_webauthn": Entry(),
+    "accounts:sign-in-link": Entry("", ("people.emil.link_part",)),
+    "accounts:person-list": Entry(),
+    "accounts:person-invite": Entry(),
+    "accounts:person-detail": Entry(args=_PERSON),
+    "accounts:person-edit": Entry(args=_PERSON),
+    "accounts:person-deactivate": Entry(args=_PERSON),
+    "accounts:person-reactivate": Entry(args=("inactive",)),
+    "accounts:role-bind": Entry(args=_PERSON),
+    "accounts:role-unbind": Entry(args=("binding",)),
+    "accounts:ring-list": Entry(),
+    "accounts:ring-create": Entry(),
+    "accounts:ring-detail": Entry(args=_RING),
+    "accounts:ring-edit": Entry(args=_RING),
+    "accounts:token-list": Entry(),
+    "accounts:token-create": Entry(),
+    "accounts:token-revoke": Entry(args=("token",)),
+    "accounts:profile": Entry(),
+    "approvals:inbox": Entry("chen"),
+    "approvals:notices": Entry("boris"),
+    "approvals:detail": Entry("chen", ("approvals.half",)),
+    "approvals:break-glass": Entry("chen", ("approvals.half",)),
+    "audit:event-list": Entry("fay", query="?target_type=approval"),
+    "audit:export": Entry("fay"),
+    "audit:checkpoint-list": Entry("fay"),
+    "audit:event-detail": Entry("fay", (12,)),
+    "keys:key-list": Entry(),
+    "keys:hierarchy": Entry(),
+    "keys:key-create": Entry(),
+    "keys:key-detail": Entry(args=("keys.orders-kek",)),
+    "keys:policy-edit": Entry(args=_KEY),
+    "keys:rotation-request": Entry(args=("keys.customer-pii",)),
+    "keys:version-suspend": Entry(args=_VERSION),
+    "keys:version-resume": Entry(args=("keys.shipping", 1)),
+    "keys:version-activate": Entry(args=_VERSION),
+    "keys:version-compromise": Entry(args=_VERSION),
+    "keys:version-delete": Entry(args=("keys.newsletter", 1)),
+    "keys:version-delete-confirm": Entry(args=("keys.loyalty", 1)),
+    "keys:version-keep": Entry(args=("keys.loyalty", 1)),
+    "keys:rotation-list": Entry(),
+    "keys:rotation-detail": Entry("dana", ("rotations.moving",)),
+    "keys:rotation-cancel": Entry(args=("rotations.moving",)),
+    "keys:rotation-decommission": Entry(args=("rotations.moved",)),
+    "keys:rotation-keep": Entry(args=("rotations.ending",)),
+    "keys:store-list": Entry(),
+    "keys:store-create": Entry(),
+    "keys:store-seal": Entry(),
+    "keys:store-detail": Entry(args=("stores.shop-orders",)),
+    "keys:census": Entry("fay"),
+}
+
+# The same page in another state, looked at as well.
+MORE: dict[str, tuple[str, Entry]] = {
+    "approvals asked by me": ("approvals:inbox", Entry(query="?tab=asked")),
+    "all approvals": ("approvals:inbox", Entry(query="?tab=all")),
+    "an executed approval": ("approvals:detail", Entry("fay", ("approvals.executed",))),
+    "a rejected approval": ("approvals:detail", Entry("boris", ("approvals.rejected",))),
+    "a key with a suspended version": ("keys:key-detail", Entry(args=("keys.shipping",))),
+    "a key with a deletion": ("keys:key-detail", Entry(args=("keys.loyalty",))),
+    "a token signing key": ("keys:key-detail", Entry(args=("keys.api-tokens",))),
+    "keys filtered to none": ("keys:key-list", Entry(query="?q=nothing-of-that-name")),
+    "a rotation that ends": ("keys:rotation-detail", Entry(args=("rotations.ending",))),
+    "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
+    "second factors before there is one": ("mfa_index", Entry("emil")),
+    "dashboard of an auditor": ("dashboard", Entry("fay")),
+    "refused": ("accounts:person-invite", Entry("fay", status=403)),
+    "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
+}
+
+# Not pages of their own, and why.
+NOT_PAGES: dict[str, str] = {
+    "healthz": "JSON for monitors",
+    "jwks": "JSON for verifiers",
+    "jwks-key": "JSON for verifiers",
+    "audit:event-news": "a fragment of the record's page",
+    "audit:checkpoint-note": "a text file",
+    "mfa_download_recovery_codes": "a text file",
+    "mfa_authenticate": "the second step of a sign-in; tested in test_entrance",
+    "mfa_reauthenticate_webauthn": "the passkey's own step; tested in test_entrance",
+    "mfa_remove_webauthn": "needs a passkey; tested in test_entrance",
+    "mfa_edit_webauthn": "needs a passkey; tested in test_entrance",
+    "mfa_login_webauthn": "JSON for the sign-in page's script",
+    "account_set_password": "only for people without one; tested in test_entrance",
+    "account_confirm_login_code": "the portal sends no codes by mail",
+    "accounts:setup": "only before the first officer; tested in test_entrance",
+    "usersessions_list": "leads to My account",
+}
+
+
+def get_pages() -> Iterator[str]:
+    """The names of all URLs outside the API that answer GET."""
+    yield from _walk(get_resolver(), "")
+
+
+def _walk(resolver: URLResolver, namespace: str) -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLPattern):
+            view = getattr(entry.callback, "view_class", None)
+            if entry.name and (view is None or hasattr(view, "get")):
+                yield namespace + entry.name
+        elif not str(entry.pattern).startswith("api/"):
+            yield from _walk(entry, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
+
+
+def path_of(name: str, entry: Entry, facts: dict[str, Any]) -> str:
+    """The path of a page in a portal that has these facts."""
+    return reverse(name, args=[_lookup(argument, facts) for argument in entry.args]) + entry.query
+
+
+def _lookup(argument: Any, facts: dict[str, Any]) -> Any:
+    found: Any = facts
+    for part in str(argument).split("."):
+        if not isinstance(found, dict) or part not in found:
+            return argument
+        found = found[part]
+    return found

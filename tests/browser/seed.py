@@ -1,0 +1,149 @@
+"""Fill a running portal with the demonstration and with something in every state, through its services; prints JSON.
+
+A program of its own, because it needs the settings of the portal that runs, not those of the tests.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import django
+
+django.setup()
+
+import psycopg  # noqa: E402
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes  # noqa: E402
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from keys.demo import organisation, shop  # noqa: E402
+from keys.models import DataStore, Rotation  # noqa: E402
+from keys.services import lifecycle, materials, rotation  # noqa: E402
+from keyvault_portal.accounts import services as accounts  # noqa: E402
+from keyvault_portal.approvals import services as approvals  # noqa: E402
+from keyvault_portal.approvals.models import ApprovalRequest  # noqa: E402
+from keyvault_portal.audit.models import AuditCheckpoint  # noqa: E402
+from keyvault_portal.errors import ApprovalRequired  # noqa: E402
+
+type Facts = dict[str, Any]
+
+
+def main(customers: int, orders: int) -> Facts:
+    org = organisation.make(lambda _: None)
+    url = shop.shop_url()
+    shop.fill(org, url, customers, orders, lambda _: None)
+    shop.register(org, url)
+    facts: Facts = {"people": _people(org), "keys": {name: str(key.pk) for name, key in org.keys.items()}}
+    facts["rings"] = {name: str(ring.pk) for name, ring in org.rings.items()}
+    facts["stores"] = {store.name: str(store.pk) for store in DataStore.objects.all()}
+    facts["shop"], facts["database"] = url, settings.DATABASE_URL
+    ada = org.actor("ada")
+
+    # Two customers whose cells nobody can read, as after an accident in the shop.
+    with psycopg.connect(url) as connection:
+        connection.execute('UPDATE orders SET note = \'{"ciphertext": "lost"}\' WHERE id = 7')
+    facts["rotations"] = {
+        "moving": str(rotation.request_rotation(actor=ada, key_id=org.keys["orders-kek"].pk, reason="Yearly rotation of the orders.", rate_limit=2).pk),
+        "moved": str(rotation.request_rotation(actor=ada, key_id=org.keys["newsletter"].pk, reason="After the move to the new mailer.").pk),
+        "ending": str(rotation.request_rotation(actor=ada, key_id=org.keys["loyalty"].pk, reason="The loyalty scheme ended.").pk),
+    }  # fmt: skip
+    current = {
+        name: materials.active_version(key)
+        for name, key in org.keys.items()
+        if name in {"logs", "shipping", "contracts", "backups"}
+    }
+    rotation.rotate_compromised(
+        actor=ada, version_id=current["logs"].pk, reason_code="key_compromise", occurred_at=timezone.now() - timedelta(hours=3),
+        note="A copy of the log archive's host image was found outside.",
+    )  # fmt: skip
+    lifecycle.suspend_version(
+        actor=ada, version_id=current["shipping"].pk, reason="Until the carrier's incident is understood."
+    )
+    _await(
+        lambda: (
+            not Rotation.objects.filter(
+                pk__in=[facts["rotations"]["moved"], facts["rotations"]["ending"]], state="re_encrypting"
+            ).exists()
+        )
+    )
+    facts["approvals"] = _approvals(org, facts)
+    token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
+                                     rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
+    facts["token"] = str(token.pk)
+    gone = accounts.create_person(
+        actor=ada, email="gina@example.org", name="Gina Falk", site="Oslo", reporting_line="Risk"
+    )
+    accounts.bind_role(actor=ada, person=gone, role="operator", ring=org.rings["shop"])
+    facts["inactive"] = str(accounts.deactivate_person(actor=ada, person=gone).pk)
+    facts["binding"] = str(org.people["dana"].bindings.first().pk)
+    _await(AuditCheckpoint.objects.exists)
+    facts["checkpoint"] = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
+    return facts
+
+
+def _people(org: organisation.Organisation) -> Facts:
+    """A sign-in link each; officers and custodians also have an authenticator application and recovery codes."""
+    found: Facts = {}
+    for short, *_ in organisation.PEOPLE:
+        person = org.people[short]
+        secret, codes = generate_totp_secret(), []
+        if short != "emil":  # he has not set one up yet
+            TOTP.activate(person, secret)
+            codes = RecoveryCodes.activate(person).get_unused_codes()
+        person.set_password(f"correct horse of {short}")
+        person.save(update_fields=["password"])
+        link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
+        found[short] = {"id": str(person.pk), "email": person.email, "name": person.name, "totp": secret, "codes": codes, "link": link, "link_part": link.rstrip("/").rsplit("/", 1)[-1],
+                        "password": f"correct horse of {short}"}  # fmt: skip
+    return found
+
+
+def _approvals(org: organisation.Organisation, facts: Facts) -> Facts:
+    """One that waits, one half agreed, one executed, one rejected; and a version in its grace period."""
+    two = [{"role": "security_officer", "threshold": 2}]
+    for name in ("customer-notes", "contracts", "backups", "loyalty"):
+        lifecycle.update_policy(actor=org.actor("ada"), key_id=org.keys[name].pk, reason="Agreement of two.",
+                                changes={"rotate_groups": two, "destroy_groups": two})  # fmt: skip
+    asked = {
+        "waiting": _ask(lambda: rotation.request_rotation(actor=org.actor("ada"), key_id=org.keys["customer-notes"].pk, reason="Yearly rotation.")),
+        "half": _ask(lambda: rotation.request_rotation(actor=org.actor("dana"), key_id=org.keys["contracts"].pk, reason="The contracts moved house.")),
+        "rejected": _ask(lambda: rotation.request_rotation(actor=org.actor("boris"), key_id=org.keys["backups"].pk, reason="Before the holidays.")),
+        "executed": _ask(lambda: rotation.request_decommission(actor=org.actor("ada"), rotation_id=facts["rotations"]["ending"], reason="Census zero.")),
+    }  # fmt: skip
+    _agree(org, asked["half"], "boris")
+    _agree(org, asked["executed"], "boris", "chen")
+    approvals.reject(
+        actor=org.actor("ada"), request_id=asked["rejected"], reason="Nobody is in the office to look after it."
+    )
+    _await(lambda: ApprovalRequest.objects.get(pk=asked["executed"]).state == "executed")
+    return {name: str(request_id) for name, request_id in asked.items()}
+
+
+def _ask(act: Callable[[], object]) -> Any:
+    try:
+        act()
+    except ApprovalRequired as waiting:
+        return waiting.request_id
+    raise RuntimeError("nobody was asked")
+
+
+def _agree(org: organisation.Organisation, request_id: Any, *names: str) -> None:
+    act_hash = ApprovalRequest.objects.get(pk=request_id).act_hash
+    for name in names:
+        approvals.approve(actor=org.actor(name), request_id=request_id, act_hash=act_hash)
+
+
+def _await(happened: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise RuntimeError("the worker did not do its part")
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]))) + "\n")

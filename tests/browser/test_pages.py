@@ -1,0 +1,67 @@
+"""Every page, light and dark, wide and on a phone: axe finds nothing, nothing scrolls sideways, the browser complains of nothing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser import driving
+from tests.browser.pages import MORE, NOT_PAGES, PAGES, Entry, get_pages, path_of
+from tests.browser.portal import RunningPortal
+
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+ALL = [
+    *((name, name, entry) for name, entry in PAGES.items()),
+    *((label, name, entry) for label, (name, entry) in MORE.items()),
+]
+
+
+def test_every_page_has_an_entry() -> None:
+    names = set(get_pages())
+    assert names - PAGES.keys() - NOT_PAGES.keys() == set(), "give them an entry in tests/browser/pages.py"
+    assert (PAGES.keys() | NOT_PAGES.keys()) - names == set(), "there are no such pages any more"
+
+
+@pytest.fixture(scope="module")
+def windows(portal: RunningPortal, browser: Any, states: Callable[[str], Any]) -> Iterator[Callable[[str], Page]]:
+    """One page a person, used again and again: a new window for each of all pages would take longer than the pages."""
+    pages: dict[str, Page] = {}
+
+    def window(name: str) -> Page:
+        if name not in pages:
+            context = driving.new_context(browser, portal.url, storage_state=states(name) if name else None)
+            pages[name] = context.new_page()
+        return pages[name]
+
+    yield window
+    for page in pages.values():
+        page.context.close()
+
+
+@pytest.mark.parametrize(("label", "name", "entry"), ALL, ids=[label for label, _, _ in ALL])
+def test_page(label: str, name: str, entry: Entry, portal: RunningPortal, windows: Callable[[str], Page]) -> None:
+    page = windows(entry.who)
+    path = path_of(name, entry, portal.facts)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(driving.WIDE)
+    with driving.complaints(page) as complaints:
+        response = page.goto(path)
+        if "/reauthenticate/?next=" in page.url:  # changes of credentials ask for the password again
+            page.locator("[name=password]").fill(portal.facts["people"][entry.who]["password"])
+            page.get_by_role("button", name="Confirm").click()
+        assert response is not None
+        assert (response.status, page.url) == (entry.status, portal.url + path)
+        assert page.locator("h1").count() == 1
+        found = driving.axe(page)
+        page.emulate_media(color_scheme="dark")
+        found += driving.axe(page, driving.COLOURS)
+        page.set_viewport_size(driving.PHONE)
+        found += driving.axe(page)
+        page.emulate_media(color_scheme="light")
+        found += driving.axe(page, driving.COLOURS)
+        sideways = page.evaluate(SIDEWAYS)
+    assert found == []
+    assert sideways <= 0, f"{label} scrolls sideways by {sideways} px on a phone"
+    expected = f"status of {entry.status}" if entry.status != 200 else "no complaint"
+    assert [text for text in complaints if expected not in text] == []
