@@ -20,7 +20,8 @@ def census_pieces() -> Iterator[bytes]:
     yield b'{"version": 1, "written_at": %b,\n "stores": [' % _json(timezone.now().isoformat())
     yield from _lines(_store(row) for row in DataStore.objects.select_related("key").order_by("name").iterator(500))
     yield b'],\n "items": ['
-    yield from _lines(_items(row) for row in CensusCount.objects.select_related("version", "store").order_by("store__name", "column", "pk").iterator(500))
+    counts = CensusCount.objects.select_related("version", "store").order_by("store__name", "column", "pk")
+    yield from _lines(_items(row) for row in counts.iterator(500))
     yield b'],\n "wrapped_keys": ['
     yield from _lines(_wrapped())
     yield b"]}\n"
@@ -46,8 +47,13 @@ def _wrapped() -> Iterator[dict[str, Any]]:
     living = KeyVersion.objects.filter(wrapped_by__isnull=False).exclude(status=VersionState.DESTROYED.value)
     versions = dict(living.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
     data_keys = dict(DataKey.objects.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
-    for wrapper in KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys()).order_by("key_id", "key_version"):
-        yield _version(wrapper) | {"key_versions": versions.get(wrapper.pk, 0), "data_keys": data_keys.get(wrapper.pk, 0)}
+    for wrapper in KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys()).order_by(
+        "key_id", "key_version"
+    ):
+        yield _version(wrapper) | {
+            "key_versions": versions.get(wrapper.pk, 0),
+            "data_keys": data_keys.get(wrapper.pk, 0),
+        }
 
 
 def _version(version: KeyVersion) -> dict[str, Any]:

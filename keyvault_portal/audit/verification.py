@@ -5,7 +5,7 @@ Free of Django: several light processes share the work, each with its own connec
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import psycopg
 
 from keyvault_portal.audit import checkpoint
 from keyvault_portal.audit.merkle import Frontier
-from keyvault_portal.audit.pages import PAGE, Finding, Page, fetch
+from keyvault_portal.audit.pages import PAGE, Finding, Page, Request, covered
 from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
 
 SHARE = 1 << 16  # events given to a process at a time: whole pages
@@ -127,18 +127,20 @@ def _check_share(connection: psycopg.Connection[Any], settings: Settings, start:
     except TreeDamaged as damage:
         empty = Frontier()
         return _Share(empty, empty, 0, Finding(0, "tile_missing", f"Before event {start}: {damage}"))
-    checkpoints = 0
+    checkpoints, last_covered = 0, covered(connection, start)
     bounds = [(begin, min(begin + PAGE, end)) for begin in range(start, end, PAGE)]
-    with ThreadPoolExecutor(1) as reader:  # the database prepares the next page while this one is being hashed
-        waiting = reader.submit(fetch, connection, *bounds[0])
+    with connection.pipeline():
+        waiting = Request(connection, *bounds[0])
         for following in [*bounds[1:], None]:
-            stored = waiting.result()
+            stored = waiting.read()
             if following:
-                waiting = reader.submit(fetch, connection, *following)
-            page = Page(connection, stored, frontier)
+                waiting = Request(connection, *following)
+            page = Page(connection, stored, frontier, last_covered)
             if finding := page.check(settings.keys, every_signature=settings.every_signature):
                 return _Share(before, frontier, checkpoints, finding)
             frontier, checkpoints = page.after, checkpoints + len(page.checkpoints)
+            if page.checkpoints:
+                last_covered = page.checkpoints[-1][0]
     return _Share(before, frontier, checkpoints)
 
 

@@ -54,7 +54,9 @@ def register(organisation, shop, table, key, form, template):
 
 
 def rotate(organisation, name, store) -> ReEncryptionJob:
-    found = rotation.request_rotation(actor=organisation.actor("ada"), key_id=organisation.keys[name].pk, reason="yearly")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys[name].pk, reason="yearly"
+    )
     found.refresh_from_db()
     assert found.state == "re_encrypted", found.last_error
     return found.jobs.get(store=store)
@@ -93,9 +95,13 @@ def test_envelopes_take_two_calls_each_under_the_budget(organisation, envelopes,
     assert job.items_done == ROWS
     assert job.provider_calls == 2 * ROWS
     # Beside the cells, the keys that the KEK wraps were wrapped again under the same budget.
-    others = sum(other.provider_calls for other in ReEncryptionJob.objects.filter(rotation=job.rotation).exclude(pk=job.pk))
+    others = sum(
+        other.provider_calls for other in ReEncryptionJob.objects.filter(rotation=job.rotation).exclude(pk=job.pk)
+    )
     assert turns[PROVIDER] == job.provider_calls + others
-    assert plaintexts(envelopes, active(organisation.keys["kek"])) == [b"note %d" % number for number in range(1, ROWS + 1)]
+    assert plaintexts(envelopes, active(organisation.keys["kek"])) == [
+        b"note %d" % number for number in range(1, ROWS + 1)
+    ]
 
 
 def test_texts_take_two_calls_each_under_the_budget(organisation, texts, active, turns):
@@ -121,7 +127,9 @@ def test_without_a_budget_nobody_waits(organisation, texts, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "fixture"), [("kek", "envelopes"), ("pii", "texts")])
-def test_the_uses_of_a_page_are_leased_before_it_is_written(organisation, name, fixture, request, monkeypatch, settings):
+def test_the_uses_of_a_page_are_leased_before_it_is_written(
+    organisation, name, fixture, request, monkeypatch, settings
+):
     """With leases of one use a page would ask the database for every cell; it asks once."""
     store = request.getfixturevalue(fixture)
     settings.KEY_USE_BLOCK = 1
@@ -165,22 +173,28 @@ def test_a_row_written_since_it_was_read_is_left_alone(organisation, customers, 
         shop.connection.execute("UPDATE customers SET email = 'theirs' WHERE id = %s", [int(second.pk)])
         ours = threading.Thread(target=lambda: written.append(adapter.write_back(changes)))
         ours.start()
-        waiting = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        waiting = sql.SQL(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         while not shop.connection.execute(waiting).fetchone()[0]:
             pass
     ours.join(20)
     adapter.close()
     assert written == [{third.pk}]
     cells = shop.cells()
-    assert (cells[int(first.pk)][0], cells[int(second.pk)][0], cells[int(third.pk)][0]) == (first.cells[0], b"theirs", b"new")
+    assert (cells[int(first.pk)][0], cells[int(second.pk)][0], cells[int(third.pk)][0]) == (
+        first.cells[0],
+        b"theirs",
+        b"new",
+    )
 
 
 @pytest.mark.parametrize(
     "template",
     [TEMPLATE, {}, {"{pk}": "{column}"}, {"a": "{pk}{pk}", "b": "x{column}{pk}\"\\é"}, {"one": ""}, {"id": "{pk"}],
 )  # fmt: skip
-@pytest.mark.parametrize("pk", ["1", "", "ä\"\\", "{pk}", "{column}", "line\nfeed\U0001f511"])
-@pytest.mark.parametrize("column", ["email", "{pk}", "q\"uote"])
+@pytest.mark.parametrize("pk", ["1", "", 'ä"\\', "{pk}", "{column}", "line\nfeed\U0001f511"])
+@pytest.mark.parametrize("column", ["email", "{pk}", 'q"uote'])
 def test_a_bound_template_is_the_context_as_python_writes_it(template, pk, column):
     context = {name: value.replace("{column}", column).replace("{pk}", pk) for name, value in template.items()}
     bound = ContextTemplate(template).bind(column)(pk)
