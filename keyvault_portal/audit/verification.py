@@ -5,7 +5,8 @@ Free of Django: several light processes share the work, each with its own connec
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,33 +89,33 @@ def verify(
 
 
 def _shares(settings: Settings, start: int, size: int, processes: int) -> Iterator[_Share]:
+    """The findings part by part, in order; this process works too, while the others are still starting."""
     parts = [(begin, min(begin + SHARE, size)) for begin in range(start, size, SHARE)]
-    if processes < 2 or len(parts) < 2:
-        with psycopg.connect(**settings.connection, autocommit=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET DateStyle = 'ISO'")
-            for part in parts:
-                yield _check_share(connection, settings, *part)
-        return
+    others = min(processes, len(parts)) - 1
     context = multiprocessing.get_context("spawn")  # forked processes would share the parent's connections
-    with ProcessPoolExecutor(min(processes, len(parts)), context, _connect, (settings,)) as pool:
-        pending = [pool.submit(_check_part, *part) for part in parts]
-        try:
-            for future in pending:
-                yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+    with ExitStack() as stack:
+        connection = stack.enter_context(_connect(settings))
+        given: dict[int, Future[_Share]] = {}
+        if others > 0:
+            pool = stack.enter_context(ProcessPoolExecutor(others, context, _begin, (settings,)))
+            given = {n: pool.submit(_check_part, *part) for n, part in enumerate(parts) if n % (others + 1)}
+            stack.callback(lambda: [future.cancel() for future in given.values()])
+        for number, part in enumerate(parts):
+            yield given[number].result() if number in given else _check_share(connection, settings, *part)
 
 
 _process: dict[str, Any] = {}
 
 
-def _connect(settings: Settings) -> None:
+def _connect(settings: Settings) -> psycopg.Connection[Any]:
     connection = psycopg.connect(**settings.connection, autocommit=True)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET DateStyle = 'ISO'")
-    _process.update(settings=settings, connection=connection)
+    return connection
+
+
+def _begin(settings: Settings) -> None:
+    _process.update(settings=settings, connection=_connect(settings))
 
 
 def _check_part(start: int, end: int) -> _Share:
