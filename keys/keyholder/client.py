@@ -61,6 +61,10 @@ class Keyholder:
         """Have it unseal by itself where a seal allows that; returns whether it is still sealed."""
         return bool(self._ask({"op": "refresh"})["sealed"])
 
+    def close(self) -> None:
+        """End this thread's connection."""
+        self._drop()
+
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         for fresh in (False, True):
             try:

@@ -78,7 +78,9 @@ class Holder:
     def unseal(self, root: SecretBytes) -> None:
         """Take `root`; raises HolderError("wrong_root") for another one than was sealed."""
         with self._lock:
-            if len(root) != ROOT_BYTES or (self._check is not None and not compare_digest(check_value(root), self._check)):
+            if len(root) != ROOT_BYTES or (
+                self._check is not None and not compare_digest(check_value(root), self._check)
+            ):
                 raise HolderError("wrong_root", "This is not the root of this portal.")
             self._check = check_value(root)
             self._root, self._cipher, self._attempt = root, Aead(ALGORITHM, root), None

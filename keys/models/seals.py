@@ -34,7 +34,9 @@ class RootSeal(models.Model):
         db_table = "root_seals"
         constraints = [
             models.UniqueConstraint(
-                fields=["kind"], condition=models.Q(kind__in=["file", "shares"], retired_at=None), name="keys_one_seal_of_a_kind"
+                fields=["kind"],
+                condition=models.Q(kind__in=["file", "shares"], retired_at=None),
+                name="keys_one_seal_of_a_kind",
             ),
             models.CheckConstraint(
                 condition=~models.Q(kind="shares") | models.Q(threshold__gte=2, shares__gte=models.F("threshold")),

@@ -89,7 +89,9 @@ def unwrap(wrapped: bytes, context: bytes) -> SecretBytes:
 def keyholder() -> Keyholder:
     """The process that holds the root; raises Sealed where the portal runs without one."""
     if not settings.KEYHOLDER_SOCKET:
-        raise Sealed("This portal runs without a keyholder.", hint="Set PORTAL_KEYHOLDER_SOCKET and start ./manage.py keyholder.")
+        raise Sealed(
+            "This portal runs without a keyholder.", hint="Set PORTAL_KEYHOLDER_SOCKET and start ./manage.py keyholder."
+        )
     return Keyholder(Path(settings.KEYHOLDER_SOCKET))
 
 

@@ -48,3 +48,9 @@ def require_open() -> None:
 def _drop() -> None:
     for function in _forget:
         function()
+
+
+def forget() -> None:
+    """Look again at the next use."""
+    global _looked_at, _epoch
+    _looked_at, _epoch = float("-inf"), None

@@ -50,7 +50,9 @@ def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> N
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
         if not 2 <= threshold <= count <= MAX_SHARES:
-            raise ValidationFailed(errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]})
+            raise ValidationFailed(
+                errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
+            )
         seal_id = uuid4()
         wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
         seal = RootSeal(
@@ -72,7 +74,9 @@ def register_provider(*, actor: Actor, name: str, provider: str) -> RootSeal:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
         keeper = provider_of(provider)
         if provider == "local" or not isinstance(keeper, Wrapper):
-            raise ValidationFailed(errors={"provider": ["Choose a provider that keeps keys of its own and wraps with them."]})
+            raise ValidationFailed(
+                errors={"provider": ["Choose a provider that keeps keys of its own and wraps with them."]}
+            )
         handle = keeper.generate(SEAL_ALGORITHM).opaque
         seal_id = uuid4()
         wrapped, check = root_key.keyholder().wrap_root(seal_context(seal_id), provider, SEAL_ALGORITHM, handle)

@@ -24,8 +24,12 @@ TRIES, WINDOW = 20, 60  # shares an address may try, in so many seconds
 
 class SharesForm(ServiceForm):
     name = forms.CharField(max_length=150, initial="Custodians")
-    threshold = forms.IntegerField(min_value=2, max_value=seals.MAX_SHARES, initial=3, help_text="So many open the portal.")
-    count = forms.IntegerField(min_value=2, max_value=seals.MAX_SHARES, initial=5, label="Shares", help_text="So many are made.")
+    threshold = forms.IntegerField(
+        min_value=2, max_value=seals.MAX_SHARES, initial=3, help_text="So many open the portal."
+    )
+    count = forms.IntegerField(
+        min_value=2, max_value=seals.MAX_SHARES, initial=5, label="Shares", help_text="So many are made."
+    )
 
 
 class SealList(ActorRequiredMixin, View):
@@ -49,7 +53,11 @@ class SealShares(ActorRequiredMixin, View):
             made = form.run(lambda values: seals.register_shares(actor=actor_of(request), **values))
             if made is not None:
                 shares = list(enumerate(made.mnemonics, 1))
-                return render(request, "keys/seal_shares.html", {"title": "Shares of the seal", "seal": made.seal, "shares": shares})
+                return render(
+                    request,
+                    "keys/seal_shares.html",
+                    {"title": "Shares of the seal", "seal": made.seal, "shares": shares},
+                )
         return _list(request, form)
 
 
@@ -103,7 +111,9 @@ class Sealed(View):
         if "open" in request.POST:
             actor = actor_of(request)
             if not seals.open_again(actor=actor):
-                messages.warning(request, "It stays sealed: no file and no provider opens it. Custodians have to give their shares.")
+                messages.warning(
+                    request, "It stays sealed: no file and no provider opens it. Custodians have to give their shares."
+                )
             return redirect("sealed")
         if "begin" in request.POST:
             keyholder.begin()

@@ -1,10 +1,10 @@
 """The holder: what opens it, what does not, and that sealing leaves nothing."""
 
 import pytest
+from shamir_mnemonic.share import Share
 
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
-from shamir_mnemonic.share import Share
 
 CONTEXT = b'{"seal": "1"}'
 
