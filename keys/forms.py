@@ -256,7 +256,7 @@ class StoreForm(ServiceForm):
     columns = forms.CharField(max_length=1000, label="Encrypted columns", help_text="Separated by commas.")
     format = forms.ChoiceField(choices=DataStore.Format.choices, initial=DataStore.Format.COMPACT)
     context_template = forms.JSONField(
-        label="Encryption context", required=False, initial=dict,
+        label="Encryption context", required=False, initial=dict, widget=forms.Textarea(attrs={"rows": 3}),
         help_text='What each cell is bound to, as JSON; {column} and {pk} stand for the cell\'s own, for example {"table": "customers", '
         '"column": "{column}", "id": "{pk}"}.',
     )  # fmt: skip

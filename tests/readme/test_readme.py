@@ -21,7 +21,7 @@ TOKENS = """
 from keys.demo.organisation import load
 from keyvault_portal.accounts.services import create_token
 org = load()
-for owner, actor, scopes in (("shop", "ada", ["key.view", "key.encrypt", "key.decrypt"]),
+for owner, actor, scopes in (("shop", "ada", ["key.view", "key.encrypt", "key.decrypt", "key.generate_data_key"]),
                              ("dana", "dana", ["key.view", "key.rotate", "rotation.view"])):
     print(create_token(actor=org.actor(actor), owner=org.people[owner], name="readme", scopes=scopes)[1])
 """
