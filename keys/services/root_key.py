@@ -13,7 +13,7 @@ from keys.crypto.aead import Aead
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.client import Keyholder
 from keys.providers.base import portal_errors
-from keyvault_portal.errors import Sealed
+from keyvault_portal.errors import Conflict, Sealed
 
 HEADER = "KeyVault Portal root key v1. Keep it secret, keep a copy offline: without it no key can be used.\n"
 ALGORITHM = "AES-256-GCM"
@@ -87,9 +87,9 @@ def unwrap(wrapped: bytes, context: bytes) -> SecretBytes:
 
 
 def keyholder() -> Keyholder:
-    """The process that holds the root; raises Sealed where the portal runs without one."""
+    """The process that holds the root; raises Conflict where the portal runs without one."""
     if not settings.KEYHOLDER_SOCKET:
-        raise Sealed(
+        raise Conflict(
             "This portal runs without a keyholder.", hint="Set PORTAL_KEYHOLDER_SOCKET and start ./manage.py keyholder."
         )
     return Keyholder(Path(settings.KEYHOLDER_SOCKET))
