@@ -37,6 +37,9 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
         wrap_with: Callable[[str, str, str, bytes, SecretBytes], bytes],
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = path.parent.stat()
+        if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
+            raise PermissionError(f"{path.parent} belongs to somebody else, or others can write to it")
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
