@@ -129,8 +129,8 @@ def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
 
 def _wrap_root(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
     context = wire.to_bytes(message.get("context"))
-    place = [str(message.get(name)) for name in ("provider", "algorithm", "handle")]
-    wrapped = server.holder.with_root(lambda root: server.wrap_with(*place, context, root))
+    provider, algorithm, handle = (str(message.get(name)) for name in ("provider", "algorithm", "handle"))
+    wrapped = server.holder.with_root(lambda root: server.wrap_with(provider, algorithm, handle, context, root))
     return {"wrapped": wire.to_text(wrapped), "check": wire.to_text(server.holder.with_root(check_value))}
 
 
