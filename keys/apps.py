@@ -8,3 +8,7 @@ class KeysConfig(AppConfig):
     def ready(self) -> None:
         from keys import lifecycle_tasks  # noqa: F401  registers its tasks
         from keys.approval_operations import lifecycle, rotation  # noqa: F401  registers their operations
+        from keys.services.evidence import census_pieces
+        from keyvault_portal.audit.evidence.registry import register_evidence
+
+        register_evidence("census.json", census_pieces)

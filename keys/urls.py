@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from keys.views import keys, rotations, stores, versions
+from keys.views import keys, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
@@ -31,6 +31,10 @@ urlpatterns = [
     path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
     path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
     path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
+    path("seals/", seals.SealList.as_view(), name="seal-list"),
+    path("seals/shares/", seals.SealShares.as_view(), name="seal-shares"),
+    path("seals/now/", seals.SealNow.as_view(), name="seal-now"),
+    path("seals/<uuid:seal_id>/retire/", seals.SealRetire.as_view(), name="seal-retire"),
     path("stores/", stores.StoreList.as_view(), name="store-list"),
     path("stores/seal/", stores.StoreSeal.as_view(), name="store-seal"),
     path("stores/new/", stores.StoreCreate.as_view(), name="store-create"),

@@ -2,9 +2,10 @@
 
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
+from keys.models.seals import RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
 
 __all__ = [
     "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyVersion",
-    "ReEncryptionJob", "ReEncryptionRange", "Rotation", "SealedValue",
+    "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
-from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, Rotation
+from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, RootSeal, Rotation
 from keys.services import lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
@@ -96,8 +96,12 @@ def _objects(place: Place) -> dict[str, Any]:
     sign_in(target).get("/")
     owner = make_person("backend", "service", ring, kind="service")
     token_of(owner, ["key.view"], rings=[ring])
+    RootSeal.objects.create(kind="file", name="Key file", check_value=b"12345678", created_by="test")
+    seal = RootSeal.objects.create(
+        kind="provider", name="Other", provider="x", wrapped=b"w", check_value=b"12345678", created_by="test"
+    )
     return {
-        "ring": ring, "key": key, "version": version, "store": store, "rotation": rotation, "person": target,
+        "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "person": target,
         "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
         "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),
         "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),
