@@ -87,7 +87,7 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-cancel": Entry(args=("rotations.moving",)),
     "keys:rotation-decommission": Entry(args=("rotations.moved",)),
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
-    "sealed": Entry(status=409),
+    "sealed": Entry(),  # what it says while the portal is not sealed
     "keys:seal-list": Entry(),
     "keys:seal-now": Entry(),
     "keys:store-list": Entry(),
