@@ -49,7 +49,7 @@ class _Entry:
         "expires_at", "keys", "messages_left", "names", "seal", "tickets",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         row: Algorithm,
         key: SecretBytes,
