@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from django.conf import settings
+
 from keyvault_portal.errors import PortalError, ProviderUnavailable, ValidationFailed
 
 
@@ -60,3 +62,8 @@ class HostRule:
                 f"The host {host} is not among the allowed ones.",
                 hint="An administrator can add it to STORE_ALLOWED_HOSTS.",
             )
+
+
+def host_rule() -> HostRule:
+    """The rule of this installation."""
+    return HostRule(tuple(settings.STORE_ALLOWED_HOSTS))
