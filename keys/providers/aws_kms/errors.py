@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from botocore import exceptions
+from botocore.parsers import ResponseParserError
 
 from keys.providers.base import (
     CredentialsRefused,
@@ -35,8 +36,6 @@ _CODES: dict[type[PortalError], frozenset[str]] = {
 }  # fmt: skip
 _BY_CODE = {code: error for error, codes in _CODES.items() for code in codes}
 _REFUSED_CIPHERTEXT = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
-# What KMS answers to a ciphertext that names no key of ours, after tampering too: an AccessDeniedException.
-_FOREIGN_CIPHERTEXT = "The ciphertext refers to a customer master key that does not exist"
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -65,7 +64,7 @@ def aws_errors(*, decrypting: bool = False) -> Iterator[None]:
         ) from None
     except exceptions.ParamValidationError:
         raise ProviderFault("A value does not have the form that AWS KMS asks for.") from None
-    except (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.ResponseParserError):
+    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError):
         # One family holds refused connections, time-outs, broken TLS and answers that are none.
         raise ProviderUnavailable("AWS KMS does not answer.") from None
     except exceptions.BotoCoreError:
@@ -88,4 +87,5 @@ def _portal_error(error: exceptions.ClientError, decrypting: bool) -> PortalErro
 
 
 def _foreign(error: exceptions.ClientError) -> bool:
-    return str(error.response.get("Error", {}).get("Message", "")).startswith(_FOREIGN_CIPHERTEXT)
+    """KMS denies access to a ciphertext that names no key of ours (after tampering too); denied rights say "not authorized"."""
+    return error_code(error) == "AccessDeniedException" and "not authorized" not in str(error)

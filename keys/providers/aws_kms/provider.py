@@ -17,7 +17,7 @@ from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
 from keys.providers.aws_kms import importing
-from keys.providers.aws_kms.connection import Connection, Place, in_region, is_multi_region, key_id, parse_replicas
+from keys.providers.aws_kms.connection import Connection, Place, is_multi_region, key_id, parse_replicas
 from keys.providers.aws_kms.errors import aws_errors, error_code
 from keys.providers.aws_kms.specs import SPECS, Spec, spec_of
 from keys.providers.aws_kms.using import PublicKeyCipher, RemoteMac, RemoteSigner, SymmetricCipher, encryption_context
@@ -225,11 +225,10 @@ class AwsKmsProvider:
         replicas = self._connection.replicas if is_multi_region(handle.opaque) else ()
         for place in replicas:
             with suppress(KeyMissing), aws_errors():
-                getattr(self._connection.client(place), operation)(
-                    KeyId=in_region(handle.opaque, place.region), **parameters
-                )
+                getattr(self._connection.client(place), operation)(KeyId=key_id(handle.opaque), **parameters)
         with aws_errors():
-            answer: dict[str, Any] = getattr(self._connection.client(), operation)(KeyId=handle.opaque, **parameters)
+            client = self._connection.client()
+            answer: dict[str, Any] = getattr(client, operation)(KeyId=key_id(handle.opaque), **parameters)
             return answer
 
     def describe(self, handle: KeyHandle) -> RemoteKey:
