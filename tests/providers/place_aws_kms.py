@@ -23,8 +23,11 @@ REGION = "eu-central-1"
 LOOPBACK = HostRule(("127.0.0.0/8",))
 
 
+ROLE = "arn:aws:iam::123456789012:role/keys"
+
+
 def _user(endpoint: str) -> tuple[str, str]:
-    """An access key that may do everything with keys, and nothing else."""
+    """An access key that may do everything with keys and take the role for it, and nothing else."""
     iam = boto3.client(
         "iam", region_name=REGION, endpoint_url=endpoint, aws_access_key_id="x", aws_secret_access_key="x"
     )
@@ -32,6 +35,8 @@ def _user(endpoint: str) -> tuple[str, str]:
     rule = {"Effect": "Allow", "Action": ["kms:*", "sts:AssumeRole"], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
     iam.put_user_policy(UserName="portal", PolicyName="keys", PolicyDocument=document)
+    iam.create_role(RoleName="keys", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}))
+    iam.put_role_policy(RoleName="keys", PolicyName="keys", PolicyDocument=document)
     made = iam.create_access_key(UserName="portal")["AccessKey"]
     return made["AccessKeyId"], made["SecretAccessKey"]
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import requests
+
 
 @contextmanager
 def answering(status: int = 200, body: Any = None, *, silent: bool = False) -> Iterator["Troubled"]:
@@ -23,6 +25,14 @@ def answering(status: int = 200, body: Any = None, *, silent: bool = False) -> I
         thread.join()
 
 
+@contextmanager
+def failing(target: str, *operations: str) -> Iterator["Troubled"]:
+    """Pass everything on to `target`, but answer 500 to the operations of AWS named so."""
+    with answering(500, {"__type": "KMSInternalException"}) as server:
+        server.target, server.failing = target, operations
+        yield server
+
+
 class Troubled(ThreadingHTTPServer):
     """Counts what it was asked, so that a test can see how often a library tried."""
 
@@ -31,6 +41,9 @@ class Troubled(ThreadingHTTPServer):
         self.status, self.body, self.silent = status, json.dumps(body or {}).encode(), silent
         self.ending = threading.Event()
         self.requests: list[str] = []
+        self.headers: dict[str, str] = {}
+        self.failing: tuple[str, ...] = ()
+        self.target = ""
 
     @property
     def address(self) -> str:
@@ -44,16 +57,22 @@ class _Handler(BaseHTTPRequestHandler):
     server: Troubled
 
     def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.requests.append(self.path)
+        status, body = self.server.status, self.server.body
+        if self.server.target and not self.headers.get("X-Amz-Target", "").endswith(self.server.failing):
+            passed = requests.post(self.server.target, data=sent, headers=dict(self.headers), timeout=20)
+            status, body = passed.status_code, passed.content
         if self.server.silent:
             self.server.ending.wait(30)
             return
-        self.send_response(self.server.status)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.server.body)))
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_LIST = _answer
 

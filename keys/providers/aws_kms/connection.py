@@ -13,6 +13,7 @@ from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshabl
 from keys.hosts import HostRule
 from keys.providers.aws_kms.errors import aws_errors
 from keys.providers.base import CredentialsRefused, ProviderThrottled
+from keys.providers.pinning import pin
 from keyvault_portal.errors import ProviderUnavailable
 
 # A region that gave no answer is asked last for so many seconds, so that not every caller waits for the time-out.
@@ -74,7 +75,10 @@ class Connection:
             session = Session(region_name=place.region, **self.credentials)
             if self.role_arn:
                 session = self._assumed(session, config)
-            return session.client("kms", endpoint_url=place.endpoint or None, config=config)
+            client = session.client("kms", endpoint_url=place.endpoint or None, config=config)
+        if place.endpoint:
+            pin(client._endpoint.http_session._manager, self.rule)
+        return client
 
     def _assumed(self, session: Session, config: Config) -> Session:
         source = session._session

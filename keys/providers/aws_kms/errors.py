@@ -64,8 +64,12 @@ def aws_errors(*, decrypting: bool = False) -> Iterator[None]:
         ) from None
     except exceptions.ParamValidationError:
         raise ProviderFault("A value does not have the form that AWS KMS asks for.") from None
-    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError):
-        # One family holds refused connections, time-outs, broken TLS and answers that are none.
+    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as error:
+        # One family holds refused connections, time-outs, broken TLS and answers that are none; and, wrapped, what the
+        # host rule said while connecting.
+        inner = getattr(error, "kwargs", {}).get("error")
+        if isinstance(inner, PortalError):
+            raise inner from None
         raise ProviderUnavailable("AWS KMS does not answer.") from None
     except exceptions.BotoCoreError:
         raise ProviderFault("The AWS library refuses these settings.", hint="Check region, profile and role.") from None

@@ -12,19 +12,15 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
-from keys.providers.aws_kms.specs import Spec
-from keys.providers.base import ProviderFault, portal_errors
+from keys.providers.base import ProviderFault
 
 _WRAPPING_KEY = "RSA_4096"
 _SYMMETRIC_LIMIT = 64
 
 
-def bring(client: Any, spec: Spec, key: str, material: SecretBytes) -> None:
-    """Import the material into a key that waits for it; raises ProviderFault for material of the wrong form."""
-    with portal_errors():
-        keymaterial.prepare(spec.algorithm, material)
+def bring(client: Any, key: str, material: SecretBytes) -> None:
+    """Import the material into a key that waits for it."""
     direct = len(material) <= _SYMMETRIC_LIMIT
     parameters = client.get_parameters_for_import(
         KeyId=key,

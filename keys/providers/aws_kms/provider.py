@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
+from keys.crypto import keymaterial
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
@@ -35,6 +36,7 @@ from keys.providers.base import (
     RemoteKey,
     RemoteState,
     Setting,
+    portal_errors,
 )
 from keys.providers.quotas import quota_of
 from keyvault_portal.errors import PortalError, ValidationFailed
@@ -159,13 +161,18 @@ class AwsKmsProvider:
         return handle.public_key or bytes(self._connection.call("get_public_key", handle.opaque)["PublicKey"])
 
     def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
-        """Bring material under KMS's own wrapping key; a key whose import fails is scheduled for deletion."""
+        """Bring material under KMS's own wrapping key; a key whose import fails is scheduled for deletion.
+
+        Raises ProviderFault for material that does not fit the algorithm, before anything is made.
+        """
         spec = _spec(algorithm)
+        with portal_errors():
+            keymaterial.prepare(algorithm, material)
         made = self._create(spec, "Made by KeyVault Portal from imported material", Origin="EXTERNAL")
         handle = KeyHandle(algorithm, made.opaque)
         try:
             with aws_errors():
-                importing.bring(self._connection.client(), spec, made.opaque, material)
+                importing.bring(self._connection.client(), made.opaque, material)
             self.replicate(handle)
             return GeneratedKey(opaque=made.opaque, public_key=self._public_key(handle))
         except PortalError:
