@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(arguments: list[str], address: str, log: Path) -> Iterator[None]:
+def process(arguments: list[str], address: str, log: Path, authority: Path | None = None) -> Iterator[None]:
     """Run `bao server ...` until the block ends; ready when it answers at all."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(log.parent)}
     with log.open("ab") as out:
@@ -31,9 +31,9 @@ def process(arguments: list[str], address: str, log: Path) -> Iterator[None]:
         until = time.monotonic() + 30
         while True:
             try:
-                requests.get(f"{address}/v1/sys/health", timeout=1)
+                requests.get(f"{address}/v1/sys/health", timeout=1, verify=str(authority) if authority else True)
                 break
-            except requests.RequestException:
+            except (requests.RequestException, OSError):  # the authority's file comes with the server
                 assert running.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < until, log.read_text()[-2000:]
                 time.sleep(0.05)
@@ -41,6 +41,14 @@ def process(arguments: list[str], address: str, log: Path) -> Iterator[None]:
     finally:
         running.terminate()
         running.wait(10)
+
+
+def wait_active(address: str) -> None:
+    """Return when the server is unsealed and leads its cluster of one."""
+    until = time.monotonic() + 30
+    while requests.get(f"{address}/v1/sys/health", timeout=5).status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @contextmanager

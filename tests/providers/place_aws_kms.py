@@ -31,14 +31,16 @@ def _user(endpoint: str) -> tuple[str, str]:
     iam = boto3.client(
         "iam", region_name=REGION, endpoint_url=endpoint, aws_access_key_id="x", aws_secret_access_key="x"
     )
-    iam.create_user(UserName="portal")
+    made = iam.create_user(UserName="portal")
     rule = {"Effect": "Allow", "Action": ["kms:*", "sts:AssumeRole"], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
     iam.put_user_policy(UserName="portal", PolicyName="keys", PolicyDocument=document)
-    iam.create_role(RoleName="keys", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []}))
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": made["User"]["Arn"]}}
+    trusted = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    iam.create_role(RoleName="keys", AssumeRolePolicyDocument=trusted)
     iam.put_role_policy(RoleName="keys", PolicyName="keys", PolicyDocument=document)
-    made = iam.create_access_key(UserName="portal")["AccessKey"]
-    return made["AccessKeyId"], made["SecretAccessKey"]
+    key = iam.create_access_key(UserName="portal")["AccessKey"]
+    return key["AccessKeyId"], key["SecretAccessKey"]
 
 
 def _forget(opaque: str) -> None:

@@ -175,6 +175,7 @@ def test_without_an_identity_the_portal_says_so(monkeypatch, tmp_path):
 def test_a_role_is_assumed(moto, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", endpoint_of(moto))
     provider = moto.make(role_arn=ROLE)
+    provider.generate(AES)
     assert provider.check().identity == "account 123456789012"
     source = provider._connection.client()._get_credentials().access_key
     assert source != moto.provider._connection.credentials["aws_access_key_id"]

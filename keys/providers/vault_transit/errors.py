@@ -40,8 +40,6 @@ _KINDS: tuple[tuple[type[exceptions.VaultError], type[PortalError]], ...] = (
     (exceptions.Unauthorized, CredentialsRefused),
     (exceptions.RateLimitExceeded, ProviderThrottled),
     (exceptions.InvalidPath, KeyMissing),
-    (exceptions.UnsupportedOperation, OperationUnsupported),
-    (exceptions.ParamValidationError, ProviderFault),
 )
 
 
@@ -59,8 +57,11 @@ def vault_errors(*, decrypting: bool = False) -> Iterator[None]:
 
 
 def _portal_error(error: exceptions.VaultError, decrypting: bool) -> PortalError:
+    said = " ".join(map(str, error.errors or []))
     if isinstance(error, exceptions.InvalidRequest):
-        return _of_words(" ".join(map(str, error.errors or [])), decrypting)
+        return _of_words(said, decrypting)
+    if isinstance(error, exceptions.UnexpectedError) and "unsupported" in said:  # 405 has no class of its own
+        return OperationUnsupported("The server does not know this call.")
     if isinstance(error, exceptions.VaultDown | exceptions.VaultNotInitialized):
         return ProviderUnavailable("The server is sealed, or not ready.", hint="Unseal it, then try again.")
     return next((kind() for cause, kind in _KINDS if isinstance(error, cause)), ProviderUnavailable())
