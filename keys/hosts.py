@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -49,6 +50,11 @@ class HostRule:
         if parts.username is not None or parts.query or parts.fragment:
             raise self.refused("The address may hold neither a user name nor a question mark.")
         self.resolve(parts.hostname, port)
+
+    def check_early(self, url: str) -> None:
+        """The same while settings are read, when a name that cannot be found yet is no reason to refuse them."""
+        with suppress(self.unavailable):
+            self.check_url(url)
 
     def _check(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
         mapped = getattr(address, "ipv4_mapped", None)

@@ -7,10 +7,14 @@ otherwise. Kinds that are absent publish none: their limit is the machine they r
 from keys.providers.base import Quota
 
 _AWS_PAGE = "AWS KMS Developer Guide, Request quotas (requests-per-second)"
+_GCP_PAGE = "Cloud KMS, Quotas (60,000 cryptographic requests a minute; HSM 3,000; reads 300)"
+_AZURE_PAGE = "Key Vault service limits (4,000 transactions in ten seconds a vault; HSM keys 2,000)"
 
 # Per account and region; management is that of DescribeKey's family, while CreateKey has 5 a second.
 QUOTAS: dict[str, Quota] = {
     "aws_kms": Quota(symmetric=10_000, asymmetric=1_000, management=2_000, source=_AWS_PAGE, read_on="2026-11-23"),
+    "gcp_kms": Quota(symmetric=1_000, asymmetric=50, management=5, source=_GCP_PAGE, read_on="2026-11-25"),
+    "azure_kv": Quota(symmetric=400, asymmetric=200, management=400, source=_AZURE_PAGE, read_on="2026-11-25"),
 }
 
 # Regions where AWS's shared quota of symmetric operations is larger than elsewhere.
@@ -21,7 +25,15 @@ AWS_SYMMETRIC_BY_REGION: dict[str, int] = {
 }  # fmt: skip
 
 # Calls a second; far under the quota on purpose, since other programs of the account share it.
-BUDGETS: dict[str, int] = {"aws_kms": 100}
+BUDGETS: dict[str, int] = {
+    "aws_kms": 100, "gcp_kms": 500, "azure_kv": 100, "vault_transit": 500, "pkcs11": 200, "kmip": 100,
+}  # fmt: skip
+OTHER_BUDGET = 100
+
+# Keys made, disabled or destroyed a second, by all workers: AWS CreateKey 5, Google 60 writes a minute, Azure CREATE 10
+# in ten seconds for HSM keys.
+CHANGES: dict[str, float] = {"aws_kms": 5, "gcp_kms": 1, "azure_kv": 1}
+OTHER_CHANGES = 10
 
 
 def quota_of(kind: str, region: str = "") -> Quota | None:

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import logging
 import os
 import secrets
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -19,6 +21,7 @@ from keys.providers import quotas
 from keys.providers.aws_kms import AwsKmsProvider
 from keys.providers.aws_kms.using import encryption_context
 from keys.providers.base import (
+    TAG,
     CredentialsRefused,
     KeyHandle,
     KeyUnusable,
@@ -211,6 +214,27 @@ def test_nothing_is_destroyed_at_once(moto):
         moto.provider.destroy(new_key(moto.provider))
 
 
+def test_a_key_is_found_again_by_its_tag(moto):
+    made = moto.provider.generate("ECDSA-P256-SHA256", tag="intent-7")
+    assert [key.opaque for key in moto.provider.list_keys() if key.tags.get(TAG) == "intent-7"] == [made.opaque]
+    assert moto.provider.describe(KeyHandle("ECDSA-P256-SHA256", made.opaque)).public_key == made.public_key
+
+
+def test_nothing_that_is_sent_is_logged_at_any_level(ministack, caplog):
+    caplog.set_level(logging.DEBUG)
+    handle = new_key(ministack.provider)
+    ministack.provider.cipher(handle).encrypt(b"plaintext-of-the-test")
+    assert "plaintext-of-the-test" not in caplog.text
+    assert base64.b64encode(b"plaintext-of-the-test").decode() not in caplog.text
+
+
+def test_one_bound_cipher_serves_many_threads(moto):
+    cipher = moto.provider.cipher(new_key(moto.provider))
+    with ThreadPoolExecutor(8) as pool:
+        sealed = list(pool.map(lambda n: cipher.encrypt(b"%d" % n, b"aad"), range(40)))
+        assert list(pool.map(lambda blob: cipher.decrypt(blob, b"aad"), sealed)) == [b"%d" % n for n in range(40)]
+
+
 # Regions
 
 
@@ -232,6 +256,19 @@ def test_a_replica_serves_when_the_first_region_is_down(ministack, regions):
     alone = new_key(ministack.provider)
     with pytest.raises(ProviderUnavailable):
         half.cipher(alone).encrypt(b"x")
+
+
+def test_a_region_that_gave_no_answer_is_asked_last_for_a_while(regions):
+    handle, whole, _ = regions
+    with answering(500, {"__type": "KMSInternalException"}) as server:
+        cipher = lonely(server.address, replica_regions=f"{REPLICA}={whole._connection.primary.endpoint}").cipher(
+            handle
+        )
+        sealed = cipher.encrypt(b"kept")
+        asked = len(server.requests)
+        assert asked
+        assert cipher.decrypt(sealed) == b"kept"
+        assert len(server.requests) == asked
 
 
 def test_throttling_and_refusal_are_answers_that_no_replica_softens(regions):
@@ -310,11 +347,22 @@ def test_material_that_does_not_fit_makes_no_key(ministack):
 )  # fmt: skip
 def test_addresses_that_no_provider_may_have(address):
     with pytest.raises(HostRefused) as caught:
-        lonely(address).check()
+        lonely(address)
     assert "password" not in caught.value.detail
     with pytest.raises(HostRefused):
-        key = KeyHandle(AES, "arn:aws:kms:eu-central-1:1:key/mrk-1")
-        lonely("http://127.0.0.1:1", replica_regions=f"{REPLICA}={address}").cipher(key).encrypt(b"x")
+        lonely("http://127.0.0.1:1", replica_regions=f"{REPLICA}={address}")
+
+
+def test_a_region_is_no_way_to_name_a_host():
+    for region in ("evil.example/", "eu central", "x@evil.example", "evil.example#"):
+        with pytest.raises(ValidationFailed):
+            lonely("", region=region).check()
+
+
+@pytest.mark.parametrize("timeout", ["", "soon", "-1", "nan"])
+def test_a_timeout_is_a_number_of_seconds(timeout):
+    with pytest.raises(ValidationFailed):
+        lonely("http://127.0.0.1:1", timeout=timeout)
 
 
 def test_a_name_that_changes_its_meaning_is_caught_when_connecting(moto, monkeypatch):
@@ -330,4 +378,4 @@ def test_quotas_of_the_region(moto):
     assert moto.provider.quota.symmetric == 20_000
     assert quotas.quota_of("aws_kms", "eu-north-1").symmetric == 10_000
     assert quotas.quota_of("local") is None
-    assert quotas.BUDGETS["aws_kms"] == 100
+    assert quotas.BUDGETS["aws_kms"] == 100  # what the seed plans with

@@ -1,6 +1,8 @@
 """The transit engine beyond the contract: seals and restarts, identities, floors, imports, trouble on the line."""
 
 import base64
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRefused
 from keys.providers.base import (
+    TAG,
     CredentialsRefused,
     KeyHandle,
     KeyMissing,
@@ -286,7 +289,47 @@ def test_a_redirect_is_not_followed_with_the_token():
 )  # fmt: skip
 def test_addresses_that_no_provider_may_have(address):
     with pytest.raises(HostRefused):
-        VaultTransitProvider(address=address, token="s.token", rule=LOOPBACK).check()
+        VaultTransitProvider(address=address, token="s.token", rule=LOOPBACK)
+
+
+def test_a_file_that_holds_no_token_is_not_sent(tmp_path):
+    (tmp_path / "other").write_text("password-of-something-else")
+    with answering() as server:
+        provider = VaultTransitProvider(address=server.address, token_file=str(tmp_path / "other"), rule=LOOPBACK)
+        with pytest.raises(CredentialsRefused) as caught:
+            provider.check()
+        assert server.requests == []
+    assert "password-of-something-else" not in str(caught.value)
+
+
+def test_an_authority_that_cannot_be_read_is_told(tmp_path):
+    provider = VaultTransitProvider(
+        address="https://127.0.0.1:1", token="s.t", ca_file=str(tmp_path / "none"), rule=LOOPBACK
+    )
+    with pytest.raises(ProviderUnavailable):
+        provider.check()
+
+
+def test_one_bound_cipher_serves_many_threads(place):
+    cipher = place.provider.cipher(new_key(place.provider))
+    with ThreadPoolExecutor(8) as pool:
+        sealed = list(pool.map(lambda n: cipher.encrypt(b"%d" % n, b"aad"), range(80)))
+        assert list(pool.map(lambda blob: cipher.decrypt(blob, b"aad"), sealed)) == [b"%d" % n for n in range(80)]
+
+
+def test_nothing_that_is_sent_is_logged_at_any_level(place, caplog):
+    caplog.set_level(logging.DEBUG)
+    handle = KeyHandle(AES, place.provider.import_key(AES, SecretBytes(b"material-of-the-test-in-32-bytes")).opaque)
+    place.provider.cipher(handle).encrypt(b"plaintext-of-the-test")
+    for secret in (b"plaintext-of-the-test", b"material-of-the-test-in-32-bytes", *(s.encode() for s in place.secrets)):
+        assert secret.decode() not in caplog.text
+        assert base64.b64encode(secret).decode() not in caplog.text
+
+
+def test_a_key_is_found_again_by_its_tag(place):
+    made = place.provider.generate("Ed25519", tag="0b6ecf5e-intent-7")
+    found = [key for key in place.provider.list_keys() if key.tags.get(TAG) == "0b6ecf5e-intent-7"]
+    assert [(key.opaque, key.public_key) for key in found] == [(made.opaque, made.public_key)]
 
 
 def test_a_name_that_changes_its_meaning_is_caught_when_connecting(place, address, monkeypatch):

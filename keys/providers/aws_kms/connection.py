@@ -1,5 +1,6 @@
 """Clients of AWS KMS by region, and the order in which regions are asked."""
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,9 @@ from keys.providers.aws_kms.errors import aws_errors
 from keys.providers.base import CredentialsRefused, ProviderThrottled
 from keys.providers.pinning import pin
 from keyvault_portal.errors import ProviderUnavailable
+
+# At level DEBUG the library logs whole requests, plaintext and all.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 # A region that gave no answer is asked last for so many seconds, so that not every caller waits for the time-out.
 AVOID_SECONDS = 10.0
@@ -50,8 +54,13 @@ class Connection:
     _avoided: dict[str, float] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def __post_init__(self) -> None:
+        for place in (self.primary, *self.replicas):
+            if place.endpoint:
+                self.rule.check_early(place.endpoint)
+
     def client(self, place: Place | None = None) -> Any:
-        """The client of a place, made at first use; raises HostRefused for an address that is not allowed."""
+        """The client of a place, made at first use."""
         place = place or self.primary
         mark = (os.getpid(), place.region)
         found = self._clients.get(mark)
@@ -62,8 +71,6 @@ class Connection:
         return found
 
     def _connect(self, place: Place) -> Any:
-        if place.endpoint:
-            self.rule.check_url(place.endpoint)
         config = Config(
             connect_timeout=self.timeout,
             read_timeout=self.timeout,
@@ -130,8 +137,8 @@ def key_id(key: str) -> str:
 
 
 def in_region(key: str, region: str) -> str:
-    """The ARN of the same multi-region key in another region; a bare id stays what it is."""
+    """The ARN of the same multi-region key in another region; any other key stays what it is."""
     parts = key.split(":")
-    if len(parts) != 6:
+    if len(parts) != 6 or not is_multi_region(key):
         return key
     return ":".join([*parts[:3], region, *parts[4:]])

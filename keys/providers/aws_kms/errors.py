@@ -14,7 +14,7 @@ from keys.providers.base import (
     ProviderFault,
     ProviderThrottled,
 )
-from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, ValidationFailed
 
 _CODES: dict[type[PortalError], frozenset[str]] = {
     KeyMissing: frozenset({"NotFoundException"}),
@@ -72,7 +72,9 @@ def aws_errors(*, decrypting: bool = False) -> Iterator[None]:
             raise inner from None
         raise ProviderUnavailable("AWS KMS does not answer.") from None
     except exceptions.BotoCoreError:
-        raise ProviderFault("The AWS library refuses these settings.", hint="Check region, profile and role.") from None
+        raise ValidationFailed(
+            "The AWS library refuses these settings.", hint="Check region, profile and role."
+        ) from None
 
 
 def _portal_error(error: exceptions.ClientError, decrypting: bool) -> PortalError:

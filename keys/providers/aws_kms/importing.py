@@ -4,19 +4,19 @@ AWS KMS Developer Guide, "Importing key material": symmetric material under RSAE
 RSA_AES_KEY_WRAP_SHA_256 (a fresh AES key under OAEP, then the PKCS#8 under that key by RFC 5649).
 """
 
-import secrets
 from typing import Any
 
-from cryptography.hazmat.primitives import keywrap
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import ProviderFault
+from keys.providers.transfer import rsa_aes_wrap
 
 _WRAPPING_KEY = "RSA_4096"
 _SYMMETRIC_LIMIT = 64
+_OAEP = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
 
 
 def bring(client: Any, key: str, material: SecretBytes) -> None:
@@ -33,14 +33,8 @@ def bring(client: Any, key: str, material: SecretBytes) -> None:
     client.import_key_material(
         KeyId=key,
         ImportToken=parameters["ImportToken"],
-        EncryptedKeyMaterial=_wrapped(public, material, direct),
+        EncryptedKeyMaterial=public.encrypt(material.reveal(), _OAEP)
+        if direct
+        else rsa_aes_wrap(public, material, SHA256()),
         ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE",
     )
-
-
-def _wrapped(public: rsa.RSAPublicKey, material: SecretBytes, direct: bool) -> bytes:
-    oaep = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
-    if direct:
-        return public.encrypt(material.reveal(), oaep)
-    one_time = secrets.token_bytes(32)
-    return public.encrypt(one_time, oaep) + keywrap.aes_key_wrap_with_padding(one_time, material.reveal())

@@ -8,6 +8,7 @@ KMS's rotation besides may switch it on, and `describe` shows it.
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -17,12 +18,14 @@ from keys.crypto import keymaterial
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
+from keys.providers.addresses import checked_timeout
 from keys.providers.aws_kms import importing
 from keys.providers.aws_kms.connection import Connection, Place, is_multi_region, key_id, parse_replicas
 from keys.providers.aws_kms.errors import aws_errors, error_code
 from keys.providers.aws_kms.specs import SPECS, Spec, spec_of
 from keys.providers.aws_kms.using import PublicKeyCipher, RemoteMac, RemoteSigner, SymmetricCipher, encryption_context
 from keys.providers.base import (
+    TAG,
     BoundCipher,
     BoundMac,
     BoundSigner,
@@ -66,6 +69,7 @@ class AwsKmsProvider:
             Capability.ROTATOR,
             Capability.IMPORTER,
             Capability.CONTEXT,
+            Capability.TAGS,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -102,10 +106,10 @@ class AwsKmsProvider:
             "aws_secret_access_key": secret_access_key,
         }
         self._connection = Connection(
-            Place(region, endpoint),
+            Place(region.strip(), endpoint.strip()),
             parse_replicas(replica_regions),
             rule or host_rule(),
-            float(timeout),
+            checked_timeout(timeout),
             {name: value for name, value in credentials.items() if value},
             role_arn,
         )
@@ -115,27 +119,32 @@ class AwsKmsProvider:
         """What AWS publishes for the region."""
         return quota_of("aws_kms", self._connection.primary.region)
 
-    def generate(self, algorithm: str) -> GeneratedKey:
-        return self._create(_spec(algorithm), "Made by KeyVault Portal")
+    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey:
+        return self._usable(self._create(_spec(algorithm), "Made by KeyVault Portal", tag), algorithm)
 
     def rotate(self, handle: KeyHandle) -> GeneratedKey:
         """A new KMS key of the same kind; the module says why."""
-        self.describe(handle)
-        return self._create(_spec(handle.algorithm), f"Made by KeyVault Portal, successor of {key_id(handle.opaque)}")
+        self._describe(handle.opaque, "")
+        made = self._create(
+            _spec(handle.algorithm), f"Made by KeyVault Portal, successor of {key_id(handle.opaque)}", ""
+        )
+        return self._usable(made, handle.algorithm)
 
-    def _create(self, spec: Spec, description: str, **more: Any) -> GeneratedKey:
+    def _create(self, spec: Spec, description: str, tag: str, *, external: bool = False) -> str:
+        """The ARN of a new key. Imported ones have no replicas, each of which would need the material brought again."""
         with aws_errors():
-            metadata = self._connection.client().create_key(
+            answer = self._connection.client().create_key(
                 KeySpec=spec.key_spec,
                 KeyUsage=spec.usage,
                 Description=description,
-                MultiRegion=bool(self._connection.replicas),
-                **more,
-            )["KeyMetadata"]
-        arn = str(metadata["Arn"])
-        if metadata["KeyState"] == "PendingImport":
-            return GeneratedKey(opaque=arn)
-        handle = KeyHandle(spec.algorithm, arn)
+                MultiRegion=bool(self._connection.replicas) and not external,
+                Origin="EXTERNAL" if external else "AWS_KMS",
+                Tags=[{"TagKey": TAG, "TagValue": tag}] if tag else [],
+            )
+        return str(answer["KeyMetadata"]["Arn"])
+
+    def _usable(self, arn: str, algorithm: str) -> GeneratedKey:
+        handle = KeyHandle(algorithm, arn)
         self.replicate(handle)
         return GeneratedKey(opaque=arn, public_key=self._public_key(handle))
 
@@ -160,7 +169,7 @@ class AwsKmsProvider:
             return None
         return handle.public_key or bytes(self._connection.call("get_public_key", handle.opaque)["PublicKey"])
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         """Bring material under KMS's own wrapping key; a key whose import fails is scheduled for deletion.
 
         Raises ProviderFault for material that does not fit the algorithm, before anything is made.
@@ -168,16 +177,14 @@ class AwsKmsProvider:
         spec = _spec(algorithm)
         with portal_errors():
             keymaterial.prepare(algorithm, material)
-        made = self._create(spec, "Made by KeyVault Portal from imported material", Origin="EXTERNAL")
-        handle = KeyHandle(algorithm, made.opaque)
+        arn = self._create(spec, "Made by KeyVault Portal from imported material", tag, external=True)
         try:
             with aws_errors():
-                importing.bring(self._connection.client(), made.opaque, material)
-            self.replicate(handle)
-            return GeneratedKey(opaque=made.opaque, public_key=self._public_key(handle))
+                importing.bring(self._connection.client(), arn, material)
+            return self._usable(arn, algorithm)
         except PortalError:
             with suppress(PortalError):
-                self.schedule_deletion(handle, min(_DAYS))
+                self.schedule_deletion(KeyHandle(algorithm, arn), min(_DAYS))
             raise
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
@@ -239,7 +246,10 @@ class AwsKmsProvider:
             return answer
 
     def describe(self, handle: KeyHandle) -> RemoteKey:
-        return self._describe(handle.opaque, "")
+        found = self._describe(handle.opaque, "")
+        if found.algorithm is None or ALGORITHMS[found.algorithm].symmetric or found.state is not RemoteState.ENABLED:
+            return found
+        return replace(found, public_key=self._public_key(KeyHandle(found.algorithm, found.opaque)))
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """The account's own keys of the region; those that AWS's services keep for themselves are left out."""

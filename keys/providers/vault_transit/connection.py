@@ -1,6 +1,7 @@
 """The way to a server: which one, as whom, and again when its token has run out."""
 
 import os
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from keys.providers.base import CredentialsRefused
 from keys.providers.pinning import pin
 from keys.providers.vault_transit.errors import vault_errors
 from keyvault_portal.errors import ProviderUnavailable
+
+_TOKEN = re.compile(r"(s|b|r|hvs|hvb|hvr)\.[A-Za-z0-9._-]{10,1000}")
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,7 @@ class Identity:
     def sign_in(self, client: Any) -> str:
         """A token; raises CredentialsRefused if there is none to have."""
         if self.token_file:
-            try:
-                return Path(self.token_file).read_text().strip()
-            except (OSError, UnicodeDecodeError):
-                raise CredentialsRefused("The file with the server's token cannot be read.") from None
+            return _token_of(Path(self.token_file))
         if self.role_id:
             with vault_errors():
                 answer = client.auth.approle.login(
@@ -47,6 +47,17 @@ class Identity:
                 )
             return str(answer["auth"]["client_token"])
         return self.token
+
+
+def _token_of(file: Path) -> str:
+    """Only what has the form of a token ever leaves: another file's content is nothing for the server."""
+    try:
+        token = file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise CredentialsRefused("The file with the server's token cannot be read.") from None
+    if not _TOKEN.fullmatch(token):
+        raise CredentialsRefused("The file holds no token of Vault or OpenBao.")
+    return token
 
 
 class _PinnedAdapter(HTTPAdapter):
@@ -104,8 +115,10 @@ class Connection:
                     found = self._client = (os.getpid(), self._connect())
         return found[1]
 
+    def __post_init__(self) -> None:
+        self.rule.check_early(self.address)
+
     def _connect(self) -> Any:
-        self.rule.check_url(self.address)
         session = requests.Session()
         # Tried again only when no connection was made, so that nothing happens twice.
         retry = Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0, backoff_factor=0.1)

@@ -52,7 +52,7 @@ def vault_errors(*, decrypting: bool = False) -> Iterator[None]:
         raise _portal_error(error, decrypting) from None
     except (requests.ConnectionError, requests.Timeout):
         raise ProviderUnavailable("The server of the transit engine does not answer.") from None
-    except (requests.RequestException, ValueError):
+    except (OSError, ValueError):  # broken HTTP or JSON, and a certificate authority's file that is none
         raise ProviderUnavailable("The server of the transit engine gives no answer that can be read.") from None
 
 

@@ -5,16 +5,15 @@ PKCS#8 for private keys) under that key by RFC 5649.
 """
 
 import base64
-import secrets
 
-from cryptography.hazmat.primitives import keywrap
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import ProviderFault, portal_errors
+from keys.providers.transfer import rsa_aes_wrap
 from keys.providers.vault_transit.connection import Connection
 from keys.providers.vault_transit.specs import Spec
 
@@ -26,14 +25,11 @@ def bring(connection: Connection, spec: Spec, name: str, material: SecretBytes) 
     public = load_pem_public_key(connection.call("get", "wrapping_key")["public_key"].encode())
     if not isinstance(public, rsa.RSAPublicKey):
         raise ProviderFault("The transit engine gave a wrapping key that is none.")
-    one_time = secrets.token_bytes(32)
-    oaep = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=None)
-    wrapped = public.encrypt(one_time, oaep) + keywrap.aes_key_wrap_with_padding(one_time, material.reveal())
     connection.call(
         "post",
         f"keys/{name}/import",
         type=spec.key_type,
-        ciphertext=base64.b64encode(wrapped).decode(),
+        ciphertext=base64.b64encode(rsa_aes_wrap(public, material, SHA256())).decode(),
         hash_function="SHA256",
         allow_rotation=True,
     )

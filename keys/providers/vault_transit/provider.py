@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
+from keys.providers.addresses import checked_timeout
 from keys.providers.base import (
+    TAG,
     BoundCipher,
     BoundMac,
     BoundSigner,
@@ -51,6 +53,7 @@ class VaultTransitProvider:
             Capability.ROTATOR,
             Capability.IMPORTER,
             Capability.CONTEXT,
+            Capability.TAGS,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -84,13 +87,19 @@ class VaultTransitProvider:
         rule: HostRule | None = None,
     ) -> None:
         self.alias = alias
-        identity = Identity(token, token_file, role_id, secret_id, approle_mount)
+        identity = Identity(token.strip(), token_file, role_id, secret_id, approle_mount)
         self._connection = Connection(
-            address.rstrip("/"), mount.strip("/"), namespace, identity, ca_file, float(timeout), rule or host_rule()
+            address.strip().rstrip("/"),
+            mount.strip("/"),
+            namespace,
+            identity,
+            ca_file,
+            checked_timeout(timeout),
+            rule or host_rule(),
         )
 
-    def generate(self, algorithm: str) -> GeneratedKey:
-        spec, name = spec_named(algorithm), _new_name(algorithm)
+    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey:
+        spec, name = spec_named(algorithm), _new_name(algorithm, tag)
         options: dict[str, Any] = {"key_size": spec.key_size} if spec.key_size else {}
         self._connection.call("post", f"keys/{name}", type=spec.key_type, **options)
         return self._made(Version(name, 1))
@@ -105,9 +114,9 @@ class VaultTransitProvider:
     def _made(self, version: Version) -> GeneratedKey:
         return GeneratedKey(opaque=str(version), public_key=public_key_of(self._read(version.name), version.number))
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         """Bring material under the engine's own wrapping key; the key can be rotated there afterwards."""
-        name = _new_name(algorithm)
+        name = _new_name(algorithm, tag)
         importing.bring(self._connection, spec_named(algorithm), name, material)
         return self._made(Version(name, 1))
 
@@ -242,8 +251,15 @@ class VaultTransitProvider:
         return Health(seconds, str(told.get("display_name", "")), f"token valid for {left} s" if left else "")
 
 
-def _new_name(algorithm: str) -> str:
-    return f"portal-{spec_named(algorithm).algorithm.lower()}-{uuid.uuid4().hex}"
+def _new_name(algorithm: str, tag: str) -> str:
+    """Transit keys have no tags, so the name ends with it after a dot, which no other part of it holds."""
+    name = f"portal-{spec_named(algorithm).algorithm.lower()}-{uuid.uuid4().hex}"
+    return f"{name}.{tag}" if tag else name
+
+
+def _tags(name: str) -> dict[str, str]:
+    _, dot, tag = name.rpartition(".")
+    return {TAG: tag} if dot and name.startswith("portal-") else {}
 
 
 def _bound(handle: KeyHandle, operation: Operation) -> tuple[Spec, Version]:
@@ -280,6 +296,8 @@ def _remote(key: dict[str, Any], version: Version) -> RemoteKey:
         rotation_days=-(-period // 86400) or None,
         imported=bool(key.get("imported_key")),
         extractable=bool(key.get("exportable") or key.get("allow_plaintext_backup")),
+        tags=_tags(version.name),
+        public_key=public_key_of(key, version.number) if made else None,
     )
 
 
