@@ -16,7 +16,7 @@ import requests
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
-from tests.providers.place import Place
+from tests.providers.place import Place, guide_block
 from tests.providers.troubled import answering
 
 REGION = "eu-central-1"
@@ -27,13 +27,14 @@ ROLE = "arn:aws:iam::123456789012:role/keys"
 
 
 def _user(endpoint: str) -> tuple[str, str]:
-    """An access key that may do everything with keys and take the role for it, and nothing else."""
+    """An access key with the rights that the guide names, and those for what the tests do behind the portal's back."""
     iam = boto3.client(
         "iam", region_name=REGION, endpoint_url=endpoint, aws_access_key_id="x", aws_secret_access_key="x"
     )
     made = iam.create_user(UserName="portal")
-    rule = {"Effect": "Allow", "Action": ["kms:*", "sts:AssumeRole"], "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    policy = json.loads(guide_block("json"))
+    policy["Statement"][0]["Action"] += ["kms:CreateAlias", "kms:EnableKeyRotation", "sts:AssumeRole"]
+    document = json.dumps(policy)
     iam.put_user_policy(UserName="portal", PolicyName="keys", PolicyDocument=document)
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": made["User"]["Arn"]}}
     trusted = json.dumps({"Version": "2012-10-17", "Statement": [trust]})

@@ -1,4 +1,4 @@
-"""A real OpenBao server in dev mode, with a token that may use the transit engine and nothing else."""
+"""A real OpenBao server in dev mode, with a token that may do what the guide names and nothing else."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from typing import Any
 from keys.hosts import HostRule
 from keys.providers.vault_transit import VaultTransitProvider
 from tests.providers import bao
-from tests.providers.place import Place
+from tests.providers.place import Place, guide_block
 from tests.providers.troubled import answering
 
 LOOPBACK = HostRule(("127.0.0.0/8",))
-POLICY = 'path "transit/*" { capabilities = ["create", "read", "update", "delete", "list"] }'
+POLICY = guide_block("hcl")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
-from keys.hosts import HostRefused
+from keys.hosts import HostRefused, HostRule
 from keys.providers import quotas
 from keys.providers.aws_kms import AwsKmsProvider
 from keys.providers.aws_kms.using import encryption_context
@@ -363,6 +363,19 @@ def test_a_region_is_no_way_to_name_a_host():
 def test_a_timeout_is_a_number_of_seconds(timeout):
     with pytest.raises(ValidationFailed):
         lonely("http://127.0.0.1:1", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1", "0.0.0.0", "[::]", "255.255.255.255", "240.0.0.1"]
+)  # fmt: skip
+def test_no_rule_opens_addresses_of_the_network_itself(host):
+    with pytest.raises(HostRefused):
+        lonely(f"http://{host}", rule=HostRule(("0.0.0.0/0", "::/0", host.strip("[]"))))
+
+
+def test_a_name_that_cannot_be_found_is_no_fault_of_the_settings():
+    with pytest.raises(ProviderUnavailable):
+        lonely("http://nowhere.invalid").check()
 
 
 def test_a_name_that_changes_its_meaning_is_caught_when_connecting(moto, monkeypatch):

@@ -276,6 +276,18 @@ def test_trouble_on_the_line_has_its_name(status, error):
         assert len(server.requests) == 1
 
 
+def test_an_answer_from_another_version_is_none():
+    """Older servers make data keys under the latest version, whatever was asked for."""
+    with answering(
+        200, {"data": {"ciphertext": "vault:v2:AAAA", "signature": "vault:v2:AAAA", "plaintext": "AAAA"}}
+    ) as server:
+        provider = VaultTransitProvider(address=server.address, token="s.token", rule=LOOPBACK)
+        handle = KeyHandle(AES, "name:v1")
+        for use in (lambda: provider.cipher(handle).encrypt(b"x"), lambda: provider.generate_data_key(handle, b"")):
+            with pytest.raises(ProviderFault):
+                use()
+
+
 def test_a_redirect_is_not_followed_with_the_token():
     with answering() as elsewhere, answering(307) as server:
         server.headers = {"Location": f"{elsewhere.address}/v1/auth/token/lookup-self"}
