@@ -18,7 +18,9 @@ class Refused(Exception):
 
 # The words of `Refused`.
 MISSING, UNUSABLE, UNSUPPORTED = "missing", "unusable", "unsupported"
-DECRYPTION, PIN, LAST_TRY, LOST, ABSENT, BUSY, FAULT = "decryption", "pin", "last_try", "lost", "absent", "busy", "fault"
+DECRYPTION, TOO_LARGE, FAULT = "decryption", "too_large", "fault"
+PIN, LAST_TRY, LOST, ABSENT, BUSY = "pin", "last_try", "lost", "absent", "busy"
+CRASHED, TIMED_OUT = "crashed", "timed_out"  # said by the parent
 
 
 def _encoded(value: Any) -> Any:

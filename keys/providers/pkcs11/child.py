@@ -1,0 +1,73 @@
+"""The process that holds the HSM's library, so that a crash of the library takes nobody else with it.
+
+Started as `python -m keys.providers.pkcs11.child FD`. FD is a Unix socket: over it come the settings with the PIN, in
+one frame, and afterwards the ends of channels; each channel gets a thread and a session of its own. The parent's end
+of the socket closed means that nobody is left to work for.
+"""
+
+import os
+import resource
+import socket
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from keys.providers.pkcs11 import wire
+from keys.providers.pkcs11.token import Session, Token, named
+
+LAST_ANSWERS = 30  # seconds that calls under way are given when the parent has turned to another child
+OPERATIONS = frozenset(
+    {"check", "algorithms", "generate", "destroy", "begin_import", "finish_import", "end_import", "encrypt", "decrypt",
+     "decrypt_oaep", "sign", "wrap", "unwrap", "set_usable", "describe", "begin_list", "more"}
+)  # fmt: skip
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no PIN on the disk
+    control = socket.socket(fileno=int(sys.argv[1]))
+    first = Connection(os.dup(control.fileno()))
+    try:
+        token = Token(**wire.loads(first.recv_bytes()))
+    except Exception as error:
+        _answer(first, named(error))
+        return
+    first.send_bytes(wire.dumps({"ok": True}))
+    threads = []
+    while True:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not descriptors:
+            break
+        threads.append(threading.Thread(target=_serve, args=(token, Connection(descriptors[0])), daemon=True))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(LAST_ANSWERS)
+    os._exit(0)  # C_Finalize while a call hangs is undefined; the kernel closes everything
+
+
+def _serve(token: Token, channel: Connection) -> None:
+    session: Session | None = None
+    with suppress(EOFError, OSError), channel:
+        while True:
+            name, arguments = wire.loads(channel.recv_bytes())
+            try:
+                if name not in OPERATIONS:
+                    raise wire.Refused(wire.FAULT, "unknown operation")
+                session = session or token.session()
+                answer = getattr(session, name)(*arguments)
+            except Exception as error:
+                _answer(channel, named(error))
+            else:
+                channel.send_bytes(wire.dumps({"ok": answer}))
+    if session is not None:
+        with suppress(Exception):
+            session.close()
+
+
+def _answer(channel: Connection, refused: Any) -> None:
+    channel.send_bytes(wire.dumps({"refused": refused.code, "detail": refused.detail}))
+
+
+if __name__ == "__main__":
+    main()
