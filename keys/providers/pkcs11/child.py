@@ -10,12 +10,14 @@ import resource
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from keys.providers.pkcs11 import wire
-from keys.providers.pkcs11.token import Session, Token, named
+from keys.providers.pkcs11.returns import named
+from keys.providers.pkcs11.token import Session, Token
 
 LAST_ANSWERS = 30  # seconds that calls under way are given when the parent has turned to another child
 OPERATIONS = frozenset(
@@ -34,15 +36,14 @@ def main() -> None:
         _answer(first, named(error))
         return
     first.send_bytes(wire.dumps({"ok": True}))
-    threads = []
-    while True:
-        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        if not descriptors:
-            break
-        threads.append(threading.Thread(target=_serve, args=(token, Connection(descriptors[0])), daemon=True))
-        threads[-1].start()
+    threads: list[threading.Thread] = []
+    while descriptors := socket.recv_fds(control, 1, 1)[1]:
+        thread = threading.Thread(target=_serve, args=(token, Connection(descriptors[0])), daemon=True)
+        thread.start()
+        threads = [*(running for running in threads if running.is_alive()), thread]
+    deadline = time.monotonic() + LAST_ANSWERS
     for thread in threads:
-        thread.join(LAST_ANSWERS)
+        thread.join(max(0.0, deadline - time.monotonic()))
     os._exit(0)  # C_Finalize while a call hangs is undefined; the kernel closes everything
 
 

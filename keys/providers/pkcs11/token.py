@@ -11,6 +11,8 @@ from pkcs11.mechanisms import MGF
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from keys.providers.pkcs11 import wire
+from keys.providers.pkcs11.objects import describe
+from keys.providers.pkcs11.returns import Opening
 from keys.providers.pkcs11.shapes import FLAGS, LABEL, SHAPES, Shape
 from keys.providers.pkcs11.wire import Refused
 
@@ -20,39 +22,6 @@ _CLASSES = {"secret": ObjectClass.SECRET_KEY, "private": ObjectClass.PRIVATE_KEY
 _PRIVATE_FLAGS = ("DECRYPT", "SIGN", "UNWRAP", "DERIVE")
 _DIGESTS = {"sha1": (Mechanism.SHA_1, MGF.SHA1), "sha256": (Mechanism.SHA256, MGF.SHA256)}
 _KEPT_INSIDE = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-_FUNCTION_NOT_PERMITTED = "Unmapped error code 0x68"  # CKR_KEY_FUNCTION_NOT_PERMITTED has no class in the library
-
-# PKCS#11 v2.40, 5.1: what each return value means to the portal.
-_MISSING = (exceptions.KeyHandleInvalid, exceptions.ObjectHandleInvalid, exceptions.NoSuchKey,
-            exceptions.WrappingKeyHandleInvalid, exceptions.UnwrappingKeyHandleInvalid)  # fmt: skip
-_LOST = (exceptions.SessionHandleInvalid, exceptions.SessionClosed, exceptions.DeviceRemoved, exceptions.DeviceError,
-         exceptions.TokenNotPresent, exceptions.TokenNotRecognised, exceptions.SlotIDInvalid,
-         exceptions.UserNotLoggedIn, exceptions.GeneralError)  # fmt: skip
-_PIN = (exceptions.PinIncorrect, exceptions.PinInvalid, exceptions.PinLenRange, exceptions.PinLocked,
-        exceptions.PinExpired, exceptions.UserPinNotInitialized)  # fmt: skip
-_UNSUPPORTED = (exceptions.MechanismInvalid, exceptions.MechanismParamInvalid, exceptions.FunctionNotSupported,
-                exceptions.AttributeReadOnly, exceptions.AttributeTypeInvalid, exceptions.KeySizeRange,
-                exceptions.TemplateInconsistent, exceptions.KeyTypeInconsistent)  # fmt: skip
-_BUSY = (exceptions.SessionCount, exceptions.DeviceMemory, exceptions.HostMemory)
-_NOT_OPENED = (exceptions.EncryptedDataInvalid, exceptions.EncryptedDataLenRange, exceptions.WrappedKeyInvalid,
-               exceptions.WrappedKeyLenRange, exceptions.DataInvalid, exceptions.DataLenRange,
-               exceptions.ArgumentsBad)  # fmt: skip
-_CODES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    (_MISSING, wire.MISSING), (_LOST, wire.LOST), (_PIN, wire.PIN), (_UNSUPPORTED, wire.UNSUPPORTED),
-    (_BUSY, wire.BUSY), ((exceptions.DataLenRange,), wire.TOO_LARGE), ((exceptions.NoSuchToken,), wire.ABSENT),
-)  # fmt: skip
-
-
-def named(error: Exception) -> Refused:
-    """The one place where the library's errors get the portal's words; its own text never leaves the child."""
-    if isinstance(error, Refused):
-        return error
-    if str(error) == _FUNCTION_NOT_PERMITTED:
-        return Refused(wire.UNUSABLE)
-    for kinds, code in _CODES:
-        if isinstance(error, kinds):
-            return Refused(code, type(error).__name__)
-    return Refused(wire.FAULT, type(error).__name__)
 
 
 class _InitializeArguments(ctypes.Structure):
@@ -77,7 +46,7 @@ def _load(module: str) -> Any:
         raise Refused(wire.FAULT, "C_Initialize")
     from pkcs11._pkcs11 import lib
 
-    return lib.__new__(lib, module)
+    return lib.__new__(lib, module)  # type: ignore[call-arg]
 
 
 class Token:
@@ -229,7 +198,7 @@ class Session:
         def work(key: Any) -> bytes:
             if not hasattr(key, "decrypt"):
                 raise Refused(wire.UNUSABLE)
-            with _Opening(key):
+            with Opening(key):
                 return bytes(key.decrypt(sealed, mechanism=mechanism, mechanism_param=parameters))
 
         return self._use(opaque, work)
@@ -262,7 +231,7 @@ class Session:
         def work(key: Any) -> bytes:
             if not hasattr(key, "unwrap_key"):
                 raise Refused(wire.UNUSABLE)
-            with _Opening(key):
+            with Opening(key):
                 mechanism = Mechanism[SHAPES[algorithm].mechanisms[1]]
                 found = self._unwrapped(key, wrapped, mechanism, None, KeyType.GENERIC_SECRET, dict(_PASSING))
             try:
@@ -287,7 +256,7 @@ class Session:
 
     def set_usable(self, opaque: str, usable: bool) -> None:
         key = self._fresh(opaque)
-        shape = SHAPES.get(self._describe(key)["algorithm"] or "")
+        shape = SHAPES.get(describe(key)["algorithm"] or "")
         if shape is None:
             raise Refused(wire.UNSUPPORTED)
         for flag in shape.uses:
@@ -295,26 +264,13 @@ class Session:
         self._objects.pop(opaque, None)
 
     def describe(self, opaque: str) -> dict[str, Any]:
-        return self._describe(self._fresh(opaque))
+        return describe(self._fresh(opaque))
 
     def begin_list(self) -> None:
         self._listing = (key for kind in _CLASSES.values() for key in self._search(kind))
 
     def more(self, count: int) -> list[dict[str, Any]]:
-        return [self._describe(key) for key, _ in zip(self._listing, range(count), strict=False)]
-
-    def _describe(self, key: Any) -> dict[str, Any]:
-        kind = "secret" if _read(key, Attribute.CLASS) is ObjectClass.SECRET_KEY else "private"
-        label = str(_read(key, Attribute.LABEL) or "")
-        uses = [flag for flag in FLAGS if _read(key, Attribute[flag])]
-        return {
-            "opaque": f"{kind}:{bytes(_read(key, Attribute.ID) or b'').hex()}",
-            "label": label,
-            "algorithm": _algorithm(key, label, uses),
-            "usable": bool(uses),
-            "local": bool(_read(key, Attribute.LOCAL)),
-            "extractable": bool(_read(key, Attribute.EXTRACTABLE)),
-        }
+        return [describe(key) for key, _ in zip(self._listing, range(count), strict=False)]
 
     def _search(self, kind: ObjectClass, identity: str = "") -> list[Any]:
         wanted: dict[Any, Any] = {Attribute.CLASS: kind, Attribute.TOKEN: True}
@@ -348,29 +304,6 @@ class Session:
 _PASSING = {Attribute.TOKEN: False, Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 
 
-class _Opening:
-    """Around opening: SoftHSM says a plain "general error" for a wrong tag, and also when the token is gone.
-
-    If the key can still be read, the token is there, and what is wrong is the ciphertext.
-    """
-
-    def __init__(self, key: Any) -> None:
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _NOT_OPENED):
-            raise Refused(wire.DECRYPTION) from None
-        if isinstance(error, exceptions.GeneralError | exceptions.FunctionFailed):
-            try:
-                _ = self._key[Attribute.CLASS]
-            except exceptions.PKCS11Error:
-                raise error from None
-            raise Refused(wire.DECRYPTION) from None
-
-
 def _gcm(nonce: bytes, aad: bytes) -> GCMParams:
     return GCMParams(nonce, aad, TAG_BITS)
 
@@ -395,27 +328,3 @@ def _public(pair: tuple[Any, Any]) -> dict[str, Any]:
     if public[Attribute.KEY_TYPE] is KeyType.RSA:
         return {"modulus": public[Attribute.MODULUS], "exponent": public[Attribute.PUBLIC_EXPONENT]}
     return {"point": public[Attribute.EC_POINT]}
-
-
-def _read(key: Any, attribute: Attribute) -> Any:
-    """The attribute, or None where this kind of object has none."""
-    try:
-        return key[attribute]
-    except (exceptions.AttributeTypeInvalid, exceptions.AttributeSensitive):
-        return None
-
-
-def _algorithm(key: Any, label: str, uses: list[str]) -> str | None:
-    """By our label; a key made by others is told by type, size and flags."""
-    name = label.removeprefix(LABEL)
-    if name in SHAPES:
-        return name
-    kind = getattr(_read(key, Attribute.KEY_TYPE), "name", "")
-    bits = {"AES": lambda: 8 * (_read(key, Attribute.VALUE_LEN) or 0),
-            "RSA": lambda: 8 * len(_read(key, Attribute.MODULUS) or b"")}.get(kind, lambda: 0)()  # fmt: skip
-    curve = _read(key, Attribute.EC_PARAMS)
-    for name, shape in SHAPES.items():
-        same_curve = shape.curve and curve == encode_named_curve_parameters(shape.curve)
-        if shape.key_type == kind and (shape.bits == bits or same_curve) and set(shape.uses) & set(uses):
-            return name
-    return None

@@ -1,0 +1,371 @@
+"""What can go wrong with an HSM: its library crashes or hangs, its PIN is wrong, its token goes and comes back."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import keywrap
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from django.conf import settings as portal_settings
+
+from keys.crypto import keymaterial
+from keys.crypto.algorithms import ALGORITHMS, Kind
+from keys.crypto.secret import SecretBytes
+from keys.providers.base import (
+    CredentialsRefused,
+    KeyHandle,
+    KeyMissing,
+    OperationUnsupported,
+    ProviderThrottled,
+    RemoteState,
+)
+from keys.providers.pkcs11 import link as links
+from keys.providers.pkcs11 import wire
+from keys.providers.pkcs11.provider import Pkcs11Provider, read_pin
+from keyvault_portal.errors import DecryptRefused, ProviderUnavailable
+from tests.providers.place import Place
+from tests.providers.place_pkcs11 import MODULE, PIN, initialise
+
+pytestmark = pytest.mark.needs_softhsm
+AES = "AES-256-GCM"
+
+
+@pytest.fixture
+def place(_places: dict[str, Place]) -> Place:
+    return _places["pkcs11"]
+
+
+@pytest.fixture
+def provider(place: Place) -> Iterator[Pkcs11Provider]:
+    made = place.make()
+    yield made
+    made._link.close()
+
+
+@pytest.fixture
+def key(provider: Pkcs11Provider) -> KeyHandle:
+    return KeyHandle(AES, provider.generate(AES).opaque)
+
+
+def waiting(thread: threading.Thread) -> bool:
+    """Whether the thread stands in a call to the child, waiting for its answer."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != "poll":
+        frame = frame.f_back
+    return frame is not None
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_crash_of_the_library_costs_one_call(provider, key, fault):
+    sealed = provider.cipher(key).encrypt(b"kept", b"aad")
+    first = provider._link.pid
+    os.kill(first, signal.SIGSTOP)
+    caught: list[Exception] = []
+
+    def call() -> None:
+        try:
+            provider.cipher(key).decrypt(sealed, b"aad")
+        except Exception as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while not waiting(thread):
+        time.sleep(0.01)
+    os.kill(first, fault)
+    os.kill(first, signal.SIGCONT)
+    thread.join()
+    assert [error.code for error in caught] == ["provider_unavailable"]
+    assert provider.cipher(key).decrypt(sealed, b"aad") == b"kept"
+    assert provider._link.pid != first
+
+
+def test_a_crash_between_calls_costs_none(provider, key):
+    sealed = provider.cipher(key).encrypt(b"kept", b"aad")
+    child = provider._link._child.process
+    child.kill()
+    child.wait()
+    assert provider.cipher(key).decrypt(sealed, b"aad") == b"kept"
+
+
+def test_a_library_that_hangs_is_given_up_and_replaced(place, key):
+    provider = place.make(timeout=0.5)
+    provider.check()
+    hung = provider._link.pid
+    os.kill(hung, signal.SIGSTOP)
+    with pytest.raises(ProviderUnavailable) as caught:
+        provider.check()
+    assert caught.value.code == "provider_unavailable"
+    assert not Path(f"/proc/{hung}").exists()
+    provider.check()
+    provider._link.close()
+
+
+def test_more_callers_than_sessions_are_told_to_wait(place):
+    provider = place.make(timeout=0.2, sessions=1)
+    with provider._link.channel(), pytest.raises(ProviderThrottled):
+        provider.check()
+    provider.check()
+    provider._link.close()
+
+
+@pytest.fixture
+def own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Place) -> Path:
+    """A folder with one token of its own, so that it may be broken."""
+    (tmp_path / "tokens").mkdir()
+    conf = tmp_path / "softhsm2.conf"
+    conf.write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(conf))
+    initialise("own", PIN)
+    return tmp_path
+
+
+def test_a_wrong_pin_is_never_tried_twice(place, own_token, settings):
+    """The token gets, meanwhile, the very PIN that was refused: whoever tried it again would come in."""
+    pin = own_token / "pin"
+    pin.write_text("111222")
+    wrong = place.make(token="own", pin_source=f"file:{pin}")
+    with pytest.raises(CredentialsRefused):
+        wrong.check()
+    shutil.rmtree(own_token / "tokens")
+    (own_token / "tokens").mkdir()
+    initialise("own", "111222")
+    for again in (wrong, place.make(token="own", pin_source=f"file:{pin}")):
+        with pytest.raises(CredentialsRefused):
+            again.check()
+        assert again._link.pid is None
+        assert again.algorithms == frozenset()
+    links._refused_pins.clear()
+    assert wrong.check().seconds > 0
+    pin.write_text("333444")  # a new PIN in the file is a new try
+    wrong._link.close()
+    with pytest.raises(CredentialsRefused):
+        wrong.check()
+    pin.write_text("111222\n")
+    assert wrong.check().seconds > 0
+    wrong._link.close()
+
+
+def test_a_token_removed_and_put_back(place, own_token):
+    provider = place.make(token="own")
+    handle = KeyHandle(AES, provider.generate(AES).opaque)
+    sealed = provider.cipher(handle).encrypt(b"kept", b"aad")
+    (own_token / "tokens").rename(own_token / "away")
+    (own_token / "tokens").mkdir()
+    for _ in range(2):
+        with pytest.raises((ProviderUnavailable, KeyMissing)):
+            provider.cipher(handle).decrypt(sealed, b"aad")
+        with pytest.raises(ProviderUnavailable):
+            provider.generate(AES)
+    (own_token / "tokens").rmdir()
+    (own_token / "away").rename(own_token / "tokens")
+    assert provider.cipher(handle).decrypt(sealed, b"aad") == b"kept"
+    provider._link.close()
+
+
+def test_lost_sessions_are_opened_anew_once(provider, key):
+    """The HSM closes every session and logs the portal out, as it does when the token is pulled."""
+    sealed = provider.cipher(key).encrypt(b"kept", b"aad")
+    first = provider._link.pid
+    with provider._link.channel() as ask, pytest.raises(wire.Refused) as refused:
+        ask("lose_sessions")
+    assert refused.value.code == wire.FAULT  # no such operation exists for anybody
+    provider._link._retire(provider._link._child)
+    assert provider.cipher(key).decrypt(sealed, b"aad") == b"kept"
+    assert provider._link.pid != first
+
+
+def encrypts_in_a_fork(provider: Pkcs11Provider, key: KeyHandle, sealed: bytes, parents_child: int) -> None:
+    assert provider.cipher(key).decrypt(sealed, b"aad") == b"kept"
+    assert provider._link.pid not in {None, parents_child}
+    provider._link.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_worker_opens_its_own(provider, key):
+    sealed = provider.cipher(key).encrypt(b"kept", b"aad")
+    child = provider._link.pid
+    with provider._link._lock:  # a fork in the worst moment: the copied lock is never released
+        fork = multiprocessing.get_context("fork").Process(
+            target=encrypts_in_a_fork, args=(provider, key, sealed, child)
+        )
+        fork.start()
+    fork.join(60)
+    assert fork.exitcode == 0
+    assert provider._link.pid == child
+    assert provider.cipher(key).decrypt(sealed, b"aad") == b"kept"
+
+
+def test_eight_threads_at_once(provider, key):
+    signing = provider.generate("ECDSA-P256-SHA256")
+    signer = provider.signer(KeyHandle("ECDSA-P256-SHA256", signing.opaque, signing.public_key))
+    cipher = provider.cipher(key)
+    together = threading.Barrier(8)
+
+    def work(number: int) -> int:
+        together.wait()
+        for turn in range(40):
+            text = f"{number}/{turn}".encode()
+            sealed = cipher.encrypt(text, text)
+            assert cipher.decrypt(sealed, text) == text
+            with pytest.raises(DecryptRefused):
+                cipher.decrypt(sealed, b"other")
+            assert signer.verify(text, signer.sign(text))
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == list(range(8))
+    assert len(provider._link._child.channels) == 8
+
+
+def test_two_portals_on_one_token_do_not_meet(place, provider):
+    other = place.make()
+    ours, theirs = provider.generate(AES).opaque, other.generate(AES).opaque
+    assert {ours, theirs} <= {remote.opaque for remote in provider.list_keys()}
+    other.destroy(KeyHandle(AES, theirs))
+    listed = {remote.opaque for remote in provider.list_keys()}
+    assert ours in listed
+    assert theirs not in listed
+    with pytest.raises(KeyMissing):
+        provider.cipher(KeyHandle(AES, theirs)).encrypt(b"x")
+    other._link.close()
+
+
+def test_a_key_destroyed_elsewhere_is_missing_though_it_was_just_used(place, provider, key):
+    cipher = provider.cipher(key)
+    sealed = cipher.encrypt(b"gone", b"")
+    place.delete_behind_our_back(key.opaque)
+    with pytest.raises(KeyMissing):
+        cipher.decrypt(sealed, b"")
+
+
+def test_nothing_secret_is_visible_beside_the_pipe(place, provider):
+    provider.check()
+    process = Path(f"/proc/{provider._link.pid}")
+    shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    assert b"SOFTHSM2_CONF" in shown
+    for secret in (PIN, portal_settings.SECRET_KEY, portal_settings.DATABASE_URL):
+        assert secret.encode() not in shown
+
+
+READ = """
+import sys, pkcs11
+from pkcs11 import Attribute
+session = pkcs11.lib(sys.argv[1]).get_token(token_label="portal").open(user_pin=sys.stdin.read())
+key = next(iter(session.get_objects({Attribute.ID: bytes.fromhex(sys.argv[2])})))
+assert key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
+try:
+    key[Attribute.VALUE]
+except pkcs11.exceptions.AttributeSensitive:
+    print(key[Attribute.ALWAYS_SENSITIVE], key[Attribute.NEVER_EXTRACTABLE])
+"""
+
+
+@pytest.mark.parametrize(("brought", "said"), [(False, "True True"), (True, "False False")])
+def test_material_cannot_be_read_from_the_token(provider, brought, said):
+    """Asked by another program, with the right PIN; of an imported key the token knows that it was outside once."""
+    made = provider.import_key(AES, SecretBytes(bytes(32))) if brought else provider.generate(AES)
+    command = [sys.executable, "-c", READ, MODULE, made.opaque.partition(":")[2]]
+    answer = subprocess.run(command, input=PIN, text=True, capture_output=True, check=True)
+    assert answer.stdout.strip() == said
+    assert not provider.describe(KeyHandle(AES, made.opaque)).extractable
+
+
+def test_what_was_imported_is_the_same_key_as_outside(provider):
+    material = SecretBytes(os.urandom(32))
+    sealed = provider.cipher(KeyHandle(AES, provider.import_key(AES, material).opaque)).encrypt(b"text", b"aad")
+    assert AESGCM(material.reveal()).decrypt(sealed[:12], sealed[12:], b"aad") == b"text"
+
+
+def test_key_pairs_can_be_imported(provider):
+    for algorithm in sorted(provider.algorithms):
+        if ALGORITHMS[algorithm].kind is not Kind.SIGNATURE or "4096" in algorithm:
+            continue
+        pair = keymaterial.generate(algorithm)
+        made = provider.import_key(algorithm, pair.private)
+        assert made.public_key == pair.public
+        handle = KeyHandle(algorithm, made.opaque, made.public_key)
+        keymaterial.verify(algorithm, pair.public, b"message", provider.signer(handle).sign(b"message"))
+        assert provider.describe(handle).algorithm == algorithm
+        provider.disable(handle)
+        assert provider.describe(handle).state is RemoteState.DISABLED
+        provider.destroy(handle)
+        with pytest.raises(KeyMissing):
+            provider.describe(handle)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "wrap"),
+    [("AES-256-KW", keywrap.aes_key_wrap), ("AES-256-KWP", keywrap.aes_key_wrap_with_padding)],
+)
+def test_key_wrap_is_that_of_the_standard(provider, algorithm, wrap):
+    kek, material = os.urandom(32), SecretBytes(os.urandom(32))
+    handle = KeyHandle(algorithm, provider.import_key(algorithm, SecretBytes(kek)).opaque)
+    wrapped = provider.wrap(handle, material, b"")
+    assert wrapped == wrap(kek, material.reveal())
+    assert provider.unwrap(handle, wrapped, b"") == material
+    with pytest.raises(DecryptRefused):
+        provider.unwrap(handle, wrapped[:-1] + bytes([wrapped[-1] ^ 1]), b"")
+    with pytest.raises(OperationUnsupported):  # no place for a context in it: refused, not dropped
+        provider.wrap(handle, material, b"context")
+    with pytest.raises(OperationUnsupported):
+        provider.unwrap(handle, wrapped, b"context")
+
+
+def test_oaep_is_offered_only_with_sha256_and_would_work(provider):
+    """SoftHSM takes OAEP with SHA-1 only: not declared. The same path, with the hash it takes, decrypts."""
+    assert not [name for name in provider.algorithms if "OAEP" in name]
+    with provider._link.channel() as ask:
+        made = ask("generate", "RSA-2048-OAEP-SHA256")
+        numbers = [int.from_bytes(made[name]) for name in ("exponent", "modulus")]
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+
+    public = RSAPublicNumbers(*numbers).public_key()
+    sealed = public.encrypt(b"text", padding.OAEP(padding.MGF1(SHA1()), SHA1(), None))
+    assert provider._call("decrypt_oaep", made["opaque"], sealed, "sha1") == b"text"
+    with pytest.raises(DecryptRefused):
+        provider._call("decrypt_oaep", made["opaque"], sealed[:-1] + bytes([sealed[-1] ^ 1]), "sha1")
+
+
+def test_the_public_key_stays_on_the_token_beside_the_private(provider):
+    made = provider.generate("Ed25519")
+    handle = KeyHandle("Ed25519", made.opaque, made.public_key)
+    load_der_public_key(made.public_key)
+    provider.destroy(handle)
+    with pytest.raises(KeyMissing):
+        provider.signer(handle).sign(b"x")
+
+
+def test_only_listed_libraries_are_loaded(settings):
+    settings.PKCS11_MODULES = []
+    with pytest.raises(ProviderUnavailable):
+        Pkcs11Provider(module=MODULE, token="portal", pin_source="env:PIN")
+
+
+def test_a_library_that_is_none(settings, tmp_path, monkeypatch):
+    nonsense = tmp_path / "library.so"
+    nonsense.write_text("not a library")
+    settings.PKCS11_MODULES = [str(nonsense)]
+    monkeypatch.setenv("TEST_HSM_PIN", PIN)
+    provider = Pkcs11Provider(module=str(nonsense), token="portal", pin_source="env:TEST_HSM_PIN")
+    with pytest.raises(ProviderUnavailable):
+        provider.check()
+
+
+@pytest.mark.parametrize("source", ["", "env:", "env:NO_SUCH_PIN", "file:/no/such/pin", "739154", "db:pin"])
+def test_a_pin_comes_from_a_variable_or_a_file_only(source):
+    with pytest.raises(CredentialsRefused) as caught:
+        read_pin(source)
+    assert "739154" not in str(caught.value)
