@@ -13,7 +13,6 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
 
 from keys.providers.pkcs11 import wire
 from keys.providers.pkcs11.returns import named
@@ -33,7 +32,7 @@ def main() -> None:
     try:
         token = Token(**wire.loads(first.recv_bytes()))
     except Exception as error:
-        _answer(first, named(error))
+        first.send_bytes(wire.dumps(_refusal(named(error))))
         return
     first.send_bytes(wire.dumps({"ok": True}))
     threads: list[threading.Thread] = []
@@ -56,18 +55,22 @@ def _serve(token: Token, channel: Connection) -> None:
                 if name not in OPERATIONS:
                     raise wire.Refused(wire.FAULT, "unknown operation")
                 session = session or token.session()
-                answer = getattr(session, name)(*arguments)
+                answer = {"ok": getattr(session, name)(*arguments)}
             except Exception as error:
-                _answer(channel, named(error))
-            else:
-                channel.send_bytes(wire.dumps({"ok": answer}))
+                answer = _refusal(named(error), token)
+            channel.send_bytes(wire.dumps(answer))
     if session is not None:
         with suppress(Exception):
             session.close()
 
 
-def _answer(channel: Connection, refused: Any) -> None:
-    channel.send_bytes(wire.dumps({"refused": refused.code, "detail": refused.detail}))
+def _refusal(refused: wire.Refused, token: Token | None = None) -> dict[str, str]:
+    if token is not None and refused.code == wire.MISSING:
+        try:
+            token.require_present()
+        except wire.Refused as gone:
+            refused = gone
+    return {"refused": refused.code, "detail": refused.detail}
 
 
 if __name__ == "__main__":

@@ -64,6 +64,13 @@ class Token:
     def session(self) -> "Session":
         return Session(self, self.token.open(rw=True))
 
+    def require_present(self) -> None:
+        """Before a key is called missing: a token pulled out looks empty (SoftHSM finds nothing and says no more)."""
+        try:
+            self.token.slot.get_token()
+        except exceptions.PKCS11Error:
+            raise Refused(wire.LOST) from None
+
     def algorithms(self, session: Any) -> list[str]:
         """What this token can do: by its list of mechanisms, and for OAEP by asking for SHA-256."""
         offered = {getattr(mechanism, "name", "") for mechanism in self.token.slot.get_mechanisms()}
@@ -170,6 +177,8 @@ class Session:
                 kek, wrapped, Mechanism.AES_KEY_WRAP_PAD, None, KeyType[shape.key_type],
                 _template(algorithm, identity, shape),
             )  # fmt: skip
+        except exceptions.FunctionFailed:  # SoftHSM 2.6 on an Ed25519 key: it unwraps RSA and EC ones only
+            raise Refused(wire.UNSUPPORTED) from None
         finally:
             kek.destroy()
         return f"{'secret' if shape.secret else 'private'}:{identity.hex()}"
@@ -270,7 +279,10 @@ class Session:
         self._listing = (key for kind in _CLASSES.values() for key in self._search(kind))
 
     def more(self, count: int) -> list[dict[str, Any]]:
-        return [describe(key) for key, _ in zip(self._listing, range(count), strict=False)]
+        page = [describe(key) for _, key in zip(range(count), self._listing, strict=False)]
+        if not page:
+            self._token.require_present()
+        return page
 
     def _search(self, kind: ObjectClass, identity: str = "") -> list[Any]:
         wanted: dict[Any, Any] = {Attribute.CLASS: kind, Attribute.TOKEN: True}
