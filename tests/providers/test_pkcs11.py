@@ -68,11 +68,18 @@ def waiting(thread: threading.Thread) -> bool:
     return frame is not None
 
 
+def stop(pid: int) -> None:
+    """Stop the process and see that it has: the signal alone lets a thread on the other core go on a while."""
+    os.kill(pid, signal.SIGSTOP)
+    while not all("State:\tT" in path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")):
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_crash_of_the_library_costs_one_call(provider, key, fault):
     sealed = provider.cipher(key).encrypt(b"kept", b"aad")
     first = provider._link.pid
-    os.kill(first, signal.SIGSTOP)
+    stop(first)
     caught: list[Exception] = []
 
     def call() -> None:
@@ -105,7 +112,7 @@ def test_a_library_that_hangs_is_given_up_and_replaced(place, key):
     provider = place.make(timeout=0.5)
     provider.check()
     hung = provider._link.pid
-    os.kill(hung, signal.SIGSTOP)
+    stop(hung)
     with pytest.raises(ProviderUnavailable) as caught:
         provider.check()
     assert caught.value.code == "provider_unavailable"
