@@ -63,7 +63,7 @@ def key(provider: Pkcs11Provider) -> KeyHandle:
 def waiting(thread: threading.Thread) -> bool:
     """Whether the thread stands in a call to the child, waiting for its answer."""
     frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and frame.f_code.co_name != "poll":
+    while frame is not None and frame.f_code.co_qualname != "_ConnectionBase.poll":
         frame = frame.f_back
     return frame is not None
 
