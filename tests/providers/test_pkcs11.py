@@ -100,6 +100,31 @@ def test_a_crash_of_the_library_costs_one_call(provider, key, fault):
     assert provider._link.pid != first
 
 
+class TimeIsUp(Exception):
+    """As Celery's soft time limit: raised from a signal, in the middle of anything."""
+
+
+def test_a_call_broken_off_leaves_no_answer_behind(provider, key):
+    cipher = provider.cipher(key)
+    first, second = cipher.encrypt(b"first"), cipher.encrypt(b"second")
+    child = provider._link.pid
+
+    def break_off(*_: object) -> None:
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, break_off)
+    stop(child)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeIsUp):
+            cipher.decrypt(first)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.kill(child, signal.SIGCONT)
+    assert cipher.decrypt(second) == b"second"
+    assert provider._link.pid == child
+
+
 def test_a_crash_between_calls_costs_none(provider, key):
     sealed = provider.cipher(key).encrypt(b"kept", b"aad")
     child = provider._link._child.process

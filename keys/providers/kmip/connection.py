@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import ssl
+import struct
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -54,12 +55,13 @@ _REASONS: tuple[tuple[set[enums.ResultReason], type[PortalError], str], ...] = (
 _CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "CERTIFICATE", "ALERT_ACCESS_DENIED", "ALERT_HANDSHAKE_FAILURE")
 
 
-def portal_error(error: Exception) -> PortalError:
-    """The one place where what the library and the server say becomes the portal's error."""
-    if isinstance(error, PortalError):
-        return error
-    if isinstance(error, KmipOperationFailure | exceptions.OperationFailure):
-        return _of_reason(error.reason)
+# What the library lets through when a connection breaks, or when an answer makes no sense to it.
+_LIBRARY_ERRORS = (OSError, EOFError, RequestLengthMismatch, exceptions.KmipError, struct.error, ValueError, TypeError,
+                   AttributeError, LookupError)  # fmt: skip
+
+
+def _portal_error(error: Exception) -> PortalError:
+    """With `of_reason` the one place where what the library and the server say becomes the portal's error."""
     if isinstance(error, ssl.SSLError):
         return _of_tls(error)
     if isinstance(error, OSError | EOFError | RequestLengthMismatch):
@@ -79,7 +81,7 @@ def _of_tls(error: ssl.SSLError) -> PortalError:
     return ProviderUnavailable("No secure connection to the KMIP server came about.")
 
 
-def _of_reason(reason: enums.ResultReason) -> PortalError:
+def of_reason(reason: enums.ResultReason) -> PortalError:
     for reasons, kind, text in _REASONS:
         if reason in reasons:
             return kind(text)
@@ -92,6 +94,7 @@ class _Proxy(KMIPProxy):
     def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout: float) -> None:
         super().__init__(host=host, port=port, kmip_version=enums.KMIPVersion.KMIP_1_4)
         self.context, self.seconds = context, timeout
+        self.socket: ssl.SSLSocket | None = None
 
     def open(self) -> None:
         plain = socket.create_connection((self.host, self.port), self.seconds)
@@ -102,6 +105,14 @@ class _Proxy(KMIPProxy):
             plain.close()
             raise
         self.protocol = KMIPProtocol(self.socket)
+
+    def close(self) -> None:
+        """The library's own leaves the socket open when the other side has gone first."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+            self.socket = None
 
     def abandon(self) -> None:
         """Close our copy of the connection only: a proper close would end that of the process we were forked from."""
@@ -139,16 +150,17 @@ class Connections:
         try:
             client = self._taken() or self._opened()
             yield client
-        except Exception as error:
-            told = portal_error(error)
-            # Whatever was half said on this connection is not to be read as the answer to the next question.
-            if client is not None and not isinstance(error, KmipOperationFailure | exceptions.OperationFailure):
-                client.proxy.close()
-                client = None
-            raise told from None
-        finally:
+            self._idle.append(client)
+        except (KmipOperationFailure, exceptions.OperationFailure) as failure:
+            self._idle.append(client)  # an answer, if a sad one: the connection is as good as before
+            raise of_reason(failure.reason) from None
+        except BaseException as error:
+            # Whatever was half said here must never be read as the answer to the next question.
             if client is not None:
-                self._idle.append(client)
+                client.proxy.close()
+            if isinstance(error, _LIBRARY_ERRORS):
+                raise _portal_error(error) from None
+            raise
 
     def _taken(self) -> ProxyKmipClient | None:
         """An idle connection on which the server has not said anything, such as good-bye."""
@@ -157,9 +169,10 @@ class Connections:
                 client = self._idle.pop()
             except IndexError:
                 return None
-            with suppress(OSError, ValueError):
-                if not select.select([client.proxy.socket], [], [], 0)[0]:
-                    return client
+            waiting = select.poll()
+            waiting.register(client.proxy.socket, select.POLLIN)
+            if not waiting.poll(0):
+                return client
             client.proxy.close()
 
     def _opened(self) -> ProxyKmipClient:

@@ -146,18 +146,20 @@ class Link:
 
     def _ask(self, child: _Child, channel: Connection, name: str, arguments: tuple[Any, ...]) -> Any:
         asked_at = time.monotonic()
+        answer: dict[str, Any] | None = None
         try:
             channel.send_bytes(wire.dumps([name, arguments]))
             if not channel.poll(max(self._timeout, SLOW_SECONDS) if name in SLOW else self._timeout):
-                channel.close()  # the answer to come belongs to nobody
-                if child.answered_at < asked_at:  # and nobody else was answered meanwhile: the library hangs
+                if child.answered_at < asked_at:  # nobody else was answered meanwhile either: the library hangs
                     self._drop(child)
                 raise Refused(wire.TIMED_OUT)
             answer = wire.loads(channel.recv_bytes())
         except (EOFError, OSError):
-            channel.close()
             self._drop(child)
             raise Refused(wire.CRASHED) from None
+        finally:
+            if answer is None:  # also when a task's time is up: an answer to come belongs to nobody
+                channel.close()
         child.answered_at = time.monotonic()
         if "refused" not in answer:
             return answer["ok"]
