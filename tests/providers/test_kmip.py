@@ -23,8 +23,8 @@ from keys.providers.base import (
 )
 from keys.providers.kmip.connection import of_reason
 from keys.providers.kmip.library import enums
-from keys.providers.kmip.provider import KmipProvider
-from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable
+from keys.providers.kmip.provider import MOST_BYTES, KmipProvider
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 from tests.providers.place import Place
 from tests.providers.place_kmip import certificate, free_port, server
 
@@ -66,6 +66,16 @@ def test_a_short_tag_is_no_tag(provider, key):
     for length in (4, 8, 12, 15):
         with pytest.raises(DecryptRefused):
             cipher.decrypt(sealed[: len(sealed) - 16 + length], b"")
+
+
+def test_what_is_too_large_is_said_before_it_is_sent(provider, key):
+    cipher = provider.cipher(key)
+    most = bytes(MOST_BYTES)
+    assert cipher.decrypt(cipher.encrypt(most, b""), b"") == most
+    with pytest.raises(TooLarge):
+        cipher.encrypt(most + b"x", b"")
+    with pytest.raises(DecryptRefused):
+        cipher.decrypt(bytes(MOST_BYTES + 29), b"")
 
 
 def test_a_key_revoked_by_another_is_refused(provider, key):

@@ -88,11 +88,15 @@ def of_reason(reason: enums.ResultReason) -> PortalError:
     return ProviderFault("The KMIP server refused a request it should understand.", hint=reason.name)
 
 
+# No settings from files of the library's own in the home directory or in /etc.
+_OURS = {"kmip_version": enums.KMIPVersion.KMIP_1_4, "config_file": os.devnull}
+
+
 class _Proxy(KMIPProxy):
     """pykmip's client checks neither the server's name nor has it a time-out below a second: both are put right here."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(host=host, port=port, kmip_version=enums.KMIPVersion.KMIP_1_4)
+        super().__init__(host=host, port=port, **_OURS)
         self.context, self.seconds = context, timeout
         self.socket: ssl.SSLSocket | None = None
 
@@ -176,7 +180,7 @@ class Connections:
             client.proxy.close()
 
     def _opened(self) -> ProxyKmipClient:
-        client = ProxyKmipClient(hostname=self._host, port=self._port, kmip_version=enums.KMIPVersion.KMIP_1_4)
+        client = ProxyKmipClient(hostname=self._host, port=self._port, **_OURS)
         client.proxy = _Proxy(self._host, self._port, self._context(), self._timeout)
         client.proxy.open()
         client._is_open = True

@@ -35,11 +35,13 @@ from keys.providers.kmip.messages import (
     locate,
     register,
 )
-from keyvault_portal.errors import DecryptRefused
+from keyvault_portal.errors import DecryptRefused, TooLarge
 
 LABEL, IMPORTED = "keyvault-portal", "imported"  # a key's name is "LABEL ALGORITHM HEX", with IMPORTED before the HEX
 NONCE_BYTES, TAG_BYTES = 12, 16
 PAGE = 100
+# pykmip codes a message byte by byte: a hundred kilobytes take seconds. What is larger belongs into an envelope.
+MOST_BYTES = 32 * 1024
 _STATES = {
     "PRE_ACTIVE": RemoteState.DISABLED,
     "ACTIVE": RemoteState.ENABLED,
@@ -182,6 +184,8 @@ class _Aead:
         self._server, self._opaque = server, opaque
 
     def encrypt(self, plaintext: bytes, aad: bytes = b"") -> bytes:
+        if len(plaintext) > MOST_BYTES:
+            raise TooLarge(f"The KMIP provider encrypts at most {MOST_BYTES} bytes at once.", hint="Use an envelope.")
         nonce = os.urandom(NONCE_BYTES)
         sealed, tag = self._server.call(lambda client: encrypt(client, self._opaque, plaintext, nonce, aad))
         if len(sealed) != len(plaintext) or len(tag) != TAG_BYTES:
@@ -189,7 +193,7 @@ class _Aead:
         return nonce + sealed + tag
 
     def decrypt(self, payload: bytes, aad: bytes = b"") -> bytes:
-        if len(payload) < NONCE_BYTES + TAG_BYTES:
+        if not NONCE_BYTES + TAG_BYTES <= len(payload) <= NONCE_BYTES + TAG_BYTES + MOST_BYTES:
             raise DecryptRefused
         nonce, sealed, tag = payload[:NONCE_BYTES], payload[NONCE_BYTES:-TAG_BYTES], payload[-TAG_BYTES:]
         try:

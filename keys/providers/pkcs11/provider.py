@@ -47,6 +47,7 @@ from keys.providers.pkcs11.wire import Refused
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 
 PAGE = 100
+SILENCE = 30.0  # seconds before a token that did not answer is asked again what it can do
 _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {"sha1": hashes.SHA1, "sha256": hashes.SHA256}
 
 _WORDS: dict[str, Callable[[], PortalError]] = {
@@ -119,13 +120,20 @@ class Pkcs11Provider:
             environment=tuple(portal_settings.PKCS11_ENVIRONMENT),
         )  # fmt: skip
         self._algorithms: frozenset[str] | None = None
+        self._ask_again_at = 0.0
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """What this token can do, asked once; empty while it cannot be asked, for then no key can be made either."""
+        """What this token can do, asked once; empty while it cannot be asked, for then no key can be made either.
+
+        A page that lists what is on offer does not wait for a dead token again and again.
+        """
+        if self._algorithms is None and time.monotonic() < self._ask_again_at:
+            return frozenset()
         try:
             return self._offered()
         except ProviderUnavailable:
+            self._ask_again_at = time.monotonic() + SILENCE
             return frozenset()
 
     def _offered(self) -> frozenset[str]:
