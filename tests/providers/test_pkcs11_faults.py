@@ -285,12 +285,13 @@ def test_eight_threads_at_once(provider, key):
     assert len(provider._link._child.channels) == 8
 
 
-def test_nothing_secret_is_visible_beside_the_pipe(place, provider):
+def test_nothing_secret_is_visible_beside_the_pipe(provider, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "the portal's own")
     provider.check()
     process = Path(f"/proc/{provider._link.pid}")
     shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     assert b"SOFTHSM2_CONF" in shown
-    for secret in (PIN, portal_settings.SECRET_KEY, portal_settings.DATABASE_URL):
+    for secret in (PIN, "the portal's own", portal_settings.SECRET_KEY, portal_settings.DATABASE_URL):
         assert secret.encode() not in shown
 
 
