@@ -1,13 +1,14 @@
 """PyKMIP's server as a process of its own, with certificates made here."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -89,7 +90,7 @@ def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
         "-f", str(folder / "server.conf"), "-l", str(folder / "server.log"),
     ]  # fmt: skip
     with (folder / "output.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env={**os.environ})
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True)
     try:
         deadline = time.monotonic() + 30
         while True:
@@ -102,7 +103,8 @@ def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
                 time.sleep(0.1)
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it forked to watch its policies
         process.wait()
 
 
