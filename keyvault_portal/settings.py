@@ -214,6 +214,9 @@ REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", 
 REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
 # Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
 PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
+# The only PKCS#11 libraries that are ever loaded, and the environment variables that such a library reads.
+PKCS11_MODULES = _list("PKCS11_MODULES")
+PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG")
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
