@@ -2,12 +2,9 @@
 
 from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ProtectionLevel
 
-type Purpose = CryptoKey.CryptoKeyPurpose
-type Name = CryptoKeyVersion.CryptoKeyVersionAlgorithm
-
 _P, _A = CryptoKey.CryptoKeyPurpose, CryptoKeyVersion.CryptoKeyVersionAlgorithm
 
-ROWS: dict[str, tuple[Purpose, Name]] = {
+ROWS: dict[str, tuple[int, int]] = {
     "AES-256-GCM": (_P.ENCRYPT_DECRYPT, _A.GOOGLE_SYMMETRIC_ENCRYPTION),
     "RSA-2048-OAEP-SHA256": (_P.ASYMMETRIC_DECRYPT, _A.RSA_DECRYPT_OAEP_2048_SHA256),
     "RSA-3072-OAEP-SHA256": (_P.ASYMMETRIC_DECRYPT, _A.RSA_DECRYPT_OAEP_3072_SHA256),
@@ -21,12 +18,13 @@ ROWS: dict[str, tuple[Purpose, Name]] = {
     "HMAC-SHA256": (_P.MAC, _A.HMAC_SHA256),
     "HMAC-SHA512": (_P.MAC, _A.HMAC_SHA512),
 }
-NAMES: dict[Name, str] = {name: row for row, (_, name) in ROWS.items()}
+NAMES: dict[int, str] = {name: row for row, (_, name) in ROWS.items()}
 
 CIPHERS = frozenset({"AES-256-GCM"})
 DECRYPTERS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.ASYMMETRIC_DECRYPT)
 SIGNERS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.ASYMMETRIC_SIGN)
 MACS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.MAC)
 
+LEVELS = {"SOFTWARE": ProtectionLevel.SOFTWARE, "HSM": ProtectionLevel.HSM}
 # Bytes of a plaintext, or of a message to authenticate: Cloud KMS resource quotas; an HSM counts the context as well.
 LIMITS = {ProtectionLevel.SOFTWARE: 64 * 1024, ProtectionLevel.HSM: 8 * 1024}

@@ -20,7 +20,7 @@ from google.protobuf.json_format import ParseError
 from keys.crypto.secret import SecretBytes
 from keys.providers.addresses import service_address
 from keys.providers.base import CredentialsRefused, KeyMissing, KeyUnusable, ProviderFault, ProviderThrottled
-from keyvault_portal.errors import DecryptRefused, ProviderUnavailable, ValidationFailed
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, ValidationFailed
 
 SCOPE = "https://www.googleapis.com/auth/cloudkms"
 HOSTS = ("*.googleapis.com",)
@@ -120,22 +120,17 @@ def _status(error: GoogleAPICallError) -> str:
         return ""
 
 
-def _translated(code: int, status: str, opening: bool) -> Exception:
-    if code in {401, 403}:
-        return CredentialsRefused(
-            hint="The portal's identity needs the role Cloud KMS CryptoKey Encrypter/Decrypter or more."
-        )
-    if code == 404:
-        return KeyMissing()
-    if code == 429:
-        return ProviderThrottled()
+def _translated(code: int, status: str, opening: bool) -> PortalError:
     if status == "FAILED_PRECONDITION":
         return KeyUnusable()
-    if code == 400:
-        return DecryptRefused() if opening else ProviderFault("The key service does not accept the request.")
+    if code == 400 and opening:
+        return DecryptRefused()
+    if code in {401, 403}:
+        return CredentialsRefused(hint="Check the roles of the portal's identity in Cloud KMS.")
     if code >= 500:
         return ProviderUnavailable()
-    return ProviderFault(f"The key service answered with the status {code}.")
+    known = {404: KeyMissing, 429: ProviderThrottled}.get(code)
+    return known() if known else ProviderFault(f"The key service refuses the request with the status {code}.")
 
 
 def crc32c(data: bytes) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ImportJob, ProtectionLevel
+from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ImportJob
 
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
@@ -30,7 +30,7 @@ from keys.providers.base import (
     RemoteState,
     Setting,
 )
-from keys.providers.gcp_kms.algorithms import CIPHERS, DECRYPTERS, LIMITS, MACS, NAMES, ROWS, SIGNERS
+from keys.providers.gcp_kms.algorithms import CIPHERS, DECRYPTERS, LEVELS, LIMITS, MACS, NAMES, ROWS, SIGNERS
 from keys.providers.gcp_kms.bound import PublicKeyCipher, SymmetricCipher, VersionMac, VersionSigner
 from keys.providers.gcp_kms.connection import HOSTS, Connection, checked_account, intact
 from keys.providers.transfer import rsa_aes_wrap
@@ -101,11 +101,11 @@ class GcpKmsProvider:
                 raise ValidationFailed("This is not a name.", errors={name: ["This is not a name."]})
         self.alias = alias
         self._ring = f"projects/{project}/locations/{location}/keyRings/{key_ring}"
-        if protection_level not in ("SOFTWARE", "HSM"):
+        if protection_level not in LEVELS:
             raise ValidationFailed(
                 "There is no such protection.", errors={"protection_level": ["There is no such protection."]}
             )
-        self._level = ProtectionLevel[protection_level]
+        self._level = LEVELS[protection_level]
         account = checked_account(credentials) if credentials else None
         self._connection = Connection(service_address(endpoint, hosts, field="endpoint"), account, float(timeout))
         self._job = ""
@@ -265,7 +265,7 @@ class GcpKmsProvider:
     def destroy(self, handle: KeyHandle) -> None:
         raise OperationUnsupported("Cloud KMS destroys nothing at once.", hint="Schedule the deletion.")
 
-    def _set_state(self, handle: KeyHandle, state: CryptoKeyVersion.CryptoKeyVersionState) -> None:
+    def _set_state(self, handle: KeyHandle, state: int) -> None:
         request = {
             "crypto_key_version": {"name": self._pinned(handle), "state": state},
             "update_mask": {"paths": ["state"]},
