@@ -23,9 +23,9 @@ class GcmCipher:
             self._opaque,
             lambda client: client.encrypt(EncryptionAlgorithm.a256_gcm, plaintext, additional_authenticated_data=aad),
         )
-        if len(sealed.iv or b"") != NONCE or len(sealed.authentication_tag or b"") != TAG:
+        if len(sealed.iv or b"") != NONCE or len(sealed.tag or b"") != TAG:
             raise ProviderFault("The vault's answer has no nonce or no tag.")
-        return bytes(sealed.iv + (sealed.ciphertext or b"") + sealed.authentication_tag)
+        return bytes(sealed.iv + (sealed.ciphertext or b"") + sealed.tag)
 
     def decrypt(self, payload: bytes, aad: bytes = b"") -> bytes:
         if len(payload) < NONCE + TAG:

@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from azure.keyvault.keys import JsonWebKey, KeyOperation
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -45,9 +46,9 @@ ROWS = VAULT_ROWS | SYMMETRIC_ROWS
 _CURVES = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 
 
-def algorithm_of(key: JsonWebKey) -> str | None:
+def algorithm_of(key: Any) -> str | None:
     """The row that a key in the vault serves: its type, size or curve, and what it is allowed to do; None for no row."""
-    kind, operations = str(key.kty).removesuffix("-HSM"), set(key.key_ops or [])
+    kind, operations = _word(key.kty).removesuffix("-HSM"), set(key.key_ops or [])
     size = len(key.n) * 8 if key.n else None
     for name, row in ROWS.items():
         fits = kind == row.kind and (size in {None, row.size}) and key.crv == row.curve
@@ -56,13 +57,13 @@ def algorithm_of(key: JsonWebKey) -> str | None:
     return None
 
 
-def public_key_of(key: JsonWebKey) -> bytes | None:
+def public_key_of(key: Any) -> bytes | None:
     """SPKI DER of the public half, None for a symmetric key; raises ProviderFault."""
     try:
         if key.n:
             return spki(rsa.RSAPublicNumbers(int.from_bytes(key.e), int.from_bytes(key.n)).public_key())
         if key.x:
-            curve = _CURVES[str(key.crv)]()
+            curve = _CURVES[_word(key.crv)]()
             return spki(ec.EllipticCurvePublicNumbers(int.from_bytes(key.x), int.from_bytes(key.y), curve).public_key())
     except (ValueError, KeyError):
         raise ProviderFault("The vault's public key cannot be read.") from None
@@ -91,7 +92,7 @@ def private_jwk(row: Row, material: SecretBytes) -> JsonWebKey:
     raise ProviderFault("The material is a key of another algorithm.")
 
 
-def transfer_jwk(row: Row, material: SecretBytes, kek: JsonWebKey) -> JsonWebKey:
+def transfer_jwk(row: Row, material: SecretBytes, kek: Any) -> JsonWebKey:
     """A key to import, wrapped for the HSM that holds `kek` (Azure's "Bring your own key specification").
 
     RSA and EC material is PKCS#8 DER, AES raw; the key that carries it over is under RSA-OAEP with SHA-1, which that
@@ -107,6 +108,11 @@ def transfer_jwk(row: Row, material: SecretBytes, kek: JsonWebKey) -> JsonWebKey
     }
     operations = [operation.value for operation in row.operations]
     return JsonWebKey(kty=f"{row.kind}-HSM", key_ops=operations, t=json.dumps(blob).encode())
+
+
+def _word(value: Any) -> str:
+    """The library gives a word it knows as an enumeration, another one as it came."""
+    return str(getattr(value, "value", value))
 
 
 def _bytes(value: int) -> bytes:

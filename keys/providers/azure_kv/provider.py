@@ -169,7 +169,7 @@ class AzureKeyVaultProvider:
 
     def _exchange_key(self) -> KeyVaultKey:
         """The HSM's RSA key under which material travels in; it can do nothing else."""
-        only = [KeyOperation.import_key]
+        only: list[str | KeyOperation] = [KeyOperation.import_key]
         try:
             found: KeyVaultKey = self._connection.call(lambda client: client.get_key(KEK))
         except KeyMissing:
@@ -178,7 +178,8 @@ class AzureKeyVaultProvider:
                     KEK, size=4096, hardware_protected=True, key_operations=only, tags=_tags()
                 )
             )
-        if str(found.key.kty) != "RSA-HSM" or found.key.key_ops != ["import"]:
+        key: Any = found.key
+        if str(key.kty.value) != "RSA-HSM" or key.key_ops != ["import"]:
             raise ProviderFault(
                 f"The key {KEK} in the vault is not fit for imports.", hint="Remove it; a new one is made."
             )
@@ -266,8 +267,10 @@ class AzureKeyVaultProvider:
         return poller.result().scheduled_purge_date or datetime.now(UTC)
 
     def _others_live(self, name: str, version: str) -> bool:
-        listed = self._connection.pages(lambda client: client.list_properties_of_key_versions(name))
-        return any(found.version != version and ENDS not in (found.tags or {}) for found in listed)
+        return any(found.version != version and ENDS not in (found.tags or {}) for found in self._versions(name))
+
+    def _versions(self, name: str) -> Iterator[KeyProperties]:
+        return self._connection.pages(lambda client: client.list_properties_of_key_versions(name))
 
     def _update(self, handle: KeyHandle, **changes: Any) -> None:
         name, version = self._connection.named(handle.opaque)
@@ -287,7 +290,8 @@ class AzureKeyVaultProvider:
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version, and of a key in the bin its latest one; the key that imports travel under is not one of them."""
-        for key in self._connection.pages(lambda client: client.list_properties_of_keys()):
+        listed: Iterator[KeyProperties] = self._connection.pages(lambda client: client.list_properties_of_keys())
+        for key in listed:
             if key.name == KEK:
                 continue
             rotation = self._rotation_days(key.name)
@@ -315,7 +319,8 @@ class AzureKeyVaultProvider:
         policy = self._connection.call(lambda client: client.get_key_rotation_policy(name))
         for action in policy.lifetime_actions:
             if str(action.action).lower().endswith("rotate") and action.time_after_create:
-                return int(isodate.parse_duration(action.time_after_create).totimedelta(datetime.now(UTC)).days)
+                start = datetime.now(UTC)  # a month has no length of its own
+                return int((start + isodate.parse_duration(action.time_after_create) - start).days)
         return None
 
     def _remote(self, key: KeyVaultKey, rotation_days: int | None) -> RemoteKey:
@@ -326,7 +331,7 @@ class AzureKeyVaultProvider:
             opaque=str(key.id),
             name=str(key.name),
             state=RemoteState.PENDING_DELETION if due and not about.enabled else state,
-            algorithm=algorithm_of(key.key),
+            algorithm=_known(key.key, tags),
             created_at=about.created_on,
             deletion_due_at=datetime.fromisoformat(due) if due else None,
             rotation_days=rotation_days,
@@ -341,11 +346,17 @@ def _binned(key: Any, opaque: str) -> RemoteKey:
         opaque=opaque,
         name=str(key.name),
         state=RemoteState.PENDING_DELETION,
-        algorithm=algorithm_of(key.key),
+        algorithm=_known(key.key, key.properties.tags or {}),
         created_at=key.properties.created_on,
         deletion_due_at=key.scheduled_purge_date,
         tags=dict(key.properties.tags or {}),
     )
+
+
+def _known(key: Any, tags: dict[str, str]) -> str | None:
+    """The key's row; of a symmetric key the vault does not tell the length, so only one the portal made is known."""
+    found = algorithm_of(key)
+    return None if found in SYMMETRIC_ROWS and OWNER not in tags else found
 
 
 def _tags() -> dict[str, str]:
