@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, ClassVar
 
-import isodate
-from azure.keyvault.keys import KeyOperation, KeyProperties, KeyVaultKey
+from azure.keyvault.keys import KeyClient, KeyOperation, KeyProperties, KeyVaultKey
 from azure.keyvault.keys.crypto import KeyWrapAlgorithm
 
 from keys.crypto.secret import SecretBytes
@@ -24,6 +23,7 @@ from keys.providers.azure_kv.keyforms import (
     public_key_of,
     transfer_jwk,
 )
+from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, rotation_days
 from keys.providers.base import (
     BoundCipher,
     BoundSigner,
@@ -35,7 +35,6 @@ from keys.providers.base import (
     OperationUnsupported,
     ProviderFault,
     RemoteKey,
-    RemoteState,
     Setting,
 )
 from keys.providers.publichalf import no_context
@@ -43,8 +42,6 @@ from keyvault_portal.errors import ValidationFailed
 
 HOSTS = ("*.vault.azure.net", "*.managedhsm.azure.net")
 IDENTITIES = ("managed_identity", "workload_identity", "client_secret")
-# The vault's own word for where a key came from does not exist; ours is a tag. So is a version's wait for its end.
-OWNER, ORIGIN, ENDS = "managed-by", "origin", "portal-deletion-due"
 KEK = "portal-import-kek"
 BIN_SECONDS = 60.0
 
@@ -281,27 +278,26 @@ class AzureKeyVaultProvider:
     def describe(self, handle: KeyHandle) -> RemoteKey:
         name, _ = self._connection.named(handle.opaque)
         try:
-            return self._remote(self._version(handle), self._rotation_days(name))
+            return described(self._version(handle), self._rotation_days(name))
         except KeyMissing:
-            binned = self._connection.deleted(name)
-            if binned is None:
+            found = self._connection.deleted(name)
+            if found is None:
                 raise
-            return _binned(binned, handle.opaque)
+            return in_bin(found, handle.opaque)
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version, and of a key in the bin its latest one; the key that imports travel under is not one of them."""
-        listed: Iterator[KeyProperties] = self._connection.pages(lambda client: client.list_properties_of_keys())
-        for key in listed:
+        for key in self._connection.pages(KeyClient.list_properties_of_keys):
             if key.name == KEK:
                 continue
             rotation = self._rotation_days(key.name)
             for found in self._connection.pages(
                 lambda client, name=key.name: client.list_properties_of_key_versions(name)
             ):
-                yield self._remote(self._version(KeyHandle("", str(found.id))), rotation)
-        for key in self._connection.pages(lambda client: client.list_deleted_keys()):
-            if (binned := self._connection.deleted(key.name)) is not None:
-                yield _binned(binned, str(binned.id))
+                yield described(self._version(KeyHandle("", str(found.id))), rotation)
+        for key in self._connection.pages(KeyClient.list_deleted_keys):
+            if (found := self._connection.deleted(key.name)) is not None:
+                yield in_bin(found, str(found.id))
 
     def check(self) -> Health:
         """Read one entry of the list of keys."""
@@ -316,47 +312,7 @@ class AzureKeyVaultProvider:
         return found
 
     def _rotation_days(self, name: str) -> int | None:
-        policy = self._connection.call(lambda client: client.get_key_rotation_policy(name))
-        for action in policy.lifetime_actions:
-            if str(action.action).lower().endswith("rotate") and action.time_after_create:
-                start = datetime.now(UTC)  # a month has no length of its own
-                return int((start + isodate.parse_duration(action.time_after_create) - start).days)
-        return None
-
-    def _remote(self, key: KeyVaultKey, rotation_days: int | None) -> RemoteKey:
-        about, tags = key.properties, dict(key.properties.tags or {})
-        due = tags.get(ENDS)
-        state = RemoteState.ENABLED if about.enabled else RemoteState.DISABLED
-        return RemoteKey(
-            opaque=str(key.id),
-            name=str(key.name),
-            state=RemoteState.PENDING_DELETION if due and not about.enabled else state,
-            algorithm=_known(key.key, tags),
-            created_at=about.created_on,
-            deletion_due_at=datetime.fromisoformat(due) if due else None,
-            rotation_days=rotation_days,
-            imported=tags.get(ORIGIN) == "imported",
-            extractable=bool(about.exportable),
-            tags=tags,
-        )
-
-
-def _binned(key: Any, opaque: str) -> RemoteKey:
-    return RemoteKey(
-        opaque=opaque,
-        name=str(key.name),
-        state=RemoteState.PENDING_DELETION,
-        algorithm=_known(key.key, key.properties.tags or {}),
-        created_at=key.properties.created_on,
-        deletion_due_at=key.scheduled_purge_date,
-        tags=dict(key.properties.tags or {}),
-    )
-
-
-def _known(key: Any, tags: dict[str, str]) -> str | None:
-    """The key's row; of a symmetric key the vault does not tell the length, so only one the portal made is known."""
-    found = algorithm_of(key)
-    return None if found in SYMMETRIC_ROWS and OWNER not in tags else found
+        return rotation_days(self._connection.call(lambda client: client.get_key_rotation_policy(name)))
 
 
 def _tags() -> dict[str, str]:
