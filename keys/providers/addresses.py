@@ -50,3 +50,14 @@ def _is_loopback(host: str) -> bool:
 
 def _refused(field: str, message: str) -> ValidationFailed:
     return ValidationFailed(message, errors={field: [message]})
+
+
+def checked_timeout(value: float | str) -> float:
+    """Seconds, from a form or from the program; raises ValidationFailed."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 60:
+        raise _refused("timeout", "The time-out is between 0.1 and 60 seconds.")
+    return seconds

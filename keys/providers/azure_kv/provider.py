@@ -4,14 +4,13 @@ import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any, ClassVar
 
 from azure.keyvault.keys import KeyClient, KeyOperation, KeyProperties, KeyVaultKey
 from azure.keyvault.keys.crypto import KeyWrapAlgorithm
 
 from keys.crypto.secret import SecretBytes
-from keys.providers.addresses import service_address
+from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.azure_kv.bound import GcmCipher, OaepCipher, VaultSigner
 from keys.providers.azure_kv.connection import Connection, Identity
 from keys.providers.azure_kv.keyforms import (
@@ -122,7 +121,7 @@ class AzureKeyVaultProvider:
                 "An application needs its tenant, client and secret.", errors={"credential": ["Fill in all three."]}
             )
         self._connection = Connection(
-            vault, Identity(credential, tenant_id, client_id, secret), float(timeout), options, login
+            vault, Identity(credential, tenant_id, client_id, secret), checked_timeout(timeout), options, login
         )
 
     # Making keys
@@ -302,7 +301,7 @@ class AzureKeyVaultProvider:
     def check(self) -> Health:
         """Read one entry of the list of keys."""
         start = time.perf_counter()
-        self._connection.call(lambda client: list(islice(client.list_properties_of_keys(max_page_size=1), 1)))
+        next(self._connection.pages(lambda client: client.list_properties_of_keys(max_page_size=1)), None)
         who = self._connection.identity
         return Health(time.perf_counter() - start, who.client_id or who.kind, self._connection.vault)
 

@@ -14,7 +14,7 @@ from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ImportJob
 
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
-from keys.providers.addresses import service_address
+from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.base import (
     BoundCipher,
     BoundMac,
@@ -107,7 +107,9 @@ class GcpKmsProvider:
             )
         self._level = LEVELS[protection_level]
         account = checked_account(credentials) if credentials else None
-        self._connection = Connection(service_address(endpoint, hosts, field="endpoint"), account, float(timeout))
+        self._connection = Connection(
+            service_address(endpoint, hosts, field="endpoint"), account, checked_timeout(timeout)
+        )
         self._job = ""
 
     # Making keys

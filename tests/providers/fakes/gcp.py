@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -67,11 +68,16 @@ def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+@cache
+def _account_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class FakeCloudKms:
     """The state behind the server, and what tests change behind the provider's back."""
 
     def __init__(self) -> None:
-        self._account_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._account_key = _account_key()
         self.keys: dict[str, Key] = {}
         self.jobs: dict[str, tuple[rsa.RSAPrivateKey, dict[str, Any]]] = {}
         self.failing: tuple[int, str] | None = None
