@@ -27,6 +27,9 @@ from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavaila
 
 _KEY = re.compile(r"/keys/([0-9A-Za-z-]{1,127})/([0-9a-f]{32})")
 
+# The options that requests for tokens share with those to the vault.
+_TIMING = ("connection_timeout", "read_timeout", "retry_total", "connection_verify")
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -106,19 +109,19 @@ class Connection:
         return self._client
 
     def _credential(self) -> TokenCredential:
-        who, timing = (
-            self.identity,
-            {name: value for name, value in self._options.items() if name != "verify_challenge_resource"},
-        )
-        if who.kind == "client_secret":
-            secret = who.secret.reveal().decode() if who.secret else ""
-            return ClientSecretCredential(who.tenant_id, who.client_id, secret, **self._login, **timing)
-        if who.kind == "workload_identity":
-            named = {
-                name: value for name, value in (("tenant_id", who.tenant_id), ("client_id", who.client_id)) if value
-            }
-            return WorkloadIdentityCredential(**named, **timing)
-        return ManagedIdentityCredential(client_id=who.client_id or None, **timing)
+        who, timing = self.identity, {name: value for name, value in self._options.items() if name in _TIMING}
+        named = {name: value for name, value in (("tenant_id", who.tenant_id), ("client_id", who.client_id)) if value}
+        try:
+            if who.kind == "client_secret":
+                secret = who.secret.reveal().decode() if who.secret else ""
+                return ClientSecretCredential(who.tenant_id, who.client_id, secret, **self._login, **timing)
+            if who.kind == "workload_identity":
+                return WorkloadIdentityCredential(**named, **timing)
+            return ManagedIdentityCredential(client_id=who.client_id or None, **timing)
+        except ValueError:
+            raise CredentialsRefused(
+                "This machine has no such identity.", hint="Give it one, or use a client secret."
+            ) from None
 
 
 @contextmanager

@@ -48,7 +48,7 @@ _CURVES = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 
 def algorithm_of(key: Any) -> str | None:
     """The row that a key in the vault serves: its type, size or curve, and what it is allowed to do; None for no row."""
-    kind, operations = _word(key.kty).removesuffix("-HSM"), set(key.key_ops or [])
+    kind, operations = word(key.kty).removesuffix("-HSM"), set(key.key_ops or [])
     size = len(key.n) * 8 if key.n else None
     for name, row in ROWS.items():
         fits = kind == row.kind and (size in {None, row.size}) and key.crv == row.curve
@@ -63,7 +63,7 @@ def public_key_of(key: Any) -> bytes | None:
         if key.n:
             return spki(rsa.RSAPublicNumbers(int.from_bytes(key.e), int.from_bytes(key.n)).public_key())
         if key.x:
-            curve = _CURVES[_word(key.crv)]()
+            curve = _CURVES[word(key.crv)]()
             return spki(ec.EllipticCurvePublicNumbers(int.from_bytes(key.x), int.from_bytes(key.y), curve).public_key())
     except (ValueError, KeyError):
         raise ProviderFault("The vault's public key cannot be read.") from None
@@ -110,7 +110,7 @@ def transfer_jwk(row: Row, material: SecretBytes, kek: Any) -> JsonWebKey:
     return JsonWebKey(kty=f"{row.kind}-HSM", key_ops=operations, t=json.dumps(blob).encode())
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """The library gives a word it knows as an enumeration, another one as it came."""
     return str(getattr(value, "value", value))
 

@@ -21,6 +21,7 @@ from keys.providers.azure_kv.keyforms import (
     private_jwk,
     public_key_of,
     transfer_jwk,
+    word,
 )
 from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, rotation_days
 from keys.providers.base import (
@@ -175,7 +176,7 @@ class AzureKeyVaultProvider:
                 )
             )
         key: Any = found.key
-        if str(key.kty.value) != "RSA-HSM" or key.key_ops != ["import"]:
+        if word(key.kty) != "RSA-HSM" or key.key_ops != ["import"]:
             raise ProviderFault(
                 f"The key {KEK} in the vault is not fit for imports.", hint="Remove it; a new one is made."
             )
@@ -249,7 +250,7 @@ class AzureKeyVaultProvider:
         name, version = self._connection.named(handle.opaque)
         binned = self._connection.deleted(name)
         properties: KeyProperties = (binned or self._version(handle)).properties
-        if "Purgeable" not in str(properties.recovery_level):
+        if "Purgeable" not in word(properties.recovery_level):
             raise OperationUnsupported("The vault has purge protection: nothing in it is destroyed before its time.")
         if binned is None:
             if self._others_live(name, version):
@@ -287,16 +288,19 @@ class AzureKeyVaultProvider:
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version, and of a key in the bin its latest one; the key that imports travel under is not one of them."""
         for key in self._connection.pages(KeyClient.list_properties_of_keys):
-            if key.name == KEK:
-                continue
-            rotation = self._rotation_days(key.name)
-            for found in self._connection.pages(
-                lambda client, name=key.name: client.list_properties_of_key_versions(name)
-            ):
-                yield described(self._version(KeyHandle("", str(found.id))), rotation)
+            if key.name != KEK:
+                yield from self._list_versions(key.name)
         for key in self._connection.pages(KeyClient.list_deleted_keys):
             if (found := self._connection.deleted(key.name)) is not None:
                 yield in_bin(found, str(found.id))
+
+    def _list_versions(self, name: str) -> Iterator[RemoteKey]:
+        try:
+            rotation = self._rotation_days(name)
+            for found in self._versions(name):
+                yield described(self._version(KeyHandle("", str(found.id))), rotation)
+        except KeyMissing:
+            return  # it went while we listed
 
     def check(self) -> Health:
         """Read one entry of the list of keys."""

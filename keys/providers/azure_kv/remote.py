@@ -6,7 +6,7 @@ from typing import Any
 import isodate
 from azure.keyvault.keys import DeletedKey, KeyRotationPolicy, KeyVaultKey
 
-from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of
+from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of, word
 from keys.providers.base import RemoteKey, RemoteState
 
 # The vault has no word for where a key came from: ours is a tag. So is the wait of one version for its end.
@@ -50,7 +50,7 @@ def in_bin(key: DeletedKey, opaque: str) -> RemoteKey:
 def rotation_days(policy: KeyRotationPolicy) -> int | None:
     """The days after which the vault itself makes a new version; None where it only notifies."""
     for action in policy.lifetime_actions:
-        if str(getattr(action.action, "value", action.action)) == "Rotate" and action.time_after_create:
+        if word(action.action) == "Rotate" and action.time_after_create:
             start = datetime.now(UTC)  # a month has no length of its own
             return int((start + isodate.parse_duration(action.time_after_create) - start).days)
     return None
