@@ -12,6 +12,7 @@ from keys.crypto.secret import SecretBytes
 from keys.providers.azure_kv import AzureKeyVaultProvider
 from keys.providers.azure_kv.keyforms import ROWS, VAULT_ROWS
 from keys.providers.base import (
+    TAG,
     Capability,
     CredentialsRefused,
     KeyHandle,
@@ -107,6 +108,16 @@ def test_the_length_of_a_foreign_symmetric_key_is_not_guessed(hsm):
     handle = new(azure, "AES-256-GCM")
     next(iter(fake.keys[azure.describe(handle).name].values())).tags.clear()
     assert azure.describe(handle).algorithm is None
+
+
+def test_a_key_is_found_again_by_its_tag_with_its_public_half(vault):
+    _, azure = vault
+    tag = "1f0c7c2e-7d0c-4a6e-9d55-6c1b8a8f2b11"
+    made = azure.generate(EC, tag=tag)
+    brought = azure.import_key(EC, keymaterial.generate(EC).private, tag=tag)
+    azure.generate(EC)
+    found = {remote.opaque: remote.public_key for remote in azure.list_keys() if remote.tags.get(TAG) == tag}
+    assert found == {made.opaque: made.public_key, brought.opaque: brought.public_key}
 
 
 # Key wrap stays in the HSM

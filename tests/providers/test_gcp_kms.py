@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
+    TAG,
     Capability,
     CredentialsRefused,
     KeyHandle,
@@ -89,6 +90,28 @@ def test_every_algorithm_is_made_described_and_of_its_size(gcp, algorithm):
     assert remote.tags == {"managed-by": "keyvault-portal"}
     if algorithm.startswith("RSA"):
         assert f"RSA-{load_der_public_key(made.public_key).key_size}-" in algorithm
+
+
+def test_a_key_is_found_again_by_its_tag_with_its_public_half(gcp):
+    tag = "1f0c7c2e-7d0c-4a6e-9d55-6c1b8a8f2b11"
+    made = gcp.generate("ECDSA-P256-SHA256", tag=tag)
+    brought = gcp.import_key("AES-256-GCM", SecretBytes(bytes(32)), tag=tag)
+    found = [remote for remote in gcp.list_keys() if remote.tags.get(TAG) == tag]
+    assert {remote.opaque for remote in found} == {made.opaque, brought.opaque}
+    assert gcp.describe(handle_of("ECDSA-P256-SHA256", made)).public_key == made.public_key
+
+
+def test_keys_in_hardware_are_of_the_algorithms_that_are_documented_for_it(fake, address):
+    hsm = GcpKmsProvider(
+        "gcp", **RING, credentials=fake.account(), endpoint=address, hosts=("127.0.0.1",), protection_level="HSM"
+    )
+    handle = handle_of("AES-256-GCM", hsm.generate("AES-256-GCM"))
+    key = next(iter(fake.keys.values()))
+    assert key.body["versionTemplate"]["protectionLevel"] == 2
+    with pytest.raises(TooLarge):
+        hsm.cipher(handle).encrypt(bytes(8193))
+    with pytest.raises(OperationUnsupported):
+        hsm.generate("Ed25519")
 
 
 # Checksums: what is sent, what comes back

@@ -25,6 +25,7 @@ from keys.providers.azure_kv.keyforms import (
 )
 from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, rotation_days
 from keys.providers.base import (
+    TAG,
     BoundCipher,
     BoundSigner,
     Capability,
@@ -127,28 +128,28 @@ class AzureKeyVaultProvider:
 
     # Making keys
 
-    def generate(self, algorithm: str) -> GeneratedKey:
-        return self._create(f"portal-{secrets.token_hex(16)}", algorithm)
+    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey:
+        return self._create(f"portal-{secrets.token_hex(16)}", algorithm, tag)
 
     def rotate(self, handle: KeyHandle) -> GeneratedKey:
         """A new version under the same name; creating it works for symmetric and imported keys too."""
         return self._create(self._connection.named(handle.opaque)[0], handle.algorithm)
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         row = self._row(algorithm)
         jwk = transfer_jwk(row, material, self._exchange_key().key) if self._hsm else private_jwk(row, material)
-        name, tags = f"portal-{secrets.token_hex(16)}", _tags() | {ORIGIN: "imported"}
+        name, tags = f"portal-{secrets.token_hex(16)}", _tags(tag) | {ORIGIN: "imported"}
         made = self._connection.call(
             lambda client: client.import_key(name, jwk, hardware_protected=self._hsm, tags=tags)
         )
         return self._generated(made, algorithm)
 
-    def _create(self, name: str, algorithm: str) -> GeneratedKey:
+    def _create(self, name: str, algorithm: str, tag: str = "") -> GeneratedKey:
         row = self._row(algorithm)
         kind = f"{row.kind}-HSM" if self._hsm else row.kind
         sized = {"curve": row.curve} if row.curve else {"size": row.size}
         made = self._connection.call(
-            lambda client: client.create_key(name, kind, key_operations=list(row.operations), tags=_tags(), **sized)
+            lambda client: client.create_key(name, kind, key_operations=list(row.operations), tags=_tags(tag), **sized)
         )
         return self._generated(made, algorithm)
 
@@ -318,8 +319,8 @@ class AzureKeyVaultProvider:
         return rotation_days(self._connection.call(lambda client: client.get_key_rotation_policy(name)))
 
 
-def _tags() -> dict[str, str]:
-    return {OWNER: "keyvault-portal"}
+def _tags(tag: str = "") -> dict[str, str]:
+    return {OWNER: "keyvault-portal"} | ({TAG: tag} if tag else {})
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:

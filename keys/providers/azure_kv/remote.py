@@ -6,7 +6,7 @@ from typing import Any
 import isodate
 from azure.keyvault.keys import DeletedKey, KeyRotationPolicy, KeyVaultKey
 
-from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of, word
+from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of, public_key_of, word
 from keys.providers.base import RemoteKey, RemoteState
 
 # The vault has no word for where a key came from: ours is a tag. So is the wait of one version for its end.
@@ -29,6 +29,7 @@ def described(key: KeyVaultKey, rotation_days: int | None) -> RemoteKey:
         imported=tags.get(ORIGIN) == "imported",
         extractable=bool(about.exportable),
         tags=tags,
+        public_key=public_key_of(key.key),
     )
 
 

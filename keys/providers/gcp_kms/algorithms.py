@@ -24,6 +24,8 @@ CIPHERS = frozenset({"AES-256-GCM"})
 DECRYPTERS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.ASYMMETRIC_DECRYPT)
 SIGNERS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.ASYMMETRIC_SIGN)
 MACS = frozenset(row for row, (purpose, _) in ROWS.items() if purpose == _P.MAC)
+# No page says that Cloud HSM has it.
+SOFTWARE_ONLY = frozenset({"Ed25519"})
 
 LEVELS = {"SOFTWARE": ProtectionLevel.SOFTWARE, "HSM": ProtectionLevel.HSM}
 # Bytes of a plaintext, or of a message to authenticate: Cloud KMS resource quotas; an HSM counts the context as well.

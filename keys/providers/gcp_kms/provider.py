@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
 from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.base import (
+    TAG,
     BoundCipher,
     BoundMac,
     BoundSigner,
@@ -30,7 +32,17 @@ from keys.providers.base import (
     RemoteState,
     Setting,
 )
-from keys.providers.gcp_kms.algorithms import CIPHERS, DECRYPTERS, LEVELS, LIMITS, MACS, NAMES, ROWS, SIGNERS
+from keys.providers.gcp_kms.algorithms import (
+    CIPHERS,
+    DECRYPTERS,
+    LEVELS,
+    LIMITS,
+    MACS,
+    NAMES,
+    ROWS,
+    SIGNERS,
+    SOFTWARE_ONLY,
+)
 from keys.providers.gcp_kms.bound import PublicKeyCipher, SymmetricCipher, VersionMac, VersionSigner
 from keys.providers.gcp_kms.connection import HOSTS, Connection, checked_account, intact
 from keys.providers.transfer import rsa_aes_wrap
@@ -64,7 +76,7 @@ class GcpKmsProvider:
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(set(Capability) - {Capability.DATA_KEYS})
-    algorithms: ClassVar[frozenset[str]] = frozenset(ROWS)
+    algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("project", "Project", "The identifier of the Google Cloud project."),
         Setting("location", "Location", "A region such as europe-west6, or global.", default="global"),
@@ -106,6 +118,8 @@ class GcpKmsProvider:
                 "There is no such protection.", errors={"protection_level": ["There is no such protection."]}
             )
         self._level = LEVELS[protection_level]
+        if protection_level == "HSM":
+            self.algorithms = frozenset(ROWS) - SOFTWARE_ONLY
         account = checked_account(credentials) if credentials else None
         self._connection = Connection(
             service_address(endpoint, hosts, field="endpoint"), account, checked_timeout(timeout)
@@ -114,8 +128,8 @@ class GcpKmsProvider:
 
     # Making keys
 
-    def generate(self, algorithm: str) -> GeneratedKey:
-        key = self._create_key(algorithm)
+    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey:
+        key = self._create_key(algorithm, tag)
         return self._finished(f"{key.name}/cryptoKeyVersions/1", algorithm)
 
     def rotate(self, handle: KeyHandle) -> GeneratedKey:
@@ -125,12 +139,12 @@ class GcpKmsProvider:
         self._make_primary(made.opaque, handle.algorithm)
         return made
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         job = self._import_job()
         receiver = load_pem_public_key(job.public_key.pem.encode())
         if not isinstance(receiver, rsa.RSAPublicKey):
             raise ProviderFault("The key service's import job has no RSA key.")
-        key = self._create_key(algorithm, importing=True)
+        key = self._create_key(algorithm, tag, importing=True)
         request = {
             "parent": key.name,
             "algorithm": ROWS[algorithm][1],
@@ -141,8 +155,8 @@ class GcpKmsProvider:
         self._make_primary(made.opaque, algorithm)
         return made
 
-    def _create_key(self, algorithm: str, *, importing: bool = False) -> CryptoKey:
-        if algorithm not in ROWS:
+    def _create_key(self, algorithm: str, tag: str, *, importing: bool = False) -> CryptoKey:
+        if algorithm not in self.algorithms:
             raise OperationUnsupported(f"Cloud KMS has no {algorithm}.")
         purpose, name = ROWS[algorithm]
         request = {
@@ -151,7 +165,7 @@ class GcpKmsProvider:
             "crypto_key": {
                 "purpose": purpose,
                 "version_template": {"algorithm": name, "protection_level": self._level},
-                "labels": LABEL,
+                "labels": LABEL | ({TAG: tag.lower()} if tag else {}),
             },
             "skip_initial_version_creation": importing,
         }
@@ -278,7 +292,9 @@ class GcpKmsProvider:
 
     def describe(self, handle: KeyHandle) -> RemoteKey:
         version = self._version(self._pinned(handle))
-        return _remote(self._connection.call("get_crypto_key", {"name": self._key(handle)}), version)
+        remote = _remote(self._connection.call("get_crypto_key", {"name": self._key(handle)}), version)
+        has_public = remote.state is RemoteState.ENABLED and remote.algorithm in DECRYPTERS | SIGNERS
+        return replace(remote, public_key=self._public_key(version.name)) if has_public else remote
 
     def list_keys(self) -> Iterator[RemoteKey]:
         for key in self._connection.pages("list_crypto_keys", {"parent": self._ring}):
