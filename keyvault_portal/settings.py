@@ -251,5 +251,8 @@ LOGGING = {
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         # Azure's libraries tell every request with its headers, and every token asked for.
         "azure": {"level": "WARNING"},
+        # Google's client can be made to tell whole requests, plaintext and all; not here.
+        "google": {"level": "WARNING"},
+        "google.cloud.kms_v1": {"level": "WARNING"},
     },
 }
