@@ -338,8 +338,10 @@ def test_material_never_travels_under_a_key_that_can_do_more(hsm):
     fake, azure = hsm
     azure.import_key("AES-256-GCM", SecretBytes(bytes(32)))
     next(iter(fake.keys["portal-import-kek"].values())).operations.append("decrypt")
+    fake.calls.clear()
     with pytest.raises(ProviderFault):
         azure.import_key("AES-256-GCM", SecretBytes(bytes(32)))
+    assert not any(call.startswith("bring") for call in fake.calls)
 
 
 def test_material_of_another_kind_is_refused_and_not_quoted(vault):
@@ -427,19 +429,24 @@ def test_every_failure_has_the_portals_name(vault, failing, error):
     assert signer.sign(b"x")
 
 
-def test_a_throttled_call_is_made_once(vault):
+@pytest.mark.parametrize(("status", "error"), [(429, ProviderThrottled), (503, ProviderUnavailable)])
+def test_a_call_that_fails_is_made_once(vault, status, error):
+    """The library would try again by itself; that is the portal's to decide, with its own limits."""
     fake, azure = vault
-    signer = azure.signer(new(azure, EC))
+    handle = new(azure, EC)
+    signer = azure.signer(handle)
     asked = []
 
     def busy(method, target, body):
         asked.append(target)
-        raise Refused(429, "Throttled")
+        raise Refused(status, "Busy")
 
     fake.answer = busy
-    with pytest.raises(ProviderThrottled):
-        signer.sign(b"x")
-    assert len(asked) == 1
+    for act in (lambda: signer.sign(b"x"), lambda: azure.enable(handle), azure.check):
+        asked.clear()
+        with pytest.raises(error):
+            act()
+        assert len(asked) == 1
 
 
 def test_credentials_revoked_in_the_middle_of_the_work_are_named_so(build):

@@ -351,19 +351,25 @@ def test_every_failure_has_the_portals_name(gcp, aes, fake, failing, error):
     assert cipher.decrypt(cipher.encrypt(b"x", AAD), AAD) == b"x"
 
 
-def test_a_throttled_call_is_made_once(gcp, aes, fake):
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [(429, "RESOURCE_EXHAUSTED", ProviderThrottled), (503, "UNAVAILABLE", ProviderUnavailable)],
+)
+def test_a_call_that_fails_is_made_once(gcp, aes, fake, code, status, error):
     """The library would try again for a minute; that is the portal's to decide, with its own limits."""
     cipher = gcp.cipher(aes)
     asked = []
 
     def busy(method, target, authorization, body):
         asked.append(target)
-        raise Refused(429, "RESOURCE_EXHAUSTED")
+        raise Refused(code, status)
 
     fake.answer = busy
-    with pytest.raises(ProviderThrottled):
-        cipher.encrypt(b"x", AAD)
-    assert len(asked) == 1
+    for act in (lambda: cipher.encrypt(b"x", AAD), lambda: list(gcp.list_keys()), gcp.check):
+        asked.clear()
+        with pytest.raises(error):
+            act()
+        assert len(asked) == 1
 
 
 def test_too_much_is_refused_before_it_is_sent(gcp, aes, fake):
