@@ -261,6 +261,13 @@ LOGGING = {
     "formatters": {"line": logs.FORMATTER},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-    # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
-    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
+    "loggers": {
+        # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Azure's libraries tell every request with its headers, and every token asked for.
+        "azure": {"level": "WARNING"},
+        # Google's client can be made to tell whole requests, plaintext and all; not here.
+        "google": {"level": "WARNING"},
+        "google.cloud.kms_v1": {"level": "WARNING"},
+    },
 }
