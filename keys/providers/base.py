@@ -6,13 +6,14 @@ portal errors, so the services above need no knowledge of its library.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Protocol, runtime_checkable
 
 from keys.crypto.errors import CryptoError, DecryptFailed, InvalidKey, LimitExceeded, MalformedEnvelope
 from keys.crypto.secret import SecretBytes
-from keyvault_portal.errors import DecryptRefused, PortalError, TooLarge
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 
 
 class Capability(StrEnum):
@@ -24,12 +25,40 @@ class Capability(StrEnum):
     MAC = "mac"
     IMPORTER = "importer"
     ROTATOR = "rotator"
+    DATA_KEYS = "data_keys"
+    LIFECYCLE = "lifecycle"
+    DISCOVERY = "discovery"
+    CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 
 class OperationUnsupported(PortalError):
     """The provider, or the algorithm's row, does not do this."""
 
     status, code, title = 422, "operation_unsupported", "The key cannot do this"
+
+
+class ProviderThrottled(ProviderUnavailable):
+    """The provider is there and asks for patience; a later try succeeds."""
+
+    code, title = "provider_throttled", "The key provider asks to slow down"
+
+
+class CredentialsRefused(ProviderUnavailable):
+    """The provider does not accept who we say we are; trying again does not help before somebody acts."""
+
+    code, title = "provider_credentials_refused", "The key provider refuses the portal's credentials"
+
+
+class KeyMissing(PortalError):
+    """The provider knows no such key: deleted behind our back, or another account."""
+
+    status, code, title = 409, "provider_key_missing", "The key provider does not know this key"
+
+
+class KeyUnusable(PortalError):
+    """The provider knows the key and its state forbids the use: disabled, or waiting for deletion."""
+
+    status, code, title = 409, "provider_key_unusable", "The key provider refuses to use this key"
 
 
 class ProviderFault(PortalError):
@@ -59,6 +88,65 @@ class GeneratedKey:
     opaque: str = ""
     material: SecretBytes | None = None
     public_key: bytes | None = None
+
+
+class RemoteState(StrEnum):
+    """The states of a key at its provider, in words all of them share."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    PENDING_IMPORT = "pending_import"
+    PENDING_DELETION = "pending_deletion"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteKey:
+    """What a provider says about one of its key versions; times are aware, `rotation_days` is its own automatic rotation."""
+
+    opaque: str
+    name: str
+    state: RemoteState
+    algorithm: str | None = None  # None: none of the table's
+    created_at: datetime | None = None
+    deletion_due_at: datetime | None = None
+    rotation_days: int | None = None
+    imported: bool = False
+    extractable: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A harmless round trip: how long it took in seconds, and whom the provider took us for."""
+
+    seconds: float
+    identity: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value a provider needs to be registered; a secret one is sealed and never shown again."""
+
+    name: str
+    label: str
+    help: str = ""
+    required: bool = True
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A provider's published limit in calls a second, by class of operation, with the page and date it was read."""
+
+    symmetric: int
+    asymmetric: int
+    management: int
+    source: str
+    read_on: str
 
 
 class BoundCipher(Protocol):
@@ -95,6 +183,8 @@ class Provider(Protocol):
 
     alias: str
     capabilities: ClassVar[frozenset[Capability]]
+    algorithms: ClassVar[frozenset[str]]
+    settings: ClassVar[tuple[Setting, ...]]
 
     def generate(self, algorithm: str) -> GeneratedKey:
         """Make a key; raises OperationUnsupported for an algorithm it has not, ProviderUnavailable."""
@@ -149,6 +239,51 @@ class Rotator(Protocol):
     """Makes the next version of a key inside the provider's own notion of versions."""
 
     def rotate(self, handle: KeyHandle) -> GeneratedKey: ...
+
+
+@runtime_checkable
+class DataKeys(Protocol):
+    """Makes a data key in one call: the material, and the same wrapped under the handle with `aad` bound."""
+
+    def generate_data_key(self, handle: KeyHandle, aad: bytes, length: int = 32) -> tuple[SecretBytes, bytes]: ...
+
+
+@runtime_checkable
+class Lifecycle(Protocol):
+    """Moves a key between the provider's own states."""
+
+    def disable(self, handle: KeyHandle) -> None: ...
+
+    def enable(self, handle: KeyHandle) -> None: ...
+
+    def schedule_deletion(self, handle: KeyHandle, days: int) -> datetime:
+        """Returns when the provider will destroy it; where a provider has no waiting time it is disabled and the portal waits."""
+        ...
+
+    def cancel_deletion(self, handle: KeyHandle) -> None:
+        """Usable again afterwards."""
+        ...
+
+    def destroy(self, handle: KeyHandle) -> None:
+        """Irreversible, at once where the provider can; raises OperationUnsupported where only a scheduled deletion exists."""
+        ...
+
+
+@runtime_checkable
+class Discovery(Protocol):
+    """Says what the provider really has."""
+
+    def describe(self, handle: KeyHandle) -> RemoteKey:
+        """Raises KeyMissing when there is no such key."""
+        ...
+
+    def list_keys(self) -> Iterator[RemoteKey]:
+        """Every key version in the configured place, page by page."""
+        ...
+
+    def check(self) -> Health:
+        """A harmless round trip; raises CredentialsRefused, ProviderThrottled, ProviderUnavailable."""
+        ...
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from keys.crypto import keymaterial
 from keys.crypto.aead import Aead
-from keys.crypto.algorithms import Kind, Operation, resolve
+from keys.crypto.algorithms import ALGORITHMS, Kind, Operation, resolve
 from keys.crypto.errors import CryptoError, InvalidSignature
 from keys.crypto.keyforms import spki
 from keys.crypto.keymaterial import PreparedKey
@@ -18,6 +18,7 @@ from keys.providers.base import (
     KeyHandle,
     OperationUnsupported,
     ProviderFault,
+    Setting,
     portal_error,
     portal_errors,
 )
@@ -33,8 +34,14 @@ class LocalProvider:
             Capability.SIGNER,
             Capability.MAC,
             Capability.IMPORTER,
+            Capability.CONTEXT,
         }
     )
+
+    algorithms: ClassVar[frozenset[str]] = frozenset(
+        name for name, row in ALGORITHMS.items() if any(row.allows(operation, new_key=True) for operation in Operation)
+    )
+    settings: ClassVar[tuple[Setting, ...]] = ()
 
     def __init__(self, alias: str = "local") -> None:
         self.alias = alias

@@ -1,0 +1,29 @@
+"""What the contract suite needs to know of one place where keys live, beside the provider itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from keys.providers.base import Capability, Provider
+
+
+@dataclass
+class Place:
+    """A provider in front of something real, and what a test may do behind its back.
+
+    `make` builds another provider over the same counterpart, with changed settings (wrong credentials, a dead address).
+    The hooks are None where the counterpart offers no way; the capability is then not tested there, and says so in
+    `untested` with a reason.
+    """
+
+    kind: str
+    provider: Provider
+    make: Callable[..., Provider]
+    bad_credentials: dict[str, object] | None = None
+    dead_address: dict[str, object] | None = None
+    slow_address: Callable[[], dict[str, object]] | None = None
+    delete_behind_our_back: Callable[[str], None] | None = None
+    secrets: list[str] = field(default_factory=list)
+    untested: dict[str, str] = field(default_factory=dict)
+
+    def can(self, *capabilities: Capability) -> bool:
+        return set(capabilities) <= self.provider.capabilities

@@ -1,0 +1,290 @@
+"""The contract every provider keeps, over every place where a key can live.
+
+What a provider has not declared is not asked of it here; `test_what_is_declared_is_offered` holds that the declaration
+and the class agree.
+"""
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from keys.crypto import keymaterial
+from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
+from keys.crypto.errors import InvalidSignature
+from keys.crypto.secret import SecretBytes
+from keys.providers.base import (
+    Capability,
+    Cipher,
+    DataKeys,
+    Discovery,
+    GeneratedKey,
+    Importer,
+    KeyHandle,
+    KeyMissing,
+    KeyUnusable,
+    Lifecycle,
+    Mac,
+    OperationUnsupported,
+    Provider,
+    RemoteState,
+    Rotator,
+    Signer,
+    Wrapper,
+)
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable
+from tests.providers.place import Place
+
+PROTOCOLS = {
+    Capability.CIPHER: Cipher,
+    Capability.WRAPPER: Wrapper,
+    Capability.SIGNER: Signer,
+    Capability.MAC: Mac,
+    Capability.IMPORTER: Importer,
+    Capability.ROTATOR: Rotator,
+    Capability.DATA_KEYS: DataKeys,
+    Capability.LIFECYCLE: Lifecycle,
+    Capability.DISCOVERY: Discovery,
+}
+AAD = b'{"table": "customers", "id": "7"}'
+OTHER = b'{"table": "customers", "id": "8"}'
+
+
+def handle_of(algorithm: str, made: GeneratedKey) -> KeyHandle:
+    material = made.material
+    return KeyHandle(algorithm, made.opaque, made.public_key, (lambda: material) if material is not None else None)
+
+
+def new_key(place: Place, algorithm: str) -> KeyHandle:
+    return handle_of(algorithm, place.provider.generate(algorithm))
+
+
+def need(place: Place, *capabilities: Capability) -> None:
+    if not place.can(*capabilities):
+        pytest.skip(f"{place.kind} declares no {', '.join(capabilities)}")
+
+
+def some(place: Place, *kinds: Kind, operation: Operation) -> list[str]:
+    names = [
+        name for name, row in ALGORITHMS.items()
+        if name in place.provider.algorithms and row.kind in kinds and operation in row.operations
+    ]  # fmt: skip
+    if not names:
+        pytest.skip(f"{place.kind} has no such algorithm")
+    return names
+
+
+def test_what_is_declared_is_offered(place):
+    assert isinstance(place.provider, Provider)
+    assert place.provider.algorithms <= set(ALGORITHMS)
+    for capability, protocol in PROTOCOLS.items():
+        declared = capability in place.provider.capabilities
+        assert isinstance(place.provider, protocol) == declared, capability
+
+
+def test_an_algorithm_it_has_not_is_refused(place):
+    for algorithm in set(ALGORITHMS) - place.provider.algorithms:
+        with pytest.raises(OperationUnsupported):
+            place.provider.generate(algorithm)
+
+
+def test_data_comes_back_with_its_context_only(place):
+    need(place, Capability.CIPHER, Capability.CONTEXT)
+    for algorithm in some(place, Kind.AEAD, operation=Operation.DECRYPT):
+        cipher = place.provider.cipher(new_key(place, algorithm))
+        for plaintext in (b"", b"x", bytes(range(256)) * 8):
+            sealed = cipher.encrypt(plaintext, AAD)
+            assert len(plaintext) < 16 or plaintext not in sealed
+            assert cipher.decrypt(sealed, AAD) == plaintext
+            for wrong in (OTHER, b""):
+                with pytest.raises(DecryptRefused):
+                    cipher.decrypt(sealed, wrong)
+        assert cipher.encrypt(b"twice", AAD) != cipher.encrypt(b"twice", AAD)
+
+
+def test_tampering_is_detected(place):
+    need(place, Capability.CIPHER)
+    for algorithm in some(place, Kind.AEAD, operation=Operation.DECRYPT):
+        handle = new_key(place, algorithm)
+        cipher = place.provider.cipher(handle)
+        sealed = cipher.encrypt(b"attack at dawn", AAD)
+        for position in (0, len(sealed) // 2, len(sealed) - 1):
+            damaged = bytearray(sealed)
+            damaged[position] ^= 1
+            with pytest.raises(DecryptRefused):
+                cipher.decrypt(bytes(damaged), AAD)
+        for broken in (b"", sealed[:-1], sealed[: len(sealed) // 2], sealed + b"\0"):
+            with pytest.raises(DecryptRefused):
+                cipher.decrypt(broken, AAD)
+
+
+def test_a_key_opens_only_its_own(place):
+    need(place, Capability.CIPHER)
+    algorithm = some(place, Kind.AEAD, operation=Operation.DECRYPT)[0]
+    first, second = (place.provider.cipher(new_key(place, algorithm)) for _ in range(2))
+    with pytest.raises(DecryptRefused):
+        second.decrypt(first.encrypt(b"mine", AAD), AAD)
+
+
+def test_public_key_encryption(place):
+    need(place, Capability.CIPHER)
+    for algorithm in some(place, Kind.ASYMMETRIC_ENCRYPTION, operation=Operation.DECRYPT):
+        handle = new_key(place, algorithm)
+        cipher = place.provider.cipher(handle)
+        assert cipher.decrypt(cipher.encrypt(b"for the owner")) == b"for the owner"
+        load_der_public_key(handle.public_key or b"")
+
+
+def test_wrapped_keys_come_back_in_their_place_only(place):
+    need(place, Capability.WRAPPER)
+    for algorithm in some(place, Kind.AEAD, operation=Operation.UNWRAP):
+        handle = new_key(place, algorithm)
+        material = SecretBytes(bytes(range(32)))
+        wrapped = place.provider.wrap(handle, material, AAD)
+        assert bytes(range(32)) not in wrapped
+        assert place.provider.unwrap(handle, wrapped, AAD).reveal() == bytes(range(32))
+        with pytest.raises(DecryptRefused):
+            place.provider.unwrap(handle, wrapped, OTHER)
+        with pytest.raises(DecryptRefused):
+            place.provider.unwrap(handle, wrapped[:-1], AAD)
+
+
+def test_a_data_key_comes_with_its_wrapped_twin(place):
+    need(place, Capability.DATA_KEYS)
+    handle = new_key(place, some(place, Kind.AEAD, operation=Operation.UNWRAP)[0])
+    material, wrapped = place.provider.generate_data_key(handle, AAD, 32)
+    assert len(material.reveal()) == 32
+    assert place.provider.unwrap(handle, wrapped, AAD).reveal() == material.reveal()
+    assert place.provider.generate_data_key(handle, AAD)[0].reveal() != material.reveal()
+    with pytest.raises(DecryptRefused):
+        place.provider.unwrap(handle, wrapped, OTHER)
+
+
+def test_signatures_of_every_algorithm(place):
+    """Verified by the provider, and by the software implementation with the exported public key alone."""
+    need(place, Capability.SIGNER)
+    for algorithm in some(place, Kind.SIGNATURE, operation=Operation.SIGN):
+        handle = new_key(place, algorithm)
+        signer = place.provider.signer(handle)
+        message = b"the exact act" * 500
+        signature = signer.sign(message)
+        assert signer.verify(message, signature)
+        assert not signer.verify(message + b".", signature)
+        assert not signer.verify(message, signature[:-1] + bytes([signature[-1] ^ 1]))
+        keymaterial.verify(algorithm, handle.public_key or b"", message, signature)
+        with pytest.raises(InvalidSignature):
+            keymaterial.verify(algorithm, handle.public_key or b"", message + b".", signature)
+
+
+def test_message_authentication_codes(place):
+    need(place, Capability.MAC)
+    for algorithm in some(place, Kind.MAC, operation=Operation.MAC):
+        authenticator = place.provider.authenticator(new_key(place, algorithm))
+        code = authenticator.mac(b"message")
+        assert authenticator.verify_mac(b"message", code)
+        assert not authenticator.verify_mac(b"messagf", code)
+        assert not authenticator.verify_mac(b"message", code[:-1])
+
+
+def test_old_versions_still_open_after_a_rotation(place):
+    need(place, Capability.ROTATOR, Capability.CIPHER)
+    algorithm = some(place, Kind.AEAD, operation=Operation.DECRYPT)[0]
+    old = new_key(place, algorithm)
+    sealed = place.provider.cipher(old).encrypt(b"before", AAD)
+    new = handle_of(algorithm, place.provider.rotate(old))
+    assert new.opaque != old.opaque
+    assert place.provider.cipher(old).decrypt(sealed, AAD) == b"before"
+    later = place.provider.cipher(new).encrypt(b"after", AAD)
+    assert place.provider.cipher(new).decrypt(later, AAD) == b"after"
+
+
+def test_imported_material_is_what_it_was(place):
+    """Brought by the provider's own wrapping; what our software sealed, the provider opens, or the other way round."""
+    need(place, Capability.IMPORTER)
+    algorithm = some(place, Kind.AEAD, operation=Operation.DECRYPT)[0]
+    made = place.provider.import_key(algorithm, SecretBytes(bytes(range(32))))
+    handle = handle_of(algorithm, made)
+    cipher = place.provider.cipher(handle)
+    assert cipher.decrypt(cipher.encrypt(b"brought", AAD), AAD) == b"brought"
+    if place.can(Capability.DISCOVERY):
+        described = place.provider.describe(handle)
+        assert described.imported
+        assert described.state is RemoteState.ENABLED
+
+
+def test_a_disabled_key_is_refused_until_enabled(place):
+    need(place, Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CIPHER)
+    handle = new_key(place, some(place, Kind.AEAD, operation=Operation.DECRYPT)[0])
+    sealed = place.provider.cipher(handle).encrypt(b"kept", AAD)
+    place.provider.disable(handle)
+    assert place.provider.describe(handle).state is RemoteState.DISABLED
+    if "disabled" not in place.untested:
+        with pytest.raises(KeyUnusable):
+            place.provider.cipher(handle).decrypt(sealed, AAD)
+    place.provider.enable(handle)
+    assert place.provider.describe(handle).state is RemoteState.ENABLED
+    assert place.provider.cipher(handle).decrypt(sealed, AAD) == b"kept"
+
+
+def test_a_deletion_is_scheduled_and_taken_back(place):
+    need(place, Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CIPHER)
+    handle = new_key(place, some(place, Kind.AEAD, operation=Operation.DECRYPT)[0])
+    sealed = place.provider.cipher(handle).encrypt(b"kept", AAD)
+    due = place.provider.schedule_deletion(handle, 7)
+    assert due.tzinfo is not None
+    assert place.provider.describe(handle).state in {RemoteState.PENDING_DELETION, RemoteState.DISABLED}
+    if "pending_deletion" not in place.untested:
+        with pytest.raises(KeyUnusable):
+            place.provider.cipher(handle).encrypt(b"new", AAD)
+    place.provider.cancel_deletion(handle)
+    assert place.provider.describe(handle).state is RemoteState.ENABLED
+    assert place.provider.cipher(handle).decrypt(sealed, AAD) == b"kept"
+
+
+def test_every_key_is_listed(place):
+    need(place, Capability.DISCOVERY)
+    algorithm = some(place, Kind.AEAD, Kind.KEY_WRAP, operation=Operation.UNWRAP)[0]
+    handles = [new_key(place, algorithm) for _ in range(3)]
+    listed = {remote.opaque: remote for remote in place.provider.list_keys()}
+    for handle in handles:
+        assert listed[handle.opaque].state is RemoteState.ENABLED
+        assert listed[handle.opaque].algorithm == algorithm
+        assert place.provider.describe(handle).opaque == handle.opaque
+
+
+def test_a_key_nobody_knows_is_named_so(place):
+    need(place, Capability.DISCOVERY)
+    if place.delete_behind_our_back is None:
+        pytest.skip("nothing here deletes behind our back")
+    handle = new_key(place, some(place, Kind.AEAD, Kind.KEY_WRAP, operation=Operation.UNWRAP)[0])
+    place.delete_behind_our_back(handle.opaque)
+    with pytest.raises(KeyMissing):
+        place.provider.describe(handle)
+
+
+def test_the_check_is_a_round_trip(place):
+    need(place, Capability.DISCOVERY)
+    health = place.provider.check()
+    assert health.seconds > 0
+
+
+@pytest.mark.parametrize("fault", ["bad_credentials", "dead_address"])
+def test_trouble_has_the_portals_names_and_no_secret(place, fault, caplog):
+    need(place, Capability.DISCOVERY)
+    changed = getattr(place, fault)
+    if changed is None:
+        pytest.skip(place.untested.get(fault, "no such fault here"))
+    with pytest.raises(PortalError) as caught:
+        place.make(**changed).check()
+    expected = "provider_credentials_refused" if fault == "bad_credentials" else "provider_unavailable"
+    assert isinstance(caught.value, ProviderUnavailable)
+    assert caught.value.code == expected
+    told = f"{caught.value.detail} {caught.value.hint} {caught.value!r} {caplog.text}"
+    for secret in [*place.secrets, *(str(value) for value in changed.values() if "address" not in fault)]:
+        assert secret not in told
+
+
+def test_a_slow_answer_is_given_up(place):
+    if place.slow_address is None:
+        pytest.skip("nothing slow here")
+    with pytest.raises(ProviderUnavailable) as caught:
+        place.make(**place.slow_address(), timeout=0.5).check()
+    assert caught.value.code == "provider_unavailable"
