@@ -208,8 +208,13 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
 REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
-# Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
-PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
+# Calls a second that background work may make of a provider, by alias, over all workers; what is not named here is in
+# keys.providers.quotas, and the portal's own keys cost nothing.
+PROVIDER_BUDGETS: dict[str, int] = {}
+# How long one call of a provider may take on the wire, and how long a caller of the data plane waits for all its tries.
+PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("PROVIDER_TIMEOUT_SECONDS", "5"))
+PROVIDER_DEADLINE_SECONDS = float(os.environ.get("PROVIDER_DEADLINE_SECONDS", "10"))
+PROVIDER_LEASE_SECONDS = float(os.environ.get("PROVIDER_LEASE_SECONDS", "60"))
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"

@@ -28,7 +28,13 @@ class Capability(StrEnum):
     DATA_KEYS = "data_keys"
     LIFECYCLE = "lifecycle"
     DISCOVERY = "discovery"
+    # `generate` and `import_key` take `tag`, at most 36 letters, digits and hyphens, and keep it with the key from its very
+    # beginning; `describe` and `list_keys` give it back as tags[TAG]. So a caller who died finds the key it had made.
+    TAGS = "tags"
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
+
+
+TAG = "keyvault-portal-intent"
 
 
 class OperationUnsupported(PortalError):
@@ -114,6 +120,7 @@ class RemoteKey:
     imported: bool = False
     extractable: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    public_key: bytes | None = None  # where `describe` can say it: then a key found again need not be made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +239,14 @@ class Importer(Protocol):
     """Takes material made elsewhere."""
 
     def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey: ...
+
+
+class Tagging(Protocol):
+    """What a provider with the capability TAGS can do besides; a matter of arguments, so `isinstance` cannot tell."""
+
+    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey: ...
+
+    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey: ...
 
 
 @runtime_checkable
