@@ -31,8 +31,10 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def call[T](alias: str, operation: str, work: Callable[[], T], *, probe: bool = False) -> T:
-    """What `work` gives, within the deadline of settings.PROVIDER_DEADLINE_SECONDS.
+def call[T](
+    alias: str, operation: str, work: Callable[[], T], *, probe: bool = False, deadline: float | None = None
+) -> T:
+    """What `work` gives, within `deadline` seconds, or those of settings.PROVIDER_DEADLINE_SECONDS.
 
     Raises ProviderUnavailable without calling while the breaker is open (`probe`: calls all the same), when the deadline
     is over, and ProviderFault for what no provider should ever raise: only its kind is named.
@@ -47,7 +49,7 @@ def call[T](alias: str, operation: str, work: Callable[[], T], *, probe: bool = 
     started = perf_counter()
     failure: PortalError | None = None
     try:
-        return _within_deadline(alias, work)
+        return _within_deadline(alias, work, deadline or settings.PROVIDER_DEADLINE_SECONDS)
     except PortalError as error:
         failure = error
         raise
@@ -66,14 +68,14 @@ def _nobody_there(error: PortalError | None) -> bool:
     return isinstance(error, ProviderUnavailable) and not isinstance(error, (ProviderThrottled, CredentialsRefused))
 
 
-def _within_deadline[T](alias: str, work: Callable[[], T]) -> T:
+def _within_deadline[T](alias: str, work: Callable[[], T], seconds: float) -> T:
     pool, places = _pool(alias)
     if not places.acquire(blocking=False):
         raise ProviderUnavailable(f"Too many calls wait for the key provider {alias}.", hint="Try again in a moment.")
     future = pool.submit(work)
     future.add_done_callback(lambda _: places.release())
     try:
-        return future.result(settings.PROVIDER_DEADLINE_SECONDS)
+        return future.result(seconds)
     except DeadlineOver:
         if future.done():
             raise  # the library's own time-out, not ours
