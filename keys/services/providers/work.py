@@ -44,7 +44,8 @@ def perform(intent_id: UUID) -> None:
     alias = intent.version.key.provider
     try:
         _take_turn(intent)
-        outcome = call(alias, intent.act, lambda: effects.perform(intent), deadline=settings.PROVIDER_LEASE_SECONDS / 2)
+        order = effects.order_of(intent)
+        outcome = call(alias, intent.act, lambda: effects.perform(order), deadline=settings.PROVIDER_LEASE_SECONDS / 2)
     except PortalError as error:
         _put_off(intent, error)
         return
@@ -176,7 +177,8 @@ def _give_back(intent: ProviderIntent, outcome: Outcome) -> None:
         return  # theirs, or they will find it by its tag
     handle = KeyHandle(intent.version.key.algorithm, outcome.made.opaque)
     try:
-        call(alias, "reap", lambda: effects.reap(registry.provider(alias), handle))
+        keeper = registry.provider(alias)
+        call(alias, "reap", lambda: effects.reap(keeper, handle))
     except PortalError as error:
         logger.warning("a key made twice at %s could not be given back: %s", alias, error.code)
 
