@@ -1,10 +1,14 @@
 """Work at key providers in the background: intents, health by the clock, and the comparison with what is really there."""
 
+import logging
 from uuid import UUID
 
 from celery import shared_task
 
-from keys.services.providers import health, intents, work
+from keys.services.providers import comparison, health, intents, work
+from keyvault_portal.errors import PortalError
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="keys.provider_work")
@@ -19,6 +23,15 @@ def provider_check(provider_id: int) -> None:
     health.check_by_clock(provider_id)
 
 
+@shared_task(name="keys.provider_compare")
+def provider_compare(provider_id: int) -> None:
+    """Compare what one provider has with the inventory; a provider that does not answer is compared the next time."""
+    try:
+        comparison.compare(provider_id)
+    except PortalError as error:
+        logger.warning("provider %s was not compared: %s", provider_id, error.code)
+
+
 @shared_task(name="keys.provider_tick")
 def provider_tick() -> None:
     """Send what is due to workers: intents whose worker died or whose time to try again has come, and checks."""
@@ -26,3 +39,5 @@ def provider_tick() -> None:
         provider_work.delay(str(intent_id))
     for provider_id in health.due_checks():
         provider_check.delay(provider_id)
+    for provider_id in comparison.due_comparisons():
+        provider_compare.delay(provider_id)

@@ -49,48 +49,19 @@ def create_key(
     """
     with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
         authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
-        if parent is not None:
-            authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
-        _check(
-            name=name,
-            title=title,
-            kind=kind,
-            algorithm=algorithm,
-            parent=parent,
-            provider=provider,
-            labels=labels or {},
-        )
-        key_kind = KeyKind(kind)
-        values = policy or policies.default_values(key_kind, cryptoperiod_days)
-        policies.check(values, kind=key_kind)
-        policies.require_algorithm(algorithm, values)
-        key = Key(
-            ring=ring,
-            name=name,
-            title=title.strip(),
-            kind=kind,
-            algorithm=algorithm,
-            parent=parent,
-            provider=provider,
-            purpose=purpose,
-            labels=labels or {},
-            created_by=actor.label,
-        )
-        try:
-            with transaction.atomic():
-                key.save(force_insert=True)
-        except IntegrityError:
-            raise ValidationFailed(
-                "The ring already has a key of this name.", errors={"name": ["Taken in this ring."]}
-            ) from None
-        stored = KeyPolicy.objects.create(key=key, **values.as_dict())
+        key_kind = KeyKind(kind) if kind in set(KeyKind) else None
+        values = policy or (policies.default_values(key_kind, cryptoperiod_days) if key_kind else None)
+        key = new_key(
+            actor, ring=ring, name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider,
+            purpose=purpose, labels=labels or {}, values=values,
+        )  # fmt: skip
         if intents.is_remote(key):
             version = versions.new_version(key)
             how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT
             intents.write(version, how, actor, secret=material, activate=True)
         else:
             version = versions.new_version(key, secret=material)
-            versions.make_active(version, stored, now=timezone.now())
+            versions.make_active(version, key.policy, now=timezone.now())
         act.about(target=("key", key.pk, f"{ring.name}/{name}"))
         act.record(
             {
@@ -99,9 +70,48 @@ def create_key(
                 "parent": str(parent.pk) if parent else None,
                 "provider": provider,
                 "version": version.key_version,
-                "policy": values.as_dict(),
+                "policy": policies.values_of(key.policy).as_dict(),
             }
         )
+    return key
+
+
+def new_key(
+    actor: Actor,
+    *,
+    ring: KeyRing,
+    name: str,
+    title: str,
+    kind: str,
+    algorithm: str,
+    parent: Key | None,
+    provider: str,
+    purpose: str,
+    labels: dict[str, str],
+    values: PolicyValues | None,
+) -> Key:
+    """The key and its policy, checked and stored, without a version; the caller authorises for the ring and records.
+
+    Raises PermissionRefused for a parent the actor may not see, ValidationFailed naming every field at fault.
+    """
+    if parent is not None:
+        authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
+    _check(name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider, labels=labels)
+    assert values is not None  # `_check` refused a kind that has no policy of its own
+    policies.check(values, kind=KeyKind(kind))
+    policies.require_algorithm(algorithm, values)
+    key = Key(
+        ring=ring, name=name, title=title.strip(), kind=kind, algorithm=algorithm, parent=parent, provider=provider,
+        purpose=purpose, labels=labels, created_by=actor.label,
+    )  # fmt: skip
+    try:
+        with transaction.atomic():
+            key.save(force_insert=True)
+    except IntegrityError:
+        raise ValidationFailed(
+            "The ring already has a key of this name.", errors={"name": ["Taken in this ring."]}
+        ) from None
+    KeyPolicy.objects.create(key=key, **values.as_dict())
     return key
 
 

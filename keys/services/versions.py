@@ -70,6 +70,13 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
     return version
 
 
+def adopted(key: Key, opaque: str, public_key: bytes | None, made_at: datetime) -> KeyVersion:
+    """Store a version that its provider has had all along, pre-active."""
+    return KeyVersion.objects.create(
+        key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at
+    )
+
+
 def _generated(key: Key, secret: SecretBytes | None) -> GeneratedKey:
     keeper = provider(key.provider)
     if secret is None:
