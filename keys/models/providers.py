@@ -1,7 +1,6 @@
 """Key providers as they are registered, the work to be done at them, and where they and the inventory disagree."""
 
 import uuid
-from datetime import timedelta
 
 from django.db import models
 from django.db.models import F, Q
@@ -52,6 +51,15 @@ class KeyProvider(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.alias
+
+    @property
+    def shown_state(self) -> str:
+        """What the pages say of it."""
+        if self.state == self.State.DISABLED:
+            return "disabled"
+        if self.last_check_at is None:
+            return "not_tested"
+        return "unreachable" if self.last_error else "reachable"
 
 
 class ProviderIntent(models.Model):
@@ -125,11 +133,6 @@ class ProviderIntent(models.Model):
     def shown_state(self) -> str:
         """The state in the words of the pages."""
         return "waiting_for_provider" if self.state == IntentState.WAITING.value else self.state
-
-    @property
-    def took(self) -> timedelta | None:
-        """From the decision to its end."""
-        return self.finished_at - self.created_at if self.finished_at else None
 
 
 class ProviderFinding(models.Model):

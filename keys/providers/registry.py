@@ -30,12 +30,12 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     LOCAL: Kind("This portal", "keys.providers.local.LocalProvider"),
-    "aws_kms": Kind("AWS KMS", "keys.providers.aws_kms.AwsKms", "boto3"),
-    "azure_kv": Kind("Azure Key Vault", "keys.providers.azure_kv.AzureKeyVault", "azure-keyvault-keys"),
-    "gcp_kms": Kind("Google Cloud KMS", "keys.providers.gcp_kms.GcpKms", "google-cloud-kms"),
-    "kmip": Kind("KMIP server", "keys.providers.kmip.Kmip", "pykmip"),
-    "pkcs11": Kind("HSM (PKCS#11)", "keys.providers.pkcs11.Pkcs11", "python-pkcs11"),
-    "vault_transit": Kind("Vault or OpenBao transit", "keys.providers.vault_transit.VaultTransit", "hvac"),
+    "aws_kms": Kind("AWS KMS", "keys.providers.aws_kms.AwsKmsProvider", "boto3"),
+    "azure_kv": Kind("Azure Key Vault", "keys.providers.azure_kv.AzureKeyVaultProvider", "azure-keyvault-keys"),
+    "gcp_kms": Kind("Google Cloud KMS", "keys.providers.gcp_kms.GcpKmsProvider", "google-cloud-kms"),
+    "kmip": Kind("KMIP server", "keys.providers.kmip.provider.KmipProvider", "pykmip"),
+    "pkcs11": Kind("HSM (PKCS#11)", "keys.providers.pkcs11.provider.Pkcs11Provider", "python-pkcs11"),
+    "vault_transit": Kind("Vault or OpenBao transit", "keys.providers.vault_transit.VaultTransitProvider", "hvac"),
 }
 
 
@@ -120,7 +120,8 @@ def build(kind: str, alias: str, values: Mapping[str, object]) -> Provider:
     """A new instance, not kept; raises KindUnavailable, and what its class raises for settings it cannot use."""
     if kind == LOCAL:
         return provider_class(kind)(alias)  # type: ignore[call-arg]
-    return provider_class(kind)(alias, **values, timeout=settings.PROVIDER_TIMEOUT_SECONDS)  # type: ignore[call-arg]
+    values = {"timeout": settings.PROVIDER_TIMEOUT_SECONDS, **values}
+    return provider_class(kind)(alias, **values)  # type: ignore[call-arg]
 
 
 def provider(alias: str) -> Provider:

@@ -7,7 +7,7 @@ from django.conf import settings
 from redis import Redis, RedisError
 
 from keys.models import KeyProvider
-from keys.providers.quotas import DEFAULT_BUDGETS, OTHER_BUDGET
+from keys.providers.quotas import BUDGETS, OTHER_BUDGET
 from keys.providers.registry import LOCAL
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def provider_budget(alias: str) -> int | None:
     if chosen or alias == LOCAL:
         return chosen
     row = KeyProvider.objects.filter(alias=alias).values_list("kind", "calls_per_second").first()
-    return OTHER_BUDGET if row is None else row[1] or DEFAULT_BUDGETS.get(row[0], OTHER_BUDGET)
+    return OTHER_BUDGET if row is None else row[1] or BUDGETS.get(row[0], OTHER_BUDGET)
 
 
 def provider_limiter(alias: str) -> RateLimiter | None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from keys.models import KeyProvider
 from keys.providers import registry
 from keys.providers.base import Discovery, Health, Provider
-from keys.providers.quotas import QUOTAS
+from keys.providers.quotas import quota_of
 from keys.services import notices
 from keys.services.providers.calls import call
 from keys.services.providers.registration import find
@@ -66,12 +66,12 @@ def test_provider(*, actor: Actor, alias: str) -> Report:
         actor=actor, action="provider.test", target=("provider", row.pk, alias),
         details={"milliseconds": _ms(found), "identity": found.identity},
     )  # fmt: skip
-    return Report(_ms(found), found.identity, found.detail, provider_budget(alias), quota_words(row.kind))
+    return Report(_ms(found), found.identity, found.detail, provider_budget(alias), quota_words(row))
 
 
-def quota_words(kind: str) -> str:
-    """The published limits of a kind in one line; empty for servers of one's own."""
-    quota = QUOTAS.get(kind)
+def quota_words(row: KeyProvider) -> str:
+    """The published limits of a provider in one line; empty for servers of one's own."""
+    quota = quota_of(row.kind, row.region)
     if quota is None:
         return ""
     return (

@@ -8,16 +8,19 @@ import orjson
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyProvider
 from keys.providers import registry
 from keys.providers.base import Provider, Setting
 from keys.services import sealing, stores
 from keys.services.providers import source
+from keys.services.providers.calls import call
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, PortalError, ValidationFailed, WrongState
+from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, ValidationFailed, WrongState
 
+_TAKEN = {registry.LOCAL, "new", "kinds"}
 _ALIAS = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -52,11 +55,14 @@ def kinds() -> list[tuple[str, str, str]]:
 
 
 def offered_algorithms(alias: str) -> frozenset[str]:
-    """What keys at this provider may be for; raises KindUnavailable."""
+    """What keys at this provider may be for; everything while it cannot be asked, and the making says so then."""
+    keeper = registry.provider(alias)
     if alias == registry.LOCAL:
-        return registry.provider_class(registry.LOCAL).algorithms
-    kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
-    return registry.provider_class(kind).algorithms if kind else frozenset()
+        return keeper.algorithms
+    try:
+        return call(alias, "algorithms", lambda: keeper.algorithms)  # some have to ask their device
+    except ProviderUnavailable:
+        return frozenset(ALGORITHMS)
 
 
 def register_provider(
@@ -66,7 +72,6 @@ def register_provider(
     alias: str,
     title: str,
     values: Mapping[str, str],
-    region: str = "",
     calls_per_second: int | None = None,
 ) -> KeyProvider:
     """Register a place for keys; its secrets are sealed under the portal's own data key and never shown again.
@@ -79,7 +84,7 @@ def register_provider(
         plain, secret = _sorted_values(registry.provider_class(kind), values, kept=frozenset())
         _try_to_build(kind, alias, {**plain, **secret})
         row = KeyProvider(
-            alias=alias, kind=kind, title=title.strip(), settings=plain, region=region,
+            alias=alias, kind=kind, title=title.strip(), settings=plain, region=_region(plain),
             calls_per_second=calls_per_second, created_by=actor.label,
         )  # fmt: skip
         _seal(actor, row, secret)
@@ -98,7 +103,6 @@ def update_provider(
     alias: str,
     title: str,
     values: Mapping[str, str],
-    region: str = "",
     calls_per_second: int | None = None,
 ) -> KeyProvider:
     """Change a provider; a secret left empty stays what it was. Raises as `register_provider` does, and NotFound."""
@@ -117,7 +121,8 @@ def update_provider(
             name for name in plain.keys() | row.settings.keys() if plain.get(name) != row.settings.get(name)
         )
         _try_to_build(row.kind, alias, {**plain, **sealed, **secret})
-        row.title, row.settings, row.region, row.calls_per_second = title.strip(), plain, region, calls_per_second
+        row.title, row.settings, row.region = title.strip(), plain, _region(plain)
+        row.calls_per_second = calls_per_second
         if secret:
             _seal(actor, row, {**sealed, **secret})
         row.revision += 1
@@ -167,12 +172,17 @@ def _target(row: KeyProvider) -> tuple[str, object, str]:
     return ("provider", row.pk, row.alias)
 
 
+def _region(plain: Mapping[str, str]) -> str:
+    """Where it is, in the word its kind has for that."""
+    return (plain.get("region") or plain.get("location") or "")[:63]
+
+
 def _check_names(alias: str, title: str, kind: str) -> None:
     errors: dict[str, list[str]] = {}
     if not _ALIAS.fullmatch(alias):
         errors["alias"] = ["Lower-case letters, digits and hyphens; at most 63, a letter or digit at both ends."]
-    elif alias == registry.LOCAL:
-        errors["alias"] = ["This is the portal's own provider."]
+    elif alias in _TAKEN:
+        errors["alias"] = ["This word has a meaning of its own here."]
     if not title.strip() or len(title) > 150:
         errors["title"] = ["From 1 to 150 characters."]
     if kind not in registry.KINDS or kind == registry.LOCAL:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from keys.models import KeyProvider, KeyVersion, ProviderIntent, Rotation
 from keys.providers import registry
 from keys.providers.base import CredentialsRefused, KeyHandle
-from keys.providers.quotas import QUOTAS
+from keys.providers.quotas import CHANGES, OTHER_CHANGES
 from keys.services import deletion, materials, notices, versions
 from keys.services.acts import target_of
 from keys.services.providers import effects, intents
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 Act = ProviderIntent.Act
 TRIES = 24  # with these waits: about three quarters of an hour
 LONGEST_WAIT = 300.0
-OTHER_MANAGEMENT = 10
 
 
 def perform(intent_id: UUID) -> None:
@@ -73,11 +72,10 @@ def _claim(intent_id: UUID) -> ProviderIntent | None:
 
 
 def _take_turn(intent: ProviderIntent) -> None:
-    """Management calls have a quota of their own at every provider; they wait for it here, not for an error there."""
+    """Making and changing keys has a quota of its own at every provider; wait for it here, not for an error there."""
     alias = intent.version.key.provider
     kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
-    quota = QUOTAS.get(kind or "")
-    RateLimiter(f"provider:{alias}:management", quota.management if quota else OTHER_MANAGEMENT).acquire()
+    RateLimiter(f"provider:{alias}:changes", CHANGES.get(kind or "", OTHER_CHANGES)).acquire()
 
 
 def _held(intent: ProviderIntent) -> ProviderIntent:
