@@ -106,7 +106,9 @@ class KeyForm(ServiceForm):
         help_text="A master key has none; every other key needs one.",
     )
     provider = forms.ChoiceField(
-        choices=[("local", "This portal")], initial="local", help_text="Where the key lives. It cannot be changed here later."
+        choices=[("local", "This portal")],
+        initial="local",
+        help_text="Where the key lives. It cannot be changed here later.",
     )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
     cryptoperiod_days = forms.IntegerField(
@@ -313,7 +315,11 @@ def _setting_field(setting: Setting, *, kept: bool) -> forms.Field:
         sealed = "Sealed at once and never shown again." + (" Empty: it stays what it is." if kept else "")
         widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"})
         return forms.CharField(
-            label=setting.label, required=required, max_length=10_000, help_text=f"{help_text} {sealed}".strip(), widget=widget
+            label=setting.label,
+            required=required,
+            max_length=10_000,
+            help_text=f"{help_text} {sealed}".strip(),
+            widget=widget,
         )
     if setting.choices:
         choices = [(choice, choice) for choice in setting.choices]
@@ -332,7 +338,9 @@ class AdoptionForm(ServiceForm):
     name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.KEK.value)
-    parent = forms.ModelChoiceField(Key.objects.none(), required=False, label="Under", help_text="A master key has none.")
+    parent = forms.ModelChoiceField(
+        Key.objects.none(), required=False, label="Under", help_text="A master key has none."
+    )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:

@@ -15,6 +15,8 @@ from keys.forms import KeyFilterForm, KeyForm, PolicyForm
 from keys.models import DataKey, Key, KeyVersion, Rotation
 from keys.services import budget, census, lifecycle
 from keys.services.overview import visible_keys
+from keys.services.providers import intents
+from keys.services.versions import is_made
 from keys.states import VersionState
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of

@@ -15,6 +15,7 @@ from keys.providers import registry
 from keys.providers.base import Capability
 from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
 from keys.services.ratelimit import provider_budget
+from keys.views.keys import visible_key
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -91,9 +92,7 @@ class ProviderCreate(ActorRequiredMixin, View):
     def post(self, request: HttpRequest, kind: str) -> HttpResponse:
         form = ProviderForm(request.POST, declared=_declared(request, kind))
         if form.is_valid():
-            row = form.run(
-                lambda values: registration.register_provider(actor=actor_of(request), kind=kind, **values)
-            )
+            row = form.run(lambda values: registration.register_provider(actor=actor_of(request), kind=kind, **values))
             if row is not None:
                 messages.success(request, f"{row} is registered. Test it before keys are made there.")
                 return redirect("keys:provider-detail", row.alias)
@@ -125,9 +124,7 @@ class ProviderEdit(ActorRequiredMixin, View):
         row = registration.find(actor_of(request), alias)
         form = ProviderForm(request.POST, declared=_declared(request, row.kind), instance=row)
         if form.is_valid():
-            done = form.run(
-                lambda values: registration.update_provider(actor=actor_of(request), alias=alias, **values)
-            )
+            done = form.run(lambda values: registration.update_provider(actor=actor_of(request), alias=alias, **values))
             if done is not None:
                 messages.success(request, f"{done} is changed; every process sees it within a few seconds.")
                 return redirect("keys:provider-detail", alias)
@@ -291,7 +288,10 @@ class FindingIgnore(_Confirmed):
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
         finding = findings.find_finding(actor, row.alias, which["finding_id"])
-        return f"Ignore: {finding.get_kind_display()}", [finding.detail, "It stays listed as ignored, with your reason."]
+        return f"Ignore: {finding.get_kind_display()}", [
+            finding.detail,
+            "It stays listed as ignored, with your reason.",
+        ]
 
     def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
         findings.ignore_finding(actor=actor, alias=alias, reason=reason, **which)
@@ -317,9 +317,7 @@ class FindingAdopt(ActorRequiredMixin, View):
         form = AdoptionForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             actor = actor_of(request)
-            key = form.run(
-                lambda values: findings.adopt_key(actor=actor, alias=alias, finding_id=finding_id, **values)
-            )
+            key = form.run(lambda values: findings.adopt_key(actor=actor, alias=alias, finding_id=finding_id, **values))
             if key is not None:
                 messages.success(request, f"{key} is governed here from now on.")
                 return redirect("keys:key-detail", key.pk)
@@ -342,6 +340,10 @@ class WorkRetry(ActorRequiredMixin, View):
     required_permission = Permission.KEY_ROTATE
 
     def post(self, request: HttpRequest, intent_id: UUID) -> HttpResponse:
+        key_id = ProviderIntent.objects.filter(pk=intent_id).values_list("version__key_id", flat=True).first()
+        if key_id is None:
+            raise NotFound("There is no such work.")
+        visible_key(request, key_id)
         intent = intents.retry_intent(actor=actor_of(request), intent_id=intent_id)
         messages.success(request, f"{intent.get_act_display()}: it is tried again.")
         return redirect("keys:key-detail", intent.version.key_id)
