@@ -152,6 +152,10 @@ class PolicyForm(ServiceForm):
         choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),
         help_text="Nothing chosen: whatever the kind of key allows.",
     )  # fmt: skip
+    reason = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}), required=False, max_length=2000,
+        help_text="Needed when the change guards the key less: those who must agree read it.",
+    )  # fmt: skip
 
     def __init__(self, data: Any = None, *, instance: KeyPolicy) -> None:
         initial = {name: getattr(instance, name) for name in self.base_fields if hasattr(instance, name)}
@@ -164,6 +168,7 @@ class PolicyForm(ServiceForm):
         values = dict(self.cleaned_data)
         rotate, destroy = values.pop("rotate_threshold"), values.pop("destroy_threshold")
         custodian = values.pop("custodian_agrees")
+        values.pop("reason")
         officer = Role.SECURITY_OFFICER.value
         values["rotate_groups"] = [{"role": officer, "threshold": rotate}] if rotate else []
         values["destroy_groups"] = [{"role": officer, "threshold": destroy}]
@@ -260,7 +265,7 @@ class StoreForm(ServiceForm):
     columns = forms.CharField(max_length=1000, label="Encrypted columns", help_text="Separated by commas.")
     format = forms.ChoiceField(choices=DataStore.Format.choices, initial=DataStore.Format.COMPACT)
     context_template = forms.JSONField(
-        label="Encryption context", required=False, initial=dict,
+        label="Encryption context", required=False, initial=dict, widget=forms.Textarea(attrs={"rows": 3}),
         help_text='What each cell is bound to, as JSON; {column} and {pk} stand for the cell\'s own, for example {"table": "customers", '
         '"column": "{column}", "id": "{pk}"}.',
     )  # fmt: skip

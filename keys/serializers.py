@@ -28,6 +28,12 @@ class PolicySerializer(serializers.ModelSerializer[KeyPolicy]):
         read_only_fields = ["version", "updated_at"]
 
 
+class PolicyChangeSerializer(PolicySerializer):
+    reason = serializers.CharField(
+        required=False, write_only=True, max_length=2000, help_text="Needed when the change guards the key less."
+    )
+
+
 class KeySerializer(serializers.ModelSerializer[Key]):
     current = VersionSerializer(read_only=True)
     ring: "serializers.SlugRelatedField[Any]" = serializers.SlugRelatedField(slug_field="name", read_only=True)

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.core.management.base import CommandError
+from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -46,6 +47,9 @@ def as_portal_error(error: BaseException) -> PortalError | None:
             known = error
         case Http404() | rest.NotFound():
             known = errors.NotFound()
+        case DataError():
+            # What a field accepts and PostgreSQL does not: a year or a time zone that nobody lives in.
+            known = errors.ValidationFailed("A value is out of range.")
         case RequestDataTooBig():
             known = errors.TooLarge(hint="Send less at a time.")
         case rest.NotAuthenticated() | rest.AuthenticationFailed():

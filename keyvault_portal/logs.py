@@ -7,7 +7,11 @@ from typing import Any
 # The secret halves of a one-time link `<id>-<secret>` and of a token `kvp_<id>_<secret>`; the id stays.
 _SECRET = re.compile(r"(?<![0-9a-f])([0-9a-f]{32}[-_])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII)
 
-ACCESS_LINE = '%(addr)s "%(method)s %(path)s %(protocol)s" %(status)d %(dt_ms).1f ms'  # never %(query_string)s
+
+def access_line(behind_proxy: bool) -> str:
+    """Granian's format of a line a request, with the address of the caller, not of a proxy of ours; no query string."""
+    caller = "%(header{x-forwarded-for})s" if behind_proxy else "%(addr)s"
+    return caller + ' "%(method)s %(path)s %(protocol)s" %(status)d %(dt_ms).1f ms'
 
 
 def redact(text: str) -> str:

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from keyvault_portal.views import Dashboard, Settings, healthz
 
 urlpatterns = [
+    path("api/v1/", include("keyvault_portal.api_urls")),  # first: the data plane is asked most
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
@@ -18,7 +19,6 @@ urlpatterns = [
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
     path("", include("keys.jwks_urls")),
-    path("api/v1/", include("keyvault_portal.api_urls")),
 ]
 
 handler400 = "keyvault_portal.edges.bad_request"

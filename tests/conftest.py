@@ -109,7 +109,7 @@ def _flush_past_append_only_triggers() -> Iterator[None]:
                 cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         try:
             handle(self, **options)
-            _restore_audit_head(connection)
+            _empty_the_record(connection)
         finally:
             with connection.cursor() as cursor:
                 for table in tables:
@@ -120,13 +120,11 @@ def _flush_past_append_only_triggers() -> Iterator[None]:
     flush.Command.handle = handle  # type: ignore[method-assign]
 
 
-def _restore_audit_head(connection: Any) -> None:
-    """The record's single head row comes from a migration, which a flush does not run again."""
-    from keyvault_portal.audit.models import AuditHead
-
-    if not AuditHead.objects.exists():
-        with connection.cursor() as cursor:
-            cursor.execute(_HEAD_ROW)
+def _empty_the_record(connection: Any) -> None:
+    """A flush knows nothing of the record's tables, which Django does not manage; their head row comes from a migration."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE audit_event, audit_head, audit_tile, audit_checkpoint")
+        cursor.execute(_HEAD_ROW)
 
 
 _HEAD_ROW = "INSERT INTO audit_head (id, size, frontier, root, at) VALUES (1, 0, '', sha256(''), 'epoch')"

@@ -97,13 +97,15 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
         """The policy that governs this key."""
         return Response(shapes.PolicySerializer(self.get_object().policy).data)
 
-    @extend_schema(request=shapes.PolicySerializer, responses={200: shapes.PolicySerializer, 202: ACCEPTED})
+    @extend_schema(request=shapes.PolicyChangeSerializer, responses={200: shapes.PolicySerializer, 202: ACCEPTED})
     @policy.mapping.patch
     def change_policy(self, request: Request, pk: str) -> Response:
         key = self.get_object()
-        serializer = shapes.PolicySerializer(key.policy, data=request.data, partial=True)
+        serializer = shapes.PolicyChangeSerializer(key.policy, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        policy = lifecycle.update_policy(actor=self.actor, key_id=key.pk, changes=dict(serializer.validated_data))
+        changes = dict(serializer.validated_data)
+        reason = changes.pop("reason", "")
+        policy = lifecycle.update_policy(actor=self.actor, key_id=key.pk, changes=changes, reason=reason)
         return Response(shapes.PolicySerializer(policy).data)
 
     @extend_schema(responses=shapes.VersionPageSerializer, parameters=[CURSOR])

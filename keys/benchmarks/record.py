@@ -7,21 +7,21 @@ from keyvault_portal.measure import Measurement
 
 
 def append(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Durable appends of `size` events by 64 producers beside a SELECT FOR UPDATE chain; three rounds."""
+    """Durable appends of `size` events by 64 producers beside a SELECT FOR UPDATE chain."""
     with scratch(tell):
         tell(f"appending {size:,} events")
-        return benchmarks.bench_append(size)
+        return benchmarks.bench_append(size, rounds)
 
 
 def verify(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Verification of `size` events beside SQL's sha256(); three rounds."""
+    """Verification of `size` events beside SQL's sha256()."""
     with scratch(tell):
         tell(f"recording and verifying {size:,} events")
-        return benchmarks.bench_verify(size)
+        return benchmarks.bench_verify(size, rounds)
 
 
 def export(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Export of `size` events beside a cursor with json.dumps; three rounds."""
+    """Export of `size` events beside a cursor with json.dumps."""
     with scratch(tell):
         tell(f"recording and exporting {size:,} events")
-        return benchmarks.bench_export(size)
+        return benchmarks.bench_export(size, rounds)

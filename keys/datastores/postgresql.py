@@ -144,7 +144,7 @@ class PostgresTable:
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
         statement = sql.SQL(
-            "UPDATE {t} AS t SET {sets} FROM unnest(%b::text[]::{kind}[], %b::text[]::xid[], {arrays}) AS u(pk, stamp, {names}) "
+            "UPDATE {t} AS t SET {sets} FROM unnest(%b::text[]::{kind}[], string_to_array(%b, ' ')::xid[], {arrays}) AS u(pk, stamp, {names}) "
             "WHERE t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk::text"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
@@ -152,7 +152,7 @@ class PostgresTable:
         )  # fmt: skip
         with self._errors() as connection, connection.transaction(), connection.cursor() as cursor:
             cursor.execute(
-                statement, [[change.row.pk for change in rows], [change.row.stamp for change in rows], *news]
+                statement, [[change.row.pk for change in rows], " ".join([change.row.stamp for change in rows]), *news]
             )
             return {row[0] for row in cursor}
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from keys.datastores.base import Cell, Change, Row, StoreAdapter
@@ -28,6 +28,18 @@ from keys.states import JobState, RotationState
 
 PAGE_ROWS = 1_000
 MAX_PASSES = 50
+# Not flushed page by page: a crash of this database sets the cursor back, and rows that moved already are skipped.
+_SAVE = """
+WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true)), mine AS (
+    UPDATE keys_reencryptionrange SET cursor = %s, done = %s, lease_until = %s
+    FROM hurried WHERE id = %s AND worker = %s AND NOT done RETURNING id
+)
+UPDATE re_encryption_jobs AS job
+SET items_done = items_done + %s, items_failed = items_failed + %s,
+    items_changed_meanwhile = items_changed_meanwhile + %s, provider_calls = provider_calls + %s,
+    heartbeat_at = %s, last_error = ''
+FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,22 +181,23 @@ class _Walker:
     def _walk_range(self, part: ReEncryptionRange, deadline: float) -> bool:
         """True when the range is finished; False when time, the lease or the job's state stopped it."""
         cursor = part.cursor
+        state, rate = ReEncryptionJob.objects.values_list("state", "rate_limit").get(pk=self.job.pk)
         while True:
-            job = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=self.job.pk)
-            if job.state != JobState.RUNNING.value or time.monotonic() >= deadline:
+            if state != JobState.RUNNING.value or time.monotonic() >= deadline:
                 ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
                 return False
-            limiter = RateLimiter(f"job:{self.job.pk}", job.rate_limit) if job.rate_limit else None
-            size = min(PAGE_ROWS, max(1, job.rate_limit // 4)) if job.rate_limit else PAGE_ROWS
+            size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
             rows = self.adapter.read_page(cursor, part.upper, size)
             if rows:
-                self._page(rows, limiter)
+                self._page(rows, RateLimiter(f"job:{self.job.pk}", rate) if rate else None)
                 cursor = rows[-1].pk
             finished = len(rows) < size
-            if not self._save(part, cursor, finished):
+            saved = self._save(part, cursor, finished)
+            if saved is None:
                 return False
             if finished:
                 return True
+            state, rate = saved
 
     def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
         self.recoder.prepare(rows)
@@ -193,11 +206,8 @@ class _Walker:
         if limiter is not None and cells:
             limiter.acquire(cells)
         written = self.adapter.write_back(changes)
-        self.moved = (
-            cells
-            if len(written) == len(changes)
-            else sum(_differing(change) for change in changes if change.row.pk in written)
-        )
+        whole = len(written) == len(changes)
+        self.moved = cells if whole else sum(_differing(change) for change in changes if change.row.pk in written)
         self.meanwhile = len(changes) - len(written)
         self.aside = self._set_aside(aside)
 
@@ -216,22 +226,24 @@ class _Walker:
             )
             return int(cursor.rowcount)
 
-    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> bool:
-        """Move the cursor and the job's counters together; False when somebody else holds the range by now."""
+    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
+        """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
+
+        None when somebody else holds the range by now. One statement, for a page has few milliseconds.
+        """
         calls, now = self.recoder.provider_calls - self.calls_reported, timezone.now()
-        with transaction.atomic():
-            mine = ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name, done=False)
-            until = None if finished else now + lease()
-            if not mine.update(cursor=cursor, done=finished, lease_until=until):
-                return False
-            ReEncryptionJob.objects.filter(pk=self.job.pk).update(
-                items_done=F("items_done") + self.moved, items_failed=F("items_failed") + self.aside,
-                items_changed_meanwhile=F("items_changed_meanwhile") + self.meanwhile, provider_calls=F("provider_calls") + calls,
-                heartbeat_at=now, last_error="",
+        until = None if finished else now + lease()
+        with connection.cursor() as db:
+            db.execute(
+                _SAVE,
+                [cursor, finished, until, part.pk, self.name,
+                 self.moved, self.aside, self.meanwhile, calls, now, self.job.pk],
             )  # fmt: skip
-        self.calls_reported += calls
-        self.moved = self.meanwhile = self.aside = 0
-        return True
+            row: tuple[str, int | None] | None = db.fetchone()
+        if row is not None:
+            self.calls_reported += calls
+            self.moved = self.meanwhile = self.aside = 0
+        return row
 
     def _running(self) -> bool:
         return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
@@ -275,19 +287,18 @@ def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Ch
     changes: list[Change] = []
     aside: list[tuple[str, str, str]] = []
     moved = 0
+    move = recode.recode
     for row in rows:
         new: list[Cell] = []
         touched = 0
-        for column, cell, context in zip(columns, row.cells, row.contexts, strict=True):
-            if cell is None:
-                new.append(None)
-                continue
-            try:
-                other = recode.recode(cell, context)
-            except SetAside as problem:
-                aside.append((row.pk, column, problem.reason))
-                other = cell
-            touched += other is not cell
+        for cell, context in zip(row.cells, row.contexts, strict=True):
+            other = cell
+            if cell is not None:
+                try:
+                    other = move(cell, context)
+                    touched += other is not cell
+                except SetAside as problem:
+                    aside.append((row.pk, columns[len(new)], problem.reason))
             new.append(other)
         if touched:
             changes.append(Change(row, tuple(new)))

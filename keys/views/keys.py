@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -22,12 +22,18 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 from keyvault_portal.templatetags.portal import duration, quorum
 
 KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
+EXPORTED = {
+    "ring": "ring__name", "name": "name", "title": "title", "kind": "kind", "algorithm": "algorithm", "provider": "provider",
+    "wrapped_by": "parent__name", "version": "current__key_version", "state": "current__status",
+    "next_rotation_at": "next_rotation_at", "created_at": "created_at", "created_by": "created_by", "id": "id",
+}  # fmt: skip
 ORDERS = {
     "name": ["name", "id"],
     "-name": ["-name", "-id"],
@@ -54,7 +60,7 @@ def agreement_words(groups: list[dict[str, Any]]) -> str:
 class KeyList(ActorRequiredMixin, View):
     required_permission = Permission.KEY_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         form = KeyFilterForm(request.GET or None, actor=actor_of(request))
         keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent")
         if form.is_valid():
@@ -62,7 +68,9 @@ class KeyList(ActorRequiredMixin, View):
         order = ORDERS.get(request.GET.get("sort", ""), ORDERS["name"])
         if "next_rotation_at" in order[0]:
             keys = keys.exclude(next_rotation_at=None)
-        context = page_context(request, keys, order)
+        if download := list_download(actor_of(request), request, "keys", keys.order_by(*order), EXPORTED):
+            return download
+        context = page_context(request, keys, order) | {"exportable": True}
         return render(
             request,
             "keys/key_list.html",
@@ -236,8 +244,11 @@ class PolicyEdit(ActorRequiredMixin, View):
         key = visible_key(request, key_id)
         form = PolicyForm(request.POST, instance=key.policy)
         if form.is_valid():
+            reason = form.cleaned_data["reason"]
             done = form.run(
-                lambda values: lifecycle.update_policy(actor=actor_of(request), key_id=key.pk, changes=values)
+                lambda values: lifecycle.update_policy(
+                    actor=actor_of(request), key_id=key.pk, changes=values, reason=reason
+                )
             )
             if done is not None:
                 return redirect("keys:key-detail", key.pk)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
@@ -20,10 +20,16 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
 
 FAILED_SHOWN = 50
+EXPORTED = {
+    "ring": "key__ring__name", "key": "key__name", "from_version": "old_version__key_version", "to_version": "new_version__key_version",
+    "trigger": "trigger", "state": "state", "reason": "reason", "requested_by": "requested_by", "created_at": "created_at",
+    "re_encrypted_at": "re_encrypted_at", "decommissioned_at": "decommissioned_at", "completed_at": "completed_at", "id": "id",
+}  # fmt: skip
 LIVE = {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED}
 
 
@@ -47,7 +53,7 @@ def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
 class RotationList(ActorRequiredMixin, View):
     required_permission = Permission.ROTATION_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_rotations(actor_of(request)).select_related("key", "old_version", "new_version")
         form = RotationFilterForm(request.GET or None)
         if form.is_valid():
@@ -70,8 +76,12 @@ class RotationList(ActorRequiredMixin, View):
             {"label": "Asked by"},
             {"label": "Started"},
         ]
+        if download := list_download(
+            actor_of(request), request, "rotations", rows.order_by("-created_at", "-id"), EXPORTED
+        ):
+            return download
         context = page_context(request, rows, ["-created_at", "-id"]) | {
-            "title": "Rotations", "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
+            "title": "Rotations", "exportable": True, "filter_form": form, "columns": columns, "empty_title": "No rotation yet",
             "empty_text": "Open a key and ask for its rotation, or give its policy a cryptoperiod.",
         }  # fmt: skip
         return render(request, "keys/rotation_list.html", context)
@@ -195,7 +205,7 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         {
             "title": "Re-encrypt",
             "state": moving,
-            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else state.value.replace("_", " "),
+            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else "",
         },
         {"title": "Decommission", "state": ending, "note": note},
     ]
@@ -253,6 +263,7 @@ class RotationConfirm(ActorRequiredMixin, View):
     service: Callable[..., Any]
     words: tuple[str, str, str]
     done = ""
+    danger = True
     irreversible = False
 
     def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
@@ -272,11 +283,14 @@ class RotationConfirm(ActorRequiredMixin, View):
     def _page(self, request: HttpRequest, found: Rotation, form: ReasonForm, status: int = 200) -> HttpResponse:
         title, question, button = self.words
         context = {
-            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": True,
-            "irreversible": self.irreversible, "consequences": rotation.consequences(found),
+            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": self.danger,
+            "irreversible": self.irreversible, "consequences": self.consequences(found),
             "cancel_url": reverse("keys:rotation-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
+
+    def consequences(self, found: Rotation) -> list[str]:
+        return []
 
     def needs_approval(self, found: Rotation) -> str:
         return ""
@@ -291,6 +305,13 @@ class Cancel(RotationConfirm):
     )
     done = "The rotation is cancelled."
 
+    def consequences(self, found: Rotation) -> list[str]:
+        jobs = [reencryption.progress(job) for job in found.jobs.select_related("store")]
+        return [
+            f"{job.label}: {job.done:,} of {job.total:,} {job.unit} are moved, the rest stays where it is."
+            for job in jobs
+        ]
+
 
 class Decommission(RotationConfirm):
     required_permission = Permission.KEY_DESTROY
@@ -303,6 +324,9 @@ class Decommission(RotationConfirm):
     done = "The old version now waits out its grace period."
     irreversible = True
 
+    def consequences(self, found: Rotation) -> list[str]:
+        return rotation.consequences(found)
+
     def needs_approval(self, found: Rotation) -> str:
         return agreement_words(found.key.policy.destroy_groups)
 
@@ -312,6 +336,7 @@ class CancelDecommission(RotationConfirm):
     service = rotation.cancel_decommission
     words = ("Keep the old version", "The clock stops and the old version may open data again.", "Keep it")
     done = "The old version stays."
+    danger = False
 
 
 class DecideFailed(ActorRequiredMixin, View):

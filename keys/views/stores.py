@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 
@@ -14,8 +14,18 @@ from keys.services import census, stores
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+
+EXPORTED = {
+    "name": "name", "title": "title", "kind": "kind", "format": "format", "schema": "schema_name", "table": "table_name", "columns": "columns",
+    "key": "key__name", "ring": "ring__name", "census_at": "census_at", "complaint": "last_error", "id": "id",
+}  # fmt: skip
+EXPORTED_COUNTS = {
+    "store": "store__name", "column": "column", "key": "version__key__name", "version": "version__key_version", "state": "version__status",
+    "items": "items", "counted_at": "counted_at",
+}  # fmt: skip
 
 
 def visible_stores(actor: Actor) -> QuerySet[DataStore]:
@@ -35,9 +45,12 @@ def visible_store(request: HttpRequest, store_id: UUID) -> DataStore:
 class StoreList(ActorRequiredMixin, View):
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = visible_stores(actor_of(request)).select_related("ring", "key")
+        if download := list_download(actor_of(request), request, "data-stores", rows.order_by("name", "id"), EXPORTED):
+            return download
         context = page_context(request, rows, ["name", "id"]) | {
+            "exportable": True,
             "title": "Data stores", "may_create": actor_of(request).can_somewhere(Permission.STORE_MANAGE),
             "unsealed": not DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).exists(),
             "columns": [{"label": "Store"}, {"label": "Where"}, {"label": "Format"}, {"label": "Key"}, {"label": "State"}, {"label": "Last census"}],
@@ -148,9 +161,12 @@ class Census(ActorRequiredMixin, View):
 
     required_permission = Permission.STORE_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         counts = census.visible_counts(actor_of(request)).select_related("store", "version", "version__key")
+        if download := list_download(actor_of(request), request, "census", counts.order_by("id"), EXPORTED_COUNTS):
+            return download
         context = page_context(request, counts, ["id"], size=200) | {
+            "exportable": True,
             "title": "Census", "subtitle": "Which data still stands on which key version.",
             "columns": [
                 {"label": "Store"}, {"label": "Column"}, {"label": "Key version"}, {"label": "State"},

@@ -54,7 +54,8 @@ class VersionAct(ActorRequiredMixin, View):
         return key, version
 
     def consequences(self, version: KeyVersion) -> list[str]:
-        return lifecycle.consequences(version)
+        """What is lost, for the acts that take something away."""
+        return lifecycle.consequences(version) if self.danger else []
 
     def _page(
         self, request: HttpRequest, key: Key, version: KeyVersion, form: ServiceForm, status: int = 200
@@ -107,6 +108,13 @@ class Compromise(VersionAct):
     done = "{version} is marked compromised; if it was in use, its key is being rotated."
     danger = True
     irreversible = True
+
+    def consequences(self, version: KeyVersion) -> list[str]:
+        return [
+            "It protects nothing more from now on; it may only open what it protected.",
+            "If it is in use, its key is rotated at once, without waiting for agreement, and workers move what stands on it.",
+            lifecycle.consequences(version)[-1],
+        ]
 
 
 class ScheduleDeletion(VersionAct):

@@ -1,6 +1,7 @@
 """What lists of people, rings, bindings and tokens can be narrowed by; the same on pages and in the API."""
 
 import django_filters
+from django import forms
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -12,7 +13,9 @@ class PersonFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="by_text", label="Name or e-mail address")
     role = django_filters.ChoiceFilter(choices=Role.choices, method="by_role", label="Role", empty_label="Any role")
     kind = django_filters.ChoiceFilter(choices=Person.Kind.choices, label="Kind", empty_label="Any kind")
-    is_active = django_filters.BooleanFilter(label="Active")
+    is_active = django_filters.BooleanFilter(
+        label="State", widget=forms.Select(choices=[("", "Any state"), ("true", "Active"), ("false", "Inactive")])
+    )
 
     class Meta:
         model = Person

@@ -111,12 +111,14 @@ def token_policy(token_id: UUID) -> TokenPolicy | None:
     token = ApiToken.objects.select_related("owner").filter(pk=token_id).first()
     if token is None:
         return None
-    bindings = RoleBinding.objects.filter(person_id=token.owner_id).values_list("role", "ring_id")
+    bindings = list(RoleBinding.objects.filter(person_id=token.owner_id).values_list("role", "ring_id"))
+    rings = frozenset(token.rings.values_list("pk", flat=True))
     actor = Actor(
         id=token.owner_id,
         kind="token",
         label=f"{token.name} ({token.owner})",
-        grants=_narrow(_grants(bindings), frozenset(token.scopes), frozenset(token.rings.values_list("pk", flat=True))),
+        grants=_narrow(_grants(bindings), frozenset(token.scopes), rings),
+        roles=_narrow_roles(bindings, rings),
         token_id=token.pk,
     )
     return TokenPolicy(
@@ -181,3 +183,13 @@ def _narrow(grants: Iterable[Grant], scopes: frozenset[str], rings: frozenset[UU
         elif grant.ring_id is None:
             narrowed.extend(Grant(permissions, ring_id) for ring_id in sorted(rings))
     return tuple(narrowed)
+
+
+def _narrow_roles(
+    bindings: Iterable[tuple[str, UUID | None]], rings: frozenset[UUID]
+) -> frozenset[tuple[str, UUID | None]]:
+    """The owner's roles within a token's rings: key policies name the roles that may ask for a rotation."""
+    if not rings:
+        return frozenset(bindings)
+    places = {(role, ring_id): rings if ring_id is None else rings & {ring_id} for role, ring_id in bindings}
+    return frozenset((role, ring) for (role, _), within in places.items() for ring in within)

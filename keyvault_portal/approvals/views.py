@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
@@ -19,11 +19,16 @@ from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
 from keyvault_portal.audit import services as audit
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
+EXPORTED = {
+    "operation": "operation", "title": "title", "target": "target_label", "requested_by": "requester_label", "reason": "reason", "state": "state",
+    "created_at": "created_at", "expires_at": "expires_at", "decided_at": "decided_at", "act_hash": "act_hash", "id": "id",
+}  # fmt: skip
 ALARMS_SHOWN = 5
 COLUMNS = [
     {"label": "Request"},
@@ -60,7 +65,7 @@ class Inbox(ActorRequiredMixin, View):
 
     required_permission = Permission.APPROVAL_VIEW
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         actor, tab = actor_of(request), request.GET.get("tab", "waiting")
         form = RequestFilterForm(request.GET or None)
         if tab == "asked":
@@ -80,8 +85,10 @@ class Inbox(ActorRequiredMixin, View):
             }
             for name, label in (("waiting", "Waiting for me"), ("asked", "Asked by me"), ("all", "All"))
         ]
+        if download := list_download(actor, request, "approvals", rows.order_by(*RECENT), EXPORTED):
+            return download
         context = page_context(request, rows, RECENT) | {
-            "title": "Approvals", "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
+            "title": "Approvals", "exportable": True, "tabs": tabs, "columns": COLUMNS, "filter_form": form if tab == "all" else None,
             "empty_title": "Nobody waits for you" if tab == "waiting" else "Nothing here",
             "empty_text": "What needs your agreement appears here and by e-mail.",
             "alarms": list(notices.unread(services.identity(actor)).filter(alarm=True)[:ALARMS_SHOWN]),

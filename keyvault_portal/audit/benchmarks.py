@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
+import psutil
 import psycopg
 from django.db import connection, transaction
 
@@ -39,6 +41,7 @@ given = json.load(sys.stdin)
 verify(Settings(given["connection"], {name: bytes.fromhex(key) for name, key in given["keys"].items()}))
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
+MEMORY_MIB = 64
 
 
 def _event(number: int) -> PreparedEvent:
@@ -57,7 +60,7 @@ def _fill(count: int) -> int:
     return max(have, count)
 
 
-def bench_append(n: int = 20_000, producers: int = 64) -> list[Measurement]:
+def bench_append(n: int = 20_000, rounds: int = 3, producers: int = 64) -> list[Measurement]:
     """Durable appends by `producers` threads: group commit, a SELECT FOR UPDATE chain, and COPY as the limit."""
     with _chain_tables(), ThreadPoolExecutor(producers) as pool:
 
@@ -71,18 +74,20 @@ def bench_append(n: int = 20_000, producers: int = 64) -> list[Measurement]:
                 list(pool.map(_append_to_chain, connections, [range(at, part, producers) for at in range(producers)]))
             return part
 
-        rates = interleave({"ours": ours, "SELECT FOR UPDATE": chain, "COPY": lambda: _copy(n)})
+        rates = interleave({"ours": ours, "SELECT FOR UPDATE": chain, "COPY": lambda: _copy(n)}, rounds)
+        memory = _growth(ours)
     committer.stop()
+    name, unit = "append, group commit", "events/s"
     return [
-        Measurement("append, group commit", rates["ours"], "events/s", "SELECT FOR UPDATE",
-                    rates["ours"] / rates["SELECT FOR UPDATE"], 20),
-        Measurement("append, group commit", rates["ours"], "events/s", "COPY", rates["ours"] / rates["COPY"]),
+        rates.against(name, unit, "ours", "SELECT FOR UPDATE", against="SELECT FOR UPDATE", goal=20),
+        rates.against(name, unit, "ours", "COPY", against="COPY"),
+        _memory("append, memory added", memory),
         Measurement("append, SELECT FOR UPDATE", rates["SELECT FOR UPDATE"], "events/s"),
         Measurement("append, COPY", rates["COPY"], "rows/s", note="no chain, no tree, 1,000 rows a commit"),
     ]  # fmt: skip
 
 
-def bench_verify(n: int = 1_000_000) -> list[Measurement]:
+def bench_verify(n: int = 1_000_000, rounds: int = 3) -> list[Measurement]:
     """The whole check by this many processes as there are cores, and by one, beside sha256() over a window in SQL."""
     size = _fill(n)
     settings = verification_settings()
@@ -100,22 +105,21 @@ def bench_verify(n: int = 1_000_000) -> list[Measurement]:
         return float(row[0]) if row else 0.0
 
     names = {"one process": lambda: run(1), "all cores": lambda: run(cores), "SQL": in_sql}
-    rates = interleave(names)
+    rates = interleave(names, rounds)
     given = {"connection": connection_arguments(), "keys": {name: key.hex() for name, key in settings.keys.items()}}
     memory = subprocess.run(
         [sys.executable, "-c", _MEMORY], input=json.dumps(given), capture_output=True, text=True, check=True
     )
+    peer, unit, note = "SQL sha256() over a window", "events/s", "hashes, tree, columns, tiles, checkpoints"
     return [
-        Measurement(f"verify, {cores} processes", rates["all cores"], "events/s", "SQL sha256() over a window",
-                    rates["all cores"] / rates["SQL"], 1.0, "hashes, tree, columns, tiles, checkpoints"),
-        Measurement("verify, one process", rates["one process"], "events/s", "SQL sha256() over a window",
-                    rates["one process"] / rates["SQL"]),
+        rates.against(f"verify, {cores} processes", unit, "all cores", "SQL", against=peer, goal=1.0, note=note),
+        rates.against("verify, one process", unit, "one process", "SQL", against=peer),
         Measurement("verify, SQL", rates["SQL"], "events/s", note="hashes and order only"),
-        Measurement("verify, memory", float(memory.stdout), "MiB", note="peak of a process; at most 64"),
+        _memory("verify, memory of a process", float(memory.stdout)),
     ]  # fmt: skip
 
 
-def bench_export(n: int = 1_000_000) -> list[Measurement]:
+def bench_export(n: int = 1_000_000, rounds: int = 3) -> list[Measurement]:
     """JSON Lines: stored blocks, a cursor with json.dumps as the peer, COPY TO as the limit."""
     size = _fill(n)
 
@@ -135,14 +139,38 @@ def bench_export(n: int = 1_000_000) -> list[Measurement]:
             sink.writelines(stream)
         return size
 
-    rates = interleave({"ours": ours, "cursor": lambda: _cursor_export(size), "COPY": copy})
+    rates = interleave({"ours": ours, "cursor": lambda: _cursor_export(size), "COPY": copy}, rounds)
+    memory = _growth(ours)
     table = interleave({"csv": lambda: _csv(size)}, rounds=1)["csv"]
     return [
-        Measurement("export, JSON Lines", rates["ours"], "events/s", "cursor with json.dumps",
-                    rates["ours"] / rates["cursor"], 5),
-        Measurement("export, JSON Lines", rates["ours"], "events/s", "COPY TO", rates["ours"] / rates["COPY"]),
+        rates.against("export, JSON Lines", "events/s", "ours", "cursor", against="cursor with json.dumps", goal=5),
+        rates.against("export, JSON Lines", "events/s", "ours", "COPY", against="COPY TO"),
+        _memory("export, memory added", memory),
         Measurement("export, CSV", table, "events/s", "cursor with json.dumps", table / rates["cursor"]),
     ]  # fmt: skip
+
+
+def _growth(job: Callable[[], float]) -> float:
+    """MiB by which the resident memory of this process grows at most while `job` runs."""
+    process, peak, over = psutil.Process(), [0], threading.Event()
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            peak.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        job()
+    finally:
+        over.set()
+        watcher.join()
+    return float(max(0, max(peak) - before) / 2**20)
+
+
+def _memory(name: str, mebibytes: float) -> Measurement:
+    return Measurement(name, mebibytes, "MiB", f"{MEMORY_MIB} MiB", mebibytes / MEMORY_MIB, 1, at_most=True)
 
 
 def _cursor_export(size: int) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import deque
 
 from django.conf import settings
@@ -10,9 +11,13 @@ from django.db import connection, transaction
 from keyvault_portal.audit import ledger
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.events import PreparedEvent
+from keyvault_portal.audit.signing import Signer, load_signer
 
 MAX_GROUP = 1024  # events a transaction
 MAX_WAITING = 8192  # beyond this the portal refuses work instead of promising it
+GATHER_SECONDS, GATHER_STEP = 0.002, 0.0002  # how long a group may grow, and how often it is looked at
+SIGNER_SECONDS = 1.0
+SHARED_GROUPS = 32  # after another process appended in between, so many groups do not hope to be alone
 IDLE_SECONDS = 5.0  # then the thread gives its connection back and ends; the next event starts another
 
 
@@ -38,18 +43,24 @@ class Committer:
         self._waiting: deque[_Ticket] = deque()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._idle = True  # the thread waits or is not there: only then a caller has to take the lock and wake it
+        self._head: ledger.Head | None = None  # where this process left the record
+        self._crowd = False  # whether the last group had several callers
+        self._signer: tuple[float, Signer] | None = None
+        self._by_lock = 0  # how many more groups take the lock first
 
     def submit(self, event: PreparedEvent, deadline: float) -> int:
         """The number of `event`, once committed; raises AuditUnavailable after `deadline` seconds or when full."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise AuditUnavailable("Too many events wait for the audit record.")
         ticket = _Ticket(event)
-        with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
-                raise AuditUnavailable("Too many events wait for the audit record.")
-            self._waiting.append(ticket)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="audit-committer", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self._waiting.append(ticket)
+        if self._idle:
+            with self._changed:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="audit-committer", daemon=True)
+                    self._thread.start()
+                self._changed.notify()
         if not ticket.done.acquire(timeout=deadline):
             ticket.abandoned = True  # what nobody waits for any longer is not written, unless it is being written now
             raise AuditUnavailable("The audit record did not answer in time.")
@@ -75,21 +86,32 @@ class Committer:
 
     def _take(self) -> list[_Ticket]:
         """All that waits, at least one ticket; empty when there was nothing for a while, and the thread must end."""
-        with self._changed:
-            while True:
+        while True:
+            if self._crowd:
+                self._gather()
+            tickets = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+            if group := [ticket for ticket in tickets if not ticket.abandoned]:
+                self._crowd = len(group) > 1
+                return group
+            with self._changed:
+                self._idle = True  # before the last look: who enqueues after it sees this, and wakes the thread
                 self._changed.wait_for(lambda: self._waiting or self._stopping, IDLE_SECONDS)
                 if not self._waiting:
                     self._thread = None
                     return []
-                tickets = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
-                if group := [ticket for ticket in tickets if not ticket.abandoned]:
-                    return group
+                self._idle = False
+
+    def _gather(self) -> None:
+        """Wait while callers keep coming: those of the last group return together, and one commit serves them all."""
+        end, seen = time.monotonic() + GATHER_SECONDS, -1
+        while seen < len(self._waiting) and time.monotonic() < end:
+            seen = len(self._waiting)
+            time.sleep(GATHER_STEP)
 
     def _commit(self, group: list[_Ticket]) -> None:
         try:
             connection.close_if_unusable_or_obsolete()
-            with transaction.atomic():
-                seqs = ledger.append([ticket.event for ticket in group])
+            first = self._write([ticket.event for ticket in group])
         except BaseException as cause:
             detail = cause.detail if isinstance(cause, AuditUnavailable) else ""
             for ticket in group:
@@ -97,9 +119,31 @@ class Committer:
                 ticket.error.__cause__ = cause
                 ticket.done.release()
             return
-        for seq, ticket in zip(seqs, group, strict=True):
+        for seq, ticket in enumerate(group, first):
             ticket.seq = seq
             ticket.done.release()
+
+    def _load_signer(self) -> Signer:
+        """The signing key, its file looked at once a second: each look lets all the callers just woken run first."""
+        now = time.monotonic()
+        if self._signer is None or now > self._signer[0]:
+            self._signer = now + SIGNER_SECONDS, load_signer()
+        return self._signer[1]
+
+    def _write(self, events: list[PreparedEvent]) -> int:
+        """Append durably and return the first number: in one round trip while nobody else appends, else by lock."""
+        known, self._head = self._head, None
+        head, signer = None, self._load_signer()
+        if known is not None and self._by_lock == 0:
+            head = ledger.append_after(known, events, signer)
+            if head is None:
+                self._by_lock = SHARED_GROUPS
+        if head is None:
+            self._by_lock = max(0, self._by_lock - 1)
+            with transaction.atomic():
+                head = ledger.append_locked(events, signer)
+        self._head = head
+        return head.frontier.size - len(events)
 
 
 _committer = Committer()

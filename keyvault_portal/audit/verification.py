@@ -16,7 +16,7 @@ from keyvault_portal.audit.merkle import Frontier
 from keyvault_portal.audit.pages import PAGE, Finding, Page, fetch
 from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
 
-SHARE = 8 * PAGE  # events given to a process at a time
+SHARE = 1 << 16  # events given to a process at a time: whole pages
 
 
 @dataclass(frozen=True, slots=True)

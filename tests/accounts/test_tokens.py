@@ -37,7 +37,7 @@ def test_a_token_acts_with_its_scopes_and_no_more(make, shop):
     assert (actor.id, actor.kind, actor.token_id, actor.address) == (shop.pk, "token", token.pk, "192.0.2.1")
     assert actor.can(E)
     assert not actor.can(D)
-    assert actor.roles == frozenset()
+    assert actor.roles == {("service", None)}
 
 
 def test_a_scope_gives_nothing_its_owner_lacks(make):

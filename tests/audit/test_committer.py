@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from keyvault_portal.audit import committer, ledger
 from keyvault_portal.audit import services as audit
@@ -20,6 +21,7 @@ from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.events import Event, prepare
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent, AuditHead
+from keyvault_portal.audit.signing import load_signer
 from keyvault_portal.audit.verification import verify
 
 from .conftest import ACTOR, connect_arguments
@@ -169,3 +171,40 @@ def test_a_broken_connection_is_replaced(record):
 def test_appending_outside_a_transaction_is_a_mistake(record):
     with pytest.raises(AssertionError):
         ledger.append([prepare(Event(ACTOR, "x"))])
+
+
+def test_alone_a_group_takes_no_lock_first(record, monkeypatch):
+    alone = committer.Committer()
+    monkeypatch.setattr(committer, "_committer", alone)
+    append(0)
+
+    def locked(*arguments):
+        raise AssertionError("the head was where this process left it")
+
+    monkeypatch.setattr(ledger, "append_locked", locked)
+    assert [append(number) for number in range(1, 5)] == [1, 2, 3, 4]
+    alone.stop()
+    assert verify(verification_settings(every_signature=True)).finding is None
+
+
+def test_what_others_append_in_between_is_noticed(record):
+    numbers = []
+    for number in range(6):
+        numbers.append(append(number))
+        with audit.atomic(actor=ACTOR, action="key.rotate") as act:
+            act.record({"n": number})
+    assert numbers == [0, 2, 4, 6, 8, 10]
+    assert verify(verification_settings(every_signature=True)).finding is None
+
+
+@pytest.mark.parametrize("what", ["root", "size"])
+def test_an_end_that_is_not_the_records_writes_nothing(record, what):
+    signer, event = load_signer(), prepare(Event(ACTOR, "key.encrypt"))
+    with transaction.atomic():
+        head = ledger.append_locked([event], signer)
+    other = {"root": bytes(32)} if what == "root" else {"frontier": head.frontier.append([bytes(32)])[0]}
+    stale = replace(head, **other)
+    assert ledger.append_after(stale, [event], signer) is None
+    assert AuditHead.objects.get().size == AuditEvent.objects.count() == AuditCheckpoint.objects.count() == 1
+    assert ledger.append_after(head, [event], signer) is not None
+    assert verify(verification_settings(every_signature=True)).finding is None

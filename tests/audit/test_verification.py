@@ -189,15 +189,15 @@ def test_a_signature_moved_to_another_body_is_bad(fill):
 
 
 def test_many_pages_and_processes_agree(fill):
-    count = 8 * pages.PAGE + 3 * pages.PAGE + 77
+    count = 2**16 + 3 * pages.PAGE + 77  # one tile of the second level, and a page that is not full
     fill(count, group=1000)
     seen = []
     report = run(processes=2, progress=lambda done, size: seen.append((done, size)))
     assert (report.finding, report.size) == (None, count)
     assert seen[-1] == (count, count)
     assert run().root == report.root
-    assert run(start=70_000).start == 8 * pages.PAGE
-    bad = 9 * pages.PAGE + 5
+    assert run(start=32 * pages.PAGE + 100).start == 32 * pages.PAGE
+    bad = 2**16 + pages.PAGE + 5
     with unguarded() as owner:
         owner.execute("UPDATE audit_event SET leaf = overlay(leaf placing 'X' from 12) WHERE seq = %s", [bad])
     assert finding(processes=2) == finding() == finding(start=bad) == (bad, "bytes_altered")

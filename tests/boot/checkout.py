@@ -1,5 +1,6 @@
 """A fresh clone of this repository, and quickstart in it as a person runs it in a terminal."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
@@ -100,14 +102,20 @@ class Quickstart:
             self.process.kill()
         self.end()
         for member in self.alive():
-            member.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+
+    def __enter__(self) -> "Quickstart":
+        return self.start()
+
+    def __exit__(self, *details: object) -> None:
+        self.clean_up()
 
     @property
     def address(self) -> str:
-        """The one address that was printed."""
-        found = re.findall(r"https?://\S+", self.output.split(READY)[0])
-        assert len(found) == 1, self.output
-        return str(found[0])
+        """The one address to open."""
+        (found,) = re.findall(r"^ +Open +(https?://\S+)$", self.output, flags=re.MULTILINE)
+        return str(found)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -124,8 +132,12 @@ class Browser:
 
     def get(self, address: str) -> tuple[str, str]:
         """The final address and the page; raises HTTPError."""
-        with self._opener.open(address, timeout=60) as answer:
-            return answer.url, answer.read().decode()
+        try:
+            with self._opener.open(address, timeout=60) as answer:
+                return answer.url, answer.read().decode()
+        except HTTPError as error:
+            error.close()
+            raise
 
     def send(self, address: str, **values: str) -> tuple[str, str]:
         """Fill in the form on the page at `address`."""

@@ -57,7 +57,8 @@ def get(address: str, **headers: str) -> tuple[int, str]:
         ) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
     except (URLError, ConnectionError, TimeoutError):
         return 0, ""
 

@@ -86,7 +86,7 @@ def installation(open_folder: Path, free_port: int) -> Iterator[Installation]:
         services.stop()
 
 
-BEHIND_PROXY = {"X_Forwarded_Proto": "https", "Host": "keys.example.org"}
+BEHIND_PROXY = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9", "Host": "keys.example.org"}
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_separate_processes_serve_and_rotate(installation: Installation) -> None
 
     assert [stop(process) for process in portal.running.values()] == [0, 0, 0]
     web = portal.log("web")
-    assert f'"GET /set-up/{link[2]}-.../ HTTP/1.1" 200' in web
+    assert f'203.0.113.9 "GET /set-up/{link[2]}-.../ HTTP/1.1" 200' in web
     assert "mail-4711" not in web
     for name in portal.running:
         text = portal.log(name)

@@ -26,8 +26,9 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One a module: while it is open Playwright's event loop stands in Django's way in every other test."""
     with sync_playwright() as playwright:
         chromium = driving.launch(playwright)
         yield chromium
@@ -35,9 +36,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def states(portal: RunningPortal, browser: Browser) -> Callable[[str], Any]:
+def sign_ins(portal: RunningPortal) -> driving.SignIns:
+    return driving.SignIns(portal)
+
+
+@pytest.fixture(scope="module")
+def states(sign_ins: driving.SignIns, browser: Browser) -> Callable[[str], Any]:
     """The cookies of a person who is signed in."""
-    return driving.SignIns(portal, browser).state_of
+    return lambda name: sign_ins.state_of(name, browser)
 
 
 @pytest.fixture

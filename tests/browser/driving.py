@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, Request
 
 from tests.browser.portal import RunningPortal
@@ -17,6 +18,11 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 ]  # fmt: skip
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -50,14 +56,14 @@ def totp(secret: str, at: float | None = None) -> str:
 class SignIns:
     """Everybody's cookies, each got by a sign-in of their own when first asked for."""
 
-    def __init__(self, portal: RunningPortal, browser: Browser) -> None:
-        self.portal, self.browser = portal, browser
+    def __init__(self, portal: RunningPortal) -> None:
+        self.portal = portal
         self._states: dict[str, Any] = {}
 
-    def state_of(self, name: str) -> Any:
+    def state_of(self, name: str, browser: Browser) -> Any:
         if name not in self._states:
             person = self.portal.facts["people"][name]
-            context = new_context(self.browser, self.portal.url)
+            context = new_context(browser, self.portal.url)
             page = context.new_page()
             sign_in(page, person["email"], person["password"])
             if person["codes"]:
@@ -77,6 +83,16 @@ def sign_in(page: Page, email: str, password: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+def axe(page: Page, rules: dict[str, Any] | None = None) -> list[str]:
+    """What axe-core finds on the page as it is shown now: rule, place and reason, one line each."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
+    violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", rules or RULES)
+    return [
+        f"{rule['id']} at {node['target']}: {node['failureSummary']}" for rule in violations for node in rule["nodes"]
+    ]
+
+
 @contextmanager
 def complaints(page: Page) -> Iterator[list[str]]:
     """What the browser complains about meanwhile: errors, warnings, broken requests, violations of the content policy."""
@@ -87,7 +103,8 @@ def complaints(page: Page) -> Iterator[list[str]]:
             found.append(f"{message.type}: {message.text}")
 
     def failed(request: Request) -> None:
-        found.append(f"request: {request.url} {request.failure}")
+        if request.failure != "net::ERR_ABORTED":  # the next page was opened before this one was whole
+            found.append(f"request: {request.url} {request.failure}")
 
     def broke(error: Error) -> None:
         found.append(f"script: {error}")

@@ -65,7 +65,7 @@ PAGES: dict[str, Entry] = {
     "approvals:notices": Entry("boris"),
     "approvals:detail": Entry("chen", ("approvals.half",)),
     "approvals:break-glass": Entry("chen", ("approvals.half",)),
-    "audit:event-list": Entry("fay"),
+    "audit:event-list": Entry("fay", query="?target_type=approval"),
     "audit:export": Entry("fay"),
     "audit:checkpoint-list": Entry("fay"),
     "audit:event-detail": Entry("fay", (12,)),

@@ -66,7 +66,7 @@ def test_story(portal: RunningPortal, page_of: Callable[..., Page], tmp_path: Pa
         dana.get_by_role("button", name="Set the rate").click()
 
         # The census is zero, and her page has followed by itself.
-        expect(ada.locator("#rotation-live")).to_contain_text("0 items counted on version 1", timeout=WORKER)
+        expect(ada.locator("#rotation-live")).to_contain_text("0 items on version 1 at the last count", timeout=WORKER)
         expect(ada.locator(".step").nth(1)).to_contain_text("Done")
         assert _versions(portal) == {2}
         ada.get_by_role("link", name="Decommission version 1").click()

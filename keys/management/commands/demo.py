@@ -60,14 +60,17 @@ class Command(BaseCommand):
         return org, url
 
     def _links(self, org: organisation.Organisation) -> None:
-        table = Table(title="Sign-in links; link and code work once, the next start prints new ones")
-        for heading in ("Person", "Role", "Code", "Link"):
-            table.add_column(heading, overflow="fold", no_wrap=heading != "Link")
+        """A line for each link, whatever the width of the terminal: a link that is folded cannot be copied."""
+        self.console.print("\n  Sign-in links; link and code work once, the next start prints new ones")
         for short, name, role, *_ in organisation.PEOPLE:
             person = org.people[short]
             link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
-            table.add_row(name, role.label, organisation.second_factor_code(person), link)
-        self.console.print(table)
+            code = organisation.second_factor_code(person)
+            self.console.print(
+                f"\n  [bold]{name}[/bold], {role.label.lower()}, code [bold]{code}[/bold]", highlight=False
+            )
+            self.console.print(f"  {link}", highlight=False, soft_wrap=True)
+        self.console.print()
 
     def _play(self, org: organisation.Organisation, url: str) -> None:
         story = Story(org, self.console, url, settings.VAR_DIR / "demo")

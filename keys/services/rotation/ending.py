@@ -26,16 +26,12 @@ def request_decommission(*, actor: Actor, rotation_id: UUID, reason: str, approv
     The census is taken and a sample read before asking, and again before acting. Raises PermissionRefused, NotFound,
     WrongState, StillInUse saying what still stands on it, StoreUnavailable, ApprovalRequired.
     """
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.decommission", rotation_id) as (rotation, _):
+        _check_decommission(actor, rotation)  # before the census, which is much work for a refusal
     checked = verify(rotation_id)
     with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.decommission", rotation_id) as (rotation, act):
+        _check_decommission(actor, rotation)
         key, policy = rotation.key, rotation.key.policy
-        policies.require_role(actor, key, policy.destroy_roles, "destroy")
-        if rotation.state != R.RE_ENCRYPTED.value:
-            raise WrongState(
-                f"This rotation is {rotation.state.replace('_', ' ')}.",
-                hint="Re-encryption has to be over first.",
-                state=rotation.state,
-            )
         params = {
             "rotation_id": str(rotation.pk),
             "version_id": rotation.old_version_id,
@@ -68,6 +64,16 @@ def request_decommission(*, actor: Actor, rotation_id: UUID, reason: str, approv
              "sample": checked, "census": 0, "approval": str(approval_id) if approval_id else None}
         )  # fmt: skip
     return rotation
+
+
+def _check_decommission(actor: Actor, rotation: Rotation) -> None:
+    policies.require_role(actor, rotation.key, rotation.key.policy.destroy_roles, "destroy")
+    if rotation.state != R.RE_ENCRYPTED.value:
+        raise WrongState(
+            f"This rotation is {rotation.state.replace('_', ' ')}.",
+            hint="Re-encryption has to be over first.",
+            state=rotation.state,
+        )
 
 
 def verify(rotation_id: UUID) -> int:

@@ -37,6 +37,7 @@ class SetupView(LinkPage, FormView):
     """Makes the first security officer, signs them in and leads on to the second factor."""
 
     purpose = OneTimeLink.Purpose.SETUP
+    http_method_names = ["get", "head", "options", "post"]
     template_name = "accounts/setup.html"
     form_class = SetupForm
     extra_context = {"title": "Set up the first security officer"}

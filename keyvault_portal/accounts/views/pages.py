@@ -8,35 +8,45 @@ import django_filters
 from django.contrib import messages
 from django.db.models import Model, QuerySet
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 from django.views.generic import FormView
 
 from keyvault_portal.accounts.web import ActorRequiredMixin
+from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import Conflict, NotFound, ValidationFailed
 from keyvault_portal.paging import page_context
 
 
 class ListPage(ActorRequiredMixin, View, ABC):
-    """A list in keyset pages. `sorts` maps the query's `sort` to fields, the first being the default."""
+    """A list in keyset pages. `sorts` maps the query's `sort` to fields, the first being the default.
+
+    `exported` maps the headings of the list as a file to fields.
+    """
 
     template_name: ClassVar[str]
     title: ClassVar[str]
     filter_class: ClassVar[type[django_filters.FilterSet]]
     columns: ClassVar[list[dict[str, Any]]]
     sorts: ClassVar[dict[str, tuple[str, ...]]]
+    exported: ClassVar[dict[str, str]]
 
     @abstractmethod
     def queryset(self) -> QuerySet[Any]:
         """All that this actor may see."""
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    def get(self, request: HttpRequest) -> HttpResponseBase:
         filtered = self.filter_class(request.GET, queryset=self.queryset())
         order = self.sorts.get(request.GET.get("sort", ""), next(iter(self.sorts.values())))
         rows = filtered.qs if filtered.is_valid() else filtered.queryset.none()
+        if download := list_download(
+            self.actor, request, self.title.lower().replace(" ", "-"), rows.order_by(*order), self.exported
+        ):
+            return download
         context = {
             "title": self.title,
+            "exportable": True,
             "columns": self.columns,
             "filter_form": filtered.form,
             **page_context(request, rows, order),
@@ -52,6 +62,7 @@ class FormPage(ActorRequiredMixin, FormView, ABC):
     """A form whose `save` calls one service; what that finds wrong is shown at the fields."""
 
     template_name = "generic/form.html"
+    http_method_names = ["get", "head", "options", "post"]
     done = "Saved."
 
     @abstractmethod

@@ -41,6 +41,10 @@ class PersonList(ListPage):
         {"label": "State"},
     ]
     sorts = {"name": ("name", "id"), "-name": ("-name", "-id")}
+    exported = {
+        field: field
+        for field in ("name", "email", "kind", "is_active", "site", "reporting_line", "last_login", "created_at", "id")
+    }
 
     def queryset(self) -> QuerySet[Person]:
         seen = queries.visible_bindings(self.actor)

@@ -25,6 +25,7 @@ class RingList(ListPage):
     filter_class = RingFilter
     columns = [{"label": "Ring", "sort": "name"}, {"label": "Description"}, {"label": "Since"}]
     sorts = {"name": ("name",), "-name": ("-name",)}
+    exported = {field: field for field in ("name", "title", "description", "created_at", "id")}
 
     def queryset(self) -> QuerySet[KeyRing]:
         return queries.visible_rings(self.actor)

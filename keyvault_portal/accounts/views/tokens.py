@@ -33,6 +33,20 @@ class TokenList(ListPage):
         {"label": "Actions", "hidden": True},
     ]
     sorts = {"-created": ("-created_at", "-id"), "created": ("created_at", "id")}
+    exported = {"owner": "owner__name"} | {
+        field: field
+        for field in (
+            "name",
+            "scopes",
+            "cidrs",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "last_used_ip",
+            "revoked_at",
+            "id",
+        )
+    }
 
     def queryset(self) -> QuerySet[ApiToken]:
         return queries.visible_tokens(self.actor)

@@ -11,7 +11,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
 from keyvault_portal.checks import refuse_to_start
-from keyvault_portal.logs import ACCESS_LINE, server_logging
+from keyvault_portal.logs import access_line, server_logging
 
 GRACE = 30  # seconds that running requests get after the request to stop
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             "keyvault_portal.wsgi:application", address=host, port=port, interface=Interfaces.WSGI, workers=workers,
             blocking_threads=threads, backpressure=4 * threads, http=HTTPModes.http1, websockets=False,
             workers_kill_timeout=GRACE, log_level=LogLevels(level), log_dictconfig=server_logging(level.upper()),
-            log_access=True, log_access_format=ACCESS_LINE,
+            log_access=True, log_access_format=access_line(settings.TRUST_PROXY),
         )  # fmt: skip
         try:
             server.serve()

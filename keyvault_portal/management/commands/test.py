@@ -1,5 +1,6 @@
 """Run every test with pytest; arguments are pytest's own."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -14,7 +15,10 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         # A process of its own: the tests start services before Django reads its settings, and here it has read them.
-        sys.exit(subprocess.call([sys.executable, "-m", "pytest", *argv[2:]], cwd=settings.BASE_DIR))
+        # Without the name of the settings in its environment, or pytest-django reads them first there, too.
+        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        command = [sys.executable, "-m", "pytest", *argv[2:]]
+        sys.exit(subprocess.call(command, cwd=settings.BASE_DIR, env=environment))
 
     def handle(self, *args: Any, **options: Any) -> None:
         raise SystemExit("run_from_argv answers this command")

@@ -1,0 +1,279 @@
+"""Who may do what: one rule for every route and method of pages and API. A route that is missing here fails the tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from keys.dataplane.operations import OPERATIONS
+from keyvault_portal.accounts.permissions import Permission as P
+from tests.api.world import EVERYTHING, HERE, World, an_hour_ago
+
+type Body = Callable[[World], Any] | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """In the order they are asked: `opens` (any of them, anywhere: else 403), `sees` on the object's place (else 404),
+    `acts` on its place (else 403, or `hidden`), `decides` with this role on its ring (else 403).
+
+    `public`: nobody has to sign in. `own`: served to whoever is signed in (`acts` then binds tokens only). `data`: a data-plane rule, where holding
+    nothing on the ring looks like no such key. `body` has to be valid, so that only rights can refuse it.
+    """
+
+    opens: tuple[P, ...] = ()
+    sees: tuple[P, str] | None = None
+    acts: tuple[P, str] | None = None
+    decides: str = ""
+    body: Body | None = None
+    hidden: int = 403
+    public: bool = False
+    own: bool = False
+    data: bool = False
+
+
+PUBLIC, OWN = Rule(public=True), Rule(own=True)
+REASON = {"reason": "A test."}
+
+
+def sees(permission: P, place: str = HERE, *, opens: P | tuple[P, ...] | None = None, **more: Any) -> Rule:
+    opens = permission if opens is None else opens
+    return Rule((opens,) if isinstance(opens, P) else opens, (permission, place), **more)
+
+
+def lists(permission: P) -> Rule:
+    return Rule((permission,))
+
+
+def makes(permission: P, body: Body, place: str = HERE, hidden: int = 403) -> Rule:
+    return Rule((permission,), acts=(permission, place), body=body, hidden=hidden)
+
+
+def acts(
+    permission: P, body: Body | None = None, *, view: P = P.KEY_VIEW, opens: P | None = None, place: str = HERE
+) -> Rule:
+    """On an object that `view` shows; the page opens for `opens`, by default for whoever may act somewhere."""
+    return Rule((permission if opens is None else opens,), (view, HERE), (permission, place), body=body)
+
+
+def _key(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "fresh", "title": "Fresh", "kind": "dek", "algorithm": "AES-256-GCM",
+        "parent": str(world.place.keys["kek"].pk),
+    }  # fmt: skip
+
+
+def _store(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "key": str(world.place.keys["data"].pk), "name": "shop", "title": "Shop",
+        "dsn": "postgresql://nobody@192.0.2.1/shop", "table_name": "customers", "primary_key": "id", "columns": ["email"],
+        "schema_name": "public", "format": "compact",
+    }  # fmt: skip
+
+
+def _store_form(world: World) -> dict[str, Any]:
+    return _store(world) | {"columns": "email", "context_template": "{}"}
+
+
+def _approve(world: World) -> dict[str, Any]:
+    return {"act_hash": world.objects["approval"].act_hash, "read": "on"}
+
+
+def _role(world: World) -> dict[str, Any]:
+    return {"person": str(world.objects["person"].pk), "role": "operator", "ring": str(world.place.ring.pk)}
+
+
+def _compromise(world: World) -> dict[str, Any]:
+    return {"reason_code": "key_compromise", "occurred_at": an_hour_ago(), "note": "A test."}
+
+
+_PERSON = {"name": "Ann", "email": "ann@example.org", "kind": "person", "site": "", "reporting_line": ""}
+_POLICY = {
+    "cryptoperiod_days": 30, "rotate_roles": ["security_officer"], "rotate_threshold": 0, "destroy_threshold": 2,
+    "destroy_roles": ["security_officer"], "grace_days": 40, "minimum_grace_days": 10, "use_share_due": 50,
+}  # fmt: skip
+_RING = {"title": "Title", "description": ""}
+_ROTATION = {"view": P.ROTATION_VIEW}
+_API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
+_API_KEY = {"opens": P.KEY_VIEW}
+_DECIDE = {"opens": (P.APPROVAL_DECIDE,), "sees": (P.APPROVAL_VIEW, HERE), "decides": "security_officer"}
+
+_PAGES: dict[str, Rule] = {
+    "GET dashboard": lists(P.APPROVAL_VIEW),
+    "GET settings": lists(P.SETTINGS_VIEW),
+    "GET keys:key-list": lists(P.KEY_VIEW),
+    "GET keys:hierarchy": lists(P.KEY_VIEW),
+    "GET keys:key-create": lists(P.KEY_CREATE),
+    "POST keys:key-create": makes(P.KEY_CREATE, _key, hidden=422),
+    "GET keys:key-detail": sees(P.KEY_VIEW),
+    "GET keys:policy-edit": sees(P.KEY_VIEW, opens=P.KEY_EDIT),
+    "POST keys:policy-edit": acts(P.KEY_EDIT, _POLICY),
+    "GET keys:rotation-request": acts(P.KEY_ROTATE),
+    "POST keys:rotation-request": acts(P.KEY_ROTATE, REASON),
+    "GET keys:rotation-list": lists(P.ROTATION_VIEW),
+    "GET keys:rotation-detail": sees(P.ROTATION_VIEW),
+    "GET keys:rotation-cancel": sees(P.ROTATION_VIEW, opens=P.ROTATION_CONTROL),
+    "POST keys:rotation-cancel": acts(P.ROTATION_CONTROL, REASON, **_ROTATION),
+    "GET keys:rotation-decommission": sees(P.ROTATION_VIEW, opens=P.KEY_DESTROY),
+    "POST keys:rotation-decommission": acts(P.KEY_DESTROY, REASON, **_ROTATION),
+    "GET keys:rotation-keep": sees(P.ROTATION_VIEW, opens=P.KEY_DESTROY),
+    "POST keys:rotation-keep": acts(P.KEY_DESTROY, REASON, **_ROTATION),
+    "POST keys:rotation-pause": acts(P.ROTATION_CONTROL, **_ROTATION),
+    "POST keys:rotation-resume": acts(P.ROTATION_CONTROL, **_ROTATION),
+    "POST keys:rotation-retry": acts(P.ROTATION_CONTROL, **_ROTATION),
+    "POST keys:rotation-throttle": acts(P.ROTATION_CONTROL, {"rate_limit": 10}, **_ROTATION),
+    "POST keys:failed-item-decide": acts(P.KEY_DESTROY, REASON, view=P.ROTATION_VIEW, opens=P.ROTATION_CONTROL),
+    "GET keys:store-list": lists(P.STORE_VIEW),
+    "GET keys:store-create": lists(P.STORE_MANAGE),
+    "POST keys:store-create": makes(P.STORE_MANAGE, _store_form, hidden=422),
+    "GET keys:store-detail": sees(P.STORE_VIEW),
+    "POST keys:store-census": sees(P.STORE_VIEW),
+    "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
+    "GET keys:census": lists(P.STORE_VIEW),
+    "GET accounts:person-list": lists(P.PERSON_VIEW),
+    "GET accounts:person-invite": lists(P.PERSON_MANAGE),
+    "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
+    "GET accounts:person-detail": sees(P.PERSON_VIEW),
+    "GET accounts:person-edit": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
+    "POST accounts:person-edit": acts(P.PERSON_MANAGE, {"name": "Ann"}, view=P.PERSON_VIEW, place=EVERYTHING),
+    "POST accounts:person-invite-again": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "GET accounts:person-deactivate": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
+    "POST accounts:person-deactivate": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "GET accounts:person-reactivate": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
+    "POST accounts:person-reactivate": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "GET accounts:role-bind": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
+    "POST accounts:role-bind": acts(P.PERSON_MANAGE, _role, view=P.PERSON_VIEW),
+    "GET accounts:role-unbind": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
+    "POST accounts:role-unbind": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW),
+    "GET accounts:ring-list": lists(P.KEY_VIEW),
+    "GET accounts:ring-create": lists(P.RING_MANAGE),
+    "POST accounts:ring-create": makes(P.RING_MANAGE, _RING | {"name": "new"}, EVERYTHING),
+    "GET accounts:ring-detail": sees(P.KEY_VIEW),
+    "GET accounts:ring-edit": sees(P.KEY_VIEW, opens=P.RING_MANAGE),
+    "POST accounts:ring-edit": acts(P.RING_MANAGE, _RING),
+    "GET accounts:token-list": OWN,
+    "GET accounts:token-create": OWN,
+    "POST accounts:token-create": OWN,
+    "GET accounts:token-revoke": Rule(sees=(P.TOKEN_VIEW, HERE)),
+    "POST accounts:token-revoke": Rule(sees=(P.TOKEN_VIEW, HERE), acts=(P.TOKEN_MANAGE, HERE)),
+    "GET accounts:profile": OWN,
+    "POST accounts:session-revoke-others": OWN,
+    "POST accounts:session-revoke": Rule(sees=(P.PERSON_MANAGE, EVERYTHING)),
+    "GET accounts:setup": PUBLIC,
+    "POST accounts:setup": PUBLIC,
+    "GET accounts:sign-in-link": PUBLIC,
+    "POST accounts:sign-in-link": PUBLIC,
+    "GET approvals:inbox": lists(P.APPROVAL_VIEW),
+    "GET approvals:notices": OWN,
+    "POST approvals:notices": OWN,
+    "GET approvals:detail": sees(P.APPROVAL_VIEW, opens=(P.APPROVAL_VIEW, P.APPROVAL_DECIDE)),
+    "POST approvals:approve": Rule(**_DECIDE, body=_approve),
+    "POST approvals:reject": Rule(**_DECIDE, body={"reject-reason": "No."}),
+    "POST approvals:withdraw": sees(P.APPROVAL_VIEW, decides="requester"),
+    "GET approvals:break-glass": sees(P.APPROVAL_VIEW, opens=P.APPROVAL_BREAK_GLASS),
+    "POST approvals:break-glass": acts(P.APPROVAL_BREAK_GLASS, REASON, view=P.APPROVAL_VIEW),
+    "GET audit:event-list": lists(P.AUDIT_VIEW),
+    "GET audit:event-news": lists(P.AUDIT_VIEW),
+    "GET audit:event-detail": sees(P.AUDIT_VIEW),
+    "GET audit:checkpoint-list": lists(P.AUDIT_VIEW),
+    "GET audit:checkpoint-note": lists(P.AUDIT_VIEW),
+    "GET audit:export": lists(P.AUDIT_EXPORT),
+    "POST audit:export": Rule((P.AUDIT_EXPORT,), body={"format": "jsonl"}),
+    "POST audit:evidence": Rule((P.AUDIT_EXPORT,), acts=(P.AUDIT_EXPORT, EVERYTHING)),
+    "GET jwks": PUBLIC,
+    "GET jwks-key": PUBLIC,
+    "GET healthz": PUBLIC,
+}
+
+for _name, _permission, _body in (
+    ("suspend", P.KEY_DISABLE, REASON), ("resume", P.KEY_DISABLE, REASON), ("activate", P.KEY_ROTATE, REASON),
+    ("compromise", P.KEY_COMPROMISE, _compromise), ("delete", P.KEY_DESTROY, REASON), ("keep", P.KEY_DESTROY, REASON),
+):  # fmt: skip
+    _PAGES[f"GET keys:version-{_name}"] = acts(_permission)
+    _PAGES[f"POST keys:version-{_name}"] = acts(_permission, _body)
+
+_API: dict[str, Rule] = {
+    "GET api-schema": PUBLIC,
+    "GET api-docs": PUBLIC,
+    "GET api-key-list": lists(P.KEY_VIEW),
+    "POST api-key-list": Rule((P.KEY_VIEW,), acts=(P.KEY_CREATE, HERE), body=_key, hidden=422),
+    "GET api-key-detail": sees(P.KEY_VIEW),
+    "PATCH api-key-detail": acts(P.KEY_EDIT, {"title": "New"}, **_API_KEY),
+    "GET api-key-budget": sees(P.KEY_VIEW),
+    "GET api-key-policy": sees(P.KEY_VIEW),
+    "PATCH api-key-policy": acts(P.KEY_EDIT, {"grace_days": 60}, **_API_KEY),
+    "GET api-key-versions": sees(P.KEY_VIEW),
+    "GET api-key-version": sees(P.KEY_VIEW),
+    "GET api-key-dry-run": acts(P.KEY_ROTATE, **_API_KEY),
+    "POST api-key-rotate": acts(P.KEY_ROTATE, REASON, **_API_KEY),
+    "POST api-key-suspend": acts(P.KEY_DISABLE, REASON, **_API_KEY),
+    "POST api-key-resume": acts(P.KEY_DISABLE, REASON, **_API_KEY),
+    "POST api-key-activate": acts(P.KEY_ROTATE, REASON, **_API_KEY),
+    "POST api-key-compromise": acts(P.KEY_COMPROMISE, _compromise, **_API_KEY),
+    "POST api-key-schedule-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
+    "POST api-key-cancel-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
+    "POST api-key-confirm-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
+    "GET api-rotation-list": lists(P.ROTATION_VIEW),
+    "GET api-rotation-detail": sees(P.ROTATION_VIEW),
+    "GET api-rotation-consequences": sees(P.ROTATION_VIEW),
+    "GET api-rotation-failed-items": sees(P.ROTATION_VIEW),
+    "POST api-rotation-pause": acts(P.ROTATION_CONTROL, **_API_ROTATION),
+    "POST api-rotation-resume": acts(P.ROTATION_CONTROL, **_API_ROTATION),
+    "POST api-rotation-retry-failed": acts(P.ROTATION_CONTROL, **_API_ROTATION),
+    "POST api-rotation-cancel": acts(P.ROTATION_CONTROL, REASON, **_API_ROTATION),
+    "POST api-rotation-throttle": acts(P.ROTATION_CONTROL, {"rate_limit": 10}, **_API_ROTATION),
+    "POST api-rotation-decommission": acts(P.KEY_DESTROY, REASON, **_API_ROTATION),
+    "POST api-rotation-cancel-decommission": acts(P.KEY_DESTROY, REASON, **_API_ROTATION),
+    "POST api-rotation-give-up": acts(P.KEY_DESTROY, REASON, **_API_ROTATION),
+    "GET api-store-list": lists(P.STORE_VIEW),
+    "POST api-store-list": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
+    "POST api-store-test": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
+    "GET api-store-detail": sees(P.STORE_VIEW),
+    "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
+    "POST api-store-count": sees(P.STORE_VIEW),
+    "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-approval-list": lists(P.APPROVAL_VIEW),
+    "GET api-approval-detail": sees(P.APPROVAL_VIEW),
+    "POST api-approval-approve": Rule(**_DECIDE, body=lambda world: {"act_hash": world.objects["approval"].act_hash}),
+    "POST api-approval-reject": Rule(**_DECIDE, body=REASON),
+    "POST api-approval-withdraw": sees(P.APPROVAL_VIEW, decides="requester"),
+    "POST api-approval-break-glass": acts(P.APPROVAL_BREAK_GLASS, REASON, view=P.APPROVAL_VIEW),
+    "GET api-notice-list": OWN,
+    "POST api-notice-read": OWN,
+    "GET api-person-list": lists(P.PERSON_VIEW),
+    "POST api-person-list": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
+    "GET api-person-detail": sees(P.PERSON_VIEW),
+    "PATCH api-person-detail": acts(P.PERSON_MANAGE, {"name": "A"}, view=P.PERSON_VIEW, place=EVERYTHING),
+    "POST api-person-invite": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "POST api-person-deactivate": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "POST api-person-reactivate": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
+    "GET api-ring-list": lists(P.KEY_VIEW),
+    "POST api-ring-list": makes(P.RING_MANAGE, _RING | {"name": "new"}, EVERYTHING),
+    "GET api-ring-detail": sees(P.KEY_VIEW),
+    "PATCH api-ring-detail": acts(P.RING_MANAGE, _RING),
+    "GET api-role-binding-list": lists(P.PERSON_VIEW),
+    "POST api-role-binding-list": makes(P.PERSON_MANAGE, _role, hidden=422),
+    "GET api-role-binding-detail": sees(P.PERSON_VIEW),
+    "DELETE api-role-binding-detail": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW),
+    "GET api-token-list": OWN,
+    "POST api-token-list": OWN,
+    "GET api-token-detail": Rule(sees=(P.TOKEN_VIEW, HERE)),
+    "POST api-token-revoke": Rule(sees=(P.TOKEN_VIEW, HERE), acts=(P.TOKEN_MANAGE, HERE)),
+    "GET api-session-list": OWN,
+    "GET api-session-detail": Rule(sees=(P.PERSON_MANAGE, EVERYTHING)),
+    "DELETE api-session-detail": Rule(sees=(P.PERSON_MANAGE, EVERYTHING)),
+    "POST api-session-end-others": Rule(own=True, acts=(P.PERSON_MANAGE, EVERYTHING)),
+    "GET api-me-list": OWN,
+    "GET api-audit-event-list": lists(P.AUDIT_VIEW),
+    "GET api-audit-event-detail": sees(P.AUDIT_VIEW),
+    "GET api-audit-event-proof": sees(P.AUDIT_VIEW),
+    "GET api-checkpoint-list": lists(P.AUDIT_VIEW),
+    "GET api-checkpoint-detail": lists(P.AUDIT_VIEW),
+    "GET api-checkpoint-consistency": Rule((P.AUDIT_VIEW,), acts=(P.AUDIT_VIEW, EVERYTHING)),
+    "POST api-audit-export-list": Rule((P.AUDIT_EXPORT,), body={"format": "csv"}),
+    "POST api-audit-export-evidence": Rule((P.AUDIT_EXPORT,), acts=(P.AUDIT_EXPORT, EVERYTHING)),
+}
+
+RULES = _PAGES | _API | {
+    "POST data-" + path.replace("/", "-"): Rule(acts=(operation.permission, HERE), data=True, body={"items": [{}]})
+    for path, operation in OPERATIONS.items()
+}  # fmt: skip

@@ -1,0 +1,167 @@
+"""Every route and method, asked by every role in the ring, in another one and everywhere, answers as its rule says."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from keys.dataplane import callers
+from keyvault_portal.accounts.models import Person
+from tests.api.rules import RULES, Rule
+from tests.api.world import Caller, World, build_world
+from tests.keys.conftest import forget_all
+
+DELEGATED = "account/"  # allauth's own pages: one's own sign-in and factors, tested by their authors
+METHODS = ("get", "post", "put", "patch", "delete")
+# What the words in addresses stand for, by the route's name where the word alone does not say.
+OBJECTS = {
+    "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
+    "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
+    "key": "key", "audit-event": "event", "checkpoint": "size",
+}  # fmt: skip
+
+
+def routes(patterns: Any = None, prefix: str = "", space: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(address pattern, name, view) of everything the portal serves itself."""
+    for entry in get_resolver().url_patterns if patterns is None else patterns:
+        where = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from routes(entry.url_patterns, where, f"{space}{entry.namespace}:" if entry.namespace else space)
+        elif isinstance(entry, URLPattern) and not where.startswith(DELEGATED):
+            yield where, f"{space}{entry.name or ''}", entry.callback
+
+
+def methods(view: Any) -> set[str]:
+    if actions := getattr(view, "actions", None):
+        return {name.upper() for name in actions}
+    view_class = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    if view_class is None:
+        return {"POST"} if getattr(view, "answers_machines", False) else {"GET"}
+    allowed = getattr(view_class, "http_method_names", METHODS)
+    return {name.upper() for name in METHODS if name in allowed and hasattr(view_class, name)}
+
+
+ROUTES = {f"{method} {name}": where for where, name, view in routes() for method in methods(view)}
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route():
+    assert set(ROUTES) == set(RULES)
+
+
+def address(name: str, where: str, world: World) -> str:
+    objects, words = world.objects, {}
+    for word in (
+        "key_id",
+        "rotation_id",
+        "store_id",
+        "request_id",
+        "item_id",
+        "number",
+        "newer",
+        "link",
+        "seq",
+        "size",
+    ):
+        if f"{word}>" in where:
+            words[word] = _value(word, objects)
+    if "<pk>" in where or ":pk>" in where:
+        kind = name.rsplit(":", 1)[-1].removeprefix("api-")
+        matching = max((prefix for prefix in OBJECTS if kind.startswith(prefix)), key=len)
+        found = objects[OBJECTS[matching]]
+        words["pk"] = found if isinstance(found, int) else found.pk
+    if name == "jwks-key":
+        words = {"ring": world.place.ring.name, "name": "tokens"}
+    return reverse(name, kwargs=words)
+
+
+def _value(word: str, objects: dict[str, Any]) -> Any:
+    return {
+        "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "store_id": objects["store"].pk,
+        "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
+        "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
+    }[word]  # fmt: skip
+
+
+def expected(rule: Rule, caller: Caller, machine: bool) -> str:
+    """What the rule says, from the table of roles alone: "served", "sign in" or a status."""
+    if rule.public:
+        return "served"
+    if caller.anonymous or (caller.token and not machine):
+        return "401" if machine else "sign in"
+    if rule.own:
+        return "403" if caller.token and rule.acts and not caller.may(*rule.acts) else "served"
+    if rule.data:
+        assert rule.acts
+        return "served" if caller.may(*rule.acts) else "403" if caller.knows_ring else "404"
+    if rule.opens and not caller.somewhere(rule.opens):
+        return "403"
+    if rule.sees and not caller.may(*rule.sees):
+        return "404"
+    if rule.acts and not caller.may(*rule.acts):
+        return str(rule.hidden)
+    if rule.decides and (caller.token or rule.decides not in caller.roles):
+        return "403"
+    return "served"
+
+
+def said(response: Any) -> str:
+    if response.status_code == 302 and response["Location"].startswith("/account/login/"):
+        return "sign in"
+    status = response.status_code
+    return str(status) if status in {401, 403, 404, 405} or status >= 500 else "served"
+
+
+def ask(client: Client, method: str, url: str, body: Any, machine: bool) -> Any:
+    """The answer, with everything it did undone."""
+    forget_all()
+    callers.forget()
+    with transaction.atomic():
+        if machine:
+            response = client.generic(method, url, _json(body), content_type="application/json")
+        else:
+            response = client.generic(method, url) if method == "GET" else client.post(url, body or {})
+        if response.streaming:
+            b"".join(response)
+        transaction.set_rollback(True)
+    return response
+
+
+def _json(body: Any) -> bytes:
+    import orjson
+
+    return b"" if body is None else orjson.dumps(body)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", sorted(RULES))
+def test_the_matrix(route, monkeypatch):
+    monkeypatch.setattr(Person, "is_superuser", True)  # flags that must open nothing
+    monkeypatch.setattr(Person, "is_staff", True)
+    world, rule = build_world(), RULES[route]
+    method, name = route.split(" ", 1)
+    machine = name.startswith(("api-", "data-"))
+    url = address(name, ROUTES[route], world)
+    body = rule.body(world) if callable(rule.body) else rule.body
+    wrong = []
+    for caller in world.callers:
+        response = ask(caller.client, method, url, body, machine)
+        wanted, got = expected(rule, caller, machine), said(response)
+        hidden = rule.hidden != 403 and wanted == str(rule.hidden) and response.status_code == rule.hidden
+        lost = rule.public and got == "404"  # a link that is not one
+        if got != wanted and not hidden and not lost:
+            wrong.append(f"{caller.label}: {got} instead of {wanted}")
+        if machine and response.status_code >= 400:
+            assert response["Content-Type"] == "application/problem+json"
+            assert response.json()["code"]
+    assert not wrong, f"{method} {url}\n" + "\n".join(wrong)
+
+
+def test_the_matrix_can_see_a_difference(db):
+    """Of the callers of one rule some are served and some are refused in every way."""
+    world = build_world()
+    answers = {expected(RULES["POST keys:version-suspend"], caller, False) for caller in world.callers}
+    assert answers == {"served", "403", "404", "sign in"}

@@ -1,0 +1,123 @@
+"""The matrix's world: one object of every kind in ring "payments", and callers of every role here, there and everywhere."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from allauth.usersessions.models import UserSession
+from django.test import Client
+from django.utils import timezone
+
+from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, Rotation
+from keys.services import lifecycle
+from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
+from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
+from keyvault_portal.errors import ApprovalRequired
+from tests.api.conftest import Place, actor, bearer, build_place, make_person, sign_in, token_of
+
+HERE, THERE, EVERYTHING = "here", "there", "everything"
+
+
+@dataclass
+class Caller:
+    """Somebody who sends requests, and the rights they should turn out to have, by place."""
+
+    label: str
+    client: Client
+    rights: Mapping[str, frozenset[Permission]] = field(default_factory=dict)
+    roles: frozenset[str] = frozenset()  # that may decide on the ring's requests, for people
+    token: bool = False
+    anonymous: bool = False
+
+    def somewhere(self, wanted: Iterable[Permission]) -> bool:
+        return any(permission in held for held in self.rights.values() for permission in wanted)
+
+    def may(self, permission: Permission, place: str) -> bool:
+        return any(permission in self.rights.get(name, frozenset()) for name in {place, EVERYTHING})
+
+    @property
+    def knows_ring(self) -> bool:
+        return bool(self.rights.get(HERE) or self.rights.get(EVERYTHING))
+
+
+@dataclass
+class World:
+    place: Place
+    other: KeyRing
+    objects: dict[str, Any]
+    callers: list[Caller]
+
+
+def build_world() -> World:
+    place = build_place("payments")
+    other = KeyRing.objects.create(name="patients", title="Patients")
+    return World(place, other, _objects(place), _callers(place.ring, other))
+
+
+def _callers(here: KeyRing, there: KeyRing) -> list[Caller]:
+    found = [Caller("anonymous", Client(), anonymous=True)]
+    for role in Role:
+        for where, ring in ((HERE, here), (THERE, there), (EVERYTHING, None)):
+            person = make_person(f"{role.value}-{where}", role.value, ring)
+            decides = frozenset({role.value}) if where != THERE else frozenset()
+            rights = {where: ROLE_PERMISSIONS[role]}
+            found.append(Caller(f"{role.value} {where}", sign_in(person), rights, decides))
+    nobody = make_person("nobody")
+    found.append(Caller("nobody, with staff flags", sign_in(nobody), {}))
+    shop = make_person("shop-token", "service", None, kind="service")
+    full, view = ROLE_PERMISSIONS[Role.SERVICE], frozenset({Permission.KEY_VIEW})
+    tokens: tuple[tuple[str, Person, list[KeyRing], str, frozenset[Permission]], ...] = (
+        ("service token here", shop, [here], HERE, full),
+        ("service token there", shop, [there], THERE, full),
+        ("viewing token here", shop, [here], HERE, view),
+        (
+            "officer's token", make_person("olga-token", "security_officer"), [], EVERYTHING,
+            ROLE_PERMISSIONS[Role.SECURITY_OFFICER] & TOKEN_SCOPES,
+        ),
+    )  # fmt: skip
+    for label, owner, rings, where, rights in tokens:
+        scopes = sorted(permission.value for permission in rights)
+        found.append(Caller(label, bearer(token_of(owner, scopes, rings=rings)), {where: rights}, token=True))
+    return found
+
+
+def _objects(place: Place) -> dict[str, Any]:
+    ring, key = place.ring, place.keys["data"]
+    version = KeyVersion.objects.get(key=key)
+    store = DataStore.objects.create(
+        ring=ring, key=key, name="sealed", title="Sealed", kind=DataStore.Kind.SEALED_VALUES, created_by="test"
+    )
+    rotation = Rotation.objects.create(key=key, old_version=version, state="re_encrypting", requested_by="test")
+    job = ReEncryptionJob.objects.create(rotation=rotation, store=store, mode="re_encrypt", state="running")
+    target = make_person("target", "auditor", ring)
+    sign_in(target).get("/")
+    owner = make_person("backend", "service", ring, kind="service")
+    token_of(owner, ["key.view"], rings=[ring])
+    return {
+        "ring": ring, "key": key, "version": version, "store": store, "rotation": rotation, "person": target,
+        "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
+        "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),
+        "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),
+        "event": AuditEvent.objects.filter(ring_id=ring.pk).order_by("seq")[0],
+        "size": AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0],
+    }  # fmt: skip
+
+
+def _request(key: Key) -> ApprovalRequest:
+    """A request for agreement on the ring: an officer asked to weaken a policy."""
+    asker = make_person("asker", "security_officer")
+    make_person("second", "security_officer")
+    try:
+        lifecycle.update_policy(
+            actor=actor(asker), key_id=key.pk, changes={"cryptoperiod_days": 3000}, reason="A test."
+        )
+    except ApprovalRequired as waiting:
+        return ApprovalRequest.objects.get(pk=waiting.request_id)
+    raise AssertionError("The policy was weakened without agreement.")
+
+
+def an_hour_ago() -> str:
+    return (timezone.now() - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")

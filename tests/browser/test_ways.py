@@ -1,0 +1,143 @@
+"""Other ways to use the pages: without scripts, by keyboard alone, in a theme of one's own, on paper, and when something is refused."""
+
+from collections.abc import Callable
+
+import pytest
+from django.template.loader import render_to_string
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser import driving
+from tests.browser.portal import RunningPortal
+
+FOCUS_RING = "getComputedStyle(document.activeElement).outlineStyle + ' ' + getComputedStyle(document.activeElement).outlineWidth"
+GROUND = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+def focused(page: Page) -> str:
+    return str(
+        page.evaluate(
+            "document.activeElement.innerText || document.activeElement.name || document.activeElement.tagName"
+        )
+    ).strip()
+
+
+def tab_to(page: Page, text: str) -> None:
+    """Press Tab until the element of this text has the focus, which must be visible each time."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        assert not page.evaluate(FOCUS_RING).startswith("none"), f"one cannot see that {focused(page)!r} has the focus"
+        if focused(page) == text:
+            return
+    raise AssertionError(f"no way to {text!r} by keyboard")
+
+
+def test_reading_and_submitting_without_scripts(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("ada", java_script_enabled=False)
+    for path, heading in (("/", "Dashboard"), ("/keys/hierarchy/", "Key hierarchy"), ("/audit/", "Audit")):
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+    page.goto("/keys/hierarchy/")
+    page.locator("summary", has_text="Below Orders KEK").click()  # branches fold without scripts
+    expect(page.get_by_role("link", name="Invoices")).to_be_hidden()
+    page.goto("/keys/?q=invoices")
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.goto(f"/keys/rotations/{portal.facts['rotations']['moved']}/")
+    expect(page.get_by_text("What happens next")).to_be_visible()
+    page.goto(f"/keys/{portal.facts['keys']['invoices']}/versions/1/suspend/")
+    page.get_by_label("Reason").fill("To see whether it works without scripts.")
+    page.get_by_role("button", name="Suspend it").click()
+    expect(page.get_by_text("is suspended.")).to_be_visible()
+    page.get_by_role("link", name="Resume version 1").click()
+    page.get_by_label("Reason").fill("It does.")
+    page.get_by_role("button", name="Resume it").click()
+    expect(page.get_by_text("works again.")).to_be_visible()
+
+
+def test_rotation_request_by_keyboard_alone(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("ada")
+    page.goto(f"/keys/{portal.facts['keys']['invoices']}/")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the content"
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    tab_to(page, "Rotate")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rotate/")
+    tab_to(page, "reason")
+    page.keyboard.type("By keyboard alone.")
+    tab_to(page, "Rotate now")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Rotation of Invoices")
+
+
+def test_menus_close_on_escape_and_give_the_focus_back(page_of: Callable[..., Page]) -> None:
+    page = page_of("ada")
+    page.goto("/")
+    menu = page.get_by_label("Your account: Ada Berg")
+    menu.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="My account and sessions")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="My account and sessions")).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+def test_theme_is_chosen_and_kept(page_of: Callable[..., Page]) -> None:
+    page = page_of("fay")
+    page.goto("/")
+    light = page.evaluate(GROUND)
+    toggle = page.get_by_label("Colour theme:")
+    toggle.click()  # system to light
+    assert page.evaluate(GROUND) == light
+    toggle.click()  # light to dark
+    dark = page.evaluate(GROUND)
+    assert dark != light
+    page.goto("/keys/")
+    assert page.evaluate(GROUND) == dark
+    toggle.click()  # back to the system's
+    assert page.evaluate(GROUND) == light
+
+
+def test_paper_carries_the_content_and_nothing_to_press(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("ada", color_scheme="dark")
+    page.goto(f"/approvals/{portal.facts['approvals']['executed']}/")
+    page.emulate_media(media="print")
+    for gone in (".sidebar", ".topbar", "button"):
+        assert all(element.is_hidden() for element in page.locator(gone).all()), f"{gone} is printed"
+    expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
+    act = page.locator("pre.code")
+    assert act.evaluate("element => element.scrollHeight <= element.clientHeight + 1"), "paper does not scroll"
+    assert page.evaluate(GROUND) in {"rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"}
+    assert len(page.pdf()) > 10_000
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 429, 500, 503])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_error_page(status: int, scheme: str, portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    body = render_to_string(f"{status}.html", {"portal_name": "KeyVault Portal"})
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, body=body, content_type="text/html; charset=utf-8")
+
+    page = page_of("", color_scheme=scheme)
+    page.route("**/broken", answer)
+    page.goto("/broken")
+    expect(page.get_by_text(str(status))).to_be_visible()
+    assert page.locator("h1").count() == 1
+    assert driving.axe(page) == []
+
+
+def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("dana")
+    page.goto(f"/keys/rotations/{portal.facts['rotations']['moved']}/")
+    # As if it had moved on between reading and pressing.
+    page.evaluate(
+        """() => { const form = document.querySelector('form[action$="/logout/"]').cloneNode(true);
+        form.action = location.pathname + 'pause/'; form.id = 'late'; document.querySelector('main').append(form); }"""
+    )
+    page.locator("#late button").click()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("409")).to_be_visible()
+    assert driving.axe(page) == []

@@ -1,0 +1,154 @@
+"""Pages of keys, versions and stores over a real hierarchy: what they offer in which state, and what a form does."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from keys.models import DataStore, Key
+from keys.services import lifecycle, rotation
+from keyvault_portal.accounts.models import KeyRing, RoleBinding
+from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired
+from tests.shop import Organisation
+
+
+@pytest.fixture
+def browser(organisation: Organisation) -> Callable[[str], Client]:
+    """The windows of people who signed in with a second factor."""
+
+    def sign_in(name: str) -> Client:
+        client, person = Client(), organisation.people[name]
+        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
+        session = client.session
+        session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
+        session["account_authentication_methods_user"] = str(person.pk)
+        session.save()
+        return client
+
+    return sign_in
+
+
+def text(response: Any) -> str:
+    return " ".join(response.content.decode().split())
+
+
+def test_the_portal_s_own_values_get_a_data_key(organisation: Organisation, browser: Callable[[str], Client]) -> None:
+    DataStore.objects.all().delete()
+    ada = browser("ada")
+    assert "not sealed yet" in text(ada.get("/keys/stores/"))
+    assert ada.post("/keys/stores/seal/", {"key": organisation.keys["kek"].pk}).status_code == 422, "no data key"
+    done = ada.post("/keys/stores/seal/", {"key": organisation.keys["portal"].pk})
+    store = DataStore.objects.get(kind=DataStore.Kind.SEALED_VALUES)
+    assert (done.status_code, done["Location"]) == (302, f"/keys/stores/{store.pk}/")
+    assert "not sealed yet" not in text(ada.get("/keys/stores/"))
+    assert ada.post("/keys/stores/seal/", {"key": organisation.keys["pii"].pk}).status_code == 422, "they have one"
+    assert browser("fay").get("/keys/stores/seal/").status_code == 403
+
+
+def test_a_stopped_deletion_is_confirmed_or_taken_back(
+    organisation: Organisation, browser: Callable[[str], Client], active: Any
+) -> None:
+    key, ada = organisation.keys["pii"], browser("ada")
+    old = active(key)
+    rotation.request_rotation(actor=organisation.actor("ada"), key_id=key.pk, reason="yearly")
+    key.versions.filter(pk=old.pk).update(
+        status="pending_deletion", deletion_from="decrypt_only", deletion_due_at=timezone.now(), deletion_halted_at=None
+    )
+    page = f"/keys/{key.pk}/"
+    assert "Delete all the same" not in text(ada.get(page)), "nothing has stopped its clock"
+    assert ada.post(page + "versions/1/delete/confirm/", {"reason": "no use"}).status_code == 422
+    key.versions.filter(pk=old.pk).update(deletion_halted_at=timezone.now(), deletion_halted_by="Shop back end")
+    shown = text(ada.get(page))
+    assert "stopped: used by Shop back end" in shown
+    assert "Delete all the same" in shown
+    assert ada.post(page + "versions/1/delete/confirm/", {"reason": "that was a test"}).status_code == 302
+    old.refresh_from_db()
+    assert old.deletion_halted_at is None
+    assert old.deletion_due_at > timezone.now()
+    assert ada.post(page + "versions/1/keep/", {"reason": "after all"}).status_code == 302
+    old.refresh_from_db()
+    assert old.status == "decrypt_only"
+
+
+def test_a_deletion_says_what_is_lost_and_wants_the_loss_accepted(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any
+) -> None:
+    key, ada = organisation.keys["pii"], browser("ada")
+    lifecycle.suspend_version(actor=organisation.actor("ada"), version_id=key.versions.get().pk, reason="incident")
+    page = f"/keys/{key.pk}/versions/1/delete/"
+    assert "5,000 items in data stores become unreadable." in text(ada.get(page))
+    refused = ada.post(page, {"reason": "incident"})
+    assert (refused.status_code, ApprovalRequest.objects.count()) == (422, 0)
+    asked = ada.post(page, {"reason": "incident", "accept_loss": "on", "grace_days": "14"})
+    assert asked["Location"].startswith("/approvals/")
+    assert ApprovalRequest.objects.get().params["grace_days"] == 14
+
+
+def test_acts_that_take_nothing_away_threaten_with_nothing(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any
+) -> None:
+    key, ada = organisation.keys["pii"], browser("ada")
+    for act in ("resume", "activate", "keep", "compromise"):
+        assert "become unreadable" not in text(ada.get(f"/keys/{key.pk}/versions/1/{act}/")), act
+    assert "become unreadable" in text(ada.get(f"/keys/{key.pk}/versions/1/suspend/"))
+
+
+def test_a_key_says_what_waits_and_what_is_overdue(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    key, ada = organisation.keys["pii"], organisation.actor("ada")
+    two = [{"role": "security_officer", "threshold": 2}]
+    lifecycle.update_policy(actor=ada, key_id=key.pk, changes={"rotate_groups": two}, reason="two")
+    with pytest.raises(ApprovalRequired):
+        rotation.request_rotation(actor=ada, key_id=key.pk, reason="yearly")
+    Key.objects.filter(pk=key.pk).update(next_rotation_at=timezone.now())
+    shown = text(browser("boris").get(f"/keys/{key.pk}/"))
+    for sentence in ("It waits for agreement.", "Its rotation is overdue", "2 security officers"):
+        assert sentence in shown
+    dashboard = text(browser("boris").get("/"))
+    assert "1 rotation overdue" in dashboard
+    assert "shop/pii" in dashboard
+
+
+def test_a_branch_of_the_hierarchy_shows_itself_and_the_way_up(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    ada, keys = browser("ada"), organisation.keys
+    organisation.key("other", "master")
+    shown = text(ada.get(f"/keys/hierarchy/?root={keys['kek'].pk}"))
+    assert "Pii" in shown
+    assert "Other" not in shown
+    assert f'<a href="?root={keys["root"].pk}">Root</a>' in shown
+    assert "Other" in text(ada.get("/keys/hierarchy/"))
+
+
+def test_a_branch_names_no_key_of_a_ring_one_does_not_see(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    elsewhere = KeyRing.objects.create(name="elsewhere", title="Elsewhere")
+    Key.objects.filter(pk=organisation.keys["root"].pk).update(ring=elsewhere, title="Secret root")
+    RoleBinding.objects.filter(person=organisation.people["dana"]).update(ring=organisation.ring, role=Role.OPERATOR)
+    shown = text(browser("dana").get(f"/keys/hierarchy/?root={organisation.keys['kek'].pk}"))
+    assert "Pii" in shown
+    assert "Secret root" not in shown
+
+
+def test_the_rotation_page_says_what_happens_next(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any, celery_eager: None
+) -> None:
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    page = f"/keys/rotations/{found.pk}/"
+    shown = text(browser("ada").get(page))
+    assert "it can be decommissioned" in shown
+    assert "Decommission version 1" in shown
+    assert "Decommission version 1" not in text(browser("dana").get(page)), "she may not destroy"
+    live = text(browser("ada").get(page, headers={"HX-Request": "true"}))
+    assert "<html" not in live
+    assert "<strong>0</strong> items on version 1 at the last count" in live
