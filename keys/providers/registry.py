@@ -86,7 +86,8 @@ class _Known:
 
 
 _known: dict[str, _Known] = {}
-_lock = threading.Lock()
+# Opening the sealed settings of one provider asks for another: the portal's own.
+_lock = threading.RLock()
 _source: list[Source] = [_Nothing()]
 
 
