@@ -123,10 +123,12 @@ def update_provider(
         _try_to_build(row.kind, alias, {**plain, **sealed, **secret})
         row.title, row.settings, row.region = title.strip(), plain, _region(plain)
         row.calls_per_second = calls_per_second
-        if secret:
-            _seal(actor, row, {**sealed, **secret})
+        replaced = row.sealed_settings if secret else None
+        _seal(actor, row, {**sealed, **secret} if secret else {})
         row.revision += 1
         row.save(update_fields=["title", "settings", "region", "calls_per_second", "sealed_settings", "revision"])
+        if replaced is not None:
+            replaced.delete()
         act.record({"changed": changed, "settings": plain, "sealed_anew": sorted(secret)})
     return row
 
