@@ -265,5 +265,9 @@ class ReportSerializer(serializers.Serializer[Any]):
     counts = ReportLineSerializer(many=True)
 
 
+class SealSerializer(serializers.Serializer[dict[str, Any]]):
+    key = serializers.UUIDField(help_text="A data key that serves nothing else.")
+
+
 class CountingSerializer(serializers.Serializer[dict[str, Any]]):
     store_id = serializers.UUIDField()

@@ -60,6 +60,17 @@ class StoreViewSet(ActorView, ReadOnlyModelViewSet[DataStore]):
         """Read the store as it would be registered, and keep nothing."""
         return Response(stores.test_store(actor=self.actor, **self._values()).as_dict())
 
+    @extend_schema(request=shapes.SealSerializer, responses={201: shapes.StoreSerializer})
+    @action(detail=False, methods=["post"])
+    def seal(self, request: Request) -> Response:
+        """Choose the data key under which the portal seals its own values, such as the addresses of data stores."""
+        key = visible_keys(self.actor).filter(pk=self.body(shapes.SealSerializer)["key"]).first()
+        if key is None:
+            raise ValidationFailed(errors={"key": ["There is no such key, or you may not see it."]})
+        store = stores.register_sealed_values(actor=self.actor, key=key)
+        headers = {"Location": f"/api/v1/stores/{store.pk}"}
+        return Response(shapes.StoreSerializer(store).data, status=status.HTTP_201_CREATED, headers=headers)
+
     @extend_schema(request=None, responses=shapes.ReportSerializer)
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:

@@ -76,7 +76,8 @@ class KeyList(ActorRequiredMixin, View):
             "keys/key_list.html",
             context
             | {
-                "title": "Keys",
+                "title": "Keys", "empty_title": "There is no key yet",
+                "empty_text": "Begin with a master key, then key encryption keys below it, then keys for data and tokens.",
                 "filter_form": form,
                 "now": timezone.now(),
                 "may_create": actor_of(request).can_somewhere(Permission.KEY_CREATE),

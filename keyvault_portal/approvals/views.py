@@ -209,6 +209,7 @@ class Notices(ActorRequiredMixin, View):
         rows = Notice.objects.filter(person_id=services.identity(actor_of(request)))
         context = page_context(request, rows, RECENT) | {
             "title": "Notices", "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
+            "empty_text": "What needs you, and what became of what you asked, is told here and by e-mail.",
         }  # fmt: skip
         return render(request, "approvals/notices.html", context)
 

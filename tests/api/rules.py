@@ -13,7 +13,7 @@ type Body = Callable[[World], Any] | dict[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """In the order they are asked: `opens` (any of them, anywhere: else 403), `sees` on the object's place (else 404),
+    """In the order they are asked: `opens` (any of them, anywhere: else 403), `sees` on the object's place (else 404, or `unseen` where the body names it),
     `acts` on its place (else 403, or `hidden`), `decides` with this role on its ring (else 403).
 
     `public`: nobody has to sign in. `own`: served to whoever is signed in (`acts` then binds tokens only). `data`: a data-plane rule, where holding
@@ -26,6 +26,7 @@ class Rule:
     decides: str = ""
     body: Body | None = None
     hidden: int = 403
+    unseen: int = 404
     public: bool = False
     own: bool = False
     data: bool = False
@@ -72,6 +73,10 @@ def _store(world: World) -> dict[str, Any]:
 
 def _store_form(world: World) -> dict[str, Any]:
     return _store(world) | {"columns": "email", "context_template": "{}"}
+
+
+def _seal(world: World) -> dict[str, Any]:
+    return {"key": str(world.place.keys["data"].pk)}
 
 
 def _approve(world: World) -> dict[str, Any]:
@@ -138,6 +143,8 @@ _PAGES: dict[str, Rule] = {
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
     "POST keys:store-create": makes(P.STORE_MANAGE, _store_form, hidden=422),
+    "GET keys:store-seal": lists(P.STORE_MANAGE),
+    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, hidden=422),
     "GET keys:store-detail": sees(P.STORE_VIEW),
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
@@ -218,7 +225,7 @@ _PAGES: dict[str, Rule] = {
 
 for _name, _permission, _body in (
     ("suspend", P.KEY_DISABLE, REASON), ("resume", P.KEY_DISABLE, REASON), ("activate", P.KEY_ROTATE, REASON),
-    ("compromise", P.KEY_COMPROMISE, _compromise), ("delete", P.KEY_DESTROY, REASON), ("keep", P.KEY_DESTROY, REASON),
+    ("compromise", P.KEY_COMPROMISE, _compromise), ("delete", P.KEY_DESTROY, REASON), ("delete-confirm", P.KEY_DESTROY, REASON), ("keep", P.KEY_DESTROY, REASON),
 ):  # fmt: skip
     _PAGES[f"GET keys:version-{_name}"] = acts(_permission)
     _PAGES[f"POST keys:version-{_name}"] = acts(_permission, _body)
@@ -259,6 +266,7 @@ _API: dict[str, Rule] = {
     "GET api-store-list": lists(P.STORE_VIEW),
     "POST api-store-list": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
     "POST api-store-test": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
+    "POST api-store-seal": Rule((P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, HERE), body=_seal, unseen=422),
     "GET api-store-detail": sees(P.STORE_VIEW),
     "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "POST api-store-count": sees(P.STORE_VIEW),

@@ -1,9 +1,11 @@
 """Every route and method, asked by every role in the ring, in another one and everywhere, answers as its rule says."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from django.db import transaction
 from django.test import Client
@@ -107,7 +109,7 @@ def expected(rule: Rule, caller: Caller, machine: bool) -> str:
     if rule.opens and not caller.somewhere(rule.opens):
         return "403"
     if rule.sees and not caller.may(*rule.sees):
-        return "404"
+        return str(rule.unseen)
     if rule.acts and not caller.may(*rule.acts):
         return str(rule.hidden)
     if rule.decides and (caller.token or rule.decides not in caller.roles):
@@ -126,6 +128,7 @@ def ask(client: Client, method: str, url: str, body: Any, machine: bool) -> Any:
     """The answer, with everything it did undone."""
     forget_all()
     callers.forget()
+    cookies = copy.deepcopy(client.cookies)
     with transaction.atomic():
         if machine:
             response = client.generic(method, url, _json(body), content_type="application/json")
@@ -134,22 +137,33 @@ def ask(client: Client, method: str, url: str, body: Any, machine: bool) -> Any:
         if response.streaming:
             b"".join(response)
         transaction.set_rollback(True)
+    client.cookies = cookies
     return response
 
 
 def _json(body: Any) -> bytes:
-    import orjson
-
     return b"" if body is None else orjson.dumps(body)
 
 
+def area(route: str) -> str:
+    """Routes of one area are asked in one world, since to build one costs more than to ask."""
+    name = route.split(" ", 1)[1]
+    return name.split(":")[0] if ":" in name else "-".join(name.split("-")[:2])
+
+
 @pytest.mark.django_db
-@pytest.mark.parametrize("route", sorted(RULES))
-def test_the_matrix(route, monkeypatch):
+@pytest.mark.parametrize("wanted", sorted({area(route) for route in RULES}))
+def test_the_matrix(wanted, monkeypatch):
     monkeypatch.setattr(Person, "is_superuser", True)  # flags that must open nothing
     monkeypatch.setattr(Person, "is_staff", True)
-    world, rule = build_world(), RULES[route]
-    method, name = route.split(" ", 1)
+    world = build_world()
+    wrong = [line for route in sorted(RULES) if area(route) == wanted for line in _wrong(route, world)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _wrong(route: str, world: World) -> list[str]:
+    """Where the answers to one route and method differ from its rule."""
+    rule, (method, name) = RULES[route], route.split(" ", 1)
     machine = name.startswith(("api-", "data-"))
     url = address(name, ROUTES[route], world)
     body = rule.body(world) if callable(rule.body) else rule.body
@@ -157,14 +171,13 @@ def test_the_matrix(route, monkeypatch):
     for caller in world.callers:
         response = ask(caller.client, method, url, body, machine)
         wanted, got = expected(rule, caller, machine), said(response)
-        hidden = rule.hidden != 403 and wanted == str(rule.hidden) and response.status_code == rule.hidden
+        hidden = wanted == "422" == str(response.status_code)
         lost = rule.public and got == "404"  # a link that is not one
         if got != wanted and not hidden and not lost:
-            wrong.append(f"{caller.label}: {got} instead of {wanted}")
-        if machine and response.status_code >= 400:
-            assert response["Content-Type"] == "application/problem+json"
-            assert response.json()["code"]
-    assert not wrong, f"{method} {url}\n" + "\n".join(wrong)
+            wrong.append(f"{route} at {url} for {caller.label}: {got} instead of {wanted}")
+        if machine and response.status_code >= 400 and not response.json().get("code"):
+            wrong.append(f"{route} at {url} for {caller.label}: {response.status_code} without a code")
+    return wrong
 
 
 def test_the_matrix_can_see_a_difference(db):

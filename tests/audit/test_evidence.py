@@ -24,7 +24,7 @@ AUDITOR = system_actor("auditor", Permission.AUDIT_EXPORT)
 @pytest.fixture
 def pack(fill, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_files", {})
-    registry.register_evidence("census.json", lambda: [b"{}"])
+    registry.register_evidence("notes.json", lambda: [b"{}"])
     fill(300)
     path = tmp_path / "pack.zip"
     with path.open("w+b") as file:
@@ -141,8 +141,8 @@ def test_event_and_hash_altered_together_are_bounded_by_checkpoints(pack):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"census__json": lambda data: b'{"a":1}'}, "census.json was altered"),
-        ({"census__json": lambda data: None}, "census.json is missing"),
+        ({"notes__json": lambda data: b'{"a":1}'}, "notes.json was altered"),
+        ({"notes__json": lambda data: None}, "notes.json is missing"),
         ({"extra__txt": lambda data: b"x"}, "extra.txt was added"),
         ({"MANIFEST__json": lambda data: data + b" "}, "MANIFEST.json is not the one that was signed"),
         ({"MANIFEST__note": lambda data: None}, "MANIFEST.note is missing"),

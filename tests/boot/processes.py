@@ -41,7 +41,7 @@ def production_settings(folder: Path, database_url: str, broker_url: str) -> dic
     )  # fmt: skip
 
 
-def wait_until(holds: Callable[[], bool], what: str, patience: float = 90) -> None:
+def wait_until(holds: Callable[[], bool], what: str, patience: float = 240) -> None:
     """Return once `holds()`; fails after `patience` seconds, which is only there to end a hopeless run."""
     deadline = time.monotonic() + patience
     while not holds():

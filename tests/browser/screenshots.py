@@ -47,7 +47,7 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
     rotation = _mid_run(portal, browser, sign_ins)
     shots = [
         ("dashboard", "boris", "/"), ("hierarchy", "ada", "/keys/hierarchy/"), ("keys", "ada", "/keys/"),
-        ("key", "ada", f"/keys/{facts['keys']['orders-kek']}/"), ("rotation-request", "ada", f"/keys/{facts['keys']['invoices']}/rotate/"),
+        ("key", "ada", f"/keys/{facts['keys']['orders-kek']}/"), ("rotation-request", "ada", f"/keys/{facts['keys']['customers-kek']}/rotate/"),
         ("rotation", "dana", rotation), ("rotations", "dana", "/keys/rotations/"), ("approvals", "chen", "/approvals/"),
         ("approval", "chen", f"/approvals/{facts['approvals']['half']}/"), ("stores", "ada", "/keys/stores/"),
         ("store", "ada", f"/keys/stores/{facts['stores']['shop-orders']}/"), ("census", "fay", "/keys/census/"), ("audit", "fay", "/audit/"),

@@ -21,7 +21,7 @@ from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from keys.demo import organisation, shop  # noqa: E402
-from keys.models import DataStore, Rotation  # noqa: E402
+from keys.models import DataStore, KeyProvider, ProviderFinding, Rotation  # noqa: E402
 from keys.services import lifecycle, materials, rotation  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402

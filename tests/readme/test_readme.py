@@ -156,7 +156,7 @@ def test_benchmarks(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
     (one, every), *more = (block.commands() for block in blocks("Benchmarks"))
     assert more == []
     assert "Envelope library" in newcomer.run(" ".join([*one, "--size", "20", "--rounds", "1"]))
-    document = json.loads(newcomer.run(" ".join([*every, "--size", "40", "--rounds", "1"])))
+    document = json.loads(newcomer.run(" ".join([*every, "--size", "20", "--rounds", "1"])))
     assert set(document["jobs"]) == set(JOBS)
 
 

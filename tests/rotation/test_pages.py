@@ -152,3 +152,12 @@ def test_the_rotation_page_says_what_happens_next(
     live = text(browser("ada").get(page, headers={"HX-Request": "true"}))
     assert "<html" not in live
     assert "<strong>0</strong> items on version 1 at the last count" in live
+
+
+def test_an_empty_list_says_what_to_do_and_a_filter_that_it_is_too_narrow(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    ada = browser("ada")
+    assert "Nothing matches" not in text(ada.get("/approvals/?tab=asked")), "a tab is no filter"
+    assert "make one for its service account" in text(ada.get("/tokens/"))
+    assert "Widen the filter" in text(ada.get("/keys/?q=nothing"))

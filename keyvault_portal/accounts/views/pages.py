@@ -22,7 +22,7 @@ from keyvault_portal.paging import page_context
 class ListPage(ActorRequiredMixin, View, ABC):
     """A list in keyset pages. `sorts` maps the query's `sort` to fields, the first being the default.
 
-    `exported` maps the headings of the list as a file to fields.
+    `exported` maps the headings of the list as a file to fields; `empty` says that there is nothing, and what to do next.
     """
 
     template_name: ClassVar[str]
@@ -31,6 +31,7 @@ class ListPage(ActorRequiredMixin, View, ABC):
     columns: ClassVar[list[dict[str, Any]]]
     sorts: ClassVar[dict[str, tuple[str, ...]]]
     exported: ClassVar[dict[str, str]]
+    empty: ClassVar[tuple[str, str]]
 
     @abstractmethod
     def queryset(self) -> QuerySet[Any]:
@@ -47,6 +48,8 @@ class ListPage(ActorRequiredMixin, View, ABC):
         context = {
             "title": self.title,
             "exportable": True,
+            "empty_title": self.empty[0],
+            "empty_text": self.empty[1],
             "columns": self.columns,
             "filter_form": filtered.form,
             **page_context(request, rows, order),

@@ -41,6 +41,10 @@ class PersonList(ListPage):
         {"label": "State"},
     ]
     sorts = {"name": ("name", "id"), "-name": ("-name", "-id")}
+    empty = (
+        "Nobody in view",
+        "Ask a security officer for a role on everything, or for an invitation of the people you miss.",
+    )
     exported = {
         field: field
         for field in ("name", "email", "kind", "is_active", "site", "reporting_line", "last_login", "created_at", "id")

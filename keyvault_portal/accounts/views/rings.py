@@ -25,6 +25,10 @@ class RingList(ListPage):
     filter_class = RingFilter
     columns = [{"label": "Ring", "sort": "name"}, {"label": "Description"}, {"label": "Since"}]
     sorts = {"name": ("name",), "-name": ("-name",)}
+    empty = (
+        "No key ring yet",
+        "A ring is a named group of keys on which people get roles. Make one before the first key.",
+    )
     exported = {field: field for field in ("name", "title", "description", "created_at", "id")}
 
     def queryset(self) -> QuerySet[KeyRing]:

@@ -33,6 +33,10 @@ class TokenList(ListPage):
         {"label": "Actions", "hidden": True},
     ]
     sorts = {"-created": ("-created_at", "-id"), "created": ("created_at", "id")}
+    empty = (
+        "No token yet",
+        "A program that uses keys signs in with a token: make one for its service account, with the fewest scopes it needs.",
+    )
     exported = {"owner": "owner__name"} | {
         field: field
         for field in (

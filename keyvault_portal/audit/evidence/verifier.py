@@ -235,6 +235,20 @@ def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> dict[str, st
     return files
 
 
+def census_lines(pack: zipfile.ZipFile) -> list[str]:
+    """Which data stands on which key version, by the census in the pack."""
+    census = json.loads(read(pack, "census.json"))
+    lines, totals = [], {}  # type: tuple[list[str], dict[str, int]]
+    for row in census["items"]:
+        name = row["version"]["kms_key_arn"] if row["version"] else "no readable version"
+        totals[name] = totals.get(name, 0) + row["items"]
+    for store in census["stores"]:
+        if store["problem"] or not store["counted_at"]:
+            lines.append(f"census: {store['store']} is not counted: {store['problem'] or 'never tried'}")
+    lines += [f"census: {items} items stand on {name}." for name, items in sorted(totals.items())]
+    return lines
+
+
 def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -> list[str]:
     """What is proven by the pack at `path`, as lines of text; raises Problem with what is wrong first."""
     try:
@@ -246,6 +260,7 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
             for count, _, note in checkpoints:
                 verify_note(note, keys, f"the checkpoint of {count} events")
             files = check_manifest(pack, keys)
+            counted = census_lines(pack) if "census.json" in files else []
     except (zipfile.BadZipFile, OSError) as error:
         raise Problem(f"the pack cannot be read: {error}") from None
     except (ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
@@ -255,6 +270,7 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
         f"{len(checkpoints)} signed checkpoints agree, the last has root {checkpoints[-1][1].hex()}.",
         f"{len(files)} files are those that were packed.",
     ]
+    lines += counted
     lines += [f"signed by {key.hex()}" + ("" if pinned else "  <- compare with the key you hold") for key in keys]
     return lines
 
