@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from keys.hierarchy import KeyKind
 from keys.models import KeyProvider, ProviderFinding, ProviderIntent
-from keys.services.providers import breaker, figures, findings
-from keys.services.ratelimit import provider_budget
+from keys.services.providers import breaker, findings
 
 
 class ProviderSerializer(serializers.ModelSerializer[KeyProvider]):
@@ -62,46 +60,15 @@ class ComplaintSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class HealthSerializer(serializers.Serializer[KeyProvider]):
-    circuit = serializers.SerializerMethodField()
-    calls = serializers.SerializerMethodField(help_text="In the last hour.")
-    errors = serializers.SerializerMethodField()  # type: ignore[assignment]
-    p50_ms = serializers.SerializerMethodField()
-    p95_ms = serializers.SerializerMethodField()
-    p99_ms = serializers.SerializerMethodField()
-    budget = serializers.SerializerMethodField()
-    complaints = serializers.SerializerMethodField()
-
-    def get_circuit(self, row: KeyProvider) -> str:
-        return breaker.look(row.alias).value
-
-    def get_calls(self, row: KeyProvider) -> int:
-        return self._figures(row).calls
-
-    def get_errors(self, row: KeyProvider) -> int:
-        return self._figures(row).errors
-
-    def get_p50_ms(self, row: KeyProvider) -> int | None:
-        return self._figures(row).p50
-
-    def get_p95_ms(self, row: KeyProvider) -> int | None:
-        return self._figures(row).p95
-
-    def get_p99_ms(self, row: KeyProvider) -> int | None:
-        return self._figures(row).p99
-
-    def get_budget(self, row: KeyProvider) -> int | None:
-        return provider_budget(row.alias)
-
-    @extend_schema_field(ComplaintSerializer(many=True))
-    def get_complaints(self, row: KeyProvider) -> Any:
-        return ComplaintSerializer(figures.complaints(row.alias), many=True).data
-
-    def _figures(self, row: KeyProvider) -> figures.Figures:
-        if "figures" not in self.context:
-            self.context["figures"] = figures.of(row.alias)
-        found: figures.Figures = self.context["figures"]
-        return found
+class HealthSerializer(serializers.Serializer[Any]):
+    circuit = serializers.ChoiceField(choices=[circuit.value for circuit in breaker.Circuit])
+    calls = serializers.IntegerField(help_text="In the last hour.")
+    failures = serializers.IntegerField(help_text="Of those.")
+    p50_ms = serializers.IntegerField(allow_null=True)
+    p95_ms = serializers.IntegerField(allow_null=True)
+    p99_ms = serializers.IntegerField(allow_null=True)
+    budget = serializers.IntegerField(allow_null=True, help_text="Calls a second of background work.")
+    complaints = ComplaintSerializer(many=True)
 
 
 class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):

@@ -16,7 +16,8 @@ from keys.api.base import CURSOR, ActorView
 from keys.models import KeyProvider, ProviderIntent
 from keys.serializers import KeySerializer, ReasonSerializer
 from keys.services.overview import visible_keys
-from keys.services.providers import comparison, findings, health, intents, registration
+from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
+from keys.services.ratelimit import provider_budget
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -67,7 +68,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
     def kinds(self, request: Request) -> Response:
         """The kinds there are, and what is missing to use one."""
         rows = [{"kind": kind, "title": title, "missing": missing} for kind, title, missing in registration.kinds()]
-        return Response(shapes.KindSerializer(rows, many=True).data)
+        return Response(rows)
 
     @extend_schema(request=None, responses=shapes.TestReportSerializer)
     @action(detail=True, methods=["post"])
@@ -81,7 +82,13 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
     @action(detail=True, methods=["get"])
     def health(self, request: Request, alias: str) -> Response:
         """Latency, errors and the breaker, over the last hour."""
-        return Response(shapes.HealthSerializer(self.get_object()).data)
+        row = self.get_object()
+        hour = figures.of(row.alias)
+        found = {
+            "circuit": breaker.look(row.alias).value, "calls": hour.calls, "failures": hour.errors, "p50_ms": hour.p50, "p95_ms": hour.p95,
+            "p99_ms": hour.p99, "budget": provider_budget(row.alias), "complaints": figures.complaints(row.alias),
+        }  # fmt: skip
+        return Response(shapes.HealthSerializer(found).data)
 
     @extend_schema(request=ReasonSerializer, responses=shapes.ProviderSerializer)
     @action(detail=True, methods=["post"])

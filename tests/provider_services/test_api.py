@@ -37,7 +37,7 @@ def test_registered_changed_tested_and_switched(there, tree, sealing, api):
     there.down = False
     health = api.get("/api/v1/providers/far/health").json()
     assert health["circuit"] == "closed"
-    assert health["errors"] == 1
+    assert health["failures"] == 1
     assert health["complaints"][0]["code"] == "provider_unavailable"
     changed = api.put(
         "/api/v1/providers/far", {"title": "F", "values": {"place": "there"}, "calls_per_second": 9}, content_type=JSON

@@ -7,8 +7,8 @@ from django.utils import timezone
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyVersion, ProviderIntent, Rotation, SealedValue
 from keys.provider_tasks import provider_tick
-from keys.providers.base import RemoteState
-from keys.services import lifecycle, materials, rotation
+from keys.providers.base import KeyUnusable, RemoteState
+from keys.services import key_views, lifecycle, materials, operations, rotation
 from keys.services.policies import PolicyValues
 from keys.services.providers import effects, intents, registration
 from keys.services.providers import work as provider_work_module
@@ -287,6 +287,29 @@ class TestStatesFollow:
         work(key, "cancel_deletion")
         work(key, "disable")
         assert self.remote(there, key) is RemoteState.DISABLED, "it was suspended before"
+
+    def test_who_needs_it_stops_both_clocks(self, far, there, officer, remote_key, service):
+        """The provider refuses a key that waits for its deletion; whoever asked is named and the key comes back."""
+        key = remote_key(
+            "records", "dek", policy=PolicyValues(cryptoperiod_days=90, destroy_roles=["security_officer"])
+        )
+        work(key)
+        sealed = operations.encrypt(service, key.pk, b"text").ciphertext
+        version = self.version(key)
+        lifecycle.suspend_version(actor=officer, version_id=version.pk, reason="r")
+        work(key, "disable")
+        lifecycle.schedule_deletion(actor=officer, version_id=version.pk, grace_days=10)
+        work(key, "schedule_deletion")
+        key_views.forget()
+        with pytest.raises(KeyUnusable):
+            operations.decrypt(service, key.pk, sealed)
+        version.refresh_from_db()
+        assert version.deletion_halted_by == "shop-backend"
+        assert work(key, "cancel_deletion").state == "done"
+        assert operations.decrypt(service, key.pk, sealed).plaintext == b"text"
+        lifecycle.confirm_deletion(actor=officer, version_id=version.pk)
+        assert work(key, "schedule_deletion").state == "done"
+        assert self.remote(there, key) is RemoteState.PENDING_DELETION
 
     def test_the_providers_clock_never_runs_out_first(self, key, there, officer):
         version = self.version(key)

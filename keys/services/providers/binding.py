@@ -39,8 +39,8 @@ def bind(keeper: Provider, capability: Capability, handle: KeyHandle) -> object:
 
 
 def cipher(keeper: Provider, handle: KeyHandle) -> BoundCipher:
-    whole = isinstance(keeper, Cipher)
-    if whole and (Capability.CONTEXT in keeper.capabilities or ALGORITHMS[handle.algorithm].kind is not Kind.AEAD):
+    binds = Capability.CONTEXT in keeper.capabilities or ALGORITHMS[handle.algorithm].kind is not Kind.AEAD
+    if isinstance(keeper, Cipher) and binds:
         return keeper.cipher(handle)
     if isinstance(keeper, Wrapper):
         return _Envelope(keeper, handle)

@@ -109,7 +109,7 @@ def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     there = RemoteState(finding.facts.get("there", ""))
     if there not in {RemoteState.ENABLED, RemoteState.DISABLED, RemoteState.PENDING_DELETION}:
         return [], "The provider offers no way back from this state."
-    first = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []
+    first: list[str] = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []
     if version.state is VersionState.SUSPENDED:
         return [*first, Act.DISABLE], ""
     if version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is None:
