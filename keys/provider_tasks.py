@@ -6,9 +6,11 @@ from uuid import UUID
 from celery import shared_task
 
 from keys.services.providers import comparison, health, intents, work
+from keys.services.ratelimit import first_in
 from keyvault_portal.errors import PortalError
 
 logger = logging.getLogger(__name__)
+RESEND_SECONDS, COMPARE_AGAIN_SECONDS = 20, 600  # a message that waits in a long queue is not sent again and again
 
 
 @shared_task(name="keys.provider_work")
@@ -36,8 +38,11 @@ def provider_compare(provider_id: int) -> None:
 def provider_tick() -> None:
     """Send what is due to workers: intents whose worker died or whose time to try again has come, and checks."""
     for intent_id in intents.stale():
-        provider_work.delay(str(intent_id))
+        if first_in(RESEND_SECONDS, f"work:{intent_id}"):
+            provider_work.delay(str(intent_id))
     for provider_id in health.due_checks():
-        provider_check.delay(provider_id)
+        if first_in(RESEND_SECONDS, f"check:{provider_id}"):
+            provider_check.delay(provider_id)
     for provider_id in comparison.due_comparisons():
-        provider_compare.delay(provider_id)
+        if first_in(COMPARE_AGAIN_SECONDS, f"compare:{provider_id}"):
+            provider_compare.delay(provider_id)

@@ -71,6 +71,11 @@ def shared_memory() -> Redis:
     return _client[url]
 
 
+def first_in(seconds: int, name: str) -> bool:
+    """Whether nobody else, in any process, asked this under `name` within so many seconds: a tick sends no work twice."""
+    return bool(shared_memory().set(f"kvp:sent:{name}", 1, nx=True, ex=seconds))
+
+
 class ProviderCalls:
     """Counts the calls that one walk makes of a provider, each after its turn where the provider has a budget."""
 

@@ -31,7 +31,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     memory = shared_memory()
     for name in memory.scan_iter("kvp:*"):
-        if any(part in name for part in (b"breaker", b"latency", b"complaints", b"rate:provider")):
+        if any(part in name for part in (b"breaker", b"latency", b"complaints", b"rate:provider", b"kvp:sent")):
             memory.delete(name)
     PLACES.clear()
 

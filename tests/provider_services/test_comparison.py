@@ -83,6 +83,17 @@ def test_keys_on_their_way_are_no_difference(far, there, remote_key):
     assert found(far) == set()
 
 
+def test_two_portals_on_one_device_tell_their_keys_apart(key, far, there):
+    stranger(there)
+    there.keys["stand-in/stranger"].tag = "7d1a0f2e-0000-4000-8000-000000000001"
+    lost = there.keys["stand-in/lost"] = replace(held(there, key))
+    found(far)
+    details = {row.opaque: row.detail for row in ProviderFinding.objects.all()}
+    assert lost.tag
+    assert "Another portal made it." in details["stand-in/stranger"]
+    assert "This portal made it and lost it." in details["stand-in/lost"]
+
+
 def test_a_list_that_is_behind_is_asked_again(key, far, there, monkeypatch):
     monkeypatch.setattr("tests.provider_services.stand_in.StandIn.list_keys", lambda self: iter(()))
     assert found(far) == set()

@@ -4,6 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from keys import provider_tasks
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyVersion, ProviderIntent, Rotation, SealedValue
 from keys.provider_tasks import provider_tick
@@ -445,6 +446,17 @@ def test_the_tick_sends_what_was_lost(far, there, remote_key, celery_eager):
     ProviderIntent.objects.update(created_at=timezone.now() - intents.LOST_AFTER * 2)
     provider_tick()
     assert intent_of(key).state == "done"
+
+
+def test_the_tick_sends_nothing_twice(far, there, remote_key, monkeypatch):
+    remote_key()
+    ProviderIntent.objects.update(created_at=timezone.now() - intents.LOST_AFTER * 2)
+    sent = []
+    for task in ("provider_work", "provider_check", "provider_compare"):
+        monkeypatch.setattr(getattr(provider_tasks, task), "delay", lambda *ids, task=task: sent.append(task))
+    for _ in range(3):
+        provider_tick()
+    assert sorted(sent) == ["provider_check", "provider_compare", "provider_work"]
 
 
 @pytest.mark.parametrize("old", list(IntentState))

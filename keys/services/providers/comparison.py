@@ -105,7 +105,7 @@ def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], s
             yield from _drifts(keeper, version, remote, tags.get(version.pk))
     for opaque, remote in theirs.items():
         if opaque not in ours and remote.state not in _GOING and remote.tags.get(TAG) not in in_the_making:
-            yield _unknown(remote)
+            yield _unknown(remote, ours=remote.tags.get(TAG) in {str(pk) for pk in tags.values()})
 
 
 def _look_again(alias: str, keeper: Provider, version: KeyVersion) -> RemoteKey | None:
@@ -151,11 +151,12 @@ def _drifts(keeper: Provider, version: KeyVersion, remote: RemoteKey, tag: UUID 
         )  # fmt: skip
 
 
-def _unknown(remote: RemoteKey) -> Difference:
+def _unknown(remote: RemoteKey, *, ours: bool) -> Difference:
     made = f", made on {remote.created_at:%Y-%m-%d}" if remote.created_at else ""
     what = remote.algorithm or "of a kind the portal does not use"
+    whose = "This portal made it and lost it." if ours else "Another portal made it." if TAG in remote.tags else ""
     return Difference(
-        Kind.UNKNOWN_KEY, remote.opaque, f"{remote.name or remote.opaque}: {what}, {_WORDS[remote.state]}{made}.",
+        Kind.UNKNOWN_KEY, remote.opaque, f"{remote.name or remote.opaque}: {what}, {_WORDS[remote.state]}{made}. {whose}".strip(),
         facts={"name": remote.name, "algorithm": remote.algorithm, "there": remote.state.value},
     )  # fmt: skip
 
