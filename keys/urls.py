@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from keys.views import keys, providers, rotations, stores, versions
+from keys.views import keys, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
@@ -46,6 +46,10 @@ urlpatterns = [
     path(_finding + "mend/", providers.FindingMend.as_view(), name="finding-mend"),
     path(_finding + "adopt/", providers.FindingAdopt.as_view(), name="finding-adopt"),
     path("provider-work/<uuid:intent_id>/retry/", providers.WorkRetry.as_view(), name="work-retry"),
+    path("seals/", seals.SealList.as_view(), name="seal-list"),
+    path("seals/shares/", seals.SealShares.as_view(), name="seal-shares"),
+    path("seals/now/", seals.SealNow.as_view(), name="seal-now"),
+    path("seals/<uuid:seal_id>/retire/", seals.SealRetire.as_view(), name="seal-retire"),
     path("stores/", stores.StoreList.as_view(), name="store-list"),
     path("stores/seal/", stores.StoreSeal.as_view(), name="store-seal"),
     path("stores/new/", stores.StoreCreate.as_view(), name="store-create"),

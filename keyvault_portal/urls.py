@@ -3,6 +3,7 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from keys.views.seals import Sealed
 from keyvault_portal.views import Dashboard, Settings, healthz
 
 urlpatterns = [
@@ -10,6 +11,7 @@ urlpatterns = [
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
+    path("sealed/", Sealed.as_view(), name="sealed"),
     path(
         "account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"
     ),  # one page for sessions: ours

@@ -20,12 +20,8 @@ def census_pieces() -> Iterator[bytes]:
     yield b'{"version": 1, "written_at": %b,\n "stores": [' % _json(timezone.now().isoformat())
     yield from _lines(_store(row) for row in DataStore.objects.select_related("key").order_by("name").iterator(500))
     yield b'],\n "items": ['
-    yield from _lines(
-        _items(row)
-        for row in CensusCount.objects.select_related("version", "store")
-        .order_by("store__name", "column", "pk")
-        .iterator(500)
-    )
+    counts = CensusCount.objects.select_related("version", "store").order_by("store__name", "column", "pk")
+    yield from _lines(_items(row) for row in counts.iterator(500))
     yield b'],\n "wrapped_keys": ['
     yield from _lines(_wrapped())
     yield b"]}\n"

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from keys.models import Key, KeyVersion
+from keys.services import seal_watch
 from keys.services.cache import BoundedCache
 from keys.services.materials import CHAIN
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
@@ -62,6 +63,7 @@ _names: BoundedCache[str, UUID] = BoundedCache(max_entries=MAX_ENTRIES, max_age=
 _arns: BoundedCache[str, tuple[UUID, int]] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
 
 
+@seal_watch.forgets
 def forget() -> None:
     """Ask the database again for every key."""
     for cache in (_views, _names, _arns):
@@ -75,7 +77,8 @@ def forget_now_and_on_commit() -> None:
 
 
 def view(key_ref: KeyRef) -> KeyView:
-    """The key behind a reference; raises NotFound."""
+    """The key behind a reference; raises NotFound, Sealed."""
+    seal_watch.require_open()
     key_id = key_ref if isinstance(key_ref, UUID) else _key_id(key_ref)
     found = _views.get(key_id)
     if found is None:

@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import cast
 from uuid import UUID, uuid4
 
-from keys.crypto.aead import Aead
 from keys.crypto.envelope import context_aad
 from keys.crypto.secret import SecretBytes
 from keys.models import DataKey, Key, KeyVersion
@@ -24,11 +23,9 @@ from keys.providers.base import (
     portal_errors,
 )
 from keys.providers.registry import LOCAL, provider
-from keys.services import budget
+from keys.services import budget, root_key, seal_watch
 from keys.services.cache import BoundedCache
 from keys.services.providers.binding import bind
-from keys.services.root_key import ALGORITHM as ROOT_ALGORITHM
-from keys.services.root_key import root_key
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
 from keyvault_portal.errors import NotFound, WrongState
 
@@ -44,6 +41,7 @@ _bindings: BoundedCache[tuple[int, str, bytes], tuple[Provider, object]] = Bound
 )
 
 
+@seal_watch.forgets
 def forget() -> None:
     """Drop all unwrapped material held by this process."""
     _materials.clear()
@@ -85,6 +83,7 @@ def material(version: KeyVersion) -> SecretBytes:
     Raises WrongState if the version or a key above it is suspended or destroyed, DecryptRefused if what is stored
     was not wrapped for this version, Sealed without a root key.
     """
+    seal_watch.require_open()
     wrapped = _stored(version)
     wrapper = version.wrapped_by
     if wrapper is not None:
@@ -134,6 +133,7 @@ def authenticator(version: KeyVersion) -> BoundMac:
 
 
 def _bound(version: KeyVersion, capability: Capability, method: str) -> object:
+    seal_watch.require_open()
     stored = version.handle.encode() if version.handle else _stored(version)
     _check_usable(version)
     _check_chain(version.wrapped_by)
@@ -154,13 +154,16 @@ def _bound(version: KeyVersion, capability: Capability, method: str) -> object:
 
 def seal_root(secret: SecretBytes, context: Mapping[str, str]) -> bytes:
     """Wrap a master key's material under the root key."""
-    with portal_errors():
-        return Aead(ROOT_ALGORITHM, root_key()).encrypt(secret.reveal(), context_aad(context))
+    return root_key.wrap(secret, _aad(context))
 
 
 def _unseal(wrapped: bytes, context: Mapping[str, str]) -> SecretBytes:
+    return root_key.unwrap(wrapped, _aad(context))
+
+
+def _aad(context: Mapping[str, str]) -> bytes:
     with portal_errors():
-        return SecretBytes(Aead(ROOT_ALGORITHM, root_key()).decrypt_joined(wrapped, context_aad(context)))
+        return context_aad(context)
 
 
 def wrap_under(wrapper: KeyVersion, secret: SecretBytes, *, context: dict[str, str]) -> bytes:
@@ -226,6 +229,7 @@ def data_key_materials(ids: Collection[UUID]) -> dict[UUID, SecretBytes]:
 
 def data_key_material(row: DataKey) -> SecretBytes:
     """The material of one data key row; raises as `data_key_materials` does."""
+    seal_watch.require_open()
     if row.version.state not in MAY_PROCESS:
         raise WrongState(
             f"{row.version_id} is {row.version.status}: its data keys cannot be used.", state=row.version.status

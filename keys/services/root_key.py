@@ -9,8 +9,11 @@ from pathlib import Path
 
 from django.conf import settings
 
+from keys.crypto.aead import Aead
 from keys.crypto.secret import SecretBytes
-from keyvault_portal.errors import Sealed
+from keys.keyholder.client import Keyholder
+from keys.providers.base import portal_errors
+from keyvault_portal.errors import Conflict, Sealed
 
 HEADER = "KeyVault Portal root key v1. Keep it secret, keep a copy offline: without it no key can be used.\n"
 ALGORITHM = "AES-256-GCM"
@@ -51,6 +54,11 @@ def ensure_root_key() -> Path:
     return path
 
 
+def read_file() -> SecretBytes:
+    """The root key in its file, read now and kept nowhere; raises as `root_key` does."""
+    return _read(Path(settings.ROOT_KEY_FILE))
+
+
 def root_key() -> SecretBytes:
     """The root key, read once a process; raises Sealed when the file is missing, damaged or open to others."""
     path = Path(settings.ROOT_KEY_FILE)
@@ -60,6 +68,31 @@ def root_key() -> SecretBytes:
             found = _loaded.get(path) or _read(path)
             _loaded[path] = found
     return found
+
+
+def wrap(secret: SecretBytes, context: bytes) -> bytes:
+    """`secret` under the root, bound to `context` as AAD; the keyholder does it where there is one. Raises Sealed."""
+    if settings.KEYHOLDER_SOCKET:
+        return keyholder().wrap(secret, context)
+    with portal_errors():
+        return Aead(ALGORITHM, root_key()).encrypt(secret.reveal(), context)
+
+
+def unwrap(wrapped: bytes, context: bytes) -> SecretBytes:
+    """What `wrap` made; raises Sealed, DecryptRefused."""
+    if settings.KEYHOLDER_SOCKET:
+        return keyholder().unwrap(wrapped, context)
+    with portal_errors():
+        return SecretBytes(Aead(ALGORITHM, root_key()).decrypt_joined(wrapped, context))
+
+
+def keyholder() -> Keyholder:
+    """The process that holds the root; raises Conflict where the portal runs without one."""
+    if not settings.KEYHOLDER_SOCKET:
+        raise Conflict(
+            "This portal runs without a keyholder.", hint="Set PORTAL_KEYHOLDER_SOCKET and start ./manage.py keyholder."
+        )
+    return Keyholder(Path(settings.KEYHOLDER_SOCKET))
 
 
 def forget() -> None:

@@ -14,6 +14,7 @@ from keyvault_portal.audit.events import doer_key
 from keyvault_portal.audit.merkle import TILE_HEIGHT, Frontier, Tile, levels, prefix
 
 PAGE_HEIGHT = 11
+LEVELS = 64 // TILE_HEIGHT
 SEPARATORS = 6  # in the short projection of an event
 PAGE = 1 << PAGE_HEIGHT  # events read at a time; a power of two, so that a full page is one perfect subtree
 
@@ -59,29 +60,44 @@ class Stored:
     end: int
     rows: list[tuple[bytes, bytes, bytes, str]]
     checkpoints: list[tuple[int, bytes, str]]
-    covered_before: int  # size of the last checkpoint at or before `start`
     tiles: dict[tuple[int, int], bytes]
 
 
-def fetch(connection: psycopg.Connection[Any], start: int, end: int) -> Stored:
-    """Read what is stored about the events [start, end), which begin at a multiple of PAGE."""
-    with connection.cursor(binary=True) as cursor:
-        rows = cursor.execute(_PAGE, [start, end]).fetchall()
-        checkpoints = cursor.execute(_CHECKPOINTS, [start, end]).fetchall()
-        (covered,) = cursor.execute(_LAST_BEFORE, [start]).fetchone() or (0,)
-        tiles = {}
-        for level in range(1, 64 // TILE_HEIGHT):
-            low, high = start >> TILE_HEIGHT * level, end >> TILE_HEIGHT * level
-            if low < high:
-                cursor.execute(_TILES, [level, low, high])
-                tiles.update({(level, index): digest for index, digest in cursor})
-        return Stored(start, end, rows, checkpoints, covered, tiles)
+class Request:
+    """A page asked for in a pipeline: the database prepares it while the page before is being hashed."""
+
+    def __init__(self, connection: psycopg.Connection[Any], start: int, end: int) -> None:
+        """Ask for the events [start, end), which begin at a multiple of PAGE."""
+        self._start, self._end = start, end
+
+        def ask(query: str, values: list[int]) -> psycopg.Cursor[Any]:
+            return connection.cursor(binary=True).execute(query, values)
+
+        self._rows = ask(_PAGE, [start, end])
+        self._checkpoints = ask(_CHECKPOINTS, [start, end])
+        spans = {level: (start >> TILE_HEIGHT * level, end >> TILE_HEIGHT * level) for level in range(1, LEVELS)}
+        self._tiles = {level: ask(_TILES, [level, *span]) for level, span in spans.items() if span[0] < span[1]}
+
+    def read(self) -> Stored:
+        """What the database says about these events."""
+        tiles = {(level, index): digest for level, found in self._tiles.items() for index, digest in found}
+        return Stored(self._start, self._end, self._rows.fetchall(), self._checkpoints.fetchall(), tiles)
+
+
+def covered(connection: psycopg.Connection[Any], size: int) -> int:
+    """The size of the last checkpoint of at most `size` events, 0 without one."""
+    row = connection.execute(_LAST_BEFORE, [size]).fetchone()
+    return int(row[0]) if row else 0
 
 
 class Page:
     """The events [start, end) checked against their hashes, columns, tiles and checkpoints."""
 
-    def __init__(self, connection: psycopg.Connection[Any], stored: Stored, before: Frontier) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], stored: Stored, before: Frontier, covered_before: int
+    ) -> None:
+        """`before` is the tree up to this page, `covered_before` the size of the last checkpoint in it."""
+        self._covered_before = covered_before
         self.before, self.start, self.end, self.checkpoints = before, stored.start, stored.end, stored.checkpoints
         self._stored, self._rows = stored, None
         hashes = [sha256(b"\x00" + row[0]).digest() for row in stored.rows]
@@ -168,7 +184,7 @@ class Page:
 
     def _check_checkpoints(self) -> tuple[Finding, int] | None:
         """A wrong checkpoint, with the event number after the last that may be to blame."""
-        good, wrong = self._stored.covered_before, None
+        good, wrong = self._covered_before, None
         for size, root, note in self.checkpoints:
             if size > self._gap:
                 break

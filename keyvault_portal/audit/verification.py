@@ -5,7 +5,8 @@ Free of Django: several light processes share the work, each with its own connec
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import psycopg
 
 from keyvault_portal.audit import checkpoint
 from keyvault_portal.audit.merkle import Frontier
-from keyvault_portal.audit.pages import PAGE, Finding, Page, fetch
+from keyvault_portal.audit.pages import PAGE, Finding, Page, Request, covered
 from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
 
 SHARE = 1 << 16  # events given to a process at a time: whole pages
@@ -88,33 +89,33 @@ def verify(
 
 
 def _shares(settings: Settings, start: int, size: int, processes: int) -> Iterator[_Share]:
+    """The findings part by part, in order; this process works too, while the others are still starting."""
     parts = [(begin, min(begin + SHARE, size)) for begin in range(start, size, SHARE)]
-    if processes < 2 or len(parts) < 2:
-        with psycopg.connect(**settings.connection, autocommit=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET DateStyle = 'ISO'")
-            for part in parts:
-                yield _check_share(connection, settings, *part)
-        return
+    others = min(processes, len(parts)) - 1
     context = multiprocessing.get_context("spawn")  # forked processes would share the parent's connections
-    with ProcessPoolExecutor(min(processes, len(parts)), context, _connect, (settings,)) as pool:
-        pending = [pool.submit(_check_part, *part) for part in parts]
-        try:
-            for future in pending:
-                yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()
+    with ExitStack() as stack:
+        connection = stack.enter_context(_connect(settings))
+        given: dict[int, Future[_Share]] = {}
+        if others > 0:
+            pool = stack.enter_context(ProcessPoolExecutor(others, context, _begin, (settings,)))
+            given = {n: pool.submit(_check_part, *part) for n, part in enumerate(parts) if n % (others + 1)}
+            stack.callback(lambda: [future.cancel() for future in given.values()])
+        for number, part in enumerate(parts):
+            yield given[number].result() if number in given else _check_share(connection, settings, *part)
 
 
 _process: dict[str, Any] = {}
 
 
-def _connect(settings: Settings) -> None:
+def _connect(settings: Settings) -> psycopg.Connection[Any]:
     connection = psycopg.connect(**settings.connection, autocommit=True)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET DateStyle = 'ISO'")
-    _process.update(settings=settings, connection=connection)
+    return connection
+
+
+def _begin(settings: Settings) -> None:
+    _process.update(settings=settings, connection=_connect(settings))
 
 
 def _check_part(start: int, end: int) -> _Share:
@@ -127,18 +128,20 @@ def _check_share(connection: psycopg.Connection[Any], settings: Settings, start:
     except TreeDamaged as damage:
         empty = Frontier()
         return _Share(empty, empty, 0, Finding(0, "tile_missing", f"Before event {start}: {damage}"))
-    checkpoints = 0
+    checkpoints, last_covered = 0, covered(connection, start)
     bounds = [(begin, min(begin + PAGE, end)) for begin in range(start, end, PAGE)]
-    with ThreadPoolExecutor(1) as reader:  # the database prepares the next page while this one is being hashed
-        waiting = reader.submit(fetch, connection, *bounds[0])
+    with connection.pipeline():
+        waiting = Request(connection, *bounds[0])
         for following in [*bounds[1:], None]:
-            stored = waiting.result()
+            stored = waiting.read()
             if following:
-                waiting = reader.submit(fetch, connection, *following)
-            page = Page(connection, stored, frontier)
+                waiting = Request(connection, *following)
+            page = Page(connection, stored, frontier, last_covered)
             if finding := page.check(settings.keys, every_signature=settings.every_signature):
                 return _Share(before, frontier, checkpoints, finding)
             frontier, checkpoints = page.after, checkpoints + len(page.checkpoints)
+            if page.checkpoints:
+                last_covered = page.checkpoints[-1][0]
     return _Share(before, frontier, checkpoints)
 
 

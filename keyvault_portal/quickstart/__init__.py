@@ -5,13 +5,16 @@ Nothing here imports Django before the settings may be read: they take the ports
 
 import argparse
 import fcntl
+import hashlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO
 
 from keyvault_portal import embedded
 
+MAX_SOCKET_NAME = 100  # bytes; sockaddr_un holds 107
 _claimed: dict[Path, IO[str]] = {}
 
 
@@ -28,6 +31,16 @@ def prepare(arguments: list[str]) -> None:
         embedded.ensure_config(root, web_port=port)
     except embedded.EmbeddedError as error:
         sys.exit(str(error))
+    os.environ["PORTAL_KEYHOLDER_SOCKET"] = str(_socket(root))
+
+
+def _socket(root: Path) -> Path:
+    """Where the keyholder listens: below `root`, or where that name is too long for a socket, in a folder of ours in /tmp."""
+    path = root / "run" / "keyholder.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_NAME:
+        return path
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"keyvault-portal-{os.getuid()}-{name}" / "keyholder.sock"
 
 
 def port_number(text: str) -> int:

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from django.conf import settings
 from rich.console import Console
 
+from keys.keyholder.client import Keyholder
 from keyvault_portal import embedded
 from keyvault_portal.embedded.config import answers
+from keyvault_portal.errors import Sealed
 from keyvault_portal.quickstart.processes import Child, Ledger
 
 SERVE_DEADLINE = 90.0  # seconds until the web server must have answered
@@ -43,6 +46,7 @@ class Supervisor:
         }  # fmt: skip
         celery = ["-m", "celery", "-A", "keyvault_portal"]
         commands = {
+            "keyholder": ["manage.py", "keyholder"],
             "web": ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"],
             "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle",
                        "--hostname", "quickstart@%h", "--loglevel", "INFO"],
@@ -84,6 +88,25 @@ class Supervisor:
         self.line("PostgreSQL", f"127.0.0.1:{config.postgres_port}", self.root / "log" / "postgresql.log")
         self.line("Valkey", f"127.0.0.1:{config.valkey_port}", self.root / "log" / "valkey.log")
 
+    def start_keyholder(self) -> None:
+        """The process that knows the root; `wait_for_keyholder` returns when it answers."""
+        self.children["keyholder"].start()
+
+    def wait_for_keyholder(self) -> None:
+        """Returns when the keyholder answers; raises EmbeddedError when it does not."""
+        child, deadline = self.children["keyholder"], time.monotonic() + SERVE_DEADLINE
+        while True:
+            try:
+                Keyholder(Path(settings.KEYHOLDER_SOCKET)).status()
+            except Sealed:
+                if child.has_ended() or time.monotonic() > deadline:
+                    raise embedded.EmbeddedError(
+                        f"The keyholder did not start: {child.last_words()} (see {child.log})"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
     def start_children(self) -> None:
         """Web, worker and beat; returns when the web server answers. Raises EmbeddedError when it does not."""
         web, deadline = self.children["web"], time.monotonic() + SERVE_DEADLINE
@@ -93,6 +116,8 @@ class Supervisor:
                 if web.has_ended() or time.monotonic() > deadline:
                     raise embedded.EmbeddedError(f"The web server did not start: {web.last_words()} (see {web.log})")
                 time.sleep(0.05)
+        self.wait_for_keyholder()
+        self.line("Keyholder", "alone knows the root", self.children["keyholder"].log)
         self.line("Web", f"127.0.0.1:{self.port}, 2 processes", web.log)
         self.children["worker"].start()
         self.children["beat"].start()
@@ -138,9 +163,9 @@ class Supervisor:
             connection.close()
 
     def _stop_all(self) -> None:
-        for name in ("beat", "web", "worker"):
+        for name in ("beat", "web", "worker", "keyholder"):
             self.children[name].ask_to_stop()
-        for name in ("beat", "web", "worker"):
+        for name in ("beat", "web", "worker", "keyholder"):
             self.children[name].finish()
         self.services.stop()
         self.ledger.clear()

@@ -60,6 +60,7 @@ def address(name: str, where: str, world: World) -> str:
         "key_id",
         "rotation_id",
         "store_id",
+        "seal_id",
         "request_id",
         "item_id",
         "number",
@@ -88,7 +89,7 @@ def address(name: str, where: str, world: World) -> str:
 
 def _value(word: str, objects: dict[str, Any]) -> Any:
     return {
-        "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "store_id": objects["store"].pk,
+        "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "store_id": objects["store"].pk, "seal_id": objects["seal"].pk,
         "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,

@@ -18,6 +18,7 @@ from keys.models import (
     ProviderFinding,
     ProviderIntent,
     ReEncryptionJob,
+    RootSeal,
     Rotation,
 )
 from keys.services import lifecycle
@@ -106,6 +107,10 @@ def _objects(place: Place) -> dict[str, Any]:
     sign_in(target).get("/")
     owner = make_person("backend", "service", ring, kind="service")
     token_of(owner, ["key.view"], rings=[ring])
+    RootSeal.objects.create(kind="file", name="Key file", check_value=b"12345678", created_by="test")
+    seal = RootSeal.objects.create(
+        kind="provider", name="Other", provider="x", wrapped=b"w", check_value=b"12345678", created_by="test"
+    )
     provider = KeyProvider.objects.create(
         alias="far", kind="stand_in", title="Far", settings={"place": "there"}, created_by="test"
     )
@@ -117,7 +122,7 @@ def _objects(place: Place) -> dict[str, Any]:
         "work": ProviderIntent.objects.create(
             version=version, act="create", state="failed", requested_by="test", finished_at=timezone.now()
         ),
-        "ring": ring, "key": key, "version": version, "store": store, "rotation": rotation, "person": target,
+        "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "person": target,
         "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
         "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),
         "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),

@@ -27,7 +27,7 @@ _OURS = (
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment of a person who has set nothing, and `more`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | more
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS) and name != "CI"} | more
 
 
 def production_settings(folder: Path, database_url: str, broker_url: str) -> dict[str, str]:

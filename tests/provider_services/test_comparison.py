@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from keys.crypto import keymaterial
-from keys.models import Key, KeyVersion, ProviderFinding
+from keys.models import Key, KeyVersion, ProviderFinding, RootSeal
 from keys.providers.base import RemoteState
 from keys.services import lifecycle, materials
 from keys.services.policies import PolicyValues
@@ -42,6 +42,10 @@ def stranger(there, algorithm="AES-256-GCM", name="stand-in/stranger"):
 
 
 def test_where_all_agree_nothing_is_found(key, far, there):
+    stranger(there, name="stand-in/seal")
+    RootSeal.objects.create(
+        kind="provider", name="Far", provider="far", handle="stand-in/seal", wrapped=b"w", check_value=b"12345678", created_by="test"
+    )  # fmt: skip
     assert found(far) == set()
     far.refresh_from_db()
     assert far.compared_at is not None

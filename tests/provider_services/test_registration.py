@@ -5,8 +5,9 @@ import logging
 import pytest
 from django.db import IntegrityError, transaction
 
-from keys.models import KeyProvider, SealedValue
+from keys.models import KeyProvider, RootSeal, SealedValue
 from keys.providers import registry
+from keys.services import seals
 from keys.services.providers import registration
 from keys.services.providers.source import settings_of
 from keyvault_portal.audit.models import AuditEvent
@@ -72,6 +73,21 @@ def test_the_key_to_the_credentials_must_not_live_behind_them(there, officer, se
         registration.update_provider(
             actor=officer, alias=row.alias, title="Far", values={"place": "there", "password": SECRET}
         )
+
+
+def test_what_opens_the_root_keeps_no_credentials_under_it(there, officer, sealing):
+    register(officer)
+    RootSeal.objects.create(
+        kind="provider", name="Far", provider="far", wrapped=b"w", check_value=b"12345678", created_by="test"
+    )
+    with pytest.raises(ValidationFailed):
+        registration.update_provider(
+            actor=officer, alias="far", title="Far", values={"place": "there", "password": SECRET}
+        )
+    register(officer, alias="near", password=SECRET)
+    with pytest.raises(ValidationFailed) as caught:
+        seals.register_provider(actor=officer, name="Near", provider="near")
+    assert "ambient identity" in caught.value.errors["provider"][0]
 
 
 def test_a_change_builds_a_new_instance_and_keeps_the_secret(there, officer, sealing):

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from keys.keyholder.client import Keyholder
 from keyvault_portal import embedded
 from keyvault_portal.embedded.placement import place
+from keyvault_portal.errors import Sealed
 from tests.boot.checkout import clone
 from tests.boot.processes import clean_environment, get, stop, wait_until
 from tests.readme.readme import blocks, proves
@@ -67,9 +69,9 @@ class Operator:
             "CELERY_BROKER_URL": services.config.broker_url(),
         }
         values |= {
-            name: text.replace("/etc/keyvault-portal/keys", str(folder / "keys")).replace(
-                "/var/lib/keyvault-portal", str(folder)
-            )
+            name: text.replace("/etc/keyvault-portal/keys", str(folder / "keys"))
+            .replace("/var/lib/keyvault-portal", str(folder))
+            .replace("/run/keyvault-portal", str(folder / "run"))
             for name, text in values.items()
             if name.startswith("PORTAL_")
         }
@@ -96,11 +98,11 @@ class Operator:
 @proves(SYSTEMD)
 @proves(SYSTEMD, "ini")
 @proves("Backups and upgrades")
-def test_three_units_operate_the_portal(portal: Operator, free_port: int) -> None:
+def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?\s*", portal.run(portal.build))
     assert "https://keys.example.org/set-up/" in portal.run(portal.set_up)
     units = _units()
-    assert sorted(units) == ["keyvault-beat.service", "keyvault-web.service", "keyvault-worker.service"]
+    assert sorted(units) == [f"keyvault-{name}.service" for name in ("beat", "keyholder", "web", "worker")]
     running = {}
     try:
         for name, text in units.items():
@@ -115,9 +117,11 @@ def test_three_units_operate_the_portal(portal: Operator, free_port: int) -> Non
         wait_until(lambda: get(f"http://127.0.0.1:{free_port}/healthz")[0] == 200, "the web server answers")
         assert ":8000/" in portal.health
         assert '"status": "ok"' in portal.run(portal.health.replace(":8000/", f":{free_port}/"))
+        socket_path = Path(portal.environment["PORTAL_KEYHOLDER_SOCKET"])
+        wait_until(lambda: _holds_the_root(socket_path), "the keyholder answers, unsealed")
         worker = portal.folder / "keyvault-worker.service.log"
         wait_until(lambda: "Task approvals.tick" in worker.read_text(), "the worker works for beat")
-        assert [stop(process) for process in running.values()] == [0, 0, 0]
+        assert [stop(process) for process in running.values()] == [0, 0, 0, 0]
     finally:
         for process in running.values():
             if process.poll() is None:
@@ -127,6 +131,16 @@ def test_three_units_operate_the_portal(portal: Operator, free_port: int) -> Non
     portal.run(dump.text)
     assert (portal.home / "keyvault.dump").stat().st_size > 10_000
     assert "checkpoints verify" in portal.run(check.text)
+
+
+def _holds_the_root(socket_path: Path) -> bool:
+    keyholder = Keyholder(socket_path)
+    try:
+        return not keyholder.status()["sealed"]
+    except Sealed:
+        return False
+    finally:
+        keyholder.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def packed(organisation, tmp_path):
 
 
 def test_the_pack_counts_every_item_by_version(organisation, customers, shop, active, packed):
-    store, _plain = customers
+    store, _ = customers
     old = active(organisation.keys["pii"])
     _, data = packed()
     found = json.loads(data)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from keys.models import KeyProvider, KeyVersion, ProviderFinding, ProviderIntent
+from keys.models import KeyProvider, KeyVersion, ProviderFinding, ProviderIntent, RootSeal
 from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
 from keys.providers.base import TAG, Capability, Discovery, KeyHandle, KeyMissing, Provider, RemoteKey, RemoteState
@@ -103,8 +103,9 @@ def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], s
             )  # fmt: skip
         else:
             yield from _drifts(keeper, version, remote, tags.get(version.pk))
+    known = ours.keys() | set(RootSeal.objects.filter(provider=row.alias).values_list("handle", flat=True))
     for opaque, remote in theirs.items():
-        if opaque not in ours and remote.state not in _GOING and remote.tags.get(TAG) not in in_the_making:
+        if opaque not in known and remote.state not in _GOING and remote.tags.get(TAG) not in in_the_making:
             yield _unknown(remote, ours=remote.tags.get(TAG) in {str(pk) for pk in tags.values()})
 
 

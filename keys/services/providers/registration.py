@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from keys.crypto.algorithms import ALGORITHMS
-from keys.models import Key, KeyProvider
+from keys.models import Key, KeyProvider, RootSeal
 from keys.providers import registry
 from keys.providers.base import Provider, Setting
 from keys.services import sealing, stores
@@ -236,6 +236,11 @@ def _try_to_build(kind: str, alias: str, values: Mapping[str, object]) -> None:
 def _seal(actor: Actor, row: KeyProvider, secret: Mapping[str, str]) -> None:
     if not secret:
         return
+    if RootSeal.objects.filter(provider=row.alias, retired_at=None).exists():
+        raise ValidationFailed(
+            f"{row} opens the portal's root, under which these credentials would be sealed.",
+            hint="Use the ambient identity of the machine instead of a secret.",
+        )
     key = stores.sealing_key(actor)
     above: Key | None = key
     while above is not None:

@@ -61,7 +61,9 @@ class Command(BaseCommand):
             supervisor.line("Database", _migrate(console))
             supervisor.line("Key files", "mode 0600, keep a copy", ensure_root_key())
             ensure_signing_key()
+            supervisor.start_keyholder()
             if customers is not None:
+                supervisor.wait_for_keyholder()
                 call_command("demo", "--seed-only", customers=customers)
             supervisor.start_children()
             _welcome(console)

@@ -1,0 +1,115 @@
+"""Asking the keyholder: one connection a thread, made anew after a fork and after the keyholder was restarted."""
+
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from keys.crypto.secret import SecretBytes
+from keys.keyholder import wire
+from keyvault_portal.errors import Conflict, DecryptRefused, ProviderUnavailable, Sealed, ValidationFailed
+
+TIMEOUT = 5.0
+_local = threading.local()
+
+
+class Keyholder:
+    """The process behind the socket at `path`; every method raises Sealed when it is sealed or does not answer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def status(self) -> dict[str, Any]:
+        """`sealed`, `epoch`, `given` (numbers of the shares of the attempt under way) and `threshold`."""
+        return self._ask({"op": "status"})
+
+    def wrap(self, secret: SecretBytes, context: bytes) -> bytes:
+        """`secret` under the root, bound to `context`."""
+        answer = self._ask({"op": "wrap", "secret": wire.to_text(secret.reveal()), "context": wire.to_text(context)})
+        return wire.to_bytes(answer["wrapped"])
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> SecretBytes:
+        """What `wrap` made; raises DecryptRefused."""
+        answer = self._ask({"op": "unwrap", "wrapped": wire.to_text(wrapped), "context": wire.to_text(context)})
+        return SecretBytes(wire.to_bytes(answer["secret"]))
+
+    def seal(self) -> None:
+        """Forget the root now."""
+        self._ask({"op": "seal"})
+
+    def begin(self) -> str:
+        """The nonce of a new attempt to unseal with shares; raises Conflict when nothing is sealed."""
+        return str(self._ask({"op": "begin"})["nonce"])
+
+    def offer(self, nonce: str, mnemonic: str) -> int:
+        """How many shares are still missing; raises ValidationFailed naming what is wrong with this one, Conflict."""
+        return int(self._ask({"op": "offer", "nonce": nonce, "mnemonic": mnemonic})["missing"])
+
+    def split(self, context: bytes, threshold: int, count: int) -> tuple[bytes, list[str], bytes]:
+        """A seal of shares: the root wrapped, the mnemonics (shown once, then forgotten), the root's check value."""
+        answer = self._ask({"op": "split", "context": wire.to_text(context), "threshold": threshold, "count": count})
+        return wire.to_bytes(answer["wrapped"]), list(answer["shares"]), wire.to_bytes(answer["check"])
+
+    def wrap_root(self, context: bytes, provider: str, algorithm: str, handle: str) -> tuple[bytes, bytes]:
+        """The root wrapped under a provider's key, and its check value; raises ProviderUnavailable."""
+        place = {"provider": provider, "algorithm": algorithm, "handle": handle}
+        answer = self._ask({"op": "wrap_root", "context": wire.to_text(context), **place})
+        return wire.to_bytes(answer["wrapped"]), wire.to_bytes(answer["check"])
+
+    def refresh(self) -> bool:
+        """Have it unseal by itself where a seal allows that; returns whether it is still sealed."""
+        return bool(self._ask({"op": "refresh"})["sealed"])
+
+    def close(self) -> None:
+        """End this thread's connection."""
+        self._drop()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        for fresh in (False, True):
+            try:
+                connection = self._connection(fresh)
+                wire.send(connection, message)
+                answer = wire.receive(connection)
+                break
+            except (OSError, wire.WireError):
+                self._drop()
+        else:
+            raise Sealed("The keyholder does not answer.", hint="Start it: ./manage.py keyholder")
+        if "error" in answer:
+            raise _error(str(answer["error"]), str(answer.get("detail", "")))
+        return answer
+
+    def _connection(self, fresh: bool) -> socket.socket:
+        kept = getattr(_local, "kept", None)
+        if kept is not None and not fresh and kept[:2] == (os.getpid(), self.path):
+            return kept[2]  # type: ignore[no-any-return]
+        self._drop()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(TIMEOUT)
+        try:
+            connection.connect(str(self.path))
+        except OSError:
+            connection.close()
+            raise
+        _local.kept = (os.getpid(), self.path, connection)
+        return connection
+
+    def _drop(self) -> None:
+        kept, _local.kept = getattr(_local, "kept", None), None
+        if kept is not None:
+            kept[2].close()
+
+
+def _error(code: str, detail: str) -> Exception:
+    match code:
+        case "sealed":
+            return Sealed(detail, hint="Custodians unseal it on the page /sealed/.")
+        case "decrypt_failed":
+            return DecryptRefused()
+        case "provider":
+            return ProviderUnavailable(detail)
+        case "wrong_share" | "given" | "wrong_root" | "no_seal":
+            return ValidationFailed(detail, errors={"mnemonic": [detail]})
+        case _:
+            return Conflict(detail)

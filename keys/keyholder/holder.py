@@ -1,0 +1,171 @@
+"""The root while it is unsealed, and the shares of an attempt to unseal it; no sockets, no database."""
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hmac import compare_digest, digest
+
+from shamir_mnemonic import MnemonicError, combine_mnemonics, generate_mnemonics
+from shamir_mnemonic.share import Share
+
+from keys.crypto.aead import Aead
+from keys.crypto.errors import CryptoError
+from keys.crypto.secret import SecretBytes
+
+ALGORITHM = "AES-256-GCM"
+ROOT_BYTES = 32
+
+
+class HolderError(Exception):
+    """Refused; `code` is stable, the text holds no secret."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSeal:
+    """A seal opened by shares: the root wrapped under what they make together, and what is needed to know them."""
+
+    wrapped: bytes
+    context: bytes
+    identifier: int
+    threshold: int
+
+
+@dataclass
+class _Attempt:
+    nonce: str
+    shares: dict[int, str] = field(default_factory=dict)
+
+
+def check_value(root: SecretBytes) -> bytes:
+    """What is kept of a root to know it again: eight bytes of HMAC-SHA-256, which say nothing about the key."""
+    return digest(root.reveal(), b"keyvault-portal root check value", "sha256")[:8]
+
+
+def split_root(root: SecretBytes, context: bytes, threshold: int, count: int) -> tuple[bytes, list[str]]:
+    """A new seal of `count` shares, any `threshold` of which open it: the root wrapped under a fresh key, and the shares.
+
+    The shares are SLIP-39 mnemonics of that key (one group); the key itself is forgotten here.
+    """
+    under = SecretBytes(os.urandom(ROOT_BYTES))
+    try:
+        wrapped = Aead(ALGORITHM, under).encrypt(root.reveal(), context)
+        return wrapped, generate_mnemonics(1, [(threshold, count)], under.reveal())[0]
+    finally:
+        under.wipe()
+
+
+class Holder:
+    """Sealed until somebody brings the root whose check value is known; wiped when sealed again. Safe for threads."""
+
+    def __init__(self, check: bytes | None = None) -> None:
+        self._check = check
+        self._root: SecretBytes | None = None
+        self._cipher: Aead | None = None
+        self._attempt: _Attempt | None = None
+        self._lock = threading.RLock()
+        self.epoch = 0  # rises with every sealing, so that others drop what they derived
+
+    @property
+    def sealed(self) -> bool:
+        return self._cipher is None
+
+    def unseal(self, root: SecretBytes) -> None:
+        """Take `root`; raises HolderError("wrong_root") for another one than was sealed."""
+        with self._lock:
+            if len(root) != ROOT_BYTES or (
+                self._check is not None and not compare_digest(check_value(root), self._check)
+            ):
+                raise HolderError("wrong_root", "This is not the root of this portal.")
+            self._check = check_value(root)
+            self._root, self._cipher, self._attempt = root, Aead(ALGORITHM, root), None
+
+    def seal(self) -> None:
+        """Forget the root and every share, at once."""
+        with self._lock:
+            root, self._root, self._cipher, self._attempt = self._root, None, None, None
+            if root is not None:
+                root.wipe()
+                self.epoch += 1
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """`secret` under the root, bound to `context`; raises HolderError("sealed")."""
+        return self._unsealed().encrypt(secret, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """What `wrap` made; raises HolderError "sealed" or "decrypt_failed"."""
+        cipher = self._unsealed()
+        try:
+            return cipher.decrypt_joined(wrapped, context)
+        except CryptoError:
+            raise HolderError("decrypt_failed", "Decryption failed.") from None
+
+    def with_root[T](self, use: Callable[[SecretBytes], T]) -> T:
+        """What `use` makes of the root, for another seal of it; raises HolderError("sealed")."""
+        with self._lock:
+            if self._root is None:
+                raise HolderError("sealed", "The portal is sealed.")
+            return use(self._root)
+
+    def begin(self) -> str:
+        """A new attempt to unseal with shares; the one before is thrown away with its shares. Returns its nonce."""
+        with self._lock:
+            if not self.sealed:
+                raise HolderError("unsealed", "The portal is not sealed.")
+            self._attempt = _Attempt(secrets.token_urlsafe(16))
+            return self._attempt.nonce
+
+    def offer(self, nonce: str, mnemonic: str, seal: SharedSeal) -> int:
+        """Take one share of the attempt; returns how many are still missing, 0 once unsealed.
+
+        Raises HolderError: "no_attempt" for another nonce, "wrong_share" for words that are no share of this seal,
+        "given" for one given before, "wrong_root" when the quorum does not open the seal (the attempt is over).
+        """
+        with self._lock:
+            attempt = self._attempt
+            if attempt is None or not compare_digest(attempt.nonce, nonce):
+                raise HolderError("no_attempt", "This attempt is over; begin again.")
+            try:
+                share = Share.from_mnemonic(mnemonic)
+            except MnemonicError:
+                raise HolderError("wrong_share", "These words are not a share: one of them is mistyped.") from None
+            if share.identifier != seal.identifier:
+                raise HolderError("wrong_share", "This share belongs to another set.")
+            if share.index in attempt.shares:
+                raise HolderError("given", f"Share {share.index + 1} was given already.")
+            attempt.shares[share.index] = mnemonic
+            missing = seal.threshold - len(attempt.shares)
+            if missing <= 0:
+                self._open(attempt, seal)
+            return max(0, missing)
+
+    @property
+    def nonce(self) -> str:
+        """Of the attempt under way, empty when there is none."""
+        attempt = self._attempt
+        return attempt.nonce if attempt else ""
+
+    def given(self) -> list[int]:
+        """Numbers of the shares of the attempt under way."""
+        with self._lock:
+            return sorted(index + 1 for index in self._attempt.shares) if self._attempt else []
+
+    def _open(self, attempt: _Attempt, seal: SharedSeal) -> None:
+        self._attempt = None
+        try:
+            under = SecretBytes(combine_mnemonics(attempt.shares.values()))
+            root = SecretBytes(Aead(ALGORITHM, under).decrypt_joined(seal.wrapped, seal.context))
+        except (MnemonicError, CryptoError):
+            raise HolderError("wrong_root", "These shares together do not open the seal; begin again.") from None
+        self.unseal(root)
+
+    def _unsealed(self) -> Aead:
+        cipher = self._cipher
+        if cipher is None:
+            raise HolderError("sealed", "The portal is sealed.")
+        return cipher

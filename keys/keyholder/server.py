@@ -1,0 +1,145 @@
+"""The keyholder's socket: who may ask is decided by the kernel's word about the other process, not by what it says."""
+
+import os
+import socket
+import socketserver
+import struct
+from collections.abc import Callable, Set
+from pathlib import Path
+from typing import Any
+
+from keys.crypto.secret import SecretBytes
+from keys.keyholder import wire
+from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
+from keyvault_portal.errors import PortalError
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+
+
+class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Serves one Holder at `path` to processes of `users`; the socket is for its owner's eyes only.
+
+    `shared_seal` says what shares open at present, None where none is registered; `refresh` unseals by itself where a seal
+    allows it; `wrap_with` wraps the root under a provider's key: alias, algorithm, handle, context, root.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        path: Path,
+        holder: Holder,
+        *,
+        users: Set[int],
+        shared_seal: Callable[[], SharedSeal | None],
+        refresh: Callable[[], None],
+        wrap_with: Callable[[str, str, str, bytes, SecretBytes], bytes],
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = path.parent.stat()
+        if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
+            raise PermissionError(f"{path.parent} belongs to somebody else, or others can write to it")
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            super().__init__(str(path), _Conversation)
+        finally:
+            os.umask(before)
+        self.path, self.holder, self.users = path, holder, users
+        self.shared_seal, self.refresh, self.wrap_with = shared_seal, refresh, wrap_with
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether the kernel says that the other process belongs to one of our users."""
+        raw = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, user, _ = _CREDENTIALS.unpack(raw)
+        return user in self.users
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a traceback could quote a frame."""
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One question, one answer; refusals are answers with `error` and `detail`."""
+        act = _ACTS.get(str(message.get("op")))
+        try:
+            if act is None:
+                raise HolderError("unknown", "There is no such operation.")
+            return act(self, message)
+        except HolderError as error:
+            return {"error": error.code, "detail": str(error)}
+        except PortalError as error:
+            return {"error": "provider", "detail": error.detail}
+        except wire.WireError:
+            return {"error": "malformed", "detail": "The question cannot be read."}
+
+
+class _Conversation(socketserver.BaseRequestHandler):
+    server: KeyholderServer
+
+    def handle(self) -> None:
+        while True:
+            try:
+                message = wire.receive(self.request)
+                wire.send(self.request, self.server.answer(message))
+            except (OSError, wire.WireError):
+                return
+
+
+def _status(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    holder, seal = server.holder, server.shared_seal() if server.holder.sealed else None
+    return {
+        "sealed": holder.sealed, "epoch": holder.epoch, "given": holder.given(), "threshold": seal.threshold if seal else 0,
+        "nonce": holder.nonce,
+    }  # fmt: skip
+
+
+def _wrap(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    wrapped = server.holder.wrap(wire.to_bytes(message.get("secret")), wire.to_bytes(message.get("context")))
+    return {"wrapped": wire.to_text(wrapped)}
+
+
+def _unwrap(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    secret = server.holder.unwrap(wire.to_bytes(message.get("wrapped")), wire.to_bytes(message.get("context")))
+    return {"secret": wire.to_text(secret)}
+
+
+def _seal(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    server.holder.seal()
+    return {}
+
+
+def _begin(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    return {"nonce": server.holder.begin()}
+
+
+def _offer(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    seal = server.shared_seal()
+    if seal is None:
+        raise HolderError("no_seal", "No seal of this portal is opened by shares.")
+    return {"missing": server.holder.offer(str(message.get("nonce")), str(message.get("mnemonic")), seal)}
+
+
+def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    context = wire.to_bytes(message.get("context"))
+    threshold, count = int(message.get("threshold", 0)), int(message.get("count", 0))
+    wrapped, shares = server.holder.with_root(lambda root: split_root(root, context, threshold, count))
+    check = server.holder.with_root(check_value)
+    return {"wrapped": wire.to_text(wrapped), "shares": shares, "check": wire.to_text(check)}
+
+
+def _wrap_root(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    context = wire.to_bytes(message.get("context"))
+    provider, algorithm, handle = (str(message.get(name)) for name in ("provider", "algorithm", "handle"))
+    wrapped = server.holder.with_root(lambda root: server.wrap_with(provider, algorithm, handle, context, root))
+    return {"wrapped": wire.to_text(wrapped), "check": wire.to_text(server.holder.with_root(check_value))}
+
+
+def _refresh(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    server.refresh()
+    return {"sealed": server.holder.sealed}
+
+
+_ACTS: dict[str, Callable[[KeyholderServer, dict[str, Any]], dict[str, Any]]] = {
+    "status": _status, "wrap": _wrap, "unwrap": _unwrap, "seal": _seal, "begin": _begin, "offer": _offer, "refresh": _refresh,
+    "split": _split, "wrap_root": _wrap_root,
+}  # fmt: skip

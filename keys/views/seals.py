@@ -1,0 +1,158 @@
+"""The portal's own seal: how it is opened, sealing it now, and the page by which custodians open it again."""
+
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+
+from keys.forms import ReasonForm, ServiceForm
+from keys.models import RootSeal
+from keys.services import root_key, seals
+from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of, client_address
+from keyvault_portal.errors import PortalError, Throttled
+
+TRIES, WINDOW = 20, 60  # shares an address may try, in so many seconds
+
+
+class SharesForm(ServiceForm):
+    name = forms.CharField(max_length=150, initial="Custodians")
+    threshold = forms.IntegerField(
+        min_value=2, max_value=seals.MAX_SHARES, initial=3, help_text="So many open the portal."
+    )
+    count = forms.IntegerField(
+        min_value=2, max_value=seals.MAX_SHARES, initial=5, label="Shares", help_text="So many are made."
+    )
+
+
+class SealList(ActorRequiredMixin, View):
+    """The seals in use, and the button that seals everything."""
+
+    required_permission = Permission.SETTINGS_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return _list(request)
+
+
+class SealShares(ActorRequiredMixin, View):
+    """Makes a seal of shares and shows them, this once."""
+
+    required_permission = Permission.SETTINGS_MANAGE
+
+    @method_decorator(never_cache)
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = SharesForm(request.POST)
+        if form.is_valid():
+            made = form.run(lambda values: seals.register_shares(actor=actor_of(request), **values))
+            if made is not None:
+                shares = list(enumerate(made.mnemonics, 1))
+                return render(
+                    request,
+                    "keys/seal_shares.html",
+                    {"title": "Shares of the seal", "seal": made.seal, "shares": shares},
+                )
+        return _list(request, form)
+
+
+class SealRetire(ActorRequiredMixin, View):
+    required_permission = Permission.SETTINGS_MANAGE
+
+    def post(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
+        seals.retire_seal(actor=actor_of(request), seal_id=seal_id)
+        messages.success(request, "This seal opens the portal no more.")
+        return redirect("keys:seal-list")
+
+
+class SealNow(ActorRequiredMixin, View):
+    required_permission = Permission.SETTINGS_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, ReasonForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._page(request, form)
+        seals.seal_now(actor=actor_of(request), reason=form.cleaned_data["reason"])
+        return redirect("sealed")
+
+    def _page(self, request: HttpRequest, form: ReasonForm) -> HttpResponse:
+        consequences = [
+            "Nobody can encrypt, decrypt or sign from this moment, in any process on any machine.",
+            "Jobs stop where they are and go on after the portal is opened.",
+            "It stays sealed, over restarts too, until an officer or a quorum of custodians opens it.",
+        ]
+        context = {
+            "title": "Seal the portal now", "form": form, "consequences": consequences, "submit_label": "Seal now", "danger": True,
+            "cancel_url": "/keys/seals/",
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context)
+
+
+class Sealed(View):
+    """Open to everyone while the portal is sealed: custodians have no other way in."""
+
+    @method_decorator(never_cache)
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[return-value]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        keyholder = root_key.keyholder()
+        if "open" in request.POST:
+            actor = actor_of(request)
+            if not seals.open_again(actor=actor):
+                messages.warning(
+                    request, "It stays sealed: no file and no provider opens it. Custodians have to give their shares."
+                )
+            return redirect("sealed")
+        if "begin" in request.POST:
+            keyholder.begin()
+            return redirect("sealed")
+        _count_try(request)
+        try:
+            given = keyholder.status()["given"]
+            if keyholder.offer(request.POST.get("nonce", ""), request.POST.get("mnemonic", "")) == 0:
+                seals.note_unsealed_by_shares(given)
+                messages.success(request, "The portal is open.")
+                return redirect("dashboard")
+        except PortalError as error:
+            return self._page(request, error)
+        return redirect("sealed")
+
+    def _page(self, request: HttpRequest, error: PortalError | None = None) -> HttpResponse:
+        status = root_key.keyholder().status()
+        if status["sealed"] and not status["nonce"] and status["threshold"]:
+            status["nonce"] = root_key.keyholder().begin()
+        context = {
+            "title": "The portal is sealed" if status["sealed"] else "The portal is open", "status": status, "error": error,
+            "missing": status["threshold"] - len(status["given"]), "on_purpose": seals.sealed_on_purpose(),
+            "may_open": isinstance(request.user, Person) and actor_of(request).can(Permission.SETTINGS_MANAGE),
+        }  # fmt: skip
+        return render(request, "keys/sealed.html", context, status=503 if status["sealed"] else 200)
+
+
+def _list(request: HttpRequest, form: SharesForm | None = None) -> HttpResponse:
+    actor = actor_of(request)
+    context = {
+        "title": "Seal of the portal", "form": form or SharesForm(), "may_manage": actor.can(Permission.SETTINGS_MANAGE),
+        "seals": RootSeal.objects.filter(retired_at=None).order_by("created_at"),
+        "retired": RootSeal.objects.exclude(retired_at=None).order_by("-retired_at")[:20],
+    }  # fmt: skip
+    return render(request, "keys/seal_list.html", context)
+
+
+def _count_try(request: HttpRequest) -> None:
+    name = f"sealed-tries:{client_address(request)}"
+    cache.add(name, 0, WINDOW)
+    if cache.incr(name) > TRIES:
+        raise Throttled("Too many shares were tried from here.", hint="Wait a minute.", retry_after=WINDOW)

@@ -1,0 +1,87 @@
+"""A real keyholder process over the test's database, and the organisation that asks it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keys.keyholder.client import Keyholder
+from keys.services import key_views, materials, seal_watch
+from keyvault_portal.errors import Sealed
+from tests.conftest import ROOT
+from tests.shop import fresh_caches, organisation
+
+__all__ = ["fresh_caches", "organisation"]
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    # A path of a Unix socket holds 107 bytes: pytest's own folders are too deep for it.
+    with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:
+        yield Path(folder) / "run" / "keyholder.sock"
+
+
+@pytest.fixture
+def start_keyholder(
+    worker_environment: dict[str, str], socket_path: Path, tmp_path: Path
+) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Start the real process; returns once it answers."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        environment = worker_environment | {"PORTAL_KEYHOLDER_SOCKET": str(socket_path)}
+        log = (tmp_path / f"keyholder-{len(running)}.log").open("wb")
+        with log:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "keyholder"], env=environment, cwd=ROOT, stdout=log, stderr=log
+            )
+        running.append(process)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                Keyholder(socket_path).status()
+            except Sealed:
+                assert process.poll() is None, Path(log.name).read_text()
+                time.sleep(0.1)
+            else:
+                return process
+        raise AssertionError(Path(log.name).read_text())
+
+    yield start
+    Keyholder(socket_path).close()
+    for process in running:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.fixture
+def keyholder(start_keyholder: Callable[[], Any], socket_path: Path, settings: Any) -> Iterator[Keyholder]:
+    """The running keyholder, asked by this process, too."""
+    start_keyholder()
+    settings.KEYHOLDER_SOCKET = str(socket_path)
+    forget()
+    yield Keyholder(socket_path)
+    Keyholder(socket_path).close()
+    settings.KEYHOLDER_SOCKET = ""
+    forget()
+
+
+def forget() -> None:
+    """As in a process that has just started."""
+    materials.forget()
+    key_views.forget()
+    seal_watch.forget()
+
+
+@pytest.fixture
+def user_nobody() -> int:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    return 65534

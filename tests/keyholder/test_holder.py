@@ -1,0 +1,104 @@
+"""The holder: what opens it, what does not, and that sealing leaves nothing."""
+
+import pytest
+from shamir_mnemonic.share import Share
+
+from keys.crypto.secret import SecretBytes
+from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
+
+CONTEXT = b'{"seal": "1"}'
+
+
+def root() -> SecretBytes:
+    return SecretBytes(bytes(range(32)))
+
+
+@pytest.fixture
+def shared():
+    wrapped, shares = split_root(root(), CONTEXT, 3, 5)
+    return SharedSeal(wrapped, CONTEXT, Share.from_mnemonic(shares[0]).identifier, 3), shares
+
+
+def code(call, *arguments) -> str:
+    with pytest.raises(HolderError) as caught:
+        call(*arguments)
+    return caught.value.code
+
+
+def test_it_wraps_only_while_unsealed():
+    holder = Holder()
+    assert code(holder.wrap, b"secret", CONTEXT) == "sealed"
+    holder.unseal(root())
+    wrapped = holder.wrap(b"secret", CONTEXT)
+    assert holder.unwrap(wrapped, CONTEXT) == b"secret"
+    assert code(holder.unwrap, wrapped, b"{}") == "decrypt_failed"
+    assert code(holder.unwrap, wrapped[:-1], CONTEXT) == "decrypt_failed"
+    holder.seal()
+    assert code(holder.unwrap, wrapped, CONTEXT) == "sealed"
+    assert holder.epoch == 1
+
+
+def test_another_root_is_refused():
+    holder = Holder(check_value(root()))
+    assert code(holder.unseal, SecretBytes(bytes(32))) == "wrong_root"
+    assert code(holder.unseal, SecretBytes(bytes(16))) == "wrong_root"
+    assert holder.sealed
+
+
+def test_any_quorum_opens_it(shared):
+    seal, shares = shared
+    for chosen in ((0, 1, 2), (4, 2, 0), (1, 3, 4)):
+        holder = Holder(check_value(root()))
+        nonce = holder.begin()
+        missing = [holder.offer(nonce, shares[index], seal) for index in chosen]
+        assert missing == [2, 1, 0]
+        assert not holder.sealed
+        assert holder.given() == []
+
+
+def test_what_is_no_share_of_this_seal_is_named(shared):
+    seal, shares = shared
+    _, others = split_root(root(), CONTEXT, 3, 5)
+    holder = Holder(check_value(root()))
+    nonce = holder.begin()
+    assert code(holder.offer, "another nonce", shares[0], seal) == "no_attempt"
+    assert code(holder.offer, nonce, shares[0].replace(shares[0].split()[5], "academic", 1), seal) == "wrong_share"
+    assert code(holder.offer, nonce, "", seal) == "wrong_share"
+    assert code(holder.offer, nonce, others[0], seal) == "wrong_share"
+    holder.offer(nonce, shares[0], seal)
+    assert code(holder.offer, nonce, shares[0], seal) == "given"
+    assert holder.given() == [1]
+
+
+def test_a_new_attempt_forgets_the_shares_before(shared):
+    seal, shares = shared
+    holder = Holder(check_value(root()))
+    holder.offer(holder.begin(), shares[0], seal)
+    nonce = holder.begin()
+    assert holder.given() == []
+    assert holder.offer(nonce, shares[1], seal) == 2
+
+
+def test_shares_that_open_something_else_end_the_attempt(shared):
+    seal, shares = shared
+    damaged = SharedSeal(seal.wrapped[:-1] + bytes([seal.wrapped[-1] ^ 1]), seal.context, seal.identifier, 3)
+    holder = Holder(check_value(root()))
+    nonce = holder.begin()
+    for share in shares[:2]:
+        holder.offer(nonce, share, damaged)
+    assert code(holder.offer, nonce, shares[2], damaged) == "wrong_root"
+    assert holder.sealed
+    assert code(holder.offer, nonce, shares[0], damaged) == "no_attempt"
+
+
+def test_nothing_begins_while_it_is_open():
+    holder = Holder()
+    holder.unseal(root())
+    assert code(holder.begin) == "unsealed"
+
+
+def test_a_share_says_nothing_of_the_root(shared):
+    """Two shares of three are as good as none: SLIP-39's digest finds them wrong together with a guessed third."""
+    seal, shares = shared
+    assert all(bytes(range(32)).hex() not in share for share in shares)
+    assert bytes(range(32)) not in seal.wrapped

@@ -1,0 +1,215 @@
+"""The keyholder as a process: who may ask, what it opens, and that sealing reaches everybody within a second or two."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from keys.crypto.secret import SecretBytes
+from keys.keyholder import wire
+from keys.keyholder.client import Keyholder
+from keys.models import RootSeal, SealState
+from keys.services import materials, seals
+from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
+from tests.api.conftest import sign_in
+from tests.keyholder.conftest import forget
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sealed_soon(call) -> None:
+    """`call` raises Sealed within two seconds."""
+    deadline = time.monotonic() + 2.5
+    while time.monotonic() < deadline:
+        try:
+            call()
+        except Sealed:
+            return
+        time.sleep(0.05)
+    raise AssertionError("still open")
+
+
+def test_keys_are_used_through_it_and_the_key_file_is_not_read(organisation, keyholder, settings, tmp_path):
+    settings.ROOT_KEY_FILE = tmp_path / "none"
+    version = materials.active_version(organisation.keys["pii"])
+    payload = materials.cipher(version).encrypt(b"data", b"{}")
+    forget()
+    assert materials.cipher(materials.active_version(organisation.keys["pii"])).decrypt(payload, b"{}") == b"data"
+    assert organisation.key("another", "master").current is not None
+
+
+def test_the_context_is_bound_and_garbage_is_refused(keyholder):
+    wrapped = keyholder.wrap(SecretBytes(b"secret"), b"{}")
+    assert keyholder.unwrap(wrapped, b"{}").reveal() == b"secret"
+    with pytest.raises(DecryptRefused):
+        keyholder.unwrap(wrapped, b"[]")
+
+
+def test_the_first_start_registers_the_key_file(keyholder):
+    assert RootSeal.objects.get().kind == "file"
+    assert AuditEvent.objects.filter(action="seal.register").exists()
+
+
+def test_another_user_is_not_answered(keyholder, socket_path, user_nobody):
+    """Even with the socket's own mode out of the way, the kernel's word about the caller decides."""
+    for path, mode in ((socket_path.parent.parent, 0o755), (socket_path.parent, 0o755), (socket_path, 0o666)):
+        path.chmod(mode)
+    for user, heard in ((user_nobody, False), (os.getuid(), True)):
+        child = os.fork()
+        if child == 0:
+            os.setuid(user)
+            os._exit(0 if _is_answered(socket_path) else 1)
+        assert (os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0) == heard
+
+
+def _is_answered(path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(path))
+            wire.send(connection, {"op": "status"})
+            return "sealed" in wire.receive(connection)
+    except (OSError, wire.WireError):
+        return False
+
+
+def test_its_memory_cannot_be_dumped(start_keyholder):
+    process = start_keyholder()
+    proc = Path(f"/proc/{process.pid}")
+    limits = (proc / "limits").read_text()
+    assert "Max core file size        0                    0" in limits
+    status = (proc / "status").read_text()
+    assert (
+        int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmLck"))) > 0 or os.geteuid() != 0
+    )
+
+
+def test_sealing_reaches_every_user_of_keys_and_survives_a_restart(
+    organisation, keyholder, start_keyholder, socket_path
+):
+    officer = organisation.actor("ada")
+    version = materials.active_version(organisation.keys["pii"])
+    payload = materials.cipher(version).encrypt(b"data", b"{}")
+    with pytest.raises(PermissionRefused):
+        seals.seal_now(actor=organisation.actor("dana"), reason="curious")
+    seals.seal_now(actor=officer, reason="An intruder in the machine room.")
+    assert keyholder.status()["sealed"]
+    sealed_soon(lambda: materials.cipher(version).decrypt(payload, b"{}"))
+    socket_path.unlink()
+    start_keyholder()
+    assert keyholder.status()["sealed"]
+    assert seals.open_again(actor=officer)
+    assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
+    assert list(AuditEvent.objects.filter(action__startswith="portal.").order_by("-pk").values_list("action", flat=True)[:2]) == [
+        "portal.open", "portal.seal",
+    ]  # fmt: skip
+
+
+def test_a_portal_sealed_on_another_machine_is_sealed_here(organisation, keyholder):
+    SealState.objects.update_or_create(pk=1, defaults={"sealed_at": "2026-01-01T00:00:00Z", "sealed_by": "elsewhere"})
+    deadline = time.monotonic() + 5
+    while not keyholder.status()["sealed"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert keyholder.status()["sealed"]
+
+
+def test_a_killed_keyholder_seals(organisation, start_keyholder, socket_path, settings):
+    process = start_keyholder()
+    settings.KEYHOLDER_SOCKET = str(socket_path)
+    forget()
+    version = materials.active_version(organisation.keys["pii"])
+    payload = materials.cipher(version).encrypt(b"data", b"{}")
+    process.kill()
+    process.wait()
+    sealed_soon(lambda: materials.cipher(version).decrypt(payload, b"{}"))
+    start_keyholder()
+    assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
+
+
+def test_custodians_open_a_portal_whose_key_file_is_gone(
+    organisation, keyholder, start_keyholder, socket_path, monkeypatch, tmp_path
+):
+    officer = organisation.actor("ada")
+    version = materials.active_version(organisation.keys["pii"])
+    payload = materials.cipher(version).encrypt(b"data", b"{}")
+    made = seals.register_shares(actor=officer, name="Custodians", threshold=2, count=3)
+    with pytest.raises(Conflict):
+        seals.register_shares(actor=officer, name="Again", threshold=2, count=3)
+    file = RootSeal.objects.get(kind="file")
+    seals.retire_seal(actor=officer, seal_id=file.pk)
+    with pytest.raises(Conflict):
+        seals.retire_seal(actor=officer, seal_id=made.seal.pk)
+    keyholder.seal()
+    forget()
+
+    visitor = Client()
+    assert visitor.get("/").status_code == 503
+    assert visitor.get("/api/v1/keys").json()["code"] == "sealed"
+    page = visitor.get("/sealed/")
+    assert page.status_code == 503
+    assert b"0 of 2" in page.content
+
+    def give(words: str):
+        return visitor.post("/sealed/", {"nonce": keyholder.status()["nonce"], "mnemonic": words})
+
+    assert give(made.mnemonics[2]).status_code == 302
+    wrong = give(made.mnemonics[2])
+    assert b"given already" in wrong.content
+    assert b"mistyped" in give("academic acid " * 10).content
+    assert give(made.mnemonics[0]).headers["Location"] == "/"
+    forget()
+    assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
+    recorded = AuditEvent.objects.filter(action__in=["portal.unseal", "seal.register"])
+    assert not any(word in repr(list(recorded.values())) for word in made.mnemonics)
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(1, 3), (4, 3), (2, 17)])
+def test_impossible_quorums_are_refused(organisation, keyholder, threshold, count):
+    with pytest.raises(ValidationFailed):
+        seals.register_shares(actor=organisation.actor("ada"), name="Custodians", threshold=threshold, count=count)
+
+
+def test_after_a_fork_each_process_has_a_connection_of_its_own(keyholder):
+    wrapped = keyholder.wrap(SecretBytes(b"secret"), b"{}")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ok = all(Keyholder(keyholder.path).unwrap(wrapped, b"{}").reveal() == b"secret" for _ in range(200))
+        os.write(writing, b"1" if ok else b"0")
+        os._exit(0)
+    assert all(keyholder.unwrap(wrapped, b"{}").reveal() == b"secret" for _ in range(200))
+    os.waitpid(child, 0)
+    assert os.read(reading, 1) == b"1"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_the_seal_pages(organisation, keyholder):
+    officer = sign_in(organisation.people["ada"])
+    assert b"Key file" in officer.get("/keys/seals/").content
+    shown = officer.post("/keys/seals/shares/", {"name": "Custodians", "threshold": 2, "count": 3})
+    assert shown.content.count(b"Share ") >= 3
+    assert "no-store" in shown.headers["Cache-Control"]
+    assert (
+        b"less than or equal" in officer.post("/keys/seals/shares/", {"name": "x", "threshold": 2, "count": 99}).content
+    )
+    assert officer.post("/keys/seals/now/", {"reason": "Drill."}).headers["Location"] == "/sealed/"
+    forget()
+    assert officer.get("/keys/").status_code == 503
+    assert b"sealed on purpose" in officer.get("/sealed/").content
+    officer.post("/sealed/", {"open": "1"})
+    forget()
+    assert officer.get("/keys/").status_code == 200
+    assert officer.get("/sealed/").status_code == 200
+
+
+def test_a_custodian_cannot_guess_for_ever(organisation, keyholder):
+    keyholder.seal()
+    forget()
+    visitor = Client()
+    answers = {visitor.post("/sealed/", {"nonce": "x", "mnemonic": "y"}).status_code for _ in range(25)}
+    assert 429 in answers
