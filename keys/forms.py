@@ -1,6 +1,6 @@
 """Forms of the keys pages; each hands clean values to one service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -10,8 +10,10 @@ from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
-from keys.models import DataStore, Key, KeyPolicy, KeyVersion, Rotation
+from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Rotation
 from keys.models.keys import KEY_KINDS, VERSION_STATES
+from keys.providers.base import Setting
+from keys.services.providers.registration import providers
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
@@ -103,6 +105,11 @@ class KeyForm(ServiceForm):
         label="Wrapped by",
         help_text="A master key has none; every other key needs one.",
     )
+    provider = forms.ChoiceField(
+        choices=[("local", "This portal")],
+        initial="local",
+        help_text="Where the key lives. It cannot be changed here later.",
+    )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
     cryptoperiod_days = forms.IntegerField(
         min_value=1, max_value=3650, required=False, label="Cryptoperiod in days",
@@ -117,6 +124,8 @@ class KeyForm(ServiceForm):
         self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
         wrapping = Key.objects.filter(kind__in=["master", "kek"], ring__in=rings).order_by("kind", "name")
         self.fields["parent"].queryset = wrapping  # type: ignore[attr-defined]
+        places = [(row.alias, f"{row} ({row.alias})") for row in providers().filter(state=KeyProvider.State.ENABLED)]
+        self.fields["provider"].choices = [("local", "This portal"), *places]  # type: ignore[attr-defined]
 
 
 ROLE_CHOICES = [(role.value, role.label) for role in Role if role is not Role.SERVICE]
@@ -273,3 +282,75 @@ class StoreForm(ServiceForm):
         values["columns"] = [name.strip() for name in values["columns"].split(",") if name.strip()]
         values["context_template"] = values["context_template"] or {}
         return values
+
+
+class ProviderForm(ServiceForm):
+    """The settings that a kind of provider declares; an alias is given once, a kept secret may stay empty."""
+
+    alias = forms.SlugField(max_length=63, help_text="Short and stable: keys name their provider by it.")
+    title = forms.CharField(max_length=150, help_text="What people call it.")
+    calls_per_second = forms.IntegerField(
+        min_value=1, max_value=1_000_000, required=False, label="Calls a second",
+        help_text="What background work may make, over all workers. Empty: the default of its kind.",
+    )  # fmt: skip
+
+    def __init__(
+        self, *args: Any, declared: Iterable[Setting], instance: KeyProvider | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.declared, self.instance = tuple(declared), instance
+        for setting in self.declared:
+            self.fields[setting.name] = _setting_field(setting, kept=instance is not None)
+        self.order_fields(["alias", "title", *(setting.name for setting in self.declared), "calls_per_second"])
+        if instance is not None:
+            del self.fields["alias"]
+            self.initial = {**instance.settings, "title": instance.title, "calls_per_second": instance.calls_per_second}
+
+    def service_values(self) -> dict[str, Any]:
+        values = dict(self.cleaned_data)
+        settings = {setting.name: values.pop(setting.name) for setting in self.declared}
+        return {**values, "values": settings}
+
+
+def _setting_field(setting: Setting, *, kept: bool) -> forms.Field:
+    """The field of one declared setting; a secret is typed blind, sealed at once and never shown again."""
+    required, help_text = setting.required, setting.help
+    if setting.secret:
+        required = required and not kept
+        sealed = "Sealed at once and never shown again." + (" Empty: it stays what it is." if kept else "")
+        widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"})
+        return forms.CharField(
+            label=setting.label,
+            required=required,
+            max_length=10_000,
+            help_text=f"{help_text} {sealed}".strip(),
+            widget=widget,
+        )
+    if setting.choices:
+        choices = [(choice, choice) for choice in setting.choices]
+        return forms.ChoiceField(
+            label=setting.label, required=required, choices=choices, initial=setting.default, help_text=help_text
+        )
+    return forms.CharField(
+        label=setting.label, required=required, max_length=10_000, initial=setting.default, help_text=help_text
+    )
+
+
+class AdoptionForm(ServiceForm):
+    """Where a key that a provider has already stands in the inventory from now on."""
+
+    ring = forms.ModelChoiceField(KeyRing.objects.none())
+    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it.")
+    title = forms.CharField(max_length=150, help_text="What people call it.")
+    kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.KEK.value)
+    parent = forms.ModelChoiceField(
+        Key.objects.none(), required=False, label="Under", help_text="A master key has none."
+    )
+    purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.KEY_CREATE)
+        self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
+        above = Key.objects.filter(kind__in=["master", "kek"], ring__in=rings).order_by("kind", "name")
+        self.fields["parent"].queryset = above  # type: ignore[attr-defined]

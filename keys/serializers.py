@@ -56,6 +56,7 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
         required=False, allow_null=True, default=None
     )
+    provider = serializers.SlugField(max_length=63, default="local", help_text="The alias of the provider it lives at.")
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
     cryptoperiod_days = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=3650

@@ -38,7 +38,17 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
-V, R, J = VersionState, RotationState, JobState
+class IntentState(StrEnum):
+    """Work at a key provider: written down, being done, put off, over."""
+
+    QUEUED = "queued"
+    CALLING = "calling"
+    WAITING = "waiting"  # the provider did not answer, or asked for patience; it is tried again by itself
+    DONE = "done"
+    FAILED = "failed"  # needs somebody: another try has to be asked for
+
+
+V, R, J, I = VersionState, RotationState, JobState, IntentState  # noqa: E741
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
@@ -73,12 +83,21 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     J.CANCELLED: frozenset(),
 }
 
+INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {
+    I.QUEUED: frozenset({I.CALLING}),
+    # Calling again is taking over from a worker whose lease ran out.
+    I.CALLING: frozenset({I.CALLING, I.WAITING, I.DONE, I.FAILED}),
+    I.WAITING: frozenset({I.CALLING}),
+    I.FAILED: frozenset({I.QUEUED}),
+    I.DONE: frozenset(),
+}
+
 # What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState)](
+def may_move[State: (VersionState, RotationState, JobState, IntentState)](
     moves: Mapping[State, frozenset[State]], old: State, new: State
 ) -> bool:
     """Whether the table lets `old` become `new`."""

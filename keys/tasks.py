@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from keys.models import DataStore, ReEncryptionJob
 from keys.services import census, reencryption, rotation
-from keys.states import JobState
+from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def sweep() -> None:
     close_old_connections()
     old = timezone.now() - reencryption.lease()
     open_ = ReEncryptionJob.objects.filter(state__in=[JobState.RUNNING.value, JobState.PENDING.value])
+    open_ = open_.exclude(rotation__state=RotationState.INTRODUCING.value)
     stalled = open_.filter(Q(heartbeat_at__lt=old) | Q(heartbeat_at=None, created_at__lt=old))
     for job_id in stalled.values_list("pk", flat=True)[:100]:
         for _ in range(reencryption.worker_count()):

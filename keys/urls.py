@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from keys.views import keys, rotations, seals, stores, versions
+from keys.views import keys, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
 _rotation = "rotations/<uuid:rotation_id>/"
+_provider = "providers/<slug:alias>/"
+_finding = _provider + "differences/<int:finding_id>/"
 urlpatterns = [
     path("", keys.KeyList.as_view(), name="key-list"),
     path("hierarchy/", keys.Hierarchy.as_view(), name="hierarchy"),
@@ -31,6 +33,19 @@ urlpatterns = [
     path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
     path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
     path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
+    path("providers/", providers.ProviderList.as_view(), name="provider-list"),
+    path("providers/new/", providers.ProviderKinds.as_view(), name="provider-kinds"),
+    path("providers/new/<slug:kind>/", providers.ProviderCreate.as_view(), name="provider-create"),
+    path(_provider, providers.ProviderDetail.as_view(), name="provider-detail"),
+    path(_provider + "edit/", providers.ProviderEdit.as_view(), name="provider-edit"),
+    path(_provider + "test/", providers.ProviderTest.as_view(), name="provider-test"),
+    path(_provider + "compare/", providers.ProviderCompare.as_view(), name="provider-compare"),
+    path(_provider + "disable/", providers.ProviderDisable.as_view(), name="provider-disable"),
+    path(_provider + "enable/", providers.ProviderEnable.as_view(), name="provider-enable"),
+    path(_finding + "ignore/", providers.FindingIgnore.as_view(), name="finding-ignore"),
+    path(_finding + "mend/", providers.FindingMend.as_view(), name="finding-mend"),
+    path(_finding + "adopt/", providers.FindingAdopt.as_view(), name="finding-adopt"),
+    path("provider-work/<uuid:intent_id>/retry/", providers.WorkRetry.as_view(), name="work-retry"),
     path("seals/", seals.SealList.as_view(), name="seal-list"),
     path("seals/shares/", seals.SealShares.as_view(), name="seal-shares"),
     path("seals/now/", seals.SealNow.as_view(), name="seal-now"),

@@ -208,12 +208,18 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "jobs nobody works on": {"task": "keys.sweep", "schedule": 5.0, "options": {"expires": 5}},
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
+    "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
 REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
-# Provider calls a second that background work may make, over all workers; the portal's own keys cost nothing.
-PROVIDER_BUDGETS: dict[str, int] = {"aws_kms": 100}
+# Calls a second that background work may make of a provider, by alias, over all workers; what is not named here is in
+# keys.providers.quotas, and the portal's own keys cost nothing.
+PROVIDER_BUDGETS: dict[str, int] = {}
+# How long one call of a provider may take on the wire, and how long a caller of the data plane waits for all its tries.
+PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("PROVIDER_TIMEOUT_SECONDS", "5"))
+PROVIDER_DEADLINE_SECONDS = float(os.environ.get("PROVIDER_DEADLINE_SECONDS", "10"))
+PROVIDER_LEASE_SECONDS = float(os.environ.get("PROVIDER_LEASE_SECONDS", "60"))
 # The only PKCS#11 libraries that are ever loaded, and the environment variables that such a library reads.
 PKCS11_MODULES = _list("PKCS11_MODULES")
 PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG")

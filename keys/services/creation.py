@@ -6,11 +6,14 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Operation
+from keys.crypto.secret import SecretBytes
 from keys.hierarchy import PARENT_KINDS, KeyKind, kind_accepts
-from keys.models import Key, KeyPolicy
+from keys.models import Key, KeyPolicy, ProviderIntent
 from keys.providers.registry import aliases
 from keys.services import policies, versions
 from keys.services.policies import PolicyValues
+from keys.services.providers import intents
+from keys.services.providers.registration import offered_algorithms
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -34,8 +37,11 @@ def create_key(
     labels: dict[str, str] | None = None,
     cryptoperiod_days: int | None = None,
     policy: PolicyValues | None = None,
+    material: SecretBytes | None = None,
 ) -> Key:
-    """Make a key with its policy and an active first version.
+    """Make a key with its policy and an active first version, out of `material` made elsewhere if that is given.
+
+    A key that lives at a provider is made there by a task; until then it has no version in use.
 
     Without a policy the default of its kind holds, with `cryptoperiod_days` instead of its own if that is given.
     Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault,
@@ -43,43 +49,19 @@ def create_key(
     """
     with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
         authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
-        if parent is not None:
-            authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
-        _check(
-            name=name,
-            title=title,
-            kind=kind,
-            algorithm=algorithm,
-            parent=parent,
-            provider=provider,
-            labels=labels or {},
-        )
-        key_kind = KeyKind(kind)
-        values = policy or policies.default_values(key_kind, cryptoperiod_days)
-        policies.check(values, kind=key_kind)
-        policies.require_algorithm(algorithm, values)
-        key = Key(
-            ring=ring,
-            name=name,
-            title=title.strip(),
-            kind=kind,
-            algorithm=algorithm,
-            parent=parent,
-            provider=provider,
-            purpose=purpose,
-            labels=labels or {},
-            created_by=actor.label,
-        )
-        try:
-            with transaction.atomic():
-                key.save(force_insert=True)
-        except IntegrityError:
-            raise ValidationFailed(
-                "The ring already has a key of this name.", errors={"name": ["Taken in this ring."]}
-            ) from None
-        stored = KeyPolicy.objects.create(key=key, **values.as_dict())
-        version = versions.new_version(key)
-        versions.make_active(version, stored, now=timezone.now())
+        key_kind = KeyKind(kind) if kind in set(KeyKind) else None
+        values = policy or (policies.default_values(key_kind, cryptoperiod_days) if key_kind else None)
+        key = new_key(
+            actor, ring=ring, name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider,
+            purpose=purpose, labels=labels or {}, values=values,
+        )  # fmt: skip
+        if intents.is_remote(key):
+            version = versions.new_version(key)
+            how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT
+            intents.write(version, how, actor, secret=material, activate=True)
+        else:
+            version = versions.new_version(key, secret=material)
+            versions.make_active(version, key.policy, now=timezone.now())
         act.about(target=("key", key.pk, f"{ring.name}/{name}"))
         act.record(
             {
@@ -88,9 +70,48 @@ def create_key(
                 "parent": str(parent.pk) if parent else None,
                 "provider": provider,
                 "version": version.key_version,
-                "policy": values.as_dict(),
+                "policy": policies.values_of(key.policy).as_dict(),
             }
         )
+    return key
+
+
+def new_key(
+    actor: Actor,
+    *,
+    ring: KeyRing,
+    name: str,
+    title: str,
+    kind: str,
+    algorithm: str,
+    parent: Key | None,
+    provider: str,
+    purpose: str,
+    labels: dict[str, str],
+    values: PolicyValues | None,
+) -> Key:
+    """The key and its policy, checked and stored, without a version; the caller authorises for the ring and records.
+
+    Raises PermissionRefused for a parent the actor may not see, ValidationFailed naming every field at fault.
+    """
+    if parent is not None:
+        authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
+    _check(name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider, labels=labels)
+    assert values is not None  # `_check` refused a kind that has no policy of its own
+    policies.check(values, kind=KeyKind(kind))
+    policies.require_algorithm(algorithm, values)
+    key = Key(
+        ring=ring, name=name, title=title.strip(), kind=kind, algorithm=algorithm, parent=parent, provider=provider,
+        purpose=purpose, labels=labels, created_by=actor.label,
+    )  # fmt: skip
+    try:
+        with transaction.atomic():
+            key.save(force_insert=True)
+    except IntegrityError:
+        raise ValidationFailed(
+            "The ring already has a key of this name.", errors={"name": ["Taken in this ring."]}
+        ) from None
+    KeyPolicy.objects.create(key=key, **values.as_dict())
     return key
 
 
@@ -105,7 +126,9 @@ def _check(
     if not title.strip() or len(title) > 150:
         errors["title"] = ["From 1 to 150 characters."]
     if provider not in aliases():
-        errors["provider"] = ["No provider is configured under this name."]
+        errors["provider"] = ["No provider is registered and enabled under this name."]
+    elif algorithm not in offered_algorithms(provider):
+        errors["algorithm"] = [f"The provider {provider} does not offer it."]
     if not all(isinstance(k, str) and isinstance(v, str) and len(k) <= 63 and len(v) <= 255 for k, v in labels.items()):
         errors["labels"] = ["Text to text, names up to 63 and values up to 255 characters."]
     row = ALGORITHMS.get(algorithm)

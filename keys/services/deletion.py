@@ -7,16 +7,18 @@ from uuid import UUID
 from django.db.models import Sum
 from django.utils import timezone
 
-from keys.models import CensusCount, DataKey, KeyVersion
+from keys.models import CensusCount, DataKey, KeyVersion, ProviderIntent
 from keys.services import materials, notices, policies, versions
 from keys.services.acts import act_on_version, need_agreement, target_of
-from keys.states import VersionState
+from keys.services.providers import intents
+from keys.states import VERSION_MOVES, VersionState, may_move
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
 
 PENDING = VersionState.PENDING_DELETION
+Act = ProviderIntent.Act
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def schedule_deletion(
             actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason
         )
         start_grace(version, before, days)
+        _announce(version, actor)
         counted = asdict(lost)
         counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
         act.record(
@@ -142,17 +145,27 @@ def start_grace(version: KeyVersion, before: str, days: int) -> None:
     )
 
 
+def _announce(version: KeyVersion, actor: Actor) -> None:
+    """Start the provider's own clock; it never runs out before ours."""
+    assert version.deletion_due_at
+    intents.follow(version, Act.SCHEDULE_DELETION, actor, due_at=version.deletion_due_at.isoformat())
+
+
 def cancel_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyVersion:
     """Take a version back from the grace period to what it was; raises PermissionRefused, NotFound, WrongState."""
     with act_on_version(actor, Permission.KEY_DESTROY, "key.cancel_deletion", version_id) as (_, version, act):
         if version.state is not PENDING:
             raise WrongState(f"{version} is not waiting for destruction.", state=version.status)
+        intents.refuse_while_busy(version, Act.DESTROY)
         versions.move(version, VersionState(version.deletion_from), "take back")
         version.deletion_from, version.deletion_due_at = "", None
         version.deletion_halted_at, version.deletion_halted_by = None, ""
         version.save(
             update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
         )
+        intents.follow(version, Act.CANCEL_DELETION, actor)
+        if version.state is VersionState.SUSPENDED:
+            intents.follow(version, Act.DISABLE, actor)
         act.record({"version": version.key_version, "to": version.status, "reason": reason})
     return version
 
@@ -170,6 +183,7 @@ def confirm_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
         version.deletion_halted_at, version.deletion_halted_by = None, ""
         version.deletion_due_at = timezone.now() + timedelta(days=key.policy.grace_days)
         version.save(update_fields=["deletion_due_at", "deletion_halted_at", "deletion_halted_by"])
+        _announce(version, actor)
         act.record(
             {
                 "version": version.key_version,
@@ -194,6 +208,7 @@ def halt_deletion(actor: Actor, version_id: int) -> None:
             return
         version.deletion_halted_at, version.deletion_halted_by = timezone.now(), actor.label[:200]
         version.save(update_fields=["deletion_halted_at", "deletion_halted_by"])
+        intents.follow(version, Act.CANCEL_DELETION, actor)  # or the provider's clock would run on
         notices.deletion_halted(version)
         act.record(
             {"version": version.key_version, "used_by": actor.label},
@@ -205,7 +220,8 @@ def halt_deletion(actor: Actor, version_id: int) -> None:
 def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
     """Erase a version's material for good, once its grace period is over; a pre-active one may go at once.
 
-    Raises PermissionRefused, NotFound, WrongState (not due, clock stopped, not on its way).
+    One that lives at a provider is asked of it, and keeps its state until the provider has confirmed. Raises
+    PermissionRefused, NotFound, WrongState (not due, clock stopped, not on its way), Conflict (asked already).
     """
     with act_on_version(actor, Permission.KEY_DESTROY, "key.destroy_version", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.destroy_roles, "destroy")
@@ -219,18 +235,32 @@ def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
                 )
             if version.deletion_due_at is None or version.deletion_due_at > now:
                 raise WrongState(f"The grace period of {version} is not over.", state=version.status)
-        before = version.status
-        versions.move(version, VersionState.DESTROYED, "destroy")
-        version.wrapped_material, version.handle, version.destroyed_at = None, "", now
-        version.save(update_fields=["status", "wrapped_material", "handle", "destroyed_at"])
-        materials.forget()
-        act.record({"version": version.key_version, "from": before})
+        if not may_move(VERSION_MOVES, version.state, VersionState.DESTROYED):
+            versions.move(version, VersionState.DESTROYED, "destroy")
+        intents.refuse_while_busy(version, *intents.MAKING, Act.DESTROY)
+        if version.handle and intents.follow(version, Act.DESTROY, actor) is not None:
+            act.record({"version": version.key_version, "from": version.status, "asked_of": key.provider})
+            return version
+        if intents.is_remote(key) and not version.handle:
+            intents.write(version, Act.DESTROY, actor)  # a failed making may have left something there
+        erase(version, act)
     return version
+
+
+def erase(version: KeyVersion, act: audit.atomic) -> None:
+    """The end of a version, once its provider has confirmed it; the caller authorises."""
+    before = version.status
+    versions.move(version, VersionState.DESTROYED, "destroy")
+    version.wrapped_material, version.handle, version.destroyed_at = None, "", timezone.now()
+    version.save(update_fields=["status", "wrapped_material", "handle", "destroyed_at"])
+    materials.forget()
+    act.record({"version": version.key_version, "from": before}, action="key.destroy_version")
 
 
 def tick_deletions() -> int:
     """Destroy every version whose grace period is over and whose clock nobody stopped; returns how many."""
     due = KeyVersion.objects.filter(status=PENDING.value, deletion_due_at__lte=timezone.now(), deletion_halted_at=None)
+    due = due.exclude(intents__act=Act.DESTROY)  # asked of its provider already; if that failed, somebody has to look
     actor = system_actor("deletion schedule", Permission.KEY_DESTROY)
     done = 0
     for version_id in due.order_by("deletion_due_at").values_list("pk", flat=True):

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from keys.hierarchy import KeyKind
-from keys.models import Key, KeyPolicy, KeyVersion
+from keys.models import Key, KeyPolicy, KeyVersion, ProviderIntent
 from keys.services import notices, policies, versions
 from keys.services.acts import act_on_key, act_on_version, need_agreement, target_of
 from keys.services.creation import create_key
@@ -21,6 +21,7 @@ from keys.services.deletion import (
     schedule_deletion,
     tick_deletions,
 )
+from keys.services.providers import intents
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -31,6 +32,9 @@ __all__ = [
     "create_key", "destroy_version", "edit_key", "introduce_version", "mark_compromised", "resume_version",
     "schedule_deletion", "suspend_version", "target_of", "tick_activations", "tick_deletions", "update_policy",
 ]  # fmt: skip
+
+
+Act = ProviderIntent.Act
 
 
 class CompromiseReason(StrEnum):
@@ -50,15 +54,22 @@ def introduce_version(*, actor: Actor, key_id: UUID, activate: bool) -> KeyVersi
 
     A token signing key with a version in use must be published first: introduce it without `activate`. This is a
     step of a rotation, which asks for agreement where the policy wants it; nothing else should be let near it.
+    A version that will live at a provider is made, and then activated, by the task that carries its intent.
     Raises PermissionRefused, NotFound, WrongState, ValidationFailed (algorithm no longer allowed).
     """
     with act_on_key(actor, Permission.KEY_ROTATE, "key.introduce_version", key_id) as (key, act):
         policies.require_role(actor, key, key.policy.rotate_roles, "rotate")
         policies.require_algorithm(key.algorithm, policies.values_of(key.policy))
         version = versions.new_version(key)
-        old = _activate(version) if activate else None
+        if intents.is_remote(key):
+            intents.write(version, Act.CREATE, actor, activate=activate)
+        old = versions.activate(version) if activate and versions.is_made(version) else None
         act.record(
-            {"version": version.key_version, "activated": activate, "replaced": old.key_version if old else None}
+            {
+                "version": version.key_version,
+                "activated": version.state is VersionState.ACTIVE,
+                "replaced": old.key_version if old else None,
+            }
         )
     return version
 
@@ -70,22 +81,9 @@ def activate_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
     """
     with act_on_version(actor, Permission.KEY_ROTATE, "key.activate_version", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.rotate_roles, "rotate")
-        old = _activate(version)
+        old = versions.activate(version)
         act.record({"version": version.key_version, "replaced": old.key_version if old else None, "reason": reason})
     return version
-
-
-def _activate(version: KeyVersion) -> KeyVersion | None:
-    now = timezone.now()
-    policy = version.key.policy
-    published_at = versions.publication_due(version, policy)
-    if published_at is not None and published_at > now:
-        raise WrongState(
-            f"{version} has to be published for {policy.publish_before_use_hours} hours before it signs.",
-            hint="It is activated by itself when that time is over.",
-            available_at=published_at.isoformat(),
-        )
-    return versions.make_active(version, policy, now=now)
 
 
 def tick_activations() -> int:
@@ -95,6 +93,8 @@ def tick_activations() -> int:
     ).select_related("key__policy")
     done = 0
     for version in waiting.order_by("id"):
+        if not versions.is_made(version):
+            continue
         due = versions.publication_due(version, version.key.policy)
         if due is None or due <= timezone.now():
             actor = system_actor("token key schedule", Permission.KEY_ROTATE)
@@ -110,6 +110,7 @@ def suspend_version(*, actor: Actor, version_id: int, reason: str) -> KeyVersion
         versions.move(version, VersionState.SUSPENDED, "suspend")
         version.suspended_from = before
         version.save(update_fields=["status", "suspended_from"])
+        intents.follow(version, Act.DISABLE, actor)
         act.record({"version": version.key_version, "from": before, "reason": reason})
     return version
 
@@ -130,6 +131,7 @@ def resume_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyVer
         if was_active and replaced:
             version.rotated_at = timezone.now()
         version.save(update_fields=["status", "suspended_from", "rotated_at"])
+        intents.follow(version, Act.ENABLE, actor)
         act.record({"version": version.key_version, "to": back.value, "reason": reason})
     return version
 
@@ -150,6 +152,8 @@ def mark_compromised(
         if version.compromised_at is not None:
             raise WrongState(f"{version} is already marked as compromised.", state=version.status)
         before = version.status
+        if version.state is VersionState.SUSPENDED:
+            intents.follow(version, Act.ENABLE, actor)  # compromised keys still open what they sealed
         if version.state is VersionState.PENDING_DELETION:
             version.deletion_from = VersionState.COMPROMISED.value
         elif version.state is not VersionState.DESTROYED:

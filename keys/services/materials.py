@@ -19,11 +19,13 @@ from keys.providers.base import (
     Capability,
     KeyHandle,
     OperationUnsupported,
+    Provider,
     portal_errors,
 )
-from keys.providers.registry import provider
+from keys.providers.registry import LOCAL, provider
 from keys.services import budget, root_key, seal_watch
 from keys.services.cache import BoundedCache
+from keys.services.providers.binding import bind
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
 from keyvault_portal.errors import NotFound, WrongState
 
@@ -34,7 +36,9 @@ MAX_AGE, MAX_ENTRIES = 300.0, 10_000
 RESERVED_CONTEXTS = (frozenset({"key", "version"}), frozenset({"data_key"}))
 
 _materials: BoundedCache[tuple[object, bytes], SecretBytes] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
-_bindings: BoundedCache[tuple[int, str, bytes], object] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
+_bindings: BoundedCache[tuple[int, str, bytes], tuple[Provider, object]] = BoundedCache(
+    max_entries=MAX_ENTRIES, max_age=MAX_AGE
+)
 
 
 @seal_watch.forgets
@@ -133,15 +137,19 @@ def _bound(version: KeyVersion, capability: Capability, method: str) -> object:
     stored = version.handle.encode() if version.handle else _stored(version)
     _check_usable(version)
     _check_chain(version.wrapped_by)
+    keeper = provider(version.key.provider)
     cache_key = (version.pk, method, sha256(stored).digest())
     found = _bindings.get(cache_key)
-    if found is None:
-        keeper = provider(version.key.provider)
-        if capability not in keeper.capabilities:
+    if found is None or found[0] is not keeper:  # another instance: the provider was changed
+        if version.key.provider != LOCAL:
+            bound = bind(keeper, capability, handle(version))
+        elif capability in keeper.capabilities:
+            bound = getattr(keeper, method)(handle(version))
+        else:
             raise OperationUnsupported(f"The provider {version.key.provider} has no {capability.value}.")
-        found = getattr(keeper, method)(handle(version))
+        found = (keeper, bound)
         _bindings.put(cache_key, found)
-    return found
+    return found[1]
 
 
 def seal_root(secret: SecretBytes, context: Mapping[str, str]) -> bytes:

@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from keys.models import KeyVersion
+from keys.models import KeyProvider, KeyVersion
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals import notices
@@ -26,10 +26,27 @@ def compromised(version: KeyVersion) -> None:
     )
 
 
+def provider_work_failed(version: KeyVersion, act: str, detail: str) -> None:
+    """What was to be done at a provider needs somebody."""
+    _tell(version, f"{act} of {version} failed at its provider", f"{detail} Open the key and try again.")
+
+
+def provider_failing(row: KeyProvider, detail: str) -> None:
+    """A provider stopped answering, or refuses us."""
+    _tell_officers(Q(bindings__ring=None), f"The key provider {row} fails", detail, f"/keys/providers/{row.alias}/")
+
+
+def provider_answers(row: KeyProvider) -> None:
+    """A provider that failed answers again."""
+    _tell_officers(Q(bindings__ring=None), f"The key provider {row} answers again", "", f"/keys/providers/{row.alias}/")
+
+
 def _tell(version: KeyVersion, text: str, detail: str) -> None:
-    ring_id = version.key.ring_id
-    officers = Person.objects.filter(
-        Q(bindings__ring=None) | Q(bindings__ring=ring_id), bindings__role=Role.SECURITY_OFFICER.value, is_active=True
-    )
+    theirs = Q(bindings__ring=None) | Q(bindings__ring=version.key.ring_id)
+    _tell_officers(theirs, text, detail, f"/keys/{version.key_id}/")
+
+
+def _tell_officers(theirs: Q, text: str, detail: str, path: str) -> None:
+    officers = Person.objects.filter(theirs, bindings__role=Role.SECURITY_OFFICER.value, is_active=True)
     people = officers.order_by("pk").values_list("pk", flat=True).distinct()
-    notices.notify(people, text, detail=detail, path=f"/keys/{version.key_id}/", alarm=True)
+    notices.notify(people, text, detail=detail, path=path, alarm=True)

@@ -4,11 +4,20 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
-from keys.models import DataStore, FailedItem, Key, KeyVersion, Rotation
+from keys.models import (
+    DataStore,
+    FailedItem,
+    Key,
+    KeyProvider,
+    KeyVersion,
+    ProviderFinding,
+    ProviderIntent,
+    Rotation,
+)
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -92,6 +101,13 @@ def attention(actor: Actor) -> list[Finding]:
                 "warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)
             )
         )
+    if actor.can_somewhere(Permission.PROVIDER_VIEW):
+        findings += _providers()
+    work = ProviderIntent.objects.filter(Q() if rings is None else Q(version__key__ring_id__in=rings), state="failed")
+    for intent in work.select_related("version__key").order_by("-created_at")[:OVERDUE_SHOWN]:
+        findings.append(
+            Finding("danger", f"{intent} failed", intent.last_error, "keys:key-detail", (str(intent.version.key_id),))
+        )
     stuck = Rotation.objects.filter(in_rings, state="failed").select_related("key", "old_version")
     for rotation in stuck[:OVERDUE_SHOWN]:
         findings.append(
@@ -100,6 +116,21 @@ def attention(actor: Actor) -> list[Finding]:
             )
         )
     return findings
+
+
+def _providers() -> list[Finding]:
+    """Providers that do not answer, and those that have other keys than the inventory."""
+    is_open = Q(findings__state=ProviderFinding.State.OPEN)
+    rows = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED).annotate(open=Count("findings", filter=is_open))
+    found = []
+    for row in rows.filter(~Q(last_error="") | Q(open__gt=0)).order_by("alias")[:OVERDUE_SHOWN]:
+        where = ("keys:provider-detail", (row.alias,))
+        if row.last_error:
+            found.append(Finding("danger", f"Key provider {row} does not answer", row.last_error, *where))
+        if row.open:
+            differ = f"{_count(row.open, 'difference')} between {row} and the inventory"
+            found.append(Finding("warn", differ, "Adopt, ignore or put right each of them.", *where))
+    return found
 
 
 def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:

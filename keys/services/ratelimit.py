@@ -6,6 +6,10 @@ import time
 from django.conf import settings
 from redis import Redis, RedisError
 
+from keys.models import KeyProvider
+from keys.providers.quotas import BUDGETS, OTHER_BUDGET
+from keys.providers.registry import LOCAL
+
 logger = logging.getLogger(__name__)
 
 # KEYS[1]: when the next turn begins, in microseconds. ARGV: length of these turns in microseconds.
@@ -50,7 +54,7 @@ class RateLimiter:
     def _turn(self, items: int) -> float:
         length = items / self._effective
         try:
-            return int(self._redis().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000
+            return int(shared_memory().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000
         except RedisError:
             logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
             now = time.monotonic()
@@ -58,11 +62,18 @@ class RateLimiter:
             self._local_next = start + length * _FALLBACK_SHARE
             return start - now
 
-    def _redis(self) -> Redis:
-        url = settings.BROKER_URL
-        if url not in _client:
-            _client[url] = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
-        return _client[url]
+
+def shared_memory() -> Redis:
+    """Valkey, where all workers count together; every user of it says what happens when it does not answer."""
+    url = settings.BROKER_URL
+    if url not in _client:
+        _client[url] = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    return _client[url]
+
+
+def first_in(seconds: int, name: str) -> bool:
+    """Whether nobody else, in any process, asked this under `name` within so many seconds: a tick sends no work twice."""
+    return bool(shared_memory().set(f"kvp:sent:{name}", 1, nx=True, ex=seconds))
 
 
 class ProviderCalls:
@@ -79,7 +90,16 @@ class ProviderCalls:
         self.made += calls
 
 
+def provider_budget(alias: str) -> int | None:
+    """Calls a second that background work may make of a provider; None where they cost nothing (`local`)."""
+    chosen = settings.PROVIDER_BUDGETS.get(alias)
+    if chosen or alias == LOCAL:
+        return chosen
+    row = KeyProvider.objects.filter(alias=alias).values_list("kind", "calls_per_second").first()
+    return OTHER_BUDGET if row is None else row[1] or BUDGETS.get(row[0], OTHER_BUDGET)
+
+
 def provider_limiter(alias: str) -> RateLimiter | None:
-    """The limiter of a provider's calls for background work; None where calls cost nothing (`local`)."""
-    budget = settings.PROVIDER_BUDGETS.get(alias)
+    """The limiter of a provider's calls for background work; None where they cost nothing."""
+    budget = provider_budget(alias)
     return RateLimiter(f"provider:{alias}", budget) if budget else None

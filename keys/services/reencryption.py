@@ -24,7 +24,7 @@ from keys.services import census, materials, rewrap
 from keys.services.opening import open_store
 from keys.services.ratelimit import RateLimiter
 from keys.services.recoding import Recoder, SetAside, recoder
-from keys.states import JobState
+from keys.states import JobState, RotationState
 
 PAGE_ROWS = 1_000
 MAX_PASSES = 50
@@ -120,6 +120,8 @@ def work(job_id: UUID, seconds: float) -> bool:
     Raises StoreUnavailable (try again later) and StoreGone or StoreRefused (a person must act).
     """
     job = ReEncryptionJob.objects.select_related("store", "rotation").get(pk=job_id)
+    if job.rotation.state == RotationState.INTRODUCING.value:
+        return False  # nothing to move to yet: it is sent again when the new version is active
     if job.state == JobState.PENDING.value:
         prepare(job)
         job.refresh_from_db()

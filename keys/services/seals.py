@@ -13,7 +13,7 @@ from shamir_mnemonic.share import Share
 from keys.crypto.envelope import context_aad
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import SharedSeal, check_value
-from keys.models import RootSeal, SealState
+from keys.models import KeyProvider, RootSeal, SealState
 from keys.providers.base import KeyHandle, Wrapper
 from keys.providers.registry import provider as provider_of
 from keys.services import root_key
@@ -72,6 +72,14 @@ def register_provider(*, actor: Actor, name: str, provider: str) -> RootSeal:
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        if KeyProvider.objects.filter(alias=provider, sealed_settings__isnull=False).exists():
+            raise ValidationFailed(
+                errors={
+                    "provider": [
+                        "Its credentials are sealed under the root that it would open. Use an ambient identity."
+                    ]
+                }
+            )
         keeper = provider_of(provider)
         if provider == "local" or not isinstance(keeper, Wrapper):
             raise ValidationFailed(

@@ -23,7 +23,7 @@ def forget() -> None:
 
 
 def used(version: KeyVersion, actor: Actor) -> None:
-    """Note a use that succeeded; stops the clock of every version in the chain that waits for its destruction."""
+    """Note a use, or one that only the provider refused; stops the clock of every version in the chain that waits for its destruction."""
     link: KeyVersion | None = version
     while link is not None:
         if link.state is VersionState.PENDING_DELETION and link.deletion_halted_at is None:

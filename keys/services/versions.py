@@ -13,7 +13,7 @@ from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
 from keys.models import Key, KeyPolicy, KeyVersion
 from keys.providers.base import GeneratedKey, Importer, OperationUnsupported
-from keys.providers.registry import provider
+from keys.providers.registry import LOCAL, provider
 from keys.services import materials
 from keys.states import VERSION_MOVES, VersionState, may_move
 from keyvault_portal.errors import NotFound, WrongState
@@ -46,15 +46,15 @@ def move(version: KeyVersion, new: VersionState, act: str) -> None:
 def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | None = None) -> KeyVersion:
     """Make and store the next version of a locked key, pre-active, wrapped under its parent's active version.
 
-    Raises WrongState if the parent has none, ProviderUnavailable, OperationUnsupported, LimitExceeded.
+    A version that will live elsewhere is stored empty: its intent has it made. Raises WrongState if the parent has no
+    active version, OperationUnsupported, LimitExceeded.
     """
-    generated = _generated(key, secret)
+    generated = GeneratedKey() if key.provider != LOCAL else _generated(key, secret)
     latest = KeyVersion.objects.filter(key=key).aggregate(latest=Max("key_version"))["latest"] or 0
     version = KeyVersion(
         key=key,
         key_version=latest + 1,
-        kms_key_arn=generated.opaque or materials.arn(key.pk, latest + 1, key.provider),
-        handle=generated.opaque,
+        kms_key_arn=materials.arn(key.pk, latest + 1, key.provider),
         public_key=generated.public_key,
         created_at=now or timezone.now(),
     )
@@ -68,6 +68,13 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
             version.wrapped_material = materials.wrap_under(wrapper, generated.material, context=context)
     version.save(force_insert=True)
     return version
+
+
+def adopted(key: Key, opaque: str, public_key: bytes | None, made_at: datetime) -> KeyVersion:
+    """Store a version that its provider has had all along, pre-active."""
+    return KeyVersion.objects.create(
+        key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at
+    )
 
 
 def _generated(key: Key, secret: SecretBytes | None) -> GeneratedKey:
@@ -88,6 +95,8 @@ def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> Key
         move(old, VersionState.DECRYPT_ONLY, "replace")
         old.rotated_at = now
         old.save(update_fields=["status", "rotated_at"])
+    if not is_made(version):
+        raise WrongState(f"{version} is still being made by its provider.", state=version.status)
     move(version, VersionState.ACTIVE, "activate")
     version.activated_at = now
     version.expires_at = now + timedelta(days=policy.cryptoperiod_days) if policy.cryptoperiod_days else None
@@ -96,6 +105,25 @@ def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> Key
     key.next_rotation_at = version.expires_at
     key.save(update_fields=["current", "next_rotation_at"])
     return old
+
+
+def activate(version: KeyVersion) -> KeyVersion | None:
+    """Make it active now, by its key's policy; raises WrongState while a token key has not been published long enough."""
+    now = timezone.now()
+    policy = version.key.policy
+    published_at = publication_due(version, policy)
+    if published_at is not None and published_at > now:
+        raise WrongState(
+            f"{version} has to be published for {policy.publish_before_use_hours} hours before it signs.",
+            hint="It is activated by itself when that time is over.",
+            available_at=published_at.isoformat(),
+        )
+    return make_active(version, policy, now=now)
+
+
+def is_made(version: KeyVersion) -> bool:
+    """Whether the version's material exists, here or at its provider."""
+    return bool(version.handle) or version.wrapped_material is not None
 
 
 def publication_due(version: KeyVersion, policy: KeyPolicy) -> datetime | None:

@@ -146,9 +146,10 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
         "open_failed": open_failed, "census": counted, "left": sum(row.items for row in counted if row.version_id == found.old_version_id),
         "next_step": _next_step(found, state, open_failed),
+        "work": list(found.new_version.intents.select_related("version__key")) if found.new_version else [],
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
-            "cancel": control and state in {RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
+            "cancel": control and state in {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
             "throttle": control and state in LIVE, "retry": control and state in {*LIVE, RotationState.FAILED, RotationState.RE_ENCRYPTED},
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,

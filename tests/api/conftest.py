@@ -11,6 +11,7 @@ from django.test import Client
 
 from keys.dataplane import callers
 from keys.models import Key
+from keys.providers import registry
 from keys.services.creation import create_key
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.identity import actor_for_person
@@ -18,6 +19,7 @@ from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import TOKEN_SCOPES, Permission
 from keyvault_portal.accounts.services import create_token
 from tests.keys.conftest import forget_all
+from tests.provider_services.stand_in import PLACES, Counterpart
 
 SYSTEM = system_actor("test", *Permission)
 KINDS = (
@@ -35,7 +37,10 @@ def _quiet(settings: Any) -> Iterator[None]:
     cache.clear()
     forget_all()
     callers.forget()
+    registry.KINDS["stand_in"] = registry.Kind("Stand-in", "tests.provider_services.stand_in.StandIn")
+    PLACES["there"] = Counterpart()
     yield
+    del registry.KINDS["stand_in"], PLACES["there"]
     forget_all()
     callers.forget()
 

@@ -91,6 +91,19 @@ def _compromise(world: World) -> dict[str, Any]:
     return {"reason_code": "key_compromise", "occurred_at": an_hour_ago(), "note": "A test."}
 
 
+def _adoption(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "taken-in", "title": "Taken in", "kind": "kek", "parent": str(world.place.keys["root"].pk),
+    }  # fmt: skip
+
+
+def _provider(permission: P, body: Body | None = None) -> Rule:
+    """Providers belong to no ring: who acts on one needs the right on everything."""
+    return Rule((permission,), acts=(P.PROVIDER_MANAGE, EVERYTHING), body=body)
+
+
+_FAR = {"title": "Far", "values": {"place": "there"}}
+_FAR_FORM = {"title": "Far", "place": "there", "mode": "calm"}
 _PERSON = {"name": "Ann", "email": "ann@example.org", "kind": "person", "site": "", "reporting_line": ""}
 _POLICY = {
     "cryptoperiod_days": 30, "rotate_roles": ["security_officer"], "rotate_threshold": 0, "destroy_threshold": 2,
@@ -143,6 +156,25 @@ _PAGES: dict[str, Rule] = {
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
     "GET keys:census": lists(P.STORE_VIEW),
+    "GET keys:provider-list": lists(P.PROVIDER_VIEW),
+    "GET keys:provider-kinds": _provider(P.PROVIDER_MANAGE),
+    "GET keys:provider-create": _provider(P.PROVIDER_MANAGE),
+    "POST keys:provider-create": _provider(P.PROVIDER_MANAGE, _FAR_FORM | {"alias": "near"}),
+    "GET keys:provider-detail": lists(P.PROVIDER_VIEW),
+    "GET keys:provider-edit": _provider(P.PROVIDER_MANAGE),
+    "POST keys:provider-edit": _provider(P.PROVIDER_MANAGE, _FAR_FORM),
+    "POST keys:provider-test": _provider(P.PROVIDER_MANAGE),
+    "POST keys:provider-compare": _provider(P.PROVIDER_MANAGE),
+    "GET keys:provider-disable": _provider(P.PROVIDER_MANAGE),
+    "POST keys:provider-disable": _provider(P.PROVIDER_MANAGE, REASON),
+    "GET keys:provider-enable": _provider(P.PROVIDER_MANAGE),
+    "POST keys:provider-enable": _provider(P.PROVIDER_MANAGE, REASON),
+    "GET keys:finding-ignore": _provider(P.PROVIDER_MANAGE),
+    "POST keys:finding-ignore": _provider(P.PROVIDER_MANAGE, REASON),
+    "POST keys:finding-mend": _provider(P.PROVIDER_MANAGE),
+    "GET keys:finding-adopt": _provider(P.PROVIDER_MANAGE),
+    "POST keys:finding-adopt": _provider(P.PROVIDER_MANAGE, _adoption),
+    "POST keys:work-retry": acts(P.KEY_ROTATE),
     "GET accounts:person-list": lists(P.PERSON_VIEW),
     "GET accounts:person-invite": lists(P.PERSON_MANAGE),
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
@@ -246,6 +278,23 @@ _API: dict[str, Rule] = {
     "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "POST api-store-count": sees(P.STORE_VIEW),
     "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-provider-list": lists(P.PROVIDER_VIEW),
+    "POST api-provider-list": _provider(P.PROVIDER_VIEW, _FAR | {"kind": "stand_in", "alias": "near"}),
+    "GET api-provider-kinds": lists(P.PROVIDER_VIEW),
+    "GET api-provider-detail": lists(P.PROVIDER_VIEW),
+    "PUT api-provider-detail": _provider(P.PROVIDER_VIEW, _FAR),
+    "GET api-provider-health": lists(P.PROVIDER_VIEW),
+    "POST api-provider-test": _provider(P.PROVIDER_VIEW),
+    "POST api-provider-disable": _provider(P.PROVIDER_VIEW, REASON),
+    "POST api-provider-enable": _provider(P.PROVIDER_VIEW, REASON),
+    "POST api-provider-compare": _provider(P.PROVIDER_VIEW),
+    "GET api-provider-differences": lists(P.PROVIDER_VIEW),
+    "POST api-provider-ignore": _provider(P.PROVIDER_VIEW, REASON),
+    "POST api-provider-mend": _provider(P.PROVIDER_VIEW),
+    "POST api-provider-adopt": _provider(P.PROVIDER_VIEW, _adoption),
+    "GET api-provider-work-list": lists(P.KEY_VIEW),
+    "GET api-provider-work-detail": sees(P.KEY_VIEW),
+    "POST api-provider-work-retry": acts(P.KEY_ROTATE, **_API_KEY),
     "GET api-approval-list": lists(P.APPROVAL_VIEW),
     "GET api-approval-detail": sees(P.APPROVAL_VIEW),
     "POST api-approval-approve": Rule(**_DECIDE, body=lambda world: {"act_hash": world.objects["approval"].act_hash}),

@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "key": "key", "audit-event": "event", "checkpoint": "size",
+    "provider-work": "work", "key": "key", "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 
@@ -68,9 +68,15 @@ def address(name: str, where: str, world: World) -> str:
         "link",
         "seq",
         "size",
+        "alias",
+        "kind",
+        "finding_id",
+        "intent_id",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
+    if "differences/" in where and "number" in words:
+        words["number"] = objects["finding"].pk
     if "<pk>" in where or ":pk>" in where:
         kind = name.rsplit(":", 1)[-1].removeprefix("api-")
         matching = max((prefix for prefix in OBJECTS if kind.startswith(prefix)), key=len)
@@ -86,6 +92,7 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "store_id": objects["store"].pk, "seal_id": objects["seal"].pk,
         "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
+        "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
     }[word]  # fmt: skip
 
 

@@ -9,7 +9,18 @@ from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.utils import timezone
 
-from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, RootSeal, Rotation
+from keys.models import (
+    DataStore,
+    FailedItem,
+    Key,
+    KeyProvider,
+    KeyVersion,
+    ProviderFinding,
+    ProviderIntent,
+    ReEncryptionJob,
+    RootSeal,
+    Rotation,
+)
 from keys.services import lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
@@ -100,7 +111,17 @@ def _objects(place: Place) -> dict[str, Any]:
     seal = RootSeal.objects.create(
         kind="provider", name="Other", provider="x", wrapped=b"w", check_value=b"12345678", created_by="test"
     )
+    provider = KeyProvider.objects.create(
+        alias="far", kind="stand_in", title="Far", settings={"place": "there"}, created_by="test"
+    )
     return {
+        "provider": provider,
+        "finding": ProviderFinding.objects.create(
+            provider=provider, kind="unknown_key", opaque="stranger", detail="A stranger.", facts={"algorithm": "AES-256-GCM"}
+        ),
+        "work": ProviderIntent.objects.create(
+            version=version, act="create", state="failed", requested_by="test", finished_at=timezone.now()
+        ),
         "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "person": target,
         "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
         "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),

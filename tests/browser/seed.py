@@ -21,7 +21,7 @@ from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from keys.demo import organisation, shop  # noqa: E402
-from keys.models import DataStore, Rotation  # noqa: E402
+from keys.models import DataStore, KeyProvider, ProviderFinding, Rotation  # noqa: E402
 from keys.services import lifecycle, materials, rotation  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
@@ -71,6 +71,7 @@ def main(customers: int, orders: int) -> Facts:
         )
     )
     facts["approvals"] = _approvals(org, facts)
+    facts |= _provider()
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
                                      rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
     facts["token"] = str(token.pk)
@@ -100,6 +101,19 @@ def _people(org: organisation.Organisation) -> Facts:
         found[short] = {"id": str(person.pk), "email": person.email, "name": person.name, "totp": secret, "codes": codes, "link": link, "link_part": link.rstrip("/").rsplit("/", 1)[-1],
                         "password": f"correct horse of {short}"}  # fmt: skip
     return found
+
+
+def _provider() -> Facts:
+    """A provider that is switched off, so that nobody calls it, and a key of its that nobody here knows."""
+    row = KeyProvider.objects.create(
+        alias="head-office", kind="vault_transit", title="Head office's Vault", state="disabled", created_by="Ada",
+        settings={"address": "https://vault.example.org"}, last_error="The server does not answer.", compared_at=timezone.now(),
+    )  # fmt: skip
+    finding = ProviderFinding.objects.create(
+        provider=row, kind="unknown_key", opaque="transit/keys/payroll:1", detail="payroll: AES-256-GCM, usable.",
+        facts={"algorithm": "AES-256-GCM", "there": "enabled"},
+    )  # fmt: skip
+    return {"provider": row.alias, "finding": finding.pk}
 
 
 def _approvals(org: organisation.Organisation, facts: Facts) -> Facts:

@@ -11,7 +11,7 @@ from keys.crypto.errors import MalformedEnvelope
 from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
 from keys.models import KeyVersion
-from keys.providers.base import OperationUnsupported, portal_errors
+from keys.providers.base import KeyUnusable, OperationUnsupported, portal_errors
 from keys.providers.registry import provider
 from keys.services import key_views, materials
 from keys.services.key_views import KeyRef, KeyView
@@ -112,7 +112,11 @@ def unwrap_data_keys(actor: Actor, key_ref: KeyRef, items: Sequence[WrappedItem]
 
 
 def _unwrap(actor: Actor, version: KeyVersion, wrapped: bytes, context: dict[str, str]) -> SecretBytes:
-    secret = materials.unwrap_under(version, wrapped, context=context)
+    try:
+        secret = materials.unwrap_under(version, wrapped, context=context)
+    except KeyUnusable:
+        used(version, actor)  # its provider stopped it before us: somebody needs it all the same
+        raise
     used(version, actor)
     return secret
 

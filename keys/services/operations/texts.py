@@ -7,7 +7,7 @@ from uuid import UUID
 from keys.crypto.algorithms import Operation
 from keys.crypto.compact import format_text
 from keys.models import KeyVersion
-from keys.providers.base import BoundCipher
+from keys.providers.base import BoundCipher, KeyUnusable
 from keys.services import budget, materials
 from keys.services.key_views import KeyRef, KeyView
 from keys.services.operations.values import associated_data, check_batch, each, only, open_key, parse
@@ -123,10 +123,17 @@ class _Opener:
         bound = self._bound.get(number)
         if bound is None:
             bound = self._bound[number] = materials.cipher(self._found.processing(number))
-        plaintext = bound.decrypt(payload, associated_data(item.context))
+        try:
+            plaintext = bound.decrypt(payload, associated_data(item.context))
+        except KeyUnusable:
+            self._note(number)  # its provider stopped it before us: somebody needs it all the same
+            raise
+        self._note(number)
+        return number, plaintext
+
+    def _note(self, number: int) -> None:
         if number not in self.served:
             self.served[number] = self._found.processing(number)
-        return number, plaintext
 
 
 def rewrap(actor: Actor, key_ref: KeyRef, ciphertext: str, context: Context = None) -> Encrypted:

@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
 from keys.hierarchy import KeyKind
 from keys.models import DataKey, DataStore, Key, ReEncryptionJob
 from keys.services import census, reencryption, rewrap
+from keys.services.ratelimit import provider_budget
 from keys.services.segments import SEGMENT_RECORDS
 from keys.states import JobState
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -89,5 +88,5 @@ def _rate(store: DataStore) -> float:
 
 
 def _part(label: str, items: int, calls: int, rate: float, provider: str) -> Part:
-    budget = settings.PROVIDER_BUDGETS.get(provider)
+    budget = provider_budget(provider)
     return Part(label, items, calls, max(items / rate, calls / budget if budget else 0.0))

@@ -109,7 +109,7 @@ def start(
         key=key, old_version=old, new_version=new, trigger=trigger, reason=reason, approval_id=approval_id, requested_by=actor.label,
         state=RotationState.INTRODUCING.value,
     )  # fmt: skip
-    if not published_first:
+    if new.state is VersionState.ACTIVE:
         _introduced(rotation, now)
     _add_jobs(rotation, rate_limit)
     return rotation
@@ -118,6 +118,18 @@ def start(
 def _introduced(rotation: Rotation, now: datetime) -> None:
     rotation.state, rotation.introduced_at = RotationState.RE_ENCRYPTING.value, now
     rotation.save(update_fields=["state", "introduced_at"])
+
+
+def introduced(rotation_id: UUID) -> None:
+    """The version that was waited for is active: let the walk begin, or be over where there is nothing to move."""
+    with transaction.atomic():
+        rotation = Rotation.objects.select_for_update(of=("self",)).get(pk=rotation_id)
+        if rotation.state != RotationState.INTRODUCING.value:
+            return
+        _introduced(rotation, timezone.now())
+        for job_id in rotation.jobs.values_list("pk", flat=True):
+            enqueue_workers(job_id)
+    settle(rotation_id)
 
 
 def _add_jobs(rotation: Rotation, rate_limit: int | None) -> None:
@@ -187,18 +199,14 @@ def _walk_over(rotation: Rotation) -> None:
 
 
 def tick_introductions() -> int:
-    """Move rotations of token signing keys on whose new version has been published long enough and is active by now."""
+    """Move rotations on whose new version was waited for, and is active by now."""
     moved = 0
     waiting = Rotation.objects.filter(
         state=RotationState.INTRODUCING.value, new_version__status=VersionState.ACTIVE.value
     )
     for rotation_id in list(waiting.values_list("pk", flat=True)):
-        with transaction.atomic():
-            rotation = Rotation.objects.select_for_update(of=("self",)).get(pk=rotation_id)
-            if rotation.state == RotationState.INTRODUCING.value:
-                _introduced(rotation, timezone.now())
-                moved += 1
-        settle(rotation_id)
+        introduced(rotation_id)
+        moved += 1
     return moved
 
 

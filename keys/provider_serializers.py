@@ -1,0 +1,113 @@
+"""Shapes of the management API for key providers; secrets go in and never come out."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from keys.hierarchy import KeyKind
+from keys.models import KeyProvider, ProviderFinding, ProviderIntent
+from keys.services.providers import breaker, findings
+
+
+class ProviderSerializer(serializers.ModelSerializer[KeyProvider]):
+    has_sealed_settings = serializers.SerializerMethodField(help_text="Whether credentials are sealed here.")
+
+    class Meta:
+        model = KeyProvider
+        fields = [
+            "alias", "kind", "title", "settings", "has_sealed_settings", "region", "state", "calls_per_second", "created_at", "created_by",
+            "last_check_at", "last_check_ms", "last_identity", "last_error", "compared_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def get_has_sealed_settings(self, row: KeyProvider) -> bool:
+        return row.sealed_settings_id is not None
+
+
+class ProviderEditSerializer(serializers.Serializer[dict[str, Any]]):
+    title = serializers.CharField(max_length=150)
+    values = serializers.DictField(
+        child=serializers.CharField(max_length=10_000, allow_blank=True),
+        write_only=True,
+        help_text="What the kind declares; a secret that is left out stays what it is.",
+    )
+    calls_per_second = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1)
+
+
+class ProviderCreateSerializer(ProviderEditSerializer):
+    kind = serializers.SlugField(max_length=30)
+    alias = serializers.SlugField(max_length=63)
+
+
+class KindSerializer(serializers.Serializer[dict[str, Any]]):
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    missing = serializers.CharField(help_text="Why it cannot be used here; empty if it can.")
+
+
+class TestReportSerializer(serializers.Serializer[Any]):
+    milliseconds = serializers.IntegerField()
+    identity = serializers.CharField(help_text="Whom the provider takes the portal for.")
+    detail = serializers.CharField()
+    budget = serializers.IntegerField(allow_null=True, help_text="Calls a second of background work.")
+    quota = serializers.CharField(help_text="The provider's published limits.")
+
+
+class ComplaintSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    operation = serializers.CharField()
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    circuit = serializers.ChoiceField(choices=[circuit.value for circuit in breaker.Circuit])
+    calls = serializers.IntegerField(help_text="In the last hour.")
+    failures = serializers.IntegerField(help_text="Of those.")
+    p50_ms = serializers.IntegerField(allow_null=True)
+    p95_ms = serializers.IntegerField(allow_null=True)
+    p99_ms = serializers.IntegerField(allow_null=True)
+    budget = serializers.IntegerField(allow_null=True, help_text="Calls a second of background work.")
+    complaints = ComplaintSerializer(many=True)
+
+
+class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):
+    key_id = serializers.UUIDField(source="version.key_id", read_only=True, default=None, allow_null=True)
+    key_version = serializers.IntegerField(source="version.key_version", read_only=True, default=None, allow_null=True)
+    can_mend = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ProviderFinding
+        fields = [
+            "id", "kind", "opaque", "key_id", "key_version", "detail", "state", "can_mend", "first_seen_at", "last_seen_at", "decided_at",
+            "decided_by", "reason",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    def get_can_mend(self, finding: ProviderFinding) -> bool:
+        return findings.can_mend(finding)
+
+
+class AdoptionSerializer(serializers.Serializer[dict[str, Any]]):
+    ring = serializers.UUIDField()
+    name = serializers.SlugField(max_length=100)
+    title = serializers.CharField(max_length=150)
+    kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
+    parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
+        required=False, allow_null=True, default=None
+    )
+    purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+
+
+class WorkSerializer(serializers.ModelSerializer[ProviderIntent]):
+    key_id = serializers.UUIDField(source="version.key_id", read_only=True)
+    key_version = serializers.IntegerField(source="version.key_version", read_only=True)
+    provider = serializers.CharField(source="version.key.provider", read_only=True)
+
+    class Meta:
+        model = ProviderIntent
+        fields = [
+            "id", "key_id", "key_version", "provider", "act", "state", "attempts", "next_try_at", "last_error", "requested_by",
+            "created_at", "finished_at",
+        ]  # fmt: skip
+        read_only_fields = fields

@@ -1,0 +1,1 @@
+"""What stands around the providers: registering them, calling them safely, their work, and what they really hold."""

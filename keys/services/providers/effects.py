@@ -1,0 +1,247 @@
+"""The effects at a provider, each of which may be begun twice and happens once: the intent's id is the key's tag there."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.utils import timezone
+
+from keys.crypto import keymaterial
+from keys.crypto.algorithms import ALGORITHMS, Kind
+from keys.crypto.errors import CryptoError
+from keys.crypto.secret import SecretBytes
+from keys.models import ProviderIntent
+from keys.providers import registry
+from keys.providers.base import (
+    TAG,
+    Capability,
+    Discovery,
+    GeneratedKey,
+    Importer,
+    KeyHandle,
+    KeyMissing,
+    KeyUnusable,
+    Lifecycle,
+    OperationUnsupported,
+    Provider,
+    ProviderFault,
+    RemoteKey,
+    RemoteState,
+    Signer,
+    Tagging,
+)
+from keys.services import materials, sealing
+from keys.services.providers import binding
+from keyvault_portal.errors import DecryptRefused, ProviderUnavailable
+
+Act = ProviderIntent.Act
+LONGEST_WAIT_DAYS, SHORTEST_WAIT_DAYS = 30, 7  # what every provider with a waiting time accepts
+_GONE = {RemoteState.PENDING_DELETION, RemoteState.DESTROYED}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that an effect needs to know, read beforehand: what calls a provider touches no table."""
+
+    keeper: Provider
+    act: str
+    handle: KeyHandle
+    tag: str  # of the intent that makes, or made, the key
+    tried_before: bool = False
+    secret: SecretBytes | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an effect left: a key, or only words for the record."""
+
+    made: GeneratedKey | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def order_of(intent: ProviderIntent) -> Order:
+    """Read what is needed; raises ProviderUnavailable and its kinds, ProviderDisabled, Sealed."""
+    version = intent.version
+    making = ProviderIntent.objects.filter(version=version, act__in=[Act.CREATE, Act.IMPORT]).first()
+    due_at = intent.params.get("due_at")
+    return Order(
+        registry.provider(version.key.provider),
+        intent.act,
+        materials.handle(version),
+        str(making.pk) if making else "",
+        intent.attempts > 1,
+        sealing.open_value(intent.sealed_material) if intent.sealed_material else None,
+        datetime.fromisoformat(due_at) if due_at else None,
+    )
+
+
+def perform(order: Order) -> Outcome:
+    """Do what the order says; raises the portal's errors. Called between two transactions, never inside one."""
+    keeper, handle = order.keeper, order.handle
+    if order.act in (Act.CREATE, Act.IMPORT):
+        return _make(order)
+    if not handle.opaque:
+        return _clean_up(order)
+    if not isinstance(keeper, Lifecycle):
+        raise OperationUnsupported(f"The provider {keeper.alias} has no states of its own.")
+    work: dict[str, Callable[[Any, KeyHandle, Order], Outcome]] = {
+        Act.DISABLE: _disable, Act.ENABLE: _enable, Act.SCHEDULE_DELETION: _schedule, Act.CANCEL_DELETION: _cancel,
+        Act.DESTROY: _destroy,
+    }  # fmt: skip
+    return work[order.act](keeper, handle, order)
+
+
+def _make(order: Order) -> Outcome:
+    keeper, algorithm = order.keeper, order.handle.algorithm
+    made = _made_before(order) if order.tried_before else None
+    found_again = made is not None
+    if made is None:
+        made = _import(order) if order.act == Act.IMPORT else _generate(order)
+    if made.material is not None:
+        raise ProviderFault(f"The provider {keeper.alias} gave the key's material away.")
+    _prove(keeper, KeyHandle(algorithm, made.opaque, made.public_key), order.tag)
+    return Outcome(made, {"handle": made.opaque, "found_again": found_again})
+
+
+def _generate(order: Order) -> GeneratedKey:
+    if Capability.TAGS in order.keeper.capabilities:
+        return cast("Tagging", order.keeper).generate(order.handle.algorithm, tag=order.tag)
+    return order.keeper.generate(order.handle.algorithm)
+
+
+def _import(order: Order) -> GeneratedKey:
+    keeper, secret = order.keeper, order.secret
+    if not isinstance(keeper, Importer):
+        raise OperationUnsupported(f"The provider {keeper.alias} takes no material made elsewhere.")
+    if secret is None:
+        raise ProviderFault("The material to be imported is gone.")
+    if Capability.TAGS in keeper.capabilities:
+        return cast("Tagging", keeper).import_key(order.handle.algorithm, secret, tag=order.tag)
+    return keeper.import_key(order.handle.algorithm, secret)
+
+
+def _tagged(order: Order) -> list[RemoteKey]:
+    """The keys an earlier try left there; always empty at providers that keep no tags."""
+    keeper = order.keeper
+    if Capability.TAGS not in keeper.capabilities or not isinstance(keeper, Discovery) or not order.tag:
+        return []
+    return [remote for remote in keeper.list_keys() if remote.tags.get(TAG) == order.tag and remote.state not in _GONE]
+
+
+def _made_before(order: Order) -> GeneratedKey | None:
+    """The key of an earlier try, if it can be used as it is; what cannot is given back to the provider."""
+    algorithm = order.handle.algorithm
+    usable: GeneratedKey | None = None
+    for remote in _tagged(order):
+        handle = KeyHandle(algorithm, remote.opaque)
+        described = cast("Discovery", order.keeper).describe(handle)
+        whole = described.state is RemoteState.ENABLED and (ALGORITHMS[algorithm].symmetric or described.public_key)
+        if whole and usable is None:
+            usable = GeneratedKey(remote.opaque, public_key=described.public_key)
+        else:
+            reap(order.keeper, handle)
+    return usable
+
+
+def reap(keeper: Provider, handle: KeyHandle) -> None:
+    """Let the provider destroy a key that nothing stands on; raises as its lifecycle does."""
+    if not isinstance(keeper, Lifecycle):
+        return
+    try:
+        keeper.destroy(handle)
+    except KeyMissing:
+        return
+    except OperationUnsupported:
+        keeper.schedule_deletion(handle, SHORTEST_WAIT_DAYS)
+
+
+def _prove(keeper: Provider, handle: KeyHandle, tag: str) -> None:
+    """Nothing is activated that was not seen to work: the right key answers, and reads what it wrote.
+
+    Raises ProviderFault for a wrong answer, ProviderUnavailable while a fresh key is not ready everywhere.
+    """
+    wrong = ProviderFault(f"The provider {keeper.alias} answered with another key than the one asked for.")
+    row = ALGORITHMS[handle.algorithm]
+    try:
+        if isinstance(keeper, Discovery):
+            seen = keeper.describe(handle)
+            marked = Capability.TAGS not in keeper.capabilities or seen.tags.get(TAG) == tag
+            if seen.opaque != handle.opaque or seen.algorithm not in {handle.algorithm, None} or not marked:
+                raise wrong
+        message = secrets.token_bytes(32)
+        if row.kind is Kind.AEAD:
+            aad = tag.encode()
+            cipher = binding.cipher(keeper, handle)
+            if not secrets.compare_digest(cipher.decrypt(cipher.encrypt(message, aad), aad), message):
+                raise wrong
+        elif row.kind is Kind.SIGNATURE and isinstance(keeper, Signer):
+            keymaterial.verify(handle.algorithm, handle.public_key or b"", message, keeper.signer(handle).sign(message))
+    except (DecryptRefused, CryptoError):
+        raise wrong from None
+    except (KeyMissing, KeyUnusable):
+        raise ProviderUnavailable(f"The new key is not ready everywhere at {keeper.alias} yet.") from None
+
+
+def _clean_up(order: Order) -> Outcome:
+    """A version whose making failed may have left keys behind; its destruction takes them along."""
+    left = _tagged(order)
+    for remote in left:
+        reap(order.keeper, KeyHandle(order.handle.algorithm, remote.opaque))
+    return Outcome(details={"left_over": len(left)})
+
+
+def _state(keeper: Any, handle: KeyHandle) -> RemoteState | None:
+    return keeper.describe(handle).state if isinstance(keeper, Discovery) else None
+
+
+def _disable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    if _state(keeper, handle) is not RemoteState.DISABLED:
+        keeper.disable(handle)
+    return Outcome()
+
+
+def _enable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    if _state(keeper, handle) is not RemoteState.ENABLED:
+        keeper.enable(handle)
+    return Outcome()
+
+
+def _schedule(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    """The provider's clock must never run out before the portal's: a longer grace is waited out with the key disabled."""
+    assert order.due_at
+    days = -((timezone.now() - order.due_at) // timedelta(days=1))
+    if days > LONGEST_WAIT_DAYS:
+        _disable(keeper, handle, order)
+        return Outcome(details={"provider": "disabled until the grace period is over"})
+    if _state(keeper, handle) is RemoteState.PENDING_DELETION:
+        return Outcome(details={"provider": "waits for its deletion already"})
+    theirs = keeper.schedule_deletion(handle, max(days, SHORTEST_WAIT_DAYS))
+    return Outcome(details={"provider_destroys_at": theirs.isoformat()})
+
+
+def _cancel(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    if _state(keeper, handle) is RemoteState.ENABLED:
+        return Outcome()
+    try:
+        keeper.cancel_deletion(handle)
+    except KeyUnusable:
+        keeper.enable(handle)  # it was only disabled, because the grace is longer than the provider waits
+    return Outcome()
+
+
+def _destroy(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    try:
+        if _state(keeper, handle) is RemoteState.DESTROYED:
+            return Outcome(details={"provider": "was destroyed already"})
+        keeper.destroy(handle)
+    except KeyMissing:
+        return Outcome(details={"provider": "knows no such key any more"})
+    except OperationUnsupported:
+        if _state(keeper, handle) is RemoteState.PENDING_DELETION:
+            return Outcome(details={"provider": "destroys it by itself when its own waiting time is over"})
+        theirs = keeper.schedule_deletion(handle, SHORTEST_WAIT_DAYS)
+        return Outcome(details={"provider_destroys_at": theirs.isoformat()})
+    return Outcome()
