@@ -268,6 +268,21 @@ def test_versions_policies_and_the_bin_are_listed_page_by_page(vault):
     assert listed[handles[0].opaque].created_at.tzinfo
 
 
+@pytest.mark.parametrize("refusal", [(403, "Forbidden", "ForbiddenByRbac"), (400, "BadParameter", "")])
+def test_a_policy_that_may_not_be_read_hides_no_key(vault, refusal):
+    """Reading the policy of rotation is a right of its own."""
+    fake, azure = vault
+    handle = new(azure, EC)
+
+    def meddle(call, asked, given):
+        if call.startswith("policy"):
+            raise Refused(*refusal)
+
+    fake.meddle = meddle
+    assert azure.describe(handle).rotation_days is None
+    assert [remote.opaque for remote in azure.list_keys()] == [handle.opaque]
+
+
 def test_a_key_that_goes_while_we_list_is_left_out(vault):
     fake, azure = vault
     stays, goes = new(azure, EC), new(azure, EC)
