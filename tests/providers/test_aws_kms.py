@@ -1,4 +1,4 @@
-"""AWS KMS beyond the contract: regions, the seed's envelopes, import, roles, trouble on the line, addresses."""
+"""AWS KMS beyond the contract: regions, the seed's envelopes, import, roles, and trouble on the line."""
 
 import base64
 import json
