@@ -220,6 +220,9 @@ PROVIDER_BUDGETS: dict[str, int] = {}
 PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("PROVIDER_TIMEOUT_SECONDS", "5"))
 PROVIDER_DEADLINE_SECONDS = float(os.environ.get("PROVIDER_DEADLINE_SECONDS", "10"))
 PROVIDER_LEASE_SECONDS = float(os.environ.get("PROVIDER_LEASE_SECONDS", "60"))
+# The only PKCS#11 libraries that are ever loaded, and the environment variables that such a library reads.
+PKCS11_MODULES = _list("PKCS11_MODULES")
+PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG")
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
@@ -264,6 +267,13 @@ LOGGING = {
     "formatters": {"line": logs.FORMATTER},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-    # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
-    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
+    "loggers": {
+        # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Azure's libraries tell every request with its headers, and every token asked for.
+        "azure": {"level": "WARNING"},
+        # Google's client can be made to tell whole requests, plaintext and all; not here.
+        "google": {"level": "WARNING"},
+        "google.cloud.kms_v1": {"level": "WARNING"},
+    },
 }

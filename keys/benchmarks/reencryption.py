@@ -80,9 +80,9 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
         Measurement("UPDATE in the server that moves no data (the limit)", rates["limit"], unit),
         Measurement("save() loop", rates["save"], unit),
         Measurement("bulk_update(1000)", rates["bulk"], unit),
-        Measurement(ours_name, rates["ours"], unit, "save() loop", rates["ours"] / rates["save"], 50),
-        Measurement(ours_name, rates["ours"], unit, "bulk_update", rates["ours"] / rates["bulk"], 25),
-        Measurement(ours_name, rates["ours"], unit, "the limit", rates["ours"] / rates["limit"], 0.60),
+        rates.against(ours_name, unit, "ours", "save", against="save() loop", goal=50),
+        rates.against(ours_name, unit, "ours", "bulk", against="bulk_update", goal=25),
+        rates.against(ours_name, unit, "ours", "limit", against="the limit", goal=0.60),
         Measurement("Memory of a worker", peak, "MiB", f"{MEMORY_MIB} MiB", peak / MEMORY_MIB, 1, at_most=True),
     ]
 
@@ -106,7 +106,7 @@ def provider_budget(size: int, rounds: int, tell: Tell) -> list[Measurement]:
             _work_off(job)
             full = shop.finish(job) / (time.perf_counter() - start)
             job.refresh_from_db()
-        rewrapped = _rewrap(calls // 2)
+        rewrapped, job_used = _rewrap(calls // 2)
     whole = f"at most {BUDGET} provider calls a second; {job.provider_calls} calls for {size:,} rows"
     note = f"counted in records: a data key serves {SEGMENT_RECORDS:,}"
     return [
@@ -114,7 +114,8 @@ def provider_budget(size: int, rounds: int, tell: Tell) -> list[Measurement]:
         Measurement("A data key per record, re-wrap", rewrap_peer, "records/s"),
         Measurement("Re-encryption", full, "records/s", "a data key per record", full / full_peer, 200, whole),
         Measurement("Re-wrap", rewrapped, "records/s", "a data key per record", rewrapped / rewrap_peer, 800, note),
-        Measurement("Budget used", used, "calls/s", f"{BUDGET} calls/s", used / BUDGET, 0.95),
+        Measurement("Budget used by a re-wrap", job_used, "calls/s", f"{BUDGET} calls/s", job_used / BUDGET, 0.95),
+        Measurement("Budget used by two workers", used, "calls/s", f"{BUDGET} calls/s", used / BUDGET, 0.95),
         Measurement("Most calls in any second", worst, "calls", f"{BUDGET} calls", worst / BUDGET, 1, at_most=True),
     ]
 
@@ -231,8 +232,8 @@ def _work_off(job: ReEncryptionJob) -> None:
         reencryption.work(job.pk, 60)
 
 
-def _rewrap(data_keys: int) -> float:
-    """Records a second whose data keys are re-wrapped under a new version of their key encryption key."""
+def _rewrap(data_keys: int) -> tuple[float, float]:
+    """Records a second whose data keys are re-wrapped under a new version of their KEK, and provider calls a second."""
     actor = all_rights()
     keys = make_keys(actor, KeyRing.objects.create(name="rewrap", title="Re-wrap"))
     version = materials.active_version(keys["data"])
@@ -252,4 +253,4 @@ def _rewrap(data_keys: int) -> float:
     job.refresh_from_db()
     if job.state != "done":
         raise RuntimeError(f"The job ended as {job.state}: {job.last_error}")
-    return data_keys * SEGMENT_RECORDS / seconds
+    return data_keys * SEGMENT_RECORDS / seconds, job.provider_calls / seconds

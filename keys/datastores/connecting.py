@@ -1,14 +1,11 @@
 """Opening a PostgreSQL connection to an address that a person typed: to allowed hosts, with harmless options only."""
 
-import ipaddress
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from keys import hosts
 from keys.datastores.base import StoreRefused, StoreUnavailable
 
 # libpq options that read files, start programs or change what the portal sends are not a user's to set.
@@ -16,35 +13,10 @@ ALLOWED_OPTIONS = frozenset({"host", "port", "dbname", "user", "password", "sslm
 CONNECT_TIMEOUT, STATEMENT_TIMEOUT_MS, LOCK_TIMEOUT_MS = 5, 60_000, 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class HostRule:
-    """Hosts a DSN may name: CIDR networks and names; link-local addresses (cloud metadata) never."""
+class HostRule(hosts.HostRule):
+    """The rule of `keys.hosts` in the words of data stores."""
 
-    allowed: Sequence[str]
-
-    def resolve(self, host: str, port: int) -> str:
-        """The address to connect to, checked after resolution so that a name cannot change in between."""
-        try:
-            found = {entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-        except OSError as error:
-            raise StoreUnavailable(f"The host {host} cannot be found.") from error
-        addresses = sorted(str(address) for address in found)
-        for address in addresses:
-            self._check(host, ipaddress.ip_address(address.split("%")[0]))
-        return addresses[0]
-
-    def _check(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
-        if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
-            raise StoreRefused(f"The host {host} stands for an address that no data store may have.")
-        named = host.lower() in {rule.lower() for rule in self.allowed if "/" not in rule}
-        inside = any(address in ipaddress.ip_network(rule) for rule in self.allowed if "/" in rule)
-        if not (named or inside):
-            raise StoreRefused(
-                f"The host {host} is not among the allowed ones.",
-                hint="An administrator can add it to STORE_ALLOWED_HOSTS.",
-            )
+    refused, unavailable = StoreRefused, StoreUnavailable
 
 
 def parse_dsn(dsn: str) -> dict[str, str]:

@@ -190,8 +190,12 @@ class Provider(Protocol):
 
     alias: str
     capabilities: ClassVar[frozenset[Capability]]
-    algorithms: ClassVar[frozenset[str]]
     settings: ClassVar[tuple[Setting, ...]]
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """Of the class, or, where it depends on the device, of the device it stands in front of."""
+        ...
 
     def generate(self, algorithm: str) -> GeneratedKey:
         """Make a key; raises OperationUnsupported for an algorithm it has not, ProviderUnavailable."""

@@ -94,7 +94,7 @@ PAGES: dict[str, Entry] = {
     "keys:provider-enable": Entry(args=("provider",)),
     "keys:finding-ignore": Entry(args=("provider", "finding")),
     "keys:finding-adopt": Entry(args=("provider", "finding")),
-    "sealed": Entry(status=409),
+    "sealed": Entry(),  # what it says while the portal is not sealed
     "keys:seal-list": Entry(),
     "keys:seal-now": Entry(),
     "keys:store-list": Entry(),

@@ -141,3 +141,23 @@ def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, pag
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_text("409")).to_be_visible()
     assert driving.axe(page) == []
+
+
+def test_what_the_tests_listen_for_is_heard(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    """A page with an inline style, an inline script and grey text on grey: the listener and axe must both object."""
+    page = page_of("")
+    body = "<html lang=en><title>x</title><main><h1>x</h1><p style='color:red'>y</p><p class=grey>hardly to be read</p></main><script>1</script>"
+
+    def answer(route: Route) -> None:
+        sheet = route.request.url.endswith(".css")
+        route.fulfill(
+            body=".grey { color: #999; background: #aaa }" if sheet else body.replace("<main>", "<link rel=stylesheet href=bad.css><main>"),
+            content_type="text/css" if sheet else "text/html", headers={"Content-Security-Policy": "default-src 'self'"},
+        )  # fmt: skip
+
+    page.route("**/bad*", answer)
+    with driving.complaints(page) as complaints:
+        page.goto("/bad")
+        found = driving.axe(page)
+    assert sum("Content Security Policy" in text for text in complaints) == 2
+    assert [line.split(" at ")[0] for line in found] == ["color-contrast"]

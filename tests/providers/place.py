@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from keys.providers.base import Capability, Provider
 
@@ -27,3 +28,9 @@ class Place:
 
     def can(self, *capabilities: Capability) -> bool:
         return set(capabilities) <= self.provider.capabilities
+
+
+def guide_block(language: str) -> str:
+    """The block of the guide to KMS in that language, so that what people copy from there is what the tests run with."""
+    guide = Path(__file__).resolve().parents[2] / "keyvault_portal" / "docs" / "kms.md"
+    return guide.read_text().split(f"```{language}\n")[1].split("```")[0]

@@ -1,0 +1,1 @@
+"""Keys at a KMIP server."""
