@@ -129,11 +129,6 @@ class ProviderIntent(models.Model):
     def __str__(self) -> str:
         return f"{self.get_act_display()}: {self.version}"
 
-    @property
-    def shown_state(self) -> str:
-        """The state in the words of the pages."""
-        return "waiting_for_provider" if self.state == IntentState.WAITING.value else self.state
-
 
 class ProviderFinding(models.Model):
     """One difference between what a provider really has and what the inventory says; found again, it is the same row."""

@@ -146,11 +146,10 @@ class ProviderDetail(ActorRequiredMixin, View):
         row = registration.find(actor, alias)
         may_manage = _may_manage(actor)
         shown = list(findings.findings_of(row)[:FINDINGS_SHOWN])
-        circuit = breaker.look(alias)
         context = {
             "title": row.title, "provider": row, "state": row.shown_state, "may_manage": may_manage,
             "capabilities": _capabilities(row.kind), "figures": figures.of(alias), "complaints": figures.complaints(alias),
-            "circuit": "circuit_open" if circuit is breaker.Circuit.OPEN else circuit.value,
+            "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
             "work": list(_work(actor, alias)[:WORK_SHOWN]),
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],

@@ -89,7 +89,9 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
     "keys:provider-list": Entry(),
     "keys:provider-kinds": Entry(),
+    "keys:provider-create": Entry(args=("aws_kms",)),
     "keys:provider-detail": Entry(args=("provider",)),
+    "keys:provider-edit": Entry(args=("provider",)),
     "keys:provider-disable": Entry(args=("provider",)),
     "keys:provider-enable": Entry(args=("provider",)),
     "keys:finding-ignore": Entry(args=("provider", "finding")),
@@ -125,8 +127,6 @@ MORE: dict[str, tuple[str, Entry]] = {
 # Not pages of their own, and why.
 NOT_PAGES: dict[str, str] = {
     "healthz": "JSON for monitors",
-    "keys:provider-create": "needs the library of a kind; the stand-in's in tests/provider_services/test_pages",
-    "keys:provider-edit": "as provider-create",
     "jwks": "JSON for verifiers",
     "jwks-key": "JSON for verifiers",
     "audit:event-news": "a fragment of the record's page",

@@ -5,6 +5,7 @@ import logging
 import pytest
 from django.db import IntegrityError, transaction
 
+from keys.forms import ProviderForm
 from keys.models import KeyProvider, RootSeal, SealedValue
 from keys.providers import registry
 from keys.services import seals
@@ -168,3 +169,14 @@ def test_the_database_keeps_the_rules_too(there, officer, tree, broken):
     register(officer)
     with pytest.raises(IntegrityError), transaction.atomic():
         KeyProvider.objects.update(**broken)
+
+
+@pytest.mark.parametrize("kind", sorted(set(registry.KINDS) - {"local"}))
+def test_every_kind_has_a_form(kind):
+    """Its library is here, and none of its settings takes the name of a field that every provider has."""
+    declared = registry.provider_class(kind).settings
+    form = ProviderForm(declared=declared)
+    assert len(form.fields) == len(declared) + 3
+    assert not {setting.name for setting in declared} & {"alias", "title", "kind", "calls_per_second", "values"}
+    for setting in declared:
+        assert (form.fields[setting.name].widget.input_type == "password") == setting.secret or setting.choices
