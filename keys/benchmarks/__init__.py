@@ -37,6 +37,7 @@ JOBS = {
         "keys.benchmarks.reencryption",
         "provider_budget",
     ),
+    "providers": Job("Calls to key providers", 300, "messages of 1 KiB", "keys.benchmarks.places"),
     "audit-append": Job("Audit: append", 20_000, "events", "keys.benchmarks.record", "append"),
     "audit-verify": Job("Audit: verify", 1_000_000, "events", "keys.benchmarks.record", "verify"),
     "audit-export": Job("Audit: export", 1_000_000, "events", "keys.benchmarks.record", "export"),

@@ -30,6 +30,7 @@ POLICY = """
 path "transit/encrypt/*" { capabilities = ["update"] }
 path "transit/decrypt/*" { capabilities = ["update"] }
 """
+ALL_OF_TRANSIT = 'path "transit/*" { capabilities = ["create", "read", "update", "delete", "list"] }'
 
 
 def binary() -> Path | None:
@@ -42,8 +43,8 @@ def binary() -> Path | None:
 
 
 @contextmanager
-def running(program: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """The port of an initialised, unsealed server with key `benchmark`, and a token that may encrypt and decrypt."""
+def running(program: Path, folder: Path, *, policy: str = POLICY) -> Iterator[tuple[int, str]]:
+    """The port of an initialised, unsealed server with key `benchmark`, and a token that may do what `policy` says."""
     port = free_port()
     config = folder / "openbao.hcl"
     config.write_text(CONFIG.format(port=port, log=folder / "openbao-audit.log"))
@@ -53,13 +54,13 @@ def running(program: Path, folder: Path) -> Iterator[tuple[int, str]]:
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(folder)},
         )  # fmt: skip
     try:
-        yield port, _set_up(server, port, folder)
+        yield port, _set_up(server, port, folder, policy)
     finally:
         server.terminate()
         server.wait(20)
 
 
-def _set_up(server: subprocess.Popen[bytes], port: int, folder: Path) -> str:
+def _set_up(server: subprocess.Popen[bytes], port: int, folder: Path, policy: str) -> str:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -77,7 +78,7 @@ def _set_up(server: subprocess.Popen[bytes], port: int, folder: Path) -> str:
         time.sleep(0.1)
     _call(port, "sys/mounts/transit", {"type": "transit"}, root)
     _call(port, "transit/keys/benchmark", {"type": "aes256-gcm96"}, root)
-    _call(port, "sys/policies/acl/benchmark", {"policy": POLICY}, root)
+    _call(port, "sys/policies/acl/benchmark", {"policy": policy}, root)
     made = _call(port, "auth/token/create", {"policies": ["benchmark"], "no_default_policy": True}, root)
     return str(made["auth"]["client_token"])
 

@@ -60,6 +60,14 @@ def test_the_budget_of_provider_calls_is_never_passed(benchmark):
     assert "; 2 calls for 500 rows" in rows["Re-encryption", "a data key per record"]["note"]
 
 
+def test_providers_are_called_beside_their_own_libraries(benchmark):
+    rows = benchmark("providers", 5)
+    for name in ("This portal", "OpenBao transit", "AWS KMS (moto)"):
+        row = rows[name, "its library alone"]
+        assert row["value"] > 0
+        assert row["ratio"] > 0
+
+
 def test_the_data_plane_records_every_request_it_answers(benchmark):
     rows = benchmark("data-plane", 2)
     assert rows["Batch encrypt", "OpenBao"]["goal"] == 1.5
