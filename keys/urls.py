@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from keys.views import keys, providers, rotations, seals, stores, versions
+from keys.views import keys, places, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
@@ -33,6 +33,7 @@ urlpatterns = [
     path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
     path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
     path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
+    path("places/", places.Places.as_view(), name="places"),
     path("providers/", providers.ProviderList.as_view(), name="provider-list"),
     path("providers/new/", providers.ProviderKinds.as_view(), name="provider-kinds"),
     path("providers/new/<slug:kind>/", providers.ProviderCreate.as_view(), name="provider-create"),

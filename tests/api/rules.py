@@ -156,6 +156,7 @@ _PAGES: dict[str, Rule] = {
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
     "GET keys:census": lists(P.STORE_VIEW),
+    "GET keys:places": lists(P.PROVIDER_VIEW),
     "GET keys:provider-list": lists(P.PROVIDER_VIEW),
     "GET keys:provider-kinds": _provider(P.PROVIDER_MANAGE),
     "GET keys:provider-create": _provider(P.PROVIDER_MANAGE),

@@ -87,6 +87,7 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-cancel": Entry(args=("rotations.moving",)),
     "keys:rotation-decommission": Entry(args=("rotations.moved",)),
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
+    "keys:places": Entry(),
     "keys:provider-list": Entry(),
     "keys:provider-kinds": Entry(),
     "keys:provider-create": Entry(args=("aws_kms",)),

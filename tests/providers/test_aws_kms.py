@@ -1,11 +1,10 @@
-"""AWS KMS beyond the contract: regions, the seed's envelopes, import, roles, trouble on the line, addresses."""
+"""AWS KMS beyond the contract: regions, the seed's envelopes, import, roles, and trouble on the line."""
 
 import base64
 import json
 import logging
 import os
 import secrets
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
-from keys.hosts import HostRefused, HostRule
 from keys.providers import quotas
 from keys.providers.aws_kms import AwsKmsProvider
 from keys.providers.aws_kms.using import encryption_context
@@ -305,6 +303,15 @@ def test_replicating_again_is_harmless(regions):
     assert whole.describe(handle).state is RemoteState.ENABLED
 
 
+def test_a_key_that_gets_no_replica_is_given_back(ministack):
+    before = {key.opaque for key in ministack.provider.list_keys()}
+    with failing(endpoint_of(ministack), "ReplicateKey") as server, pytest.raises(ProviderUnavailable):
+        replica = f"{REPLICA}={endpoint_of(ministack)}"
+        ministack.make(endpoint=server.address, replica_regions=replica).generate(AES)
+    left = [key for key in ministack.provider.list_keys() if key.opaque not in before]
+    assert [key.state for key in left] == [RemoteState.PENDING_DELETION]
+
+
 # Import
 
 
@@ -333,58 +340,6 @@ def test_material_that_does_not_fit_makes_no_key(ministack):
     with pytest.raises(ProviderFault):
         ministack.provider.import_key(AES, SecretBytes(b"short"))
     assert len(list(ministack.provider.list_keys())) == before
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://169.254.169.254/latest", "http://[fe80::1]:80", "http://0.0.0.0:80", "http://93.184.215.14", "ftp://127.0.0.1", "127.0.0.1:80",
-        "http://user:password@127.0.0.1", "http://127.0.0.1/?x=1", "http://127.0.0.1:99999",
-    ],
-)  # fmt: skip
-def test_addresses_that_no_provider_may_have(address):
-    with pytest.raises(HostRefused) as caught:
-        lonely(address)
-    assert "password" not in caught.value.detail
-    with pytest.raises(HostRefused):
-        lonely("http://127.0.0.1:1", replica_regions=f"{REPLICA}={address}")
-
-
-def test_a_region_is_no_way_to_name_a_host():
-    for region in ("evil.example/", "eu central", "x@evil.example", "evil.example#"):
-        with pytest.raises(ValidationFailed):
-            lonely("", region=region).check()
-
-
-@pytest.mark.parametrize("timeout", ["", "soon", "-1", "nan"])
-def test_a_timeout_is_a_number_of_seconds(timeout):
-    with pytest.raises(ValidationFailed):
-        lonely("http://127.0.0.1:1", timeout=timeout)
-
-
-@pytest.mark.parametrize(
-    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1", "0.0.0.0", "[::]", "255.255.255.255", "240.0.0.1"]
-)  # fmt: skip
-def test_no_rule_opens_addresses_of_the_network_itself(host):
-    with pytest.raises(HostRefused):
-        lonely(f"http://{host}", rule=HostRule(("0.0.0.0/0", "::/0", host.strip("[]"))))
-
-
-def test_a_name_that_cannot_be_found_is_no_fault_of_the_settings():
-    with pytest.raises(ProviderUnavailable):
-        lonely("http://nowhere.invalid").check()
-
-
-def test_a_name_that_changes_its_meaning_is_caught_when_connecting(moto, monkeypatch):
-    provider = moto.make(endpoint=endpoint_of(moto).replace("127.0.0.1", "localhost"))
-    provider._connection.client()  # the first look at the name is past
-    real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("169.254.169.254", *rest, **more))
-    with pytest.raises(HostRefused):
-        provider.check()
 
 
 def test_quotas_of_the_region(moto):

@@ -143,19 +143,25 @@ class AwsKmsProvider:
             )
         return str(answer["KeyMetadata"]["Arn"])
 
-    def _usable(self, arn: str, algorithm: str) -> GeneratedKey:
+    def _usable(self, arn: str, algorithm: str, material: SecretBytes | None = None) -> GeneratedKey:
+        """Finish what `_create` began; a key that cannot be finished is given back, not left behind."""
         handle = KeyHandle(algorithm, arn)
-        self.replicate(handle)
-        return GeneratedKey(opaque=arn, public_key=self._public_key(handle))
+        try:
+            if material is not None:
+                with aws_errors():
+                    importing.bring(self._connection.client(), arn, material)
+            self.replicate(handle)
+            return GeneratedKey(opaque=arn, public_key=self._public_key(handle))
+        except PortalError:
+            with suppress(PortalError):
+                self.schedule_deletion(handle, min(_DAYS))
+            raise
 
     def replicate(self, handle: KeyHandle) -> None:
         """Give a multi-region key its replica in every region of the settings; harmless when repeated."""
         for place in self._connection.replicas if is_multi_region(handle.opaque) else ():
-            try:
-                with aws_errors():
-                    self._replicate_to(handle.opaque, place)
-            except KeyMissing as error:
-                raise KeyMissing("The key to replicate is not there.") from error
+            with aws_errors():
+                self._replicate_to(handle.opaque, place)
 
     def _replicate_to(self, arn: str, place: Place) -> None:
         try:
@@ -178,14 +184,7 @@ class AwsKmsProvider:
         with portal_errors():
             keymaterial.prepare(algorithm, material)
         arn = self._create(spec, "Made by KeyVault Portal from imported material", tag, external=True)
-        try:
-            with aws_errors():
-                importing.bring(self._connection.client(), arn, material)
-            return self._usable(arn, algorithm)
-        except PortalError:
-            with suppress(PortalError):
-                self.schedule_deletion(KeyHandle(algorithm, arn), min(_DAYS))
-            raise
+        return self._usable(arn, algorithm, material)
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
         spec = _spec(handle.algorithm, Operation.DECRYPT)

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from keys.providers.base import (
     BoundCipher,
     BoundSigner,
     Capability,
+    CredentialsRefused,
     GeneratedKey,
     Health,
     KeyHandle,
@@ -316,7 +318,10 @@ class AzureKeyVaultProvider:
         return found
 
     def _rotation_days(self, name: str) -> int | None:
-        return rotation_days(self._connection.call(lambda client: client.get_key_rotation_policy(name)))
+        """The vault's own rotation; None too where reading the policy needs a role we lack, or the key has none."""
+        with suppress(CredentialsRefused, ProviderFault):
+            return rotation_days(self._connection.call(lambda client: client.get_key_rotation_policy(name)))
+        return None
 
 
 def _tags(tag: str = "") -> dict[str, str]:

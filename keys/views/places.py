@@ -1,0 +1,67 @@
+"""The places where keys can live, side by side, and what this organisation's inventory would cost a year in each."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views import View
+
+from keys.models import KeyVersion
+from keys.providers.comparison import FEATURES, PLACES, PRICES, SOURCES, yearly_cost
+from keys.services.overview import visible_keys
+from keys.states import VersionState
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+
+CALLS_A_YEAR = 10_000_000
+
+
+class InventoryForm(forms.Form):
+    keys = forms.IntegerField(min_value=0, max_value=10_000_000)
+    versions = forms.IntegerField(min_value=0, max_value=100_000_000, help_text="Kept all year; at least one a key.")
+    calls = forms.IntegerField(min_value=0, max_value=10**12, label="Calls a year")
+    advanced = forms.BooleanField(required=False, label="RSA over 2048 bits or elliptic curves")
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if values.get("versions", 0) < values.get("keys", 0):
+            self.add_error("versions", "Every key has at least one version.")
+        return values
+
+
+class Places(ActorRequiredMixin, View):
+    required_permission = Permission.PROVIDER_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        inventory = _inventory(actor_of(request))
+        form = InventoryForm(request.GET if "keys" in request.GET else inventory)
+        asked = form.cleaned_data if form.is_valid() else None
+        used = {cell.source for row in FEATURES.values() for cell in row.values()} | {
+            price.source for price in PRICES.values()
+        }
+        context = {
+            "title": "Places for keys", "subtitle": "What each offers, what it limits and what it costs.", "form": form,
+            "places": PLACES.values(),
+            "features": [
+                (name, [(cell.text, SOURCES[cell.source].confirmed) for cell in (row[place] for place in PLACES)])
+                for name, row in FEATURES.items()
+            ],
+            "costs": [_cost(place, asked) for place in PLACES] if asked else [],
+            "sources": sorted((SOURCES[key] for key in used), key=lambda source: source.page),
+        }  # fmt: skip
+        return render(request, "keys/places.html", context)
+
+
+def _inventory(actor: Actor) -> dict[str, Any]:
+    """What the actor sees of the organisation's own keys."""
+    keys = visible_keys(actor)
+    versions = KeyVersion.objects.filter(key__in=keys).exclude(status=VersionState.DESTROYED.value)
+    count = keys.count()
+    return {"keys": count, "versions": max(count, versions.count()), "calls": CALLS_A_YEAR}
+
+
+def _cost(place: str, asked: dict[str, Any]) -> dict[str, Any]:
+    found = yearly_cost(place, asked["keys"], asked["versions"], asked["calls"], advanced=asked["advanced"])
+    return {"place": PLACES[place], "cost": found}
