@@ -28,7 +28,7 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.CIPHER: ("Encrypts data", "The portal encrypts data under keys that it wraps"),
     Capability.WRAPPER: ("Wraps keys", "Wraps no keys"),
     Capability.SIGNER: ("Signs", "Does not sign"),
-    Capability.MAC: ("Makes message authentication codes", "Makes no message authentication codes"),
+    Capability.MAC: ("Authenticates messages", "Does not authenticate messages"),
     Capability.IMPORTER: ("Takes keys made elsewhere", "Takes no keys made elsewhere"),
     Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
     Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
@@ -155,7 +155,7 @@ class ProviderDetail(ActorRequiredMixin, View):
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],
             "facts": [
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),
-                ("Keys", Key.objects.filter(provider=alias).count()), ("It takes us for", row.last_identity),
+                ("Keys", f"{Key.objects.filter(provider=alias).count():,}"), ("It takes us for", row.last_identity),
                 ("Budget of background work", f"{provider_budget(alias)} calls/s"), ("Published limits", health.quota_words(row)),
                 ("Registered", f"{row.created_at:%Y-%m-%d %H:%M} by {row.created_by}"),
             ],
@@ -164,16 +164,18 @@ class ProviderDetail(ActorRequiredMixin, View):
 
 
 def _settings_words(row: KeyProvider) -> list[tuple[str, str]]:
+    """What was typed, without what was left empty, and where the credentials are."""
     try:
         declared = registry.provider_class(row.kind).settings
     except registry.KindUnavailable:
         return []
-    sealed = "sealed, never shown" if row.sealed_settings_id else "none: the machine's own identity"
-    return [
-        (setting.label, sealed if setting.secret else str(row.settings.get(setting.name, "")))
+    typed = [
+        (setting.label, str(row.settings.get(setting.name, "")))
         for setting in declared
         if setting.name not in {"region", "location"}
     ]
+    credentials = "sealed, never shown" if row.sealed_settings_id else "none kept here: the machine's own identity"
+    return [*((label, value) for label, value in typed if value), ("Credentials", credentials)]
 
 
 def _capabilities(kind: str) -> list[dict[str, Any]]:
