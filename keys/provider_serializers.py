@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from keys.hierarchy import KeyKind
 from keys.models import KeyProvider, ProviderFinding, ProviderIntent
+from keys.models.keys import KEY_KINDS
 from keys.services.providers import breaker, findings
 
 
@@ -92,7 +92,7 @@ class AdoptionSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.SlugField(max_length=100)
     title = serializers.CharField(max_length=150)
-    kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
+    kind = serializers.ChoiceField(choices=KEY_KINDS)
     parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
         required=False, allow_null=True, default=None
     )

@@ -5,8 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from keys.hierarchy import KeyKind
 from keys.models import CensusCount, DataStore, FailedItem, Key, KeyPolicy, KeyVersion, ReEncryptionJob, Rotation
+from keys.models.keys import KEY_KINDS
 from keys.services import lifecycle, reencryption
 
 
@@ -51,7 +51,7 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.SlugField(max_length=100)
     title = serializers.CharField(max_length=150)
-    kind = serializers.ChoiceField(choices=[kind.value for kind in KeyKind])
+    kind = serializers.ChoiceField(choices=KEY_KINDS)
     algorithm = serializers.CharField(max_length=50, default="AES-256-GCM")
     parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
         required=False, allow_null=True, default=None

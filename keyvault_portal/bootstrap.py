@@ -65,7 +65,7 @@ def _build(locks):
     files = [word for lock in locks for word in ("-r", str(lock))]
     uv = VENV / "bin" / "uv"
     if not uv.exists():
-        subprocess.run(
+        made = subprocess.run(
             [
                 inside,
                 "-m",
@@ -81,6 +81,8 @@ def _build(locks):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        if made.returncode and uv.exists():
+            uv.unlink()  # half of it, on a full disk
     if uv.exists():
         command = [
             str(uv),

@@ -256,6 +256,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "KeyKindEnum": "keys.models.keys.KEY_KINDS",
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
+        "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
     },

@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,15 @@ def _empty_the_record(connection: Any) -> None:
 
 
 _HEAD_ROW = "INSERT INTO audit_head (id, size, frontier, root, at) VALUES (1, 0, '', sha256(''), 'epoch')"
+
+
+@pytest.fixture(scope="session")
+def places() -> Iterator[Any]:
+    """Where keys can live, by kind: one of each for the whole run, whichever folder asks."""
+    from tests.providers.place import Places
+
+    with ExitStack() as stack:
+        yield Places(stack)
 
 
 @pytest.fixture

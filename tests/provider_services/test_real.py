@@ -15,10 +15,10 @@ from keys.services.policies import PolicyValues
 from keys.services.providers import comparison, health
 from keyvault_portal.errors import WrongState
 from tests.provider_services.conftest import hurry, intent_of, work
-from tests.providers.conftest import _places, place
+from tests.providers.conftest import place
 from tests.providers.place import Place
 
-__all__ = ["_places", "place"]
+__all__ = ["place"]
 ALONE = PolicyValues(cryptoperiod_days=90, destroy_roles=["security_officer"])
 
 

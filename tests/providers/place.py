@@ -1,7 +1,9 @@
 """What the contract suite needs to know of one place where keys live, beside the provider itself."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from keys.providers.base import Capability, Provider
@@ -34,3 +36,16 @@ def guide_block(language: str) -> str:
     """The block of the guide to KMS in that language, so that what people copy from there is what the tests run with."""
     guide = Path(__file__).resolve().parents[2] / "keyvault_portal" / "docs" / "kms.md"
     return guide.read_text().split(f"```{language}\n")[1].split("```")[0]
+
+
+class Places(dict[str, Place]):
+    """The place of each kind, started when it is first asked for and stopped with `stack`."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__()
+        self._stack = stack
+
+    def __missing__(self, kind: str) -> Place:
+        module = import_module(f"tests.providers.place_{kind}")
+        self[kind] = self._stack.enter_context(module.running())
+        return self[kind]

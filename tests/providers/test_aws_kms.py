@@ -39,13 +39,13 @@ AES = "AES-256-GCM"
 
 
 @pytest.fixture
-def moto(_places) -> Place:
-    return _places["aws_kms"]
+def moto(places) -> Place:
+    return places["aws_kms"]
 
 
 @pytest.fixture
-def ministack(_places) -> Place:
-    return _places["aws_kms_ministack"]
+def ministack(places) -> Place:
+    return places["aws_kms_ministack"]
 
 
 def endpoint_of(place: Place) -> str:

@@ -12,8 +12,8 @@ from tests.providers.test_aws_kms import endpoint_of, lonely
 
 
 @pytest.fixture
-def moto(_places) -> Place:
-    return _places["aws_kms"]
+def moto(places) -> Place:
+    return places["aws_kms"]
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ AES = "AES-256-GCM"
 
 
 @pytest.fixture
-def place(_places: dict[str, Place]) -> Place:
-    return _places["pkcs11"]
+def place(places: dict[str, Place]) -> Place:
+    return places["pkcs11"]
 
 
 @pytest.fixture

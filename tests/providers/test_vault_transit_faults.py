@@ -25,8 +25,8 @@ AES = "AES-256-GCM"
 
 
 @pytest.fixture
-def place(_places) -> Place:
-    return _places["vault_transit"]
+def place(places) -> Place:
+    return places["vault_transit"]
 
 
 @pytest.mark.parametrize(
