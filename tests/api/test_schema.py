@@ -29,6 +29,7 @@ EXAMPLES = 8  # valid and invalid requests an operation
 OBJECTS = {
     "keys": "key", "rotations": "rotation", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
+    "provider-work": "work",
 }  # fmt: skip
 
 
@@ -115,8 +116,12 @@ def _address(case: Any, world: World) -> str:
 
     def value(match: re.Match[str]) -> str:
         name, before = match[2], match[1]
+        if before == "differences":
+            return f"{before}/{objects['finding'].pk}"
         if name in {"number", "newer"}:
             return f"{before}/{1 if name == 'number' else objects['size']}"
+        if before == "providers":
+            return f"{before}/{objects['provider'].alias}"
         if before == "audit-events":
             return f"{before}/{objects['event'].seq}"
         if before in {"checkpoints", "failed-items"}:
