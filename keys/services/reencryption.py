@@ -7,6 +7,8 @@ that dies in between leaves rows that are already on the new version; reading th
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -75,7 +77,29 @@ def progress(job: ReEncryptionJob) -> Progress:
 
 
 def prepare(job: ReEncryptionJob) -> None:
-    """Count what has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin."""
+    """Count what has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin.
+
+    One worker does; the others wait for it instead of counting the same items beside it.
+    """
+    with _alone(job.pk):
+        if ReEncryptionJob.objects.filter(pk=job.pk, state=JobState.PENDING.value).exists():
+            _prepare(job)
+
+
+@contextmanager
+def _alone(job_id: UUID) -> Iterator[None]:
+    """A lock on the job's number; a worker that dies gives it up with its connection."""
+    number = int.from_bytes(job_id.bytes[:8], signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [number])
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+
+
+def _prepare(job: ReEncryptionJob) -> None:
     if job.store is None:
         total, ranges = rewrap.count(job.rotation.old_version_id), []
     else:
