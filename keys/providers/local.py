@@ -22,6 +22,7 @@ from keys.providers.base import (
     portal_error,
     portal_errors,
 )
+from keys.providers.publichalf import verifies
 
 
 class LocalProvider:
@@ -144,12 +145,7 @@ class _Signer:
             return keymaterial.sign(self._key.algorithm, self._key, message)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        with portal_errors():
-            try:
-                keymaterial.verify(self._key.algorithm, self._key, message, signature)
-            except InvalidSignature:
-                return False
-        return True
+        return verifies(self._key.algorithm, self._key, message, signature)
 
 
 class _Mac:

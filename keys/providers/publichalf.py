@@ -3,7 +3,9 @@
 from cryptography.hazmat.primitives import hashes
 
 from keys.crypto import keymaterial
+from keys.crypto.algorithms import Algorithm
 from keys.crypto.errors import InvalidSignature
+from keys.crypto.keymaterial import Material
 from keys.providers.base import OperationUnsupported, portal_errors
 
 _DIGESTS = {"SHA256": hashes.SHA256, "SHA384": hashes.SHA384}
@@ -16,8 +18,8 @@ def digest(algorithm: str, message: bytes) -> bytes:
     return hasher.finalize()
 
 
-def verifies(algorithm: str, public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is of this message, checked with the SPKI DER public key."""
+def verifies(algorithm: str | Algorithm, public_key: Material, message: bytes, signature: bytes) -> bool:
+    """Whether the signature is of this message, checked with the SPKI DER public key or a key prepared from it."""
     with portal_errors():
         try:
             keymaterial.verify(algorithm, public_key, message, signature)

@@ -6,10 +6,10 @@ import hmac
 import json
 
 from keys.crypto import keymaterial
-from keys.crypto.errors import InvalidSignature
 from keys.providers.aws_kms.connection import Connection, key_id
 from keys.providers.aws_kms.specs import Spec
 from keys.providers.base import KeyHandle, OperationUnsupported, portal_errors
+from keys.providers.publichalf import verifies
 from keyvault_portal.errors import DecryptRefused, TooLarge
 
 # Encrypt and GenerateMac take at most so many bytes (AWS KMS API reference); a data key serves what is larger.
@@ -125,12 +125,7 @@ class RemoteSigner:
         return bytes(answer["Signature"])
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        with portal_errors():
-            try:
-                keymaterial.verify(self._spec.algorithm, self._public, message, signature)
-            except InvalidSignature:
-                return False
-        return True
+        return verifies(self._spec.algorithm, self._public, message, signature)
 
 
 class RemoteMac:

@@ -18,7 +18,6 @@ from django.conf import settings as portal_settings
 
 from keys.crypto import keymaterial
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
-from keys.crypto.errors import InvalidSignature
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
@@ -44,6 +43,7 @@ from keys.providers.pkcs11.link import Ask, Link
 from keys.providers.pkcs11.publickeys import public_key
 from keys.providers.pkcs11.shapes import SHAPES
 from keys.providers.pkcs11.wire import Refused
+from keys.providers.publichalf import verifies
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 
 PAGE = 100
@@ -322,9 +322,4 @@ class _Signer:
         return encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        with portal_errors():
-            try:
-                keymaterial.verify(self._handle.algorithm, self._handle.public_key or b"", message, signature)
-            except InvalidSignature:
-                return False
-        return True
+        return verifies(self._handle.algorithm, self._handle.public_key or b"", message, signature)

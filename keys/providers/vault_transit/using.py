@@ -6,8 +6,8 @@ import hmac
 from typing import Any
 
 from keys.crypto import keymaterial
-from keys.crypto.errors import InvalidSignature
 from keys.providers.base import OperationUnsupported, portal_errors
+from keys.providers.publichalf import verifies
 from keys.providers.vault_transit.connection import Connection
 from keys.providers.vault_transit.errors import NO_SUCH_TYPE
 from keys.providers.vault_transit.specs import Spec, Version
@@ -96,12 +96,7 @@ class RemoteSigner:
         return self._version.payload(answer["signature"])
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        with portal_errors():
-            try:
-                keymaterial.verify(self._spec.algorithm, self._public, message, signature)
-            except InvalidSignature:
-                return False
-        return True
+        return verifies(self._spec.algorithm, self._public, message, signature)
 
 
 class RemoteMac:
