@@ -22,9 +22,12 @@ from redis import Redis
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 VAR = Path(os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test")))
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several side by side, each over servers and key files of its own
+    VAR = VAR / os.environ["PYTEST_XDIST_WORKER"]
+    os.environ["PORTAL_VAR_DIR"] = str(VAR)
 _KEYS = tempfile.TemporaryDirectory(prefix="keyvault-test-keys-")
-os.environ.setdefault("PORTAL_ROOT_KEY_FILE", str(Path(_KEYS.name) / "root.key"))
-os.environ.setdefault("PORTAL_AUDIT_KEY_FILE", str(Path(_KEYS.name) / "audit-signing.key"))
+os.environ["PORTAL_ROOT_KEY_FILE"] = str(Path(_KEYS.name) / "root.key")
+os.environ["PORTAL_AUDIT_KEY_FILE"] = str(Path(_KEYS.name) / "audit-signing.key")
 os.environ.setdefault("PORTAL_ORIGIN", "http://localhost:8000")
 _started: list[Any] = []
 
