@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from azure.keyvault.keys._shared.http_challenge_cache import remove_challenge_for_url
+
 from tests.providers.fakes import azure_crypto as work
 from tests.providers.fakes.azure_crypto import Refused, b64, same, unb64
 from tests.providers.fakes.certificates import authority_and_server
@@ -299,6 +301,8 @@ def serving(fake: FakeVault, folder: Path) -> Iterator[tuple[str, Path]]:
         server.shutdown()
         server.server_close()
         thread.join()
+        # The library remembers for ever what an address once asked for, and the next fake may get this port again.
+        remove_challenge_for_url(fake.address)
 
 
 __all__ = ["CLIENT", "TENANT", "FakeVault", "b64", "serving"]
