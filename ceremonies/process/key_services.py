@@ -4,7 +4,6 @@ import secrets
 from uuid import UUID
 
 from django.db import close_old_connections
-from keys.services.exports import escrow
 
 from ceremonies import offline, packages
 from ceremonies.packages import MasterKey
@@ -13,6 +12,8 @@ from keys.crypto import keycheck
 from keys.crypto.secret import SecretBytes
 from keys.models import Key, KeyVersion, ProviderIntent
 from keys.providers.base import portal_errors
+from keys.services.exports import escrow
+from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
@@ -32,11 +33,13 @@ class PortalKeyServices:
         version = KeyVersion.objects.select_related("key").filter(pk=version_id).first()
         if version is None:
             raise NotFound("There is no such key version.")
+        if version.state is not VersionState.ACTIVE:
+            raise Conflict(f"{version} is {version.status}.", hint="Plan the escrow of the version that is in use.")
         gone_out = escrow.wrap_for_escrow(
             actor=_actor(person_id), key_id=version.key_id, escrow_key=escrow_key, reason=_reason(approval_id)
         )
         if gone_out.key_version != version.key_version:
-            raise Conflict(f"{version} is not in use any more.", hint="Plan the escrow of the version that is.")
+            raise Conflict(f"{version} was replaced at this very moment.", hint="Begin the ceremony again.")
         with SecretBytes(offline.unwrap(escrow_key.reveal(), gone_out.wrapped)) as material:
             check = offline.check_value(material.reveal(), gone_out.algorithm)
         key = version.key

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ceremonies.packages import WRAPPING
 from ceremonies.process.contract import HolderGroup, RecipientKind, Wrapped
 from ceremonies.process.session import Session
 from ceremonies.process.sessions import Sessions
@@ -177,7 +178,7 @@ def _wrapped(made: Wrapped) -> Message:
     return {
         "key_id": str(key.key_id), "key_version": key.version, "key_name": key.name, "key_algorithm": key.algorithm,
         "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped),
-        "escrow_check": made.escrow_check,
+        "escrow_check": made.escrow_check, "wrap_algorithm": WRAPPING,
     }  # fmt: skip
 
 
