@@ -286,12 +286,17 @@ class CeremonyProcess:
         self._ask("reissue", ceremony_id, attempt=attempt, index=index, custodian_id=custodian_id)
 
     def _ask(self, operation: str, ceremony_id: UUID, **arguments: Any) -> dict[str, Any]:
+        head = {"op": operation, "ceremony_id": str(ceremony_id)}
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(TIMEOUT)
                 connection.connect(str(self.path))
-                wire.send(connection, {"op": operation, "ceremony_id": str(ceremony_id), **arguments})
+                # What may be secret is sent only when the ceremony's own process is at the other end.
+                wire.send(connection, head | (arguments if operation == "begin" else {}))
                 answer = wire.receive(connection)
+                if "go" in answer:
+                    wire.send(connection, arguments)
+                    answer = wire.receive(connection)
         except (OSError, wire.WireError):
             raise ProcessUnavailable(hint="Start it: ./manage.py ceremony_process") from None
         if "error" in answer:

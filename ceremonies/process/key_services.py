@@ -1,9 +1,11 @@
 """The keys services as the ceremony process calls them: out of the hierarchy under an escrow key, and back at another provider."""
 
 import secrets
+from collections.abc import Callable
+from functools import wraps
 from uuid import UUID
 
-from django.db import close_old_connections
+from django.db import connections
 
 from ceremonies import offline, packages
 from ceremonies.packages import MasterKey
@@ -22,14 +24,27 @@ from keyvault_portal.errors import Conflict, NotFound, PermissionRefused
 CEREMONY_LABEL = "recovered-in-ceremony"
 
 
+def _with_connections_of_its_own[**P, R](method: Callable[P, R]) -> Callable[P, R]:
+    """Each call comes in a thread of its own, which must leave no connection behind."""
+
+    @wraps(method)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return method(*arguments, **named)
+        finally:
+            connections.close_all()
+
+    return call
+
+
 class PortalKeyServices:
     """With the rights that the person has now; the services authorise, record, and call the providers."""
 
+    @_with_connections_of_its_own
     def export(
         self, *, version_id: int, person_id: UUID, approval_id: UUID | None, escrow_key: SecretBytes
     ) -> tuple[MasterKey, bytes]:
         """The version in use, if it is the one named; raises NotFound, Conflict, and as `escrow.wrap_for_escrow`."""
-        close_old_connections()
         version = KeyVersion.objects.select_related("key").filter(pk=version_id).first()
         if version is None:
             raise NotFound("There is no such key version.")
@@ -48,6 +63,7 @@ class PortalKeyServices:
             gone_out.wrapped,
         )
 
+    @_with_connections_of_its_own
     def hand_over(
         self,
         *,
@@ -63,7 +79,6 @@ class PortalKeyServices:
         Found again by its label when this ceremony had it made before, however that ended for who asked. Raises NotFound for
         a key this portal never had, and as `escrow.import_wrapped`.
         """
-        close_old_connections()
         made = Key.objects.filter(labels__contains={CEREMONY_LABEL: str(ceremony_id)}).first()
         if made is None:
             made = self._import(key, material, provider, _actor(person_id), ceremony_id)

@@ -4,10 +4,12 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import time
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, x25519
@@ -23,7 +25,7 @@ from ceremonies.errors import (
     ShareRefused,
     SplitRefused,
 )
-from ceremonies.process import sealing
+from ceremonies.process import doorkeeper, sealing
 from ceremonies.process.client import CeremonyProcess, HolderGroup, RecipientKind
 from ceremonies.shamir import SetRecord
 from keys.crypto.hpke import X25519_SUITE
@@ -309,29 +311,82 @@ def _is_answered(path: Path) -> bool:
     return True
 
 
-def test_nonsense_is_answered_and_does_no_harm(start_process):
-    running = start_process()
-    nonsense = [
-        {}, {"op": "status"}, {"op": "status", "ceremony_id": 7}, {"op": "nothing", "ceremony_id": str(uuid4())},
-        {"op": "begin", "ceremony_id": str(uuid4())}, {"op": "split", "ceremony_id": str(uuid4()), "nonce": None},
-        {"op": "begin", "ceremony_id": str(uuid4()), "script_hash": "x", "practice": False},
-    ]  # fmt: skip
+def asked(path: Path, *frames: dict) -> dict:
+    """The last answer to these frames, sent one after the other as the answers come."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(60)
-        connection.connect(str(running.client.path))
-        for message in nonsense:
-            wire.send(connection, message)
-            assert (
-                wire.receive(connection)["error"] in {"validation_failed", "session_over"}
-                or message.get("op") == "status"
-            )
+        connection.connect(str(path))
+        for frame in frames:
+            wire.send(connection, frame)
+            answer = wire.receive(connection)
+        return answer
+
+
+def test_nonsense_is_answered_and_does_no_harm(start_process):
+    running = start_process()
+    path = running.client.path
+    for head in (
+        {},
+        {"op": "status"},
+        {"op": "status", "ceremony_id": 7},
+        {"op": "begin", "ceremony_id": str(uuid4())},
+    ):
+        assert asked(path, head)["error"] == "validation_failed"
+    bad_script = {"op": "begin", "ceremony_id": str(uuid4()), "script_hash": "x", "practice": False}
+    assert asked(path, bad_script)["error"] == "validation_failed"
+    assert asked(path, {"op": "split", "ceremony_id": str(uuid4())})["error"] == "session_over"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
         connection.sendall(secrets.token_bytes(64))
     ceremony = Ceremony(running.client, practice=True)
-    ask = {"op": "split", "ceremony_id": str(ceremony.id), "nonce": ceremony.opening.nonce}
-    for more in ({}, {"groups": "x"}, {"groups": [[1]]}, {"groups": [["x", []]], "generation": None}):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(60)
-            connection.connect(str(running.client.path))
-            wire.send(connection, ask | more)
-            assert wire.receive(connection)["error"] == "validation_failed"
+    head = {"op": "split", "ceremony_id": str(ceremony.id)}
+    nonce = {"nonce": ceremony.opening.nonce}
+    for more in (
+        {},
+        nonce,
+        nonce | {"groups": "x"},
+        nonce | {"groups": [[1]]},
+        nonce | {"groups": [["x", []]], "generation": None},
+    ):
+        assert asked(path, head, more)["error"] == "validation_failed"
+    assert asked(path, head | {"op": "nothing"}, nonce)["error"] == "validation_failed"
+    assert asked(path, head, {"nonce": "wrong"})["error"] == "session_over"
+    with socket.socket(socket.AF_UNIX) as connection:  # announced, and never asked
+        connection.connect(str(path))
+        wire.send(connection, head)
     assert running.client.make_escrow_key(**ceremony.session)
+
+
+def test_each_ceremony_has_a_process_of_its_own(start_process):
+    running = start_process()
+    parent = psutil.Process(running.process.pid)
+    three = [Ceremony(running.client, practice=True) for _ in range(3)]
+    own = parent.children()
+    assert len(own) == 3
+    for process in own:
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert "Max core file size        0                    0" in limits
+        assert Path(f"/proc/{process.pid}/mem").stat().st_uid == 0  # not to be traced by its own user
+    # One that dies takes only its own ceremony along.
+    own[1].kill()
+    psutil.wait_procs([own[1]], timeout=60)
+    ended = [ceremony for ceremony in three if not running.client.status(ceremony_id=ceremony.id).begun]
+    assert len(ended) == 1
+    with pytest.raises(SessionOver):
+        running.client.make_escrow_key(**ended[0].session)
+    running.client.begin(ceremony_id=ended[0].id, script_hash=SCRIPT)
+    left = parent.children()
+    running.kill()
+    gone, alive = psutil.wait_procs(left, timeout=60)
+    assert (len(gone), alive) == (3, []), "no ceremony outlives its doorkeeper"
+
+
+def test_the_bound_on_ceremonies(tmp_path, monkeypatch):
+    monkeypatch.setattr(doorkeeper, "MAX_CEREMONIES", 0)
+    with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:
+        listening = doorkeeper.Doorkeeper(Path(folder) / "run" / "s.sock", lambda: None, users={os.getuid()})
+        with listening:
+            answer = listening._answer(
+                {"op": "begin", "ceremony_id": str(uuid4()), "script_hash": SCRIPT, "practice": True}, None
+            )
+    assert answer["error"] == "throttled"

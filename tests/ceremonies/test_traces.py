@@ -3,7 +3,9 @@
 import base64
 import json
 import logging
+import os
 
+import psutil
 import pytest
 from django.conf import settings
 from redis import Redis
@@ -16,7 +18,7 @@ from keys.services import materials
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.audit import services as audit
 from tests.ceremonies.test_process import Ceremony, fresh_caches, hsm, organisation, work
-from tests.ceremonies.traces import Places, Secrets, found
+from tests.ceremonies.traces import Places, Secrets, found, in_memory
 
 __all__ = ["fresh_caches", "hsm", "organisation"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
@@ -77,3 +79,27 @@ def test_a_planted_secret_is_found_everywhere(aftermath, organisation):
         f"escrow key in log {running.log.name}", "escrow key in file swap",
     ):  # fmt: skip
         assert place in reported, reported
+
+
+def test_an_ended_ceremony_is_in_nobodys_memory(organisation, start_process):
+    """Not even as the copies that Python makes: the ceremony's own process is gone, and the doorkeeper never had it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can read another process's memory")
+    root = materials.active_version(organisation.keys["root"])
+    running = start_process()
+    doorkeeper = psutil.Process(running.process.pid)
+    first = Ceremony(running.client)
+    record, package, cards = first.escrow(root.pk, organisation.people["ada"].pk)
+    escrow_key = shamir.recover([SecretBytes(cards[who].encode()) for who in ("ann", "ben", "cleo")])
+    secrets = Secrets(cards, {"escrow key": escrow_key.reveal(), "master key": materials.material(root).reveal()})
+    (own,) = doorkeeper.children()
+    assert "escrow key" in in_memory(secrets, own.pid)  # so this way of looking finds what is there
+    running.client.destroy(ceremony_id=first.id)
+    assert doorkeeper.children() == []
+    second = Ceremony(running.client)
+    second.recover(record, package, cards)
+    (own,) = doorkeeper.children()
+    assert {"escrow key", "master key"} <= in_memory(secrets, own.pid)
+    running.client.destroy(ceremony_id=second.id)
+    assert not own.is_running()
+    assert in_memory(secrets, doorkeeper.pid) == set()

@@ -117,3 +117,22 @@ def _body(message: bytes) -> bytes:
         return base64.b64decode(json.loads(message)["body"])
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
         return b""
+
+
+def in_memory(secrets: Secrets, pid: int) -> set[str]:
+    """Which secrets the process has anywhere in its memory; only root can read it."""
+    patterns = dict(secrets.keys)
+    for who, card in secrets.cards.items():
+        patterns[f"words of {who}"] = " ".join(card.split()[10:20]).encode()
+        patterns[f"share value of {who}"] = Share.from_mnemonic(card).value
+    seen: set[str] = set()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            start, end = (int(edge, 16) for edge in span.split("-"))
+            if "r" not in rights or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            memory.seek(start)
+            content = memory.read(end - start)
+            seen |= {name for name, pattern in patterns.items() if pattern in content}
+    return seen
