@@ -46,7 +46,7 @@ def process(arguments: list[str], address: str, log: Path, authority: Path | Non
 def wait_active(address: str) -> None:
     """Return when the server is unsealed and leads its cluster of one."""
     until = time.monotonic() + 30
-    while requests.get(f"{address}/v1/sys/health", timeout=5).status_code != 200:
+    while requests.get(f"{address}/v1/sys/health", timeout=30).status_code != 200:
         assert time.monotonic() < until
         time.sleep(0.05)
 
@@ -69,6 +69,6 @@ def dev_server(folder: Path) -> Iterator[str]:
 
 def call(address: str, method: str, path: str, body: object = None, token: str = ROOT_TOKEN) -> dict:
     """A request with the root token; returns the JSON, empty where there is none."""
-    answer = requests.request(method, f"{address}/v1/{path}", json=body, headers={"X-Vault-Token": token}, timeout=10)
+    answer = requests.request(method, f"{address}/v1/{path}", json=body, headers={"X-Vault-Token": token}, timeout=60)
     answer.raise_for_status()
     return answer.json() if answer.content else {}

@@ -92,7 +92,7 @@ def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
