@@ -102,6 +102,7 @@ class StoreSeal(ActorRequiredMixin, View):
         return self._page(request, SealForm(actor=actor_of(request)))
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.STORE_MANAGE, target="everything")
         form = SealForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             store = form.run(lambda values: stores.register_sealed_values(actor=actor_of(request), **values))
