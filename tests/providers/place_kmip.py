@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keys.providers.base import KeyHandle
 from keys.providers.kmip.provider import KmipProvider
+from tests.boot.processes import free_port
 from tests.providers.place import Place
 
 type Pair = tuple[x509.Certificate, rsa.RSAPrivateKey]
@@ -72,12 +73,6 @@ def certificate(name: str, folder: Path, issuer: Pair | None = None, *, server: 
         key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
     return made, key
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
