@@ -268,8 +268,9 @@ class CeremonyProcess:
     ) -> HandedOver:
         """Import the unwrapped master key at `provider` by the keys services, with the rights of `person_id`.
 
-        Asked again in the same session it says what it did before. Raises NotReady, and what the services raise; the
-        master key then stays in the process, for another provider.
+        Returns when the provider has it and the new version is in use. Asked again, in this session or a later one of the same
+        ceremony, it says what it did before. Raises NotReady, and what services and provider raise; the master key then stays
+        in the process, for another try or another provider.
         """
         answer = self._ask(
             "hand_over", ceremony_id, nonce=nonce, provider=provider, person_id=str(person_id),

@@ -15,11 +15,12 @@ from keys.crypto.secret import SecretBytes
 from keys.models import Key, KeyVersion, ProviderIntent
 from keys.providers.base import portal_errors
 from keys.services.exports import escrow
-from keys.states import VersionState
+from keys.services.providers import work
+from keys.states import IntentState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
-from keyvault_portal.errors import Conflict, NotFound, PermissionRefused
+from keyvault_portal.errors import Conflict, NotFound, PermissionRefused, ProviderUnavailable
 
 CEREMONY_LABEL = "recovered-in-ceremony"
 
@@ -76,17 +77,23 @@ class PortalKeyServices:
     ) -> HandedOver:
         """A new master key at `provider` with the recovered material, beside the lost one in its ring.
 
-        Found again by its label when this ceremony had it made before, however that ended for who asked. Raises NotFound for
-        a key this portal never had, and as `escrow.import_wrapped`.
+        The provider is called from here: sealing the material for a worker could need the very key that was lost. Found again
+        by its label when this ceremony had it made before, however that ended for who asked. Raises NotFound for a key this
+        portal never had, ProviderUnavailable and Conflict for what the provider said, and as `escrow.import_wrapped`.
         """
-        made = Key.objects.filter(labels__contains={CEREMONY_LABEL: str(ceremony_id)}).first()
+        label = {CEREMONY_LABEL: str(ceremony_id)}
+        made = Key.objects.filter(labels__contains=label, provider=provider).first()
         if made is None:
-            made = self._import(key, material, provider, _actor(person_id), ceremony_id)
+            made = self._import(key, material, provider, _actor(person_id), label)
         version = made.versions.earliest("key_version")
         intent = ProviderIntent.objects.filter(version=version, act=ProviderIntent.Act.IMPORT).first()
+        if intent is not None and intent.state != IntentState.DONE:
+            work.perform(intent.pk, secret=material)
+            intent.refresh_from_db()
+            _need_done(intent)
         return HandedOver(made.pk, version.pk, intent.pk if intent else None)
 
-    def _import(self, key: MasterKey, material: SecretBytes, provider: str, actor: Actor, ceremony_id: UUID) -> Key:
+    def _import(self, key: MasterKey, material: SecretBytes, provider: str, actor: Actor, label: dict[str, str]) -> Key:
         lost = Key.objects.select_related("ring").filter(pk=key.key_id).first()
         if lost is None:
             raise NotFound("This portal has no key of this package; import it as a new key.")
@@ -97,8 +104,19 @@ class PortalKeyServices:
                 actor=actor, wrapped=packages.wrap_master(passing, material), escrow_key=passing, check_value=check,
                 ring=lost.ring, algorithm=key.algorithm, provider=provider, name=_free_name(lost),
                 title=f"{lost.title} (recovered)"[:150], kind=lost.kind, parent=lost.parent, purpose=lost.purpose,
-                labels={**lost.labels, CEREMONY_LABEL: str(ceremony_id)},
+                labels={**lost.labels, **label}, by_hand=True,
             )  # fmt: skip
+
+
+def _need_done(intent: ProviderIntent) -> None:
+    if intent.state == IntentState.FAILED:
+        raise Conflict(intent.last_error, hint="Hand it over again, or choose another provider.", intent=str(intent.pk))
+    if intent.state != IntentState.DONE:
+        raise ProviderUnavailable(
+            intent.last_error or "The provider is at work.",
+            hint="Hand it over again in a moment.",
+            intent=str(intent.pk),
+        )
 
 
 def _actor(person_id: UUID) -> Actor:

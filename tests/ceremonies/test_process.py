@@ -31,13 +31,12 @@ from ceremonies.shamir import SetRecord
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
-from keys.models import Key, KeyExport, ProviderIntent
+from keys.models import Key, KeyExport, KeyVersion, ProviderIntent
 from keys.services import materials
 from keys.services.providers import registration
 from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import Conflict, NotFound, PermissionRefused, ValidationFailed
+from keyvault_portal.errors import Conflict, DecryptRefused, NotFound, PermissionRefused, ValidationFailed
 from tests.ceremonies.conftest import MADE, SCRIPT
-from tests.provider_services.conftest import work
 from tests.providers.place_pkcs11 import MODULE, PIN, initialise
 from tests.shop import fresh_caches, organisation
 
@@ -132,6 +131,11 @@ def test_escrow_loss_and_recovery_into_an_hsm(organisation, root, ada, hsm, star
     record, package, cards = first.escrow(root.pk, ada)
     assert running.client.destroy(ceremony_id=first.id)
     assert KeyExport.objects.get().method == "escrow"
+    # The loss: nothing that stood on the master key opens any more, the portal's own sealed values among it.
+    KeyVersion.objects.filter(pk=root.pk).update(wrapped_material=secrets.token_bytes(64))
+    materials.forget()
+    with pytest.raises(DecryptRefused):
+        materials.material(materials.active_version(organisation.keys["kek"]))
     second = Ceremony(running.client)
     master = second.recover(record, package, cards)
     assert (master.key_id, master.key_version, master.key_name) == (root.key_id, root.key_version, "root")
@@ -139,12 +143,12 @@ def test_escrow_loss_and_recovery_into_an_hsm(organisation, root, ada, hsm, star
     assert running.client.hand_over(**second.session, provider="hsm", person_id=ada) == handed
     running.client.destroy(ceremony_id=second.id)
     recovered = Key.objects.get(pk=handed.key_id)
-    assert handed.intent_id == ProviderIntent.objects.get(version_id=handed.version_id).pk
+    intent = ProviderIntent.objects.get(version_id=handed.version_id)
+    assert (intent.pk, intent.state, intent.sealed_material) == (handed.intent_id, "done", None)
     assert (recovered.provider, recovered.name, recovered.kind) == ("hsm", "root-recovered-1", "master")
-    assert work(recovered, "import").state == "done"
     assert materials.cipher(materials.active_version(recovered)).decrypt(old, b"aad") == b"data of before"
     actions = set(AuditEvent.objects.values_list("action", flat=True))
-    assert {"key.escrow", "key.import", "key.create"} <= actions
+    assert {"key.escrow", "key.import", "key.create", "provider.import"} <= actions
 
 
 def test_what_the_services_refuse_comes_through(organisation, root, ada, start_process):
