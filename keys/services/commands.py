@@ -18,7 +18,8 @@ _KWP = "-id-aes256-wrap-pad -iv A65959A6"  # the initial value of RFC 5649, 3
 
 def pem(spki: bytes) -> str:
     """A public key as people save it."""
-    return load_public_key(spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    text: bytes = load_public_key(spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
 
 
 def wrap_commands(method: str) -> str:
