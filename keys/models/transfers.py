@@ -75,6 +75,11 @@ class KeyImport(models.Model):
         return f"Import of {self.key}"
 
     @property
+    def shown_state(self) -> str:
+        """What the pages say of it."""
+        return "expecting" if self.state == ImportState.OPEN.value else self.state
+
+    @property
     def components_wanted(self) -> int:
         return len(self.component_values)
 

@@ -86,7 +86,8 @@ class ExportRequest(ActorRequiredMixin, View):
         context = {
             "title": f"Export {key.title}", "key": key, "form": form, "refused": refused, "submit_label": "Ask for the export",
             "consequences": exports.consequences(version, "The recipient") if version else [],
-            "irreversible": True, "needs_approval": agreement_words(groups), "cancel_url": f"/keys/{key.pk}/",
+            "question": "A copy of this key will exist outside the portal, for ever.", "danger": True,
+            "needs_approval": agreement_words(groups), "cancel_url": f"/keys/{key.pk}/",
         }  # fmt: skip
         return render(request, "keys/export_request.html", context, status=status)
 

@@ -289,7 +289,7 @@ def import_page(request: HttpRequest, row: KeyImport, form: UploadForm, status: 
     is_open = row.state == ImportState.OPEN.value
     may_import = actor.can(Permission.KEY_IMPORT, key.ring_id)
     context: dict[str, Any] = {
-        "title": f"Import of {key.title}", "row": row, "key": key, "state": row.state, "form": form, "is_open": is_open,
+        "title": f"Import of {key.title}", "row": row, "key": key, "state": row.shown_state, "form": form, "is_open": is_open,
         "components": components, "steps": _steps(row, len(here)),
         "is_live": row.state in {ImportState.RECEIVED.value, ImportState.HANDED.value},
         "may_import": may_import, "may_abort": may_import and ImportState(row.state) in OPEN_IMPORTS,

@@ -76,6 +76,7 @@ STATES: Mapping[str, Look] = {
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
     # Keys on their way in and out
+    "expecting": Look("pending", "hourglass", "Waiting for material"),
     "received": Look("info", "rotate", "Being checked"),
     "handed": Look("info", "rotate", "With its provider"),
     "aborted": Look("neutral", "slash", "Aborted"),

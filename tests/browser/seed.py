@@ -23,8 +23,9 @@ from django.utils import timezone  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
-from keys.models import DataStore, KeyExport, KeyProvider, ProviderFinding, Rotation  # noqa: E402
+from keys.models import DataStore, KeyProvider, ProviderFinding, Rotation  # noqa: E402
 from keys.services import exports, imports, lifecycle, materials, rotation  # noqa: E402
+from keys.services.exports.giving import note  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
 from keyvault_portal.approvals.models import ApprovalRequest  # noqa: E402
@@ -143,9 +144,9 @@ def _transfers(org: organisation.Organisation) -> Facts:
         parent=org.keys["orders-kek"], exportable=True,
     )  # fmt: skip
     receiver = transport.receiver_of(transport.new_receiver(transport.Method.RSA_AES_KW).public or b"")
-    given = KeyExport.objects.create(
-        version=loose.versions.get(), method="rsa_aes_kw", recipient="Nordic Parcel AB", recipient_key=receiver.spki,
-        fingerprint=receiver.fingerprint, reason="The partner reads our feed.", requested_by="Ada Lind",
+    given = note(
+        loose.versions.get(), ada, method="rsa_aes_kw", recipient="Nordic Parcel AB", recipient_key=receiver.spki,
+        fingerprint=receiver.fingerprint, reason="The partner reads our feed.",
     )  # fmt: skip
     exports.wrap_export(given.pk)
     return {"import": str(wrapped.pk), "components": str(coming.pk), "loose": str(loose.pk), "export": str(given.pk)}
