@@ -263,6 +263,8 @@ SPECTACULAR_SETTINGS = {
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "ImportMethodEnum": "keys.models.transfers.KeyImport.Method",
+        "ExportMethodEnum": "keys.models.transfers.KeyExport.Method",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
     },
 }
