@@ -5,6 +5,7 @@ and the class agree.
 """
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto import keymaterial, transport
@@ -15,6 +16,7 @@ from keys.providers.base import (
     Capability,
     Cipher,
     DataKeys,
+    DirectImporter,
     Discovery,
     Exporter,
     GeneratedKey,
@@ -42,6 +44,7 @@ PROTOCOLS = {
     Capability.MAC: Mac,
     Capability.IMPORTER: Importer,
     Capability.EXPORTER: Exporter,
+    Capability.DIRECT_IMPORT: DirectImporter,
     Capability.ROTATOR: Rotator,
     Capability.DATA_KEYS: DataKeys,
     Capability.LIFECYCLE: Lifecycle,
@@ -252,6 +255,23 @@ def test_what_is_exported_and_imported_elsewhere_opens_old_data(place):
     assert transport.unwrap_under(kek, place.provider.export_key(again, kek)) == material
     sealed_here = LocalProvider().cipher(KeyHandle("AES-256-GCM", material=lambda: material)).encrypt(b"new", AAD)
     assert place.provider.cipher(first).decrypt(sealed_here, AAD) == b"new"
+
+
+def test_material_wrapped_for_the_provider_itself_gets_there(place):
+    need(place, Capability.DIRECT_IMPORT)
+    proved(place, "import")
+    material = SecretBytes(bytes(range(32)))
+    offer = place.provider.offer_import("AES-256-GCM", tag="a-tag")
+    public = load_der_public_key(offer.public_key)
+    wrapped = (
+        public.encrypt(material.reveal(), transport.oaep(SHA256()))
+        if offer.method == transport.Method.RSA_OAEP
+        else transport.rsa_aes_wrap(public, material, SHA256())
+    )
+    cipher = place.provider.cipher(
+        handle_of("AES-256-GCM", place.provider.take_import("AES-256-GCM", offer, wrapped, tag="a-tag"))
+    )
+    assert cipher.decrypt(cipher.encrypt(b"brought", AAD), AAD) == b"brought"
 
 
 def test_a_disabled_key_is_refused_until_enabled(place):

@@ -61,7 +61,7 @@ class AzureKeyVaultProvider:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        set(Capability) - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER}
+        set(Capability) - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER, Capability.DIRECT_IMPORT}
     )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
