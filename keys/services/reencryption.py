@@ -7,17 +7,16 @@ that dies in between leaves rows that are already on the new version; reading th
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from keys.datastores.base import Cell, Change, Row, StoreAdapter
@@ -42,6 +41,29 @@ SET items_done = items_done + %s, items_failed = items_failed + %s,
     heartbeat_at = %s, last_error = ''
 FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
 """
+
+
+_CLAIM = """
+WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true))
+UPDATE keys_reencryptionrange AS part SET lease_until = %s, worker = %s
+FROM hurried, re_encryption_jobs AS job
+WHERE job.id = part.job_id AND part.id = (
+    SELECT id FROM keys_reencryptionrange
+    WHERE job_id = %s AND NOT done AND (lease_until IS NULL OR lease_until < %s)
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING part.id, part.cursor, part.upper, job.state, job.rate_limit
+"""
+
+
+class _Part(NamedTuple):
+    """A claimed range, and the job as it was then."""
+
+    pk: int
+    cursor: str | None
+    upper: str | None
+    state: str
+    rate: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,53 +209,58 @@ class _Walker:
                 return self._running()
         return True
 
-    def _claim(self) -> ReEncryptionRange | None:
+    def _claim(self) -> _Part | None:
+        """A free range that is this worker's from now on, with the job's state and rate limit."""
         now = timezone.now()
-        with transaction.atomic():
-            free = Q(lease_until=None) | Q(lease_until__lt=now)
-            found = (
-                ReEncryptionRange.objects.select_for_update(skip_locked=True)
-                .filter(free, job=self.job, done=False)
-                .order_by("pk")
-                .first()
-            )
-            if found is not None:
-                found.lease_until, found.worker = now + lease(), self.name
-                found.save(update_fields=["lease_until", "worker"])
-        return found
+        with connection.cursor() as db:
+            db.execute(_CLAIM, [now + lease(), self.name, self.job.pk, now])
+            found: tuple[Any, ...] | None = db.fetchone()
+        return _Part(*found) if found else None
 
-    def _walk_range(self, part: ReEncryptionRange, deadline: float) -> bool:
-        """True when the range is finished; False when time, the lease or the job's state stopped it."""
-        cursor = part.cursor
-        state, rate = ReEncryptionJob.objects.values_list("state", "rate_limit").get(pk=self.job.pk)
+    def _walk_range(self, part: _Part, deadline: float) -> bool:
+        """True when the range is finished; False when time, the lease or the job's state stopped it.
+
+        A page is written while the next is worked out, and the one after it is read: the cursor follows behind.
+        """
+        cursor, state, rate = part.cursor, part.state, part.rate
+        size = _page_rows(rate)
+        rows = self.adapter.ask_page(cursor, part.upper, size)()
         while True:
             if state != JobState.RUNNING.value or time.monotonic() >= deadline:
                 ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
                 return False
-            size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
-            rows = self.adapter.read_page(cursor, part.upper, size)
+            finished = len(rows) < size or rows[-1].pk == part.upper
             if rows:
-                self._page(rows, RateLimiter(f"job:{self.job.pk}", rate) if rate else None)
                 cursor = rows[-1].pk
-            finished = len(rows) < size
+                write = self._page(rows, RateLimiter(f"job:{self.job.pk}", rate) if rate else None)
+                size = _page_rows(rate)
+                following = None if finished else self.adapter.ask_page(cursor, part.upper, size)
+                write()
             saved = self._save(part, cursor, finished)
             if saved is None:
                 return False
             if finished:
                 return True
             state, rate = saved
+            rows = following()
 
-    def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
+    def _page(self, rows: list[Row], limiter: RateLimiter | None) -> Callable[[], None]:
+        """Have the page written; what is returned waits until it is, and counts what came of it."""
         self.recoder.prepare(rows)
         self.recoder.reserve(rows)
         changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
         if limiter is not None and cells:
             limiter.acquire(cells)
-        written = self.adapter.write_back(changes)
-        whole = len(written) == len(changes)
-        self.moved = cells if whole else sum(_differing(change) for change in changes if change.row.pk in written)
-        self.meanwhile = len(changes) - len(written)
-        self.aside = self._set_aside(aside)
+        writing = self.adapter.ask_write(changes)
+
+        def finish() -> None:
+            written = writing()
+            whole = len(written) == len(changes)
+            self.moved = cells if whole else sum(_differing(change) for change in changes if change.row.pk in written)
+            self.meanwhile = len(changes) - len(written)
+            self.aside = self._set_aside(aside)
+
+        return finish
 
     moved = meanwhile = aside = 0
 
@@ -250,7 +277,7 @@ class _Walker:
             )
             return int(cursor.rowcount)
 
-    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
+    def _save(self, part: _Part, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
         """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
 
         None when somebody else holds the range by now. One statement, for a page has few milliseconds.
@@ -276,6 +303,7 @@ class _Walker:
         """No range is free: others still walk theirs, or the pass is over and the census says whether another is due."""
         if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
             return False
+        self.adapter.settle()  # what the census sees now is not to be undone by a crash of the target
         left = census.items_on(self.store, self.old, adapter=self.adapter)
         blocked = (
             FailedItem.objects.filter(job=self.job, reason="decrypt_failed")
@@ -343,6 +371,10 @@ def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
     ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(
         **changes
     )
+
+
+def _page_rows(rate: int | None) -> int:
+    return min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
 
 
 def lease() -> timedelta:
