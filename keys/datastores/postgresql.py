@@ -1,7 +1,7 @@
 """Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,14 @@ class PostgresTable:
         self.spec, self._dsn, self._rule = spec, dsn, rule
         self.columns: Sequence[str] = spec.columns
         self._connection: psycopg.Connection | None = None
-        self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
+        self._asked: ExitStack | None = None  # open while answers are under way
         self._types: dict[str, str] = {}
         self._binds = [spec.context.bind(column) for column in spec.columns]
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = self._pipeline = None
+            self._connection = self._asked = None
 
     def check(self) -> None:
         spec = self.spec
@@ -163,7 +163,7 @@ class PostgresTable:
         rows, news = zip(*changes, strict=True)
         keys, _, _, stamps = zip(*rows, strict=True)
         values = [pack(keys), " ".join(stamps), *map(pack, zip(*news, strict=True)), len(rows)]
-        cursor = self._ask(statement, values)
+        cursor = self._ask(statement, values, begin=True)
 
         def answer() -> set[str]:
             written = self._answer(cursor)[0][0]
@@ -177,9 +177,21 @@ class PostgresTable:
             # Something to commit: commits are flushed in their order, so all before it are flushed with it.
             connection.execute("SELECT pg_logical_emit_message(true, 'keyvault-portal', 'settled')")
 
-    def _ask(self, statement: sql.Composable, values: list[Any]) -> psycopg.Cursor[Any]:
-        with self._errors() as connection:
-            return connection.cursor(binary=True).execute(statement, values)
+    def _ask(self, statement: sql.Composable, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
+        """Send a statement, which the server does while the caller goes on; `begin` makes it a transaction by itself."""
+        with self._errors(collect=False) as connection:
+            if self._asked is None:
+                self._asked = ExitStack()
+                self._asked.enter_context(connection.pipeline())
+            cursor = connection.cursor(binary=True)
+            if (
+                begin
+            ):  # said in words: otherwise a pipeline is one transaction, which would end only when it is answered
+                connection.execute("BEGIN")
+            cursor.execute(statement, values)
+            if begin:
+                connection.execute("COMMIT")
+            return cursor
 
     def _answer(self, cursor: psycopg.Cursor[Any]) -> list[tuple[Any, ...]]:
         with self._errors(), cursor:
@@ -201,15 +213,18 @@ class PostgresTable:
         return self._types[column]
 
     @contextmanager
-    def _errors(self, *, keep_pipeline: bool = False) -> Iterator[psycopg.Connection]:
-        """The open connection; what goes wrong with it is told in the store's terms and never quotes a value."""
+    def _errors(self, *, collect: bool = True) -> Iterator[psycopg.Connection]:
+        """The open connection; what goes wrong with it is told in the store's terms and never quotes a value.
+
+        Unless `collect` is false, everything that was asked is answered first.
+        """
         try:
             if self._connection is None or self._connection.closed:
                 self._open()
             assert self._connection is not None
-            if self._pipeline is not None and not keep_pipeline:
-                ended, self._pipeline = self._pipeline, None
-                ended.__exit__(None, None, None)
+            if collect and self._asked is not None:
+                asked, self._asked = self._asked, None
+                asked.close()
             yield self._connection
         except _GONE as error:
             raise StoreGone(
@@ -226,7 +241,7 @@ class PostgresTable:
             raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None
 
     def _open(self) -> None:
-        self._connection, self._pipeline = connect(self._dsn, self._rule), None
+        self._connection, self._asked = connect(self._dsn, self._rule), None
         self._connection.adapters.register_dumper(PackedArray, ArrayDumper)
         # A page that a crash of the target undoes stands on the old version again, where the census finds it.
         self._connection.execute("SET synchronous_commit = off")
