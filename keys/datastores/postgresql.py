@@ -23,6 +23,12 @@ _DESCRIBE = """
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
 """
 
+_SIZE = """
+    SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
+    FROM (SELECT relid FROM pg_partition_tree(%s) UNION SELECT %s::regclass) parts
+"""
+_SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
+
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
@@ -90,17 +96,24 @@ class PostgresTable:
         return counted
 
     def boundaries(self, parts: int) -> list[str]:
-        statement = sql.SQL(
-            "SELECT max({pk})::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p GROUP BY part ORDER BY max({pk})"
-        ).format(pk=self._pk(), t=self._table())
+        marks = self._marks(parts, _SAMPLE_BLOCKS * parts)
+        return marks if len(marks) == parts else self._marks(parts, None)
+
+    def _marks(self, parts: int, blocks: int | None) -> list[str]:
+        """The last keys of `parts` equal parts, judged by about so many blocks of the table, None for all of them."""
+        highest = sql.SQL("max({pk})")
         if self._type(self.spec.primary_key) == "uuid":  # has no max() before PostgreSQL 18
-            statement = sql.SQL(
-                "SELECT (array_agg({pk} ORDER BY {pk} DESC))[1]::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p "
-                "GROUP BY part ORDER BY part"
-            ).format(pk=self._pk(), t=self._table())
+            highest = sql.SQL("(array_agg({pk} ORDER BY {pk} DESC))[1]")
+        statement = sql.SQL(
+            "SELECT {highest}::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t} TABLESAMPLE SYSTEM (%s)) p "
+            "GROUP BY part ORDER BY part"
+        ).format(highest=highest.format(pk=self._pk()), pk=self._pk(), t=self._table())
         with self._errors() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout = '30min'")
-            return [str(row[0]) for row in connection.execute(statement, [parts])]
+            name = self._table().as_string(connection)
+            size, block = connection.execute(_SIZE, [name, name]).fetchone() or (0, 1)
+            share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
+            return [str(row[0]) for row in connection.execute(statement, [parts, share])]
 
     def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
         cast = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
