@@ -48,7 +48,16 @@ class IntentState(StrEnum):
     FAILED = "failed"  # needs somebody: another try has to be asked for
 
 
-V, R, J, I = VersionState, RotationState, JobState, IntentState  # noqa: E741
+class SealStanding(StrEnum):
+    """A way to open the root: being made, kept ready, found not to open at present, given up."""
+
+    PREPARING = "preparing"
+    IN_USE = "in_use"
+    LOST = "lost"  # its last checks did not open it; it is still tried, and comes back by itself
+    RETIRED = "retired"
+
+
+V, R, J, I, S = VersionState, RotationState, JobState, IntentState, SealStanding  # noqa: E741
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
@@ -92,12 +101,19 @@ INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {
     I.DONE: frozenset(),
 }
 
+SEAL_MOVES: Mapping[SealStanding, frozenset[SealStanding]] = {
+    S.PREPARING: frozenset({S.IN_USE, S.RETIRED}),
+    S.IN_USE: frozenset({S.LOST, S.RETIRED}),
+    S.LOST: frozenset({S.IN_USE, S.RETIRED}),
+    S.RETIRED: frozenset(),
+}
+
 # What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState, IntentState)](
+def may_move[State: (VersionState, RotationState, JobState, IntentState, SealStanding)](
     moves: Mapping[State, frozenset[State]], old: State, new: State
 ) -> bool:
     """Whether the table lets `old` become `new`."""

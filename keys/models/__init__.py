@@ -3,10 +3,10 @@
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
 from keys.models.providers import KeyProvider, ProviderFinding, ProviderIntent
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
-from keys.models.seals import RootSeal, SealState
+from keys.models.seals import KeyholderSight, RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyVersion", "ProviderFinding",
-    "ProviderIntent", "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyVersion", "KeyholderSight",
+    "ProviderFinding", "ProviderIntent", "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

@@ -75,6 +75,14 @@ STATES: Mapping[str, Look] = {
     "open": Look("warn", "warning", "Open"),
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
+    # Seals of the root, and the keyholders of the machines
+    "preparing": Look("info", "rotate", "Being made"),
+    "in_use": Look("ok", "check-circle", "Opens the portal"),
+    "lost": Look("danger", "cross-circle", "Does not open"),
+    "retired": Look("neutral", "slash", "Retired"),
+    "sealed": Look("warn", "lock", "Sealed"),
+    "unsealed": Look("ok", "unlock", "Open"),
+    "silent": Look("neutral", "circle", "Silent"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),
