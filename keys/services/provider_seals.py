@@ -241,11 +241,17 @@ def standing_on(version_id: int) -> int:
     return RootSeal.objects.filter(version=version_id, retired_at=None).count()
 
 
+def opens(alias: str) -> bool:
+    """Whether a seal of the root stands on a key of this provider."""
+    return RootSeal.objects.filter(provider=alias, kind=RootSeal.Kind.PROVIDER, retired_at=None).exists()
+
+
 def only_way(alias: str) -> bool:
     """Whether the root opens by nothing else than keys of this provider."""
-    ways = RootSeal.objects.filter(retired_at=None, state__in=OPENING)
-    mine = Q(provider=alias, kind=RootSeal.Kind.PROVIDER)
-    return ways.filter(mine).exists() and not ways.exclude(mine).exists()
+    others = RootSeal.objects.filter(retired_at=None, state__in=OPENING).exclude(
+        provider=alias, kind=RootSeal.Kind.PROVIDER
+    )
+    return opens(alias) and not others.exists()
 
 
 def _actor() -> Actor:

@@ -13,6 +13,7 @@ from keys.forms import AdoptionForm, ProviderForm, ReasonForm
 from keys.models import Key, KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
+from keys.services import provider_seals
 from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
 from keys.services.ratelimit import provider_budget
 from keys.views.keys import visible_key
@@ -268,6 +269,11 @@ class ProviderDisable(_Confirmed):
         return f"Disable {row}", [
             f"{number:,} key{'' if number == 1 else 's'} there cannot be used, nor what stands below them.",
             "Work that waits for it goes on waiting until it is enabled again.",
+            *(
+                ["The portal's root is sealed under it: after a restart another seal has to open it."]
+                if provider_seals.opens(row.alias)
+                else []
+            ),
         ]
 
     def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
