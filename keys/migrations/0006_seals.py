@@ -99,4 +99,49 @@ class Migration(migrations.Migration):
             model_name='keyholdersight',
             constraint=models.UniqueConstraint(fields=('machine', 'socket'), name='keys_one_sight_a_keyholder'),
         ),
+        migrations.AddField(
+            model_name='keyprovider',
+            name='alarmed_at',
+            field=models.DateTimeField(blank=True, help_text='When officers were told that it fails; they are told again when that is over.', null=True),
+        ),
+        migrations.AddField(
+            model_name='keyprovider',
+            name='on_replica',
+            field=models.BooleanField(default=False, help_text='Its first region does not answer, and a replica serves.'),
+        ),
+        migrations.AlterField(
+            model_name='providerfinding',
+            name='kind',
+            field=models.CharField(choices=[('unknown_key', 'Key unknown to the portal'), ('missing_key', 'Key missing at the provider'), ('state_drift', 'State differs'), ('rotation_drift', 'Rotates by itself at the provider'), ('tags_drift', 'Tags differ'), ('replica_drift', 'Copies differ')], max_length=20),
+        ),
+        migrations.CreateModel(
+            name='KeyReplica',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('region', models.CharField(max_length=63)),
+                ('state', models.CharField(max_length=20)),
+                ('seen_at', models.DateTimeField()),
+                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='replicas', to='keys.keyversion')),
+            ],
+            options={
+                'db_table': 'key_replicas',
+                'constraints': [models.UniqueConstraint(fields=('version', 'region'), name='keys_one_replica_a_region')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ProviderRegion',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=63)),
+                ('primary', models.BooleanField()),
+                ('milliseconds', models.PositiveIntegerField(blank=True, null=True)),
+                ('error', models.TextField(blank=True)),
+                ('seen_at', models.DateTimeField()),
+                ('provider', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='regions', to='keys.keyprovider')),
+            ],
+            options={
+                'db_table': 'provider_regions',
+                'constraints': [models.UniqueConstraint(fields=('provider', 'name'), name='keys_one_row_a_region')],
+            },
+        ),
     ]

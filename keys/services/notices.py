@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from keys.models import KeyProvider, KeyVersion, RootSeal
+from keys.models import Key, KeyProvider, KeyVersion, RootSeal
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals import notices
@@ -32,13 +32,31 @@ def provider_work_failed(version: KeyVersion, act: str, detail: str) -> None:
 
 
 def provider_failing(row: KeyProvider, detail: str) -> None:
-    """A provider stopped answering, or refuses us."""
-    _tell_officers(Q(bindings__ring=None), f"The key provider {row} fails", detail, f"/keys/providers/{row.alias}/")
+    """A provider stopped answering, refuses us, or serves from a replica only."""
+    _tell_of_provider(row, f"The key provider {row} fails", detail)
 
 
 def provider_answers(row: KeyProvider) -> None:
     """A provider that failed answers again."""
-    _tell_officers(Q(bindings__ring=None), f"The key provider {row} answers again", "", f"/keys/providers/{row.alias}/")
+    _tell_of_provider(row, f"The key provider {row} answers again", "")
+
+
+def differences_found(row: KeyProvider, details: list[str], version_ids: set[int | None]) -> None:
+    """A comparison found what was not there the last time."""
+    number = len(details)
+    text = f"{number:,} new difference{'' if number == 1 else 's'} between the inventory and {row}"
+    theirs = KeyVersion.objects.filter(pk__in=[pk for pk in version_ids if pk is not None]).values("key__ring")
+    _tell_officers(Q(bindings__ring=None) | Q(bindings__ring__in=theirs), text, "\n".join(details[:10]), _page(row))
+
+
+def _tell_of_provider(row: KeyProvider, text: str, detail: str) -> None:
+    """The officers of everything, and those of the rings that have keys there."""
+    rings = Key.objects.filter(provider=row.alias).values("ring")
+    _tell_officers(Q(bindings__ring=None) | Q(bindings__ring__in=rings), text, detail, _page(row))
+
+
+def _page(row: KeyProvider) -> str:
+    return f"/keys/providers/{row.alias}/"
 
 
 def seal_registered(seal: RootSeal, by: str) -> None:

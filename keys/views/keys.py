@@ -15,7 +15,7 @@ from keys.forms import KeyFilterForm, KeyForm, PolicyForm
 from keys.models import DataKey, Key, KeyVersion, Rotation
 from keys.services import budget, census, lifecycle
 from keys.services.overview import visible_keys
-from keys.services.providers import intents
+from keys.services.providers import intents, replication
 from keys.services.versions import is_made
 from keys.states import VersionState
 from keyvault_portal.accounts.permissions import Permission
@@ -169,7 +169,11 @@ class KeyDetail(ActorRequiredMixin, View):
         current = key.current
         algorithm = ALGORITHMS[key.algorithm]
         policy = key.policy
-        rows = [_version_row(version, counts.get(version.pk, 0)) for version in versions]
+        copies = replication.copies_of(versions) if intents.is_remote(key) else {}
+        rows = [
+            _version_row(version, counts.get(version.pk, 0)) | {"copies": copies.get(version.pk)}
+            for version in versions
+        ]
         return render(
             request,
             "keys/key_detail.html",

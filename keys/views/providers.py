@@ -14,7 +14,7 @@ from keys.models import Key, KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
 from keys.services import provider_seals
-from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
+from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
 from keys.views.keys import visible_key
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -35,6 +35,7 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
     Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),
     Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
+    Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
     Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
     Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
 }
@@ -152,7 +153,7 @@ class ProviderDetail(ActorRequiredMixin, View):
             "capabilities": _capabilities(row.kind), "figures": figures.of(alias), "complaints": figures.complaints(alias),
             "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
-            "work": list(_work(actor, alias)[:WORK_SHOWN]),
+            "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],
             "facts": [
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),

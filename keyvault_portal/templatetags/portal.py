@@ -63,6 +63,8 @@ STATES: Mapping[str, Look] = {
     "revoked": Look("danger", "slash", "Revoked"),
     "reachable": Look("ok", "check-circle", "Reachable"),
     "unreachable": Look("danger", "cross-circle", "Unreachable"),
+    "on_replica": Look("warn", "warning", "On a replica"),
+    "missing": Look("danger", "cross-circle", "Missing"),
     # Key providers, their work, their circuit and what differs
     "calling": Look("info", "rotate", "Calling"),
     "enabled": Look("ok", "check-circle", "Enabled"),

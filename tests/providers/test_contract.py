@@ -26,6 +26,7 @@ from keys.providers.base import (
     OperationUnsupported,
     Provider,
     RemoteState,
+    Replicated,
     Rotator,
     Signer,
     Wrapper,
@@ -43,6 +44,7 @@ PROTOCOLS = {
     Capability.DATA_KEYS: DataKeys,
     Capability.LIFECYCLE: Lifecycle,
     Capability.DISCOVERY: Discovery,
+    Capability.REPLICAS: Replicated,
 }
 AAD = b'{"table": "customers", "id": "7"}'
 OTHER = b'{"table": "customers", "id": "8"}'

@@ -75,7 +75,9 @@ class GcpKmsProvider:
     `hosts` is for the program's own use: what a person registers goes to Google only.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(set(Capability) - {Capability.DATA_KEYS})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        set(Capability) - {Capability.REPLICAS, Capability.DATA_KEYS}
+    )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("project", "Project", "The identifier of the Google Cloud project."),
