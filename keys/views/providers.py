@@ -13,7 +13,7 @@ from keys.forms import AdoptionForm, ProviderForm, ReasonForm
 from keys.models import Key, KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
-from keys.services import provider_seals
+from keys.services import data_key_cache, provider_seals
 from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
 from keys.views.keys import visible_key
@@ -154,6 +154,7 @@ class ProviderDetail(ActorRequiredMixin, View):
             "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
             "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
+            "data_keys": data_key_cache.figures_of(alias), "data_key_bounds": data_key_cache.bounds(),
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],
             "facts": [
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),
