@@ -29,8 +29,8 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.grounds import KINDS, Ground, standing
 from tests.keys.conftest import actor_of
+from tests.providers.grounds import KINDS, Ground, standing
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
 PATIENCE = 60.0
