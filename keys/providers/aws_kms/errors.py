@@ -27,7 +27,8 @@ _CODES: dict[type[PortalError], frozenset[str]] = {
         {
             "AccessDeniedException", "AccessDenied", "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature",
             "InvalidClientTokenId", "InvalidSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
-            "NotAuthorized", "NotAuthorizedException", "OptInRequired", "SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed", "UnrecognizedClientException",
+            "NotAuthorized", "NotAuthorizedException", "OptInRequired", "SignatureDoesNotMatch", "UnrecognizedClientException",
+            "RequestExpired", "RequestTimeTooSkewed",
         }
     ),
     ProviderUnavailable: frozenset(
