@@ -21,6 +21,7 @@ from keys.providers.registry import provider
 from keys.seal_tasks import seal_tick, seal_work
 from keys.services import deletion, keyholders, materials, provider_seals, rewrap, rotation, seals
 from keys.services.operations import unwrap_data_key
+from keys.services.overview import attention
 from keys.services.providers import breaker, registration
 from keys.tasks import reencrypt
 from keyvault_portal.accounts.permissions import Role
@@ -163,6 +164,7 @@ def test_the_second_seal_is_there_for_the_day_the_first_is_lost(organisation, la
     told = Notice.objects.filter(text__contains="does not open the portal")
     assert {notice.person_id for notice in told} == {organisation.people[name].pk for name in ("ada", "boris", "chen")}
     assert all(notice.alarm for notice in told)
+    assert f"The seal {seal} does not open the portal" in [row.title for row in attention(officer)]
     with pytest.raises(Conflict):
         seals.retire_seal(actor=officer, seal_id=other.pk)
     first.give_back()
@@ -436,7 +438,7 @@ def test_the_page_of_a_sealed_portal_names_its_machine(organisation, keyholder):
     from django.test import Client
 
     told = Client().get("/sealed/").content.decode()
-    assert f"the machine <strong>{keyholders.machine()}</strong>" in told
+    assert f"This is the machine <strong>{keyholders.machine()}</strong>" in told
     assert "0 of 2 machines are open" in told
     assert "this one" not in told, "the others' names are for officers"
     assert "this one" in sign_in(organisation.people["ada"]).get("/sealed/").content.decode()

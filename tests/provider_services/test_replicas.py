@@ -9,6 +9,7 @@ import pytest
 from keys.models import KeyProvider, ProviderFinding
 from keys.providers import registry
 from keys.services import key_views, operations
+from keys.services.overview import attention
 from keys.services.providers import breaker, comparison, findings, health, registration
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
@@ -91,6 +92,7 @@ def test_a_replica_serves_while_the_first_region_is_cut_off(regions, far, remote
     assert (far.shown_state, far.last_error) == ("on_replica", "")
     assert [(row.name, bool(row.error)) for row in far.regions.order_by("-primary")] == [(FIRST, True), (SECOND, False)]
     assert Notice.objects.filter(text="The key provider Far fails").count() == 1
+    assert "Key provider Far serves from a replica" in [row.title for row in attention(officer)]
     report = health.test_provider(actor=officer, alias="far")
     assert f"{FIRST} does not answer" in report.detail
 
