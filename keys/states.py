@@ -48,12 +48,30 @@ class IntentState(StrEnum):
     FAILED = "failed"  # needs somebody: another try has to be asked for
 
 
+class MoveState(StrEnum):
+    """A key on its way from one provider to another."""
+
+    MAKING = "making"  # the new version, at the new place
+    DUAL_WRAPPING = "dual_wrapping"  # what stands on the old version is wrapped at the new place as well
+    COMPARING = "comparing"  # read back at both places; then the switch, when the new version was published long enough
+    RE_WRAPPING = "re_wrapping"  # switched: the new version protects, everything is wrapped at both places
+    RE_WRAPPED = "re_wrapped"  # nothing stands on the old version: it may be dropped, by agreement
+    DROPPING = "dropping"  # the old version waits out its grace period
+    COMPLETED = "completed"
+    PAUSED = "paused"
+    FAILED = "failed"  # needs somebody: resume or undo
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
 V, R, J, I = VersionState, RotationState, JobState, IntentState  # noqa: E741
+M = MoveState
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
     V.ACTIVE: frozenset({V.DECRYPT_ONLY, V.SUSPENDED, V.COMPROMISED}),
-    V.DECRYPT_ONLY: frozenset({V.SUSPENDED, V.COMPROMISED, V.PENDING_DELETION}),
+    # Active again only when the move of its key to another place is undone; `versions.make_active` refuses it otherwise.
+    V.DECRYPT_ONLY: frozenset({V.ACTIVE, V.SUSPENDED, V.COMPROMISED, V.PENDING_DELETION}),
     # Resuming returns to the state the suspension interrupted; the service remembers which.
     V.SUSPENDED: frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION}),
     V.COMPROMISED: frozenset({V.PENDING_DELETION}),
@@ -92,12 +110,28 @@ INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {
     I.DONE: frozenset(),
 }
 
+_STEPS = frozenset({M.MAKING, M.DUAL_WRAPPING, M.COMPARING, M.RE_WRAPPING, M.UNDOING})
+MOVE_MOVES: Mapping[MoveState, frozenset[MoveState]] = {
+    M.MAKING: frozenset({M.DUAL_WRAPPING, M.PAUSED, M.FAILED, M.UNDOING}),
+    M.DUAL_WRAPPING: frozenset({M.COMPARING, M.PAUSED, M.FAILED, M.UNDOING}),
+    M.COMPARING: frozenset({M.RE_WRAPPING, M.PAUSED, M.FAILED, M.UNDOING}),
+    M.RE_WRAPPING: frozenset({M.RE_WRAPPED, M.PAUSED, M.FAILED, M.UNDOING}),
+    # New items on the old version may still be found: the walk starts again.
+    M.RE_WRAPPED: frozenset({M.RE_WRAPPING, M.DROPPING, M.UNDOING}),
+    M.DROPPING: frozenset({M.RE_WRAPPED, M.COMPLETED}),
+    M.COMPLETED: frozenset(),
+    M.PAUSED: _STEPS,
+    M.FAILED: _STEPS,
+    M.UNDOING: frozenset({M.UNDONE, M.PAUSED, M.FAILED}),
+    M.UNDONE: frozenset(),
+}
+
 # What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState, IntentState)](
+def may_move[State: (VersionState, RotationState, JobState, IntentState, MoveState)](
     moves: Mapping[State, frozenset[State]], old: State, new: State
 ) -> bool:
     """Whether the table lets `old` become `new`."""

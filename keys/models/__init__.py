@@ -1,12 +1,14 @@
 """Tables of the keys app; rows are written by `keys.services` only."""
 
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
+from keys.models.moves import Move
 from keys.models.providers import KeyProvider, ProviderFinding, ProviderIntent
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
 from keys.models.seals import RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyVersion", "ProviderFinding",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyVersion", "Move",
+    "ProviderFinding",
     "ProviderIntent", "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

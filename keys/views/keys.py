@@ -206,7 +206,7 @@ def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
         "can_delete": version.state in {VersionState.DECRYPT_ONLY, VersionState.COMPROMISED, VersionState.SUSPENDED},
         "can_cancel_deletion": version.state is VersionState.PENDING_DELETION,
         "can_confirm_deletion": version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is not None,
-        "can_activate": version.state is VersionState.PRE_ACTIVE and is_made(version),
+        "can_activate": version.state is VersionState.PRE_ACTIVE and is_made(version) and version.moved_from_id is None,
     }  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def order_of(intent: ProviderIntent) -> Order:
     making = ProviderIntent.objects.filter(version=version, act__in=[Act.CREATE, Act.IMPORT]).first()
     due_at = intent.params.get("due_at")
     return Order(
-        registry.provider(version.key.provider),
+        registry.provider(version.provider),
         intent.act,
         materials.handle(version),
         str(making.pk) if making else "",

@@ -1,0 +1,189 @@
+"""Where a key can be moved, what of it can go along, and what that would take: all of it before anybody asks."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from keys.hierarchy import KeyKind
+from keys.models import DataStore, Key, KeyProvider, KeyVersion
+from keys.providers import registry
+from keys.providers.base import Capability
+from keys.providers.registry import LOCAL
+from keys.services import deletion, rewrap, rotation
+from keys.services.providers.registration import offered_algorithms
+from keys.services.ratelimit import provider_budget
+from keys.services.rotation.estimates import ITEMS_A_SECOND
+from keys.states import VersionState
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.errors import NotFound, PortalError, ValidationFailed, WrongState
+
+PROBES = 64  # values of the key's own that are wrapped at the new place and read back before the switch
+CALLS_A_PROBE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One place: whether the key can go there, whether its material can go along, and why not."""
+
+    alias: str
+    title: str
+    possible: bool
+    with_material: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One store, or the wrapped keys below."""
+
+    label: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Items to wrap or encrypt again, calls at either place, and the time of the slowest of the three."""
+
+    items: int
+    source_calls: int
+    target_calls: int
+    seconds: float
+    parts: list[Part]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def movable(key: Key) -> KeyVersion:
+    """The version that would be moved; raises WrongState unless the key has an active one."""
+    found = key.versions.select_related("key").filter(status=VersionState.ACTIVE.value).first()
+    if found is None:
+        raise WrongState(
+            f"{key} has no active version to move.",
+            hint="Resume it, or rotate the key first if it is compromised: a move carries trust over.",
+        )
+    return found
+
+
+def offers(key: Key, version: KeyVersion) -> list[Offer]:
+    """Every enabled place but the one where the version is, the portal itself first."""
+    rows = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED).order_by("title", "alias")
+    places = [(LOCAL, "This portal"), *((row.alias, str(row)) for row in rows)]
+    return [_offer(key, version, alias, title) for alias, title in places if alias != version.provider]
+
+
+def offer_of(key: Key, version: KeyVersion, alias: str) -> Offer:
+    """The offer of one place; raises ValidationFailed naming `target` if the key cannot go there."""
+    found = next((offer for offer in offers(key, version) if offer.alias == alias), None)
+    if found is None:
+        raise ValidationFailed(errors={"target": ["No other provider is registered and enabled under this name."]})
+    if not found.possible:
+        raise ValidationFailed(errors={"target": [found.words]})
+    return found
+
+
+def _offer(key: Key, version: KeyVersion, alias: str, title: str) -> Offer:
+    try:
+        fits = key.algorithm in offered_algorithms(alias)
+    except PortalError as error:
+        return Offer(alias, title, False, False, f"It cannot be asked now: {error.detail}")
+    if not fits:
+        return Offer(alias, title, False, False, f"It does not offer {key.algorithm}.")
+    if _opens(key, alias):
+        words = "Its credentials are sealed under this very key: it could not be opened without itself."
+        return Offer(alias, title, False, False, words)
+    if version.provider != LOCAL:
+        words = (
+            f"The material never leaves {version.provider}: a new key is made here, and what stands on the old one is "
+            "wrapped or encrypted again."
+        )
+        return Offer(alias, title, True, False, words)
+    if Capability.IMPORTER in _capabilities(alias):
+        words = "A new key can be made there; or the material goes along, wrapped by the provider's own procedure for imports."
+        return Offer(alias, title, True, True, words)
+    return Offer(alias, title, True, False, "It takes no material made elsewhere: a new key is made there.")
+
+
+def _capabilities(alias: str) -> frozenset[Capability]:
+    kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
+    try:
+        return registry.provider_class(kind).capabilities if kind else frozenset()
+    except registry.KindUnavailable:
+        return frozenset()
+
+
+def _opens(key: Key, alias: str) -> bool:
+    """Whether the provider's sealed credentials stand under this key, so that moving it there would lock both up."""
+    if not KeyProvider.objects.filter(alias=alias, sealed_settings__isnull=False).exists():
+        return False
+    sealed = DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).select_related("key").first()
+    above: Key | None = sealed.key if sealed else None
+    while above is not None:
+        if above.pk == key.pk:
+            return True
+        above = above.parent
+    return False
+
+
+def dry_run(*, actor: Actor, key_id: UUID, target: str) -> Estimate:
+    """What a move to `target` would take, counted now; changes nothing but the kept census.
+
+    Raises PermissionRefused, NotFound, WrongState, ValidationFailed (target), StoreUnavailable.
+    """
+    key = Key.objects.select_related("current", "ring").filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("There is no such key.")
+    authorize(actor, Permission.KEY_MOVE, ring_id=key.ring_id, target=str(key))
+    version = movable(key)
+    offer_of(key, version, target)
+    counted = rotation.dry_run(actor=actor, key_id=key_id)
+    # Segments are wrapped by the key above, and signatures stand on no version that has to be opened.
+    ours = sum(part.items for part in counted.parts) if _is_called_for_items(key) else 0
+    probes = CALLS_A_PROBE * (min(PROBES, ours) + 2)
+    source_calls, target_calls = 2 * ours + probes, ours + probes
+    waits = [
+        calls / budget
+        for alias, calls in ((version.provider, source_calls), (target, target_calls))
+        if (budget := provider_budget(alias))
+    ]
+    return Estimate(
+        counted.items, source_calls, target_calls, max([counted.seconds, counted.items / ITEMS_A_SECOND, *waits]),
+        [Part(part.label, part.items) for part in counted.parts],
+    )  # fmt: skip
+
+
+def _is_called_for_items(key: Key) -> bool:
+    if key.kind in {KeyKind.MASTER.value, KeyKind.KEK.value}:
+        return True
+    compact = DataStore.Format.COMPACT
+    return DataStore.objects.filter(key=key).exclude(format=compact).exists()
+
+
+def consequences(key: Key, version: KeyVersion, target: str, *, with_material: bool) -> list[str]:
+    """What moving means, the numbers first, as last counted."""
+    counted = deletion.consequences_of_destroying(version)
+    wrapped = rewrap.count(version.pk)
+    followers = DataStore.objects.filter(key=key).count()
+    earlier = key.versions.exclude(pk=version.pk).exclude(status=VersionState.DESTROYED.value).count()
+    said = [
+        f"{_many(wrapped, 'wrapped key')} of {_many(counted.child_keys, 'key')} and {_many(counted.census_items, 'item')} in "
+        f"{_many(followers, 'data store')} go from version {version.key_version} at {version.provider} to a new version at {target}.",
+        f"The new version has {'the same material' if with_material else 'new material'}; every value is read back and compared before it is used.",
+        "Until the old version is dropped everything new is wrapped at both places, so the move can be undone.",
+        f"Dropping version {version.key_version} is asked for by itself, and refused until the census is zero.",
+    ]
+    if earlier:
+        said.append(
+            f"{_many(earlier, 'earlier version')} stay{'s' if earlier == 1 else ''} where {'it is' if earlier == 1 else 'they are'}."
+        )
+    if key.kind == KeyKind.TOKEN_SIGNING.value and not with_material:
+        hours = key.policy.publish_before_use_hours
+        said.append(
+            f"The new public key is in the JWKS for {hours} hours before it signs; the old one stays until its last token has expired."
+        )
+    return said
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
