@@ -6,12 +6,12 @@ places until the old version is dropped (`switching`, and `keys.services.two_pla
 """
 
 from keys.services.moving.control import drop_old, keep_old, pause_move, resume_move, throttle_move, undo_move
-from keys.services.moving.offers import Estimate, Offer, consequences, dry_run, movable, offers
+from keys.services.moving.offers import Estimate, Offer, consequences, dry_run, movable, places_for
 from keys.services.moving.requesting import request_move
 from keys.services.moving.steps import advance, due
 from keys.services.moving.switching import follow, follow_rotation, lagging
 
 __all__ = [
     "Estimate", "Offer", "advance", "consequences", "drop_old", "dry_run", "due", "follow", "follow_rotation", "keep_old", "lagging",
-    "movable", "offers", "pause_move", "request_move", "resume_move", "throttle_move", "undo_move",
+    "movable", "places_for", "pause_move", "request_move", "resume_move", "throttle_move", "undo_move",
 ]  # fmt: skip

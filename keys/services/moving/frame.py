@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
+
 from keys.models import Move
 from keys.services.acts import act_on_key
 from keys.states import MOVE_MOVES, MoveState, may_move
@@ -46,6 +48,8 @@ def step(move: Move, new: MoveState, act: str, **changes: Any) -> None:
         raise WrongState(f"This move is {move.state.replace('_', ' ')}: you cannot {act} it.", state=move.state)
     move.held_from = old.value if new in HELD else ""
     move.state = new.value
+    if not MOVE_MOVES[new]:
+        move.ended_at = timezone.now()
     for name, value in changes.items():
         setattr(move, name, value)
     move.save()

@@ -66,7 +66,7 @@ def movable(key: Key) -> KeyVersion:
     return found
 
 
-def offers(key: Key, version: KeyVersion) -> list[Offer]:
+def places_for(key: Key, version: KeyVersion) -> list[Offer]:
     """Every enabled place but the one where the version is, the portal itself first."""
     rows = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED).order_by("title", "alias")
     places = [(LOCAL, "This portal"), *((row.alias, str(row)) for row in rows)]
@@ -75,7 +75,7 @@ def offers(key: Key, version: KeyVersion) -> list[Offer]:
 
 def offer_of(key: Key, version: KeyVersion, alias: str) -> Offer:
     """The offer of one place; raises ValidationFailed naming `target` if the key cannot go there."""
-    found = next((offer for offer in offers(key, version) if offer.alias == alias), None)
+    found = next((offer for offer in places_for(key, version) if offer.alias == alias), None)
     if found is None:
         raise ValidationFailed(errors={"target": ["No other provider is registered and enabled under this name."]})
     if not found.possible:

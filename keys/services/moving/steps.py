@@ -161,7 +161,7 @@ def _probe(
 
 def _wrapped_below(old: KeyVersion) -> list[tuple[dict[str, str], bytes]]:
     """Keys that stand on the old version, with what each is bound to: some of either sort."""
-    below = KeyVersion.objects.filter(wrapped_by=old, wrapped_material__isnull=False).order_by("?")
+    below = KeyVersion.objects.filter(wrapped_by=old, wrapped_material__isnull=False).order_by("-pk")
     data_keys = DataKey.objects.filter(wrapped_by=old).order_by("-pk").values_list("pk", "wrapped")
     half = offers.PROBES // 2
     found = [(materials.version_context(row), bytes(row.wrapped_material or b"")) for row in below[:half]]
@@ -259,7 +259,7 @@ def _clean_up(move: Move) -> bool:
         if making.exclude(state__in=["done", "failed"]).exists():
             return False  # what its provider is making has to be there before it can go
         lifecycle.destroy_version(actor=actor(), version_id=move.new_version_id)
-    return _done(move, M.UNDONE, ended_at=timezone.now(), probes=[])
+    return _done(move, M.UNDONE, probes=[])
 
 
 _STEPS: dict[MoveState, Callable[[Move], bool]] = {

@@ -126,20 +126,20 @@ def follow(move_id: UUID) -> None:
     seen = Move.objects.select_related("rotation").filter(pk=move_id, ended_at=None).first()
     if seen is None or seen.rotation is None or _goal(seen) in {None, seen.state}:
         return
+    if _goal(seen) is M.COMPLETED:
+        cut_copies(seen.new_version_id)
     actor = system_actor("key move", Permission.KEY_MOVE)
     with act_on_move(actor, Permission.KEY_MOVE, "move.follow", move_id) as (move, act):
         goal = _goal(move)
         if goal is None or goal.value == move.state:
             return
         assert move.rotation is not None
-        now, before = timezone.now(), move.state
+        before = move.state
         for state in way(M(move.state), goal, _OVER_BACK if _goes_back(move) else _OVER_FORTH):
             step(move, state, "follow its walk")
         move.last_error = move.rotation.last_error
         if goal is M.RE_WRAPPED:
-            move.re_wrapped_at = now
-        if goal in {M.COMPLETED, M.UNDONE}:
-            move.ended_at = now
+            move.re_wrapped_at = timezone.now()
         move.save()
         act.record({"from": before, "rotation": str(move.rotation_id)}, action=f"move.{goal.value}",
                    outcome="failed" if goal is M.FAILED else "success")  # fmt: skip
@@ -147,8 +147,6 @@ def follow(move_id: UUID) -> None:
             notices.move_stopped(move, move.last_error)
         elif goal in {M.RE_WRAPPED, M.COMPLETED, M.UNDONE}:
             notices.move_came_to(move)
-    if goal is M.COMPLETED:
-        cut_copies(move.new_version)
 
 
 def _goes_back(move: Move) -> bool:
@@ -160,9 +158,9 @@ def _goal(move: Move) -> MoveState | None:
     return (BACK if _goes_back(move) else FORTH).get(R(move.rotation.state))
 
 
-def cut_copies(version: KeyVersion) -> int:
-    """Take the dead second copies off the keys that `version` wraps here; no provider is called. Returns how many."""
-    return _cut("encryption_keys", "wrapped_material", version.pk) + _cut("data_keys", "wrapped", version.pk)
+def cut_copies(version_id: int) -> int:
+    """Take the dead second copies off the keys that a version wraps here; no provider is called. Returns how many."""
+    return _cut("encryption_keys", "wrapped_material", version_id) + _cut("data_keys", "wrapped", version_id)
 
 
 def _cut(table: str, column: str, version_id: int) -> int:
