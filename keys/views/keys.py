@@ -12,7 +12,7 @@ from django.views import View
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.forms import KeyFilterForm, KeyForm, PolicyForm
-from keys.models import DataKey, Key, KeyVersion, Rotation
+from keys.models import DataKey, Key, KeyVersion, Move, Rotation
 from keys.services import budget, census, lifecycle
 from keys.services.overview import visible_keys
 from keys.services.providers import intents
@@ -175,7 +175,8 @@ class KeyDetail(ActorRequiredMixin, View):
             "keys/key_detail.html",
             {
                 "title": key.title, "key": key, "state": _state(key), "algorithm": algorithm,
-                "work": list(intents.of_key(key)) if intents.is_remote(key) else [],
+                "work": list(intents.of_key(key)) if any(intents.is_remote(version) for version in [key, *versions]) else [],
+                "move": Move.objects.filter(key=key, ended_at=None).first(),
                 "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
                 "budget": budget.status(current) if current else None,
                 "rotations": list(Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]),
@@ -183,7 +184,8 @@ class KeyDetail(ActorRequiredMixin, View):
                 "data_keys": DataKey.objects.filter(version__key=key)[:1001].count(),
                 "events": audit.events_for_target("key", str(key.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
                 "may": {
-                    "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
+                    "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "move": actor.can(Permission.KEY_MOVE, key.ring_id),
+                    "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
                     "disable": actor.can(Permission.KEY_DISABLE, key.ring_id), "compromise": actor.can(Permission.KEY_COMPROMISE, key.ring_id),
                     "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id),
                 },

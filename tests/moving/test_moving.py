@@ -5,11 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from keys.models import DataKey, Key, KeyVersion, Move
-from keys.services import census, key_views, lifecycle, moving, operations, rotation, two_places
+from keys.models import DataKey, KeyVersion
+from keys.services import census, lifecycle, moving, rotation, two_places
 from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import Conflict
-from tests.moving.conftest import drive, forget, fresh, turn
+from tests.moving.conftest import drive, fresh
 
 pytestmark = pytest.mark.usefixtures("far", "sealing")
 
@@ -52,4 +51,11 @@ def test_a_key_moves_and_everything_before_during_and_after_opens(
     stored = [bytes(row.wrapped) for row in DataKey.objects.filter(wrapped_by=move.new_version)]
     assert not any(wrapped.startswith(two_places.MAGIC) for wrapped in stored)
     said = set(AuditEvent.objects.values_list("action", flat=True))
-    assert {"key.move", "move.dual_wrapping", "move.comparing", "move.switch", "move.re_wrapped", "move.completed"} <= said
+    assert {
+        "key.move",
+        "move.dual_wrapping",
+        "move.comparing",
+        "move.switch",
+        "move.re_wrapped",
+        "move.completed",
+    } <= said

@@ -12,6 +12,22 @@ from keys.services.moving.steps import advance, due
 from keys.services.moving.switching import follow, follow_rotation, lagging
 
 __all__ = [
-    "Estimate", "Offer", "advance", "consequences", "drop_old", "dry_run", "due", "follow", "follow_rotation", "keep_old", "lagging",
-    "movable", "places_for", "pause_move", "request_move", "resume_move", "throttle_move", "undo_move",
+    "Estimate",
+    "Offer",
+    "advance",
+    "consequences",
+    "drop_old",
+    "dry_run",
+    "due",
+    "follow",
+    "follow_rotation",
+    "keep_old",
+    "lagging",
+    "movable",
+    "pause_move",
+    "places_for",
+    "request_move",
+    "resume_move",
+    "throttle_move",
+    "undo_move",
 ]  # fmt: skip

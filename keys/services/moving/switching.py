@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 
 from keys.hierarchy import KeyKind
-from keys.models import KeyPolicy, KeyVersion, Move, Rotation
+from keys.models import KeyPolicy, Move, Rotation
 from keys.services import notices, two_places, versions
 from keys.services.moving.frame import act_on_move, step, way
 from keys.services.rotation import control, starting
