@@ -10,7 +10,7 @@ from keys.services.providers import intents
 from keys.states import MoveState, RotationState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import NotFound, ValidationFailed, WrongState
+from keyvault_portal.errors import ValidationFailed, WrongState
 
 M, R = MoveState, RotationState
 _CONTROL = Permission.ROTATION_CONTROL
@@ -95,24 +95,24 @@ def drop_old(*, actor: Actor, move_id: UUID, reason: str) -> Move:
 
     Raises as `rotation.request_decommission` does, which it is.
     """
-    rotation.request_decommission(actor=actor, rotation_id=_walk(move_id, M.RE_WRAPPED), reason=reason)
+    rotation.request_decommission(
+        actor=actor, rotation_id=_walk(actor, "move.drop", move_id, M.RE_WRAPPED), reason=reason
+    )
     return _followed(move_id)
 
 
 def keep_old(*, actor: Actor, move_id: UUID, reason: str) -> Move:
     """Take the old version back from its grace period, so that the move can be undone again."""
-    rotation.cancel_decommission(actor=actor, rotation_id=_walk(move_id, M.DROPPING), reason=reason)
+    rotation.cancel_decommission(actor=actor, rotation_id=_walk(actor, "move.keep", move_id, M.DROPPING), reason=reason)
     return _followed(move_id)
 
 
-def _walk(move_id: UUID, state: MoveState) -> UUID:
-    """The walk of a move in this state; raises NotFound, WrongState."""
-    move = Move.objects.filter(pk=move_id).first()
-    if move is None:
-        raise NotFound("There is no such move.")
-    if move.rotation_id is None or move.state != state.value:
-        raise WrongState(f"This move is {move.state.replace('_', ' ')}.", state=move.state)
-    return move.rotation_id
+def _walk(actor: Actor, action: str, move_id: UUID, state: MoveState) -> UUID:
+    """The walk of a move in this state, for an actor who may end it; raises PermissionRefused, NotFound, WrongState."""
+    with act_on_move(actor, Permission.KEY_DESTROY, action, move_id) as (move, _):
+        if move.rotation_id is None or move.state != state.value:
+            raise WrongState(f"This move is {move.state.replace('_', ' ')}.", state=move.state)
+        return move.rotation_id
 
 
 def _followed(move_id: UUID) -> Move:
