@@ -98,25 +98,29 @@ class Holdings:
     def add(self) -> None:
         """An envelope, a child key with a text under it, and a segment data key."""
         forget()
-        self.made += 1
-        plaintext = f"secret {self.made}".encode()
-        self.envelopes.append((operations.envelope_encrypt(self.service, self.kek.pk, plaintext, CONTEXT), plaintext))
-        child = self.tree.make(f"child-{self.kek.name}-{self.made}", "dek", "AES-256-GCM", self.kek, policy=ALONE)
+        number = self.made + 1
+        plaintext = f"secret {number}".encode()
+        envelope = operations.envelope_encrypt(self.service, self.kek.pk, plaintext, CONTEXT)
+        child = self.tree.make(f"child-{self.kek.name}-{number}", "dek", "AES-256-GCM", self.kek, policy=ALONE)
         key_views.forget()
-        self.texts.append((child, operations.encrypt(self.service, child.pk, plaintext, CONTEXT).ciphertext, plaintext))
+        text = operations.encrypt(self.service, child.pk, plaintext, CONTEXT).ciphertext
         version = materials.active_version(child)
         with segments.SegmentWriter(version, "test") as writer:
             writer.seal(b"x", b"")
-        for row in version.data_keys.all():
-            self.segment_keys[row.pk] = materials.data_key_materials([row.pk])[row.pk].reveal()
+        row = version.data_keys.get()
+        self.segment_keys[row.pk] = materials.data_key_materials([row.pk])[row.pk].reveal()
+        self.envelopes.append((envelope, plaintext))
+        self.texts.append((child, text, plaintext))
+        self.made = number
 
     def renew(self) -> None:
         """What an application does with envelopes that stand in no registered store: write them anew."""
         forget()
-        for number, (envelope, plaintext) in enumerate(self.envelopes):
+        renewed = []
+        for envelope, plaintext in self.envelopes:
             assert operations.envelope_decrypt(self.service, envelope) == plaintext
-            again = operations.envelope_encrypt(self.service, self.kek.pk, plaintext, CONTEXT)
-            self.envelopes[number] = (again, plaintext)
+            renewed.append((operations.envelope_encrypt(self.service, self.kek.pk, plaintext, CONTEXT), plaintext))
+        self.envelopes = renewed
 
     def check(self) -> None:
         """The full comparison: everything ever protected is opened and compared."""
