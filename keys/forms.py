@@ -109,7 +109,7 @@ class KeyForm(ServiceForm):
     provider = forms.ChoiceField(
         choices=[("local", "This portal")],
         initial="local",
-        help_text="Where the key lives. It cannot be changed here later.",
+        help_text="Where the key lives. It can be moved later.",
     )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
     cryptoperiod_days = forms.IntegerField(
