@@ -175,7 +175,7 @@ class KeyDetail(ActorRequiredMixin, View):
             "keys/key_detail.html",
             {
                 "title": key.title, "key": key, "state": _state(key), "algorithm": algorithm,
-                "work": list(intents.of_key(key)) if any(intents.is_remote(version) for version in [key, *versions]) else [],
+                "work": list(intents.of_key(key)) if intents.is_remote(key) or any(map(intents.is_remote, versions)) else [],
                 "move": Move.objects.filter(key=key, ended_at=None).first(),
                 "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
                 "budget": budget.status(current) if current else None,

@@ -9,10 +9,10 @@ from keys.models import DataStore, Key, KeyProvider, KeyVersion
 from keys.providers import registry
 from keys.providers.base import Capability
 from keys.providers.registry import LOCAL
-from keys.services import deletion, rewrap, rotation
+from keys.services import deletion, rewrap
 from keys.services.providers.registration import offered_algorithms
 from keys.services.ratelimit import provider_budget
-from keys.services.rotation.estimates import ITEMS_A_SECOND
+from keys.services.rotation.estimates import ITEMS_A_SECOND, estimate
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -137,7 +137,7 @@ def dry_run(*, actor: Actor, key_id: UUID, target: str) -> Estimate:
     authorize(actor, Permission.KEY_MOVE, ring_id=key.ring_id, target=str(key))
     version = movable(key)
     offer_of(key, version, target)
-    counted = rotation.dry_run(actor=actor, key_id=key_id)
+    counted = estimate(key)
     # Segments are wrapped by the key above, and signatures stand on no version that has to be opened.
     ours = sum(part.items for part in counted.parts) if _is_called_for_items(key) else 0
     probes = CALLS_A_PROBE * (min(PROBES, ours) + 2)

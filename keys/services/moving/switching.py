@@ -74,7 +74,7 @@ def switch_back(actor: Actor, move: Move) -> None:
     new.key = old.key = key
     _check_way_back(move, policy)
     assert move.rotation is not None
-    forth = Rotation.objects.select_for_update().get(pk=move.rotation_id)
+    forth = Rotation.objects.select_for_update().get(pk=move.rotation.pk)
     control.stop(forth)
     versions.make_active(old, policy, now=timezone.now(), again=True)
     new.refresh_from_db()
