@@ -44,13 +44,17 @@ def move(version: KeyVersion, new: VersionState, act: str) -> None:
 
 
 def new_version(
-    key: Key, *, secret: SecretBytes | None = None, now: datetime | None = None, place: str = ""
+    key: Key,
+    *,
+    secret: SecretBytes | None = None,
+    imported: bool = False,
+    now: datetime | None = None,
+    place: str = "",
 ) -> KeyVersion:
     """Make and store the next version of a locked key, pre-active, wrapped under its parent's active version.
 
-    It lives at `place`, by default where the key's versions are made.
-
-    A version that will live elsewhere is stored empty: its intent has it made. Raises WrongState if the parent has no
+    It lives at `place`, by default where the key's versions are made. A version that will live elsewhere is stored
+    empty: its intent has it made, of material brought along if `imported`. Raises WrongState if the parent has no
     active version, OperationUnsupported, LimitExceeded.
     """
     place = place or key.provider
@@ -63,6 +67,8 @@ def new_version(
         provider=place,
         public_key=generated.public_key,
         created_at=now or timezone.now(),
+        generated_here=secret is None and not imported,
+        never_extractable=not key.exportable,
     )
     if generated.material is not None:
         context = materials.version_context(version)
@@ -77,10 +83,10 @@ def new_version(
 
 
 def adopted(key: Key, opaque: str, public_key: bytes | None, made_at: datetime) -> KeyVersion:
-    """Store a version that its provider has had all along, pre-active."""
+    """Store a version that its provider has had all along, pre-active; nobody here can vouch for where it has been."""
     return KeyVersion.objects.create(
         key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at,
-        provider=key.provider,
+        provider=key.provider, generated_here=False, never_extractable=False,
     )  # fmt: skip
 
 

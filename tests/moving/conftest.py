@@ -143,7 +143,7 @@ def holdings(tree: Tree, service: Actor) -> Callable[[Key], Holdings]:
 @pytest.fixture
 def kek(tree: Tree) -> Key:
     """A KEK of the portal's own that an officer may move alone."""
-    return tree.make("moving-kek", "kek", "AES-256-GCM", tree.master, policy=ALONE)
+    return tree.make("moving-kek", "kek", "AES-256-GCM", tree.master, policy=ALONE, exportable=True)
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ class Table:
 
 
 def made_at(tree, alias):
-    key = tree.make(f"kek-{alias}", "kek", "AES-256-GCM", tree.master, provider=alias, policy=ALONE)
+    key = tree.make(
+        f"kek-{alias}", "kek", "AES-256-GCM", tree.master, provider=alias, policy=ALONE, exportable=alias == "local"
+    )
     if alias != "local":
         for _ in range(3):
             intent = work(key)

@@ -30,6 +30,10 @@ def test_what_can_go_where_is_said_before(kek, tree, far, officer, there):
     assert set(offers) == {"far", "narrow"}
     assert offers["far"].with_material
     assert (offers["narrow"].possible, offers["narrow"].with_material) == (True, False)
+    kept = tree.make("kept", "kek", "AES-256-GCM", tree.master, policy=ALONE)
+    stays = moving.places_for(kept, moving.movable(kept))[0]
+    assert (stays.possible, stays.with_material) == (True, False)
+    assert "its material stays" in stays.words
     mac = tree.make("codes", "dek", "HMAC-SHA256", tree.kek, policy=ALONE)
     refused = moving.places_for(mac, moving.movable(mac))[0]
     assert (refused.possible, refused.words) == (False, "It does not offer HMAC-SHA256.")
@@ -81,7 +85,7 @@ def test_only_those_whom_the_ring_and_the_policy_let_may_ask(kek, tree, operator
 
 def test_the_strictest_quorum_of_the_key_agrees_to_the_exact_act(tree, holdings):
     olga, boris = (make_person(name, "security_officer") for name in ("olga", "boris"))
-    key = tree.make("guarded", "kek", "AES-256-GCM", tree.master)
+    key = tree.make("guarded", "kek", "AES-256-GCM", tree.master, exportable=True)
     holdings(key).add()
     with pytest.raises(ApprovalRequired) as waiting:
         moving.request_move(actor=actor_for(olga), key_id=key.pk, target="far", reason="to the HSM", with_material=True)

@@ -19,7 +19,7 @@ POLICY = PolicyValues(cryptoperiod_days=30, destroy_roles=["security_officer"], 
 
 @pytest.fixture
 def tokens(tree):
-    return tree.make("jwt", "token_signing", "Ed25519", tree.kek, policy=POLICY)
+    return tree.make("jwt", "token_signing", "Ed25519", tree.kek, policy=POLICY, exportable=True)
 
 
 def kids(key):

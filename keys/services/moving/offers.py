@@ -5,15 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from keys.hierarchy import KeyKind
-from keys.models import DataStore, Key, KeyProvider, KeyVersion
-from keys.providers import registry
+from keys.models import DataStore, Key, KeyProvider, KeyVersion, RootSeal
 from keys.providers.base import Capability
 from keys.providers.registry import LOCAL
 from keys.services import deletion, rewrap
-from keys.services.providers.registration import offered_algorithms
+from keys.services.providers.registration import can, offered_algorithms
 from keys.services.ratelimit import provider_budget
 from keys.services.rotation.estimates import ITEMS_A_SECOND, estimate
-from keys.states import VersionState
+from keys.states import SealStanding, VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed, WrongState
@@ -84,33 +83,37 @@ def offer_of(key: Key, version: KeyVersion, alias: str) -> Offer:
 
 
 def _offer(key: Key, version: KeyVersion, alias: str, title: str) -> Offer:
-    try:
-        fits = key.algorithm in offered_algorithms(alias)
-    except PortalError as error:
-        return Offer(alias, title, False, False, f"It cannot be asked now: {error.detail}")
-    if not fits:
-        return Offer(alias, title, False, False, f"It does not offer {key.algorithm}.")
-    if _opens(key, alias):
-        words = "Its credentials are sealed under this very key: it could not be opened without itself."
-        return Offer(alias, title, False, False, words)
+    if why_not := _why_not(key, alias):
+        return Offer(alias, title, False, False, why_not)
     if version.provider != LOCAL:
         words = (
             f"The material never leaves {version.provider}: a new key is made here, and what stands on the old one is "
             "wrapped or encrypted again."
         )
-        return Offer(alias, title, True, False, words)
-    if Capability.IMPORTER in _capabilities(alias):
+    elif not key.exportable:
+        words = "The key was made not to be exported, so its material stays: a new key is made there."
+    elif not can(alias, Capability.IMPORTER):
+        words = "It takes no material made elsewhere: a new key is made there."
+    else:
         words = "A new key can be made there; or the material goes along, wrapped by the provider's own procedure for imports."
         return Offer(alias, title, True, True, words)
-    return Offer(alias, title, True, False, "It takes no material made elsewhere: a new key is made there.")
+    return Offer(alias, title, True, False, words)
 
 
-def _capabilities(alias: str) -> frozenset[Capability]:
-    kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
+def _why_not(key: Key, alias: str) -> str:
+    """Why the key cannot go there at all, or nothing."""
     try:
-        return registry.provider_class(kind).capabilities if kind else frozenset()
-    except registry.KindUnavailable:
-        return frozenset()
+        fits = key.algorithm in offered_algorithms(alias)
+    except PortalError as error:
+        return f"It cannot be asked now: {error.detail}"
+    if not fits:
+        return f"It does not offer {key.algorithm}."
+    if _opens(key, alias):
+        return "Its credentials are sealed under this very key: it could not be opened without itself."
+    retired = SealStanding.RETIRED.value
+    if alias == LOCAL and RootSeal.objects.filter(key=key).exclude(state=retired).exists():
+        return "This key seals the portal's root, under which it would stand itself."
+    return ""
 
 
 def _opens(key: Key, alias: str) -> bool:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils import timezone
+
 from keys.models import Key, KeyVersion, Move, ProviderIntent
 from keys.services import materials, policies, versions
 from keys.services.acts import act_on_key, need_agreement
@@ -77,9 +79,13 @@ def _start(
     rate_limit: int | None,
     approval_id: UUID | None,
 ) -> Move:
-    version = versions.new_version(key, place=target)
+    version = versions.new_version(key, place=target, imported=with_material)
     version.moved_from = current
     version.save(update_fields=["moved_from"])
+    if with_material:
+        # One way only, and before anything leaves: from now on the material is not at its first place alone.
+        current.never_extractable, current.exported_at = False, current.exported_at or timezone.now()
+        current.save(update_fields=["never_extractable", "exported_at"])
     move = Move.objects.create(
         key=key, source=current.provider, target=target, with_material=with_material, old_version=current,
         new_version=version, reason=reason, rate_limit=rate_limit, approval_id=approval_id, requested_by=actor.label[:200],

@@ -12,7 +12,7 @@ PLACES = "UPDATE encryption_keys AS v SET provider = k.provider FROM keys_key AS
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("keys", "0004_deregistered_stores"),
+        ("keys", "0006_seals"),
     ]
 
     operations = [
