@@ -108,18 +108,17 @@ def _why_not(key: Key, alias: str) -> str:
         return f"It cannot be asked now: {error.detail}"
     if not fits:
         return f"It does not offer {key.algorithm}."
-    if _opens(key, alias):
+    sealed = KeyProvider.objects.filter(alias=alias, sealed_settings__isnull=False).exists()
+    if sealed and _is_over_sealed_values(key):
         return "Its credentials are sealed under this very key: it could not be opened without itself."
     retired = SealStanding.RETIRED.value
-    if alias == LOCAL and RootSeal.objects.filter(key=key).exclude(state=retired).exists():
-        return "This key seals the portal's root, under which it would stand itself."
+    if (sealed or alias == LOCAL) and RootSeal.objects.filter(key=key).exclude(state=retired).exists():
+        return "This key seals the portal's root, without which this place cannot be used."
     return ""
 
 
-def _opens(key: Key, alias: str) -> bool:
-    """Whether the provider's sealed credentials stand under this key, so that moving it there would lock both up."""
-    if not KeyProvider.objects.filter(alias=alias, sealed_settings__isnull=False).exists():
-        return False
+def _is_over_sealed_values(key: Key) -> bool:
+    """Whether the portal's own sealed values, providers' credentials among them, stand under this key."""
     sealed = DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).select_related("key").first()
     above: Key | None = sealed.key if sealed else None
     while above is not None:
@@ -176,6 +175,8 @@ def consequences(key: Key, version: KeyVersion, target: str, *, with_material: b
         "Until the old version is dropped everything new is wrapped at both places, so the move can be undone.",
         f"Dropping version {version.key_version} is asked for by itself, and refused until the census is zero.",
     ]
+    if key.exportable and target != LOCAL and not can(target, Capability.EXPORTER):
+        said.append(f"It can be exported no more once it is there: {target} gives no key out.")
     if earlier:
         said.append(
             f"{_many(earlier, 'earlier version')} stay{'s' if earlier == 1 else ''} where {'it is' if earlier == 1 else 'they are'}."
