@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from keys.datastores.arrays import ArrayDumper, PackedArray, pack
 from keys.datastores.base import Answer, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate
+from keyvault_portal.arrays import BYTEA, TEXT, pack
 
 PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "character varying"})
 _GONE = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege)
@@ -175,7 +175,11 @@ class PostgresTable:
         )  # fmt: skip
         rows, news = zip(*changes, strict=True)
         keys, _, _, stamps = zip(*rows, strict=True)
-        values = [pack(keys), " ".join(stamps), *map(pack, zip(*news, strict=True)), len(rows)]
+        cells = [
+            pack(column, BYTEA if kind == "bytea" else TEXT)
+            for column, kind in zip(zip(*news, strict=True), kinds, strict=True)
+        ]
+        values = [pack(keys, TEXT), " ".join(stamps), *cells, len(rows)]
         cursor = self._ask(statement, values, begin=True)
 
         def answer() -> set[str]:
@@ -255,6 +259,5 @@ class PostgresTable:
 
     def _open(self) -> None:
         self._connection, self._asked = connect(self._dsn, self._rule), None
-        self._connection.adapters.register_dumper(PackedArray, ArrayDumper)
         # A page that a crash of the target undoes stands on the old version again, where the census finds it.
         self._connection.execute("SET synchronous_commit = off")
