@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count
 from django.utils import timezone
 
-from keys.models import CensusCount, DataKey, DataStore, KeyVersion
+from keys.models import CensusCount, DataKey, DataStore, KeyVersion, RootSeal
 from keys.states import VersionState
 
 
@@ -18,7 +18,9 @@ def census_pieces() -> Iterator[bytes]:
     be counted when last tried, says so. Nothing here opens anything: places are named, credentials are not.
     """
     yield b'{"version": 1, "written_at": %b,\n "stores": [' % _json(timezone.now().isoformat())
-    yield from _lines(_store(row) for row in DataStore.objects.select_related("key").order_by("name").iterator(500))
+    yield from _lines(
+        _store(row) for row in DataStore.ever.select_related("key").order_by("name", "created_at").iterator(500)
+    )
     yield b'],\n "items": ['
     counts = CensusCount.objects.select_related("version", "store").order_by("store__name", "column", "pk")
     yield from _lines(_items(row) for row in counts.iterator(500))
@@ -32,6 +34,7 @@ def _store(store: DataStore) -> dict[str, Any]:
     return {
         "store": store.name, "key_id": str(store.key_id), "place": place, "columns": store.columns, "format": store.format,
         "counted_at": store.census_at and store.census_at.isoformat(), "problem": store.last_error or None,
+        "deregistered_at": store.deregistered_at and store.deregistered_at.isoformat(),
     }  # fmt: skip
 
 
@@ -43,17 +46,18 @@ def _items(count: CensusCount) -> dict[str, Any]:
 
 
 def _wrapped() -> Iterator[dict[str, Any]]:
-    """Versions that wrap something: how many key versions and how many segment data keys."""
+    """Versions that wrap something: how many key versions, segment data keys and seals of the portal's root."""
     living = KeyVersion.objects.filter(wrapped_by__isnull=False).exclude(status=VersionState.DESTROYED.value)
     versions = dict(living.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
     data_keys = dict(DataKey.objects.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
-    for wrapper in KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys()).order_by(
-        "key_id", "key_version"
-    ):
+    sealing = RootSeal.objects.filter(version__isnull=False, retired_at=None)
+    seals = dict(sealing.values_list("version_id").annotate(Count("pk")).order_by())
+    wrappers = KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys() | seals.keys())
+    for wrapper in wrappers.order_by("key_id", "key_version"):
         yield _version(wrapper) | {
-            "key_versions": versions.get(wrapper.pk, 0),
-            "data_keys": data_keys.get(wrapper.pk, 0),
-        }
+            "key_versions": versions.get(wrapper.pk, 0), "data_keys": data_keys.get(wrapper.pk, 0),
+            "root_seals": seals.get(wrapper.pk, 0),
+        }  # fmt: skip
 
 
 def _version(version: KeyVersion) -> dict[str, Any]:

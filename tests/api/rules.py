@@ -79,6 +79,10 @@ def _seal(world: World) -> dict[str, Any]:
     return {"key": str(world.place.keys["data"].pk)}
 
 
+def _root_seal(world: World) -> dict[str, Any]:
+    return {"name": "Far", "key": str(world.place.keys["root"].pk)}
+
+
 def _approve(world: World) -> dict[str, Any]:
     return {"act_hash": world.objects["approval"].act_hash, "read": "on"}
 
@@ -110,6 +114,10 @@ _POLICY = {
     "destroy_roles": ["security_officer"], "grace_days": 40, "minimum_grace_days": 10, "use_share_due": 50,
 }  # fmt: skip
 _RING = {"title": "Title", "description": ""}
+_COMPONENTS = {
+    "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
+}  # fmt: skip
+_COMPONENTS_FORM = _COMPONENTS | {"component_values": "AABBCC DDEEFF"}
 _ROTATION = {"view": P.ROTATION_VIEW}
 _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
@@ -146,15 +154,19 @@ _PAGES: dict[str, Rule] = {
     "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3}, EVERYTHING),
     "GET keys:seal-now": lists(P.SETTINGS_MANAGE),
     "POST keys:seal-now": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
+    "POST keys:seal-provider": makes(P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x"}, EVERYTHING),
+    "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
     "POST keys:store-create": makes(P.STORE_MANAGE, _store_form, hidden=422),
-    "GET keys:store-seal": lists(P.STORE_MANAGE),
-    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, hidden=422),
+    "GET keys:store-seal": Rule((P.STORE_MANAGE,), acts=(P.STORE_MANAGE, EVERYTHING)),
+    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, EVERYTHING),
     "GET keys:store-detail": sees(P.STORE_VIEW),
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
+    "GET keys:store-deregister": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
+    "POST keys:store-deregister": acts(P.STORE_MANAGE, REASON, view=P.STORE_VIEW),
     "GET keys:census": lists(P.STORE_VIEW),
     "GET keys:places": lists(P.PROVIDER_VIEW),
     "GET keys:provider-list": lists(P.PROVIDER_VIEW),
@@ -176,6 +188,24 @@ _PAGES: dict[str, Rule] = {
     "GET keys:finding-adopt": _provider(P.PROVIDER_MANAGE),
     "POST keys:finding-adopt": _provider(P.PROVIDER_MANAGE, _adoption),
     "POST keys:work-retry": acts(P.KEY_ROTATE),
+    "GET keys:import-list": lists(P.KEY_VIEW),
+    "GET keys:import-new": lists(P.KEY_IMPORT),
+    "POST keys:import-new": makes(P.KEY_IMPORT, lambda world: _key(world) | _COMPONENTS_FORM, hidden=422),
+    "GET keys:import-open": acts(P.KEY_IMPORT),
+    "POST keys:import-open": acts(P.KEY_IMPORT, _COMPONENTS_FORM),
+    "GET keys:import-detail": sees(P.KEY_VIEW),
+    "POST keys:import-upload": acts(P.KEY_IMPORT),
+    "GET keys:component-enter": acts(P.KEY_COMPONENT),
+    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"component": "00" * 32}),
+    "GET keys:import-abort": acts(P.KEY_IMPORT),
+    "POST keys:import-abort": acts(P.KEY_IMPORT, REASON),
+    "GET keys:export-request": acts(P.KEY_EXPORT),
+    "POST keys:export-request": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON),
+    "GET keys:export-detail": sees(P.KEY_VIEW),
+    "POST keys:export-collect": acts(P.KEY_EXPORT),
+    "POST keys:export-erase": acts(P.KEY_EXPORT),
+    "GET keys:export-withdraw": acts(P.KEY_EDIT),
+    "POST keys:export-withdraw": acts(P.KEY_EDIT, REASON),
     "GET accounts:person-list": lists(P.PERSON_VIEW),
     "GET accounts:person-invite": lists(P.PERSON_MANAGE),
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
@@ -241,6 +271,8 @@ for _name, _permission, _body in (
 _API: dict[str, Rule] = {
     "GET api-schema": PUBLIC,
     "GET api-docs": PUBLIC,
+    "GET api-dashboard": lists(P.APPROVAL_VIEW),
+    "GET api-settings": lists(P.SETTINGS_VIEW),
     "GET api-key-list": lists(P.KEY_VIEW),
     "POST api-key-list": Rule((P.KEY_VIEW,), acts=(P.KEY_CREATE, HERE), body=_key, hidden=422),
     "GET api-key-detail": sees(P.KEY_VIEW),
@@ -274,11 +306,20 @@ _API: dict[str, Rule] = {
     "GET api-store-list": lists(P.STORE_VIEW),
     "POST api-store-list": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
     "POST api-store-test": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
-    "POST api-store-seal": Rule((P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, HERE), body=_seal, unseen=422),
+    "POST api-store-seal": Rule(
+        (P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, EVERYTHING), body=_seal, unseen=422
+    ),
     "GET api-store-detail": sees(P.STORE_VIEW),
     "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "POST api-store-count": sees(P.STORE_VIEW),
+    "POST api-store-deregister": acts(P.STORE_MANAGE, REASON, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-seal-list": lists(P.SETTINGS_VIEW),
+    "POST api-seal-list": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_root_seal),
+    "GET api-seal-detail": lists(P.SETTINGS_VIEW),
+    "GET api-seal-keyholders": lists(P.SETTINGS_VIEW),
+    "POST api-seal-check": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "POST api-seal-retire": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
     "GET api-provider-list": lists(P.PROVIDER_VIEW),
     "POST api-provider-list": _provider(P.PROVIDER_VIEW, _FAR | {"kind": "stand_in", "alias": "near"}),
     "GET api-provider-kinds": lists(P.PROVIDER_VIEW),
@@ -295,6 +336,22 @@ _API: dict[str, Rule] = {
     "POST api-provider-adopt": _provider(P.PROVIDER_VIEW, _adoption),
     "GET api-provider-work-list": lists(P.KEY_VIEW),
     "GET api-provider-work-detail": sees(P.KEY_VIEW),
+    "POST api-key-export": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON, **_API_KEY),
+    "POST api-key-withdraw-exportability": acts(P.KEY_EDIT, REASON, **_API_KEY),
+    "GET api-import-list": lists(P.KEY_VIEW),
+    "POST api-import-list": Rule(
+        (P.KEY_VIEW,), acts=(P.KEY_IMPORT, HERE), body=lambda world: _key(world) | _COMPONENTS, hidden=422
+    ),
+    "GET api-import-detail": sees(P.KEY_VIEW),
+    "POST api-import-upload": acts(
+        P.KEY_IMPORT, {"nonce": "n", "wrapped": "eA==", "check_value": "AABBCC"}, **_API_KEY
+    ),
+    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "component": "00" * 32}, **_API_KEY),
+    "POST api-import-abort": acts(P.KEY_IMPORT, REASON, **_API_KEY),
+    "GET api-export-list": lists(P.KEY_VIEW),
+    "GET api-export-detail": sees(P.KEY_VIEW),
+    "POST api-export-collect": acts(P.KEY_EXPORT, **_API_KEY),
+    "POST api-export-erase": acts(P.KEY_EXPORT, **_API_KEY),
     "POST api-provider-work-retry": acts(P.KEY_ROTATE, **_API_KEY),
     "GET api-approval-list": lists(P.APPROVAL_VIEW),
     "GET api-approval-detail": sees(P.APPROVAL_VIEW),

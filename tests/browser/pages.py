@@ -97,6 +97,15 @@ PAGES: dict[str, Entry] = {
     "keys:provider-enable": Entry(args=("provider",)),
     "keys:finding-ignore": Entry(args=("provider", "finding")),
     "keys:finding-adopt": Entry(args=("provider", "finding")),
+    "keys:import-list": Entry(),
+    "keys:import-new": Entry(),
+    "keys:import-open": Entry(args=_KEY),
+    "keys:import-detail": Entry(args=("import",)),
+    "keys:component-enter": Entry("boris", ("components", 2)),
+    "keys:import-abort": Entry(args=("components",)),
+    "keys:export-request": Entry(args=("loose",)),
+    "keys:export-detail": Entry(args=("export",)),
+    "keys:export-withdraw": Entry(args=("loose",)),
     "sealed": Entry(),  # what it says while the portal is not sealed
     "keys:seal-list": Entry(),
     "keys:seal-now": Entry(),
@@ -104,6 +113,7 @@ PAGES: dict[str, Entry] = {
     "keys:store-create": Entry(),
     "keys:store-seal": Entry(),
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
+    "keys:store-deregister": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
 }
 
@@ -116,6 +126,9 @@ MORE: dict[str, tuple[str, Entry]] = {
     "a key with a suspended version": ("keys:key-detail", Entry(args=("keys.shipping",))),
     "a key with a deletion": ("keys:key-detail", Entry(args=("keys.loyalty",))),
     "a token signing key": ("keys:key-detail", Entry(args=("keys.api-tokens",))),
+    "a key that was given out": ("keys:key-detail", Entry(args=("loose",))),
+    "an import by components": ("keys:import-detail", Entry("boris", ("components",))),
+    "a key that cannot be exported": ("keys:export-request", Entry(args=_KEY)),
     "keys filtered to none": ("keys:key-list", Entry(query="?q=nothing-of-that-name")),
     "a rotation that ends": ("keys:rotation-detail", Entry(args=("rotations.ending",))),
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
