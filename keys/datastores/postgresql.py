@@ -1,7 +1,7 @@
 """Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +54,12 @@ class PostgresTable:
         self._binds = [spec.context.bind(column) for column in spec.columns]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = self._asked = None
+        connection, asked, self._connection, self._asked = self._connection, self._asked, None, None
+        if connection is not None:
+            connection.close()
+        if asked is not None:
+            with suppress(psycopg.Error):  # nobody waits for these answers any more
+                asked.close()
 
     def check(self) -> None:
         spec = self.spec
@@ -139,7 +142,7 @@ class PostgresTable:
         marks = self.boundaries(limit)
         return self.read_rows(marks)
 
-    def _select(self, tail: sql.Composable) -> sql.Composable:
+    def _select(self, tail: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
         # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed.
         return sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
@@ -194,7 +197,7 @@ class PostgresTable:
             # Something to commit: commits are flushed in their order, so all before it are flushed with it.
             connection.execute("SELECT pg_logical_emit_message(true, 'keyvault-portal', 'settled')")
 
-    def _ask(self, statement: sql.Composable, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
+    def _ask(self, statement: sql.Composed, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
         """Send a statement, which the server does while the caller goes on; `begin` makes it a transaction by itself."""
         with self._errors(collect=False) as connection:
             if self._asked is None:
@@ -244,10 +247,12 @@ class PostgresTable:
                 asked.close()
             yield self._connection
         except _GONE as error:
+            self.close()  # what was asked after it was not done, and its transaction is still open
             raise StoreGone(
                 f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary})."
             ) from None
         except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            self.close()
             raise StoreUnavailable(
                 f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary})."
             ) from None
@@ -255,6 +260,7 @@ class PostgresTable:
             self.close()
             raise StoreUnavailable("The target database does not answer.") from None
         except psycopg.DataError as error:
+            self.close()
             raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None
 
     def _open(self) -> None:
