@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('keys', '0004_deregistered_stores'),
+        ('keys', '0005_exports'),
     ]
 
     operations = [

@@ -5,8 +5,10 @@ from keys.models.providers import KeyProvider, KeyReplica, ProviderFinding, Prov
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
 from keys.models.seals import KeyholderSight, RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
+from keys.models.transfers import KeyComponent, KeyExport, KeyImport
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyReplica", "KeyVersion", "KeyholderSight",
-    "ProviderFinding", "ProviderIntent", "ProviderRegion", "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy",
+    "KeyProvider", "KeyReplica", "KeyVersion", "KeyholderSight", "ProviderFinding", "ProviderIntent", "ProviderRegion",
+    "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip
