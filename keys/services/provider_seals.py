@@ -41,9 +41,9 @@ def seal_context(seal_id: UUID) -> bytes:
 
 
 def sealing_keys() -> QuerySet[Key]:
-    """The keys under which the root can be sealed: master keys in use that live at a provider without sealed credentials."""
+    """The keys under which the root can be sealed: master keys in use, not exportable, at a provider without sealed credentials."""
     places = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED, sealed_settings=None).values("alias")
-    held = Key.objects.filter(kind=KeyKind.MASTER.value, provider__in=places, versions__in=_usable())
+    held = Key.objects.filter(kind=KeyKind.MASTER.value, exportable=False, provider__in=places, versions__in=_usable())
     return held.exclude(root_seals__retired_at=None, root_seals__kind=RootSeal.Kind.PROVIDER).select_related("ring")
 
 
@@ -59,6 +59,8 @@ def refuse_unsuitable(key: Key) -> None:
 
     if key.kind != KeyKind.MASTER.value:
         raise refuse("Choose a master key: no service can ask for anything to be opened with it.")
+    if key.exportable:
+        raise refuse("This key can be exported, and with it the root.")
     place = KeyProvider.objects.filter(alias=key.provider).first()
     if place is None:
         raise refuse("This key is wrapped under the root itself. Choose one that lives at a provider.")
