@@ -34,10 +34,6 @@ def head(asked: Configuration) -> Iterator[str]:
     yield _TLS13[asked.server]
 
 
-def chain_depth(depth: int) -> str:
-    return f"At most {depth} certificates of authorities above the client's own."
-
-
 REVOCATIONS = "A list (CRL) of every authority in the chain, one after the other: a missing or old one refuses everybody."
 HSTS = "Browsers come back by HTTPS only (RFC 6797). Preload is hard to undo: be sure of every sub-domain first."
 TICKETS = "No session tickets: a ticket key that leaks opens old sessions, so resumption is by the server's memory."

@@ -33,7 +33,8 @@ def is_address(text: str) -> bool:
 class ClientCertificates:
     """Mutual TLS: `authorities` and `revocations` are PEM files (of every authority in the chain), `names` who may come in.
 
-    `depth` counts the authorities above the client's certificate. No `names` lets in whoever the authorities certified.
+    `depth` is how many intermediates may stand between the client's certificate and a trusted root. No `names` lets in
+    whoever the authorities certified.
     """
 
     authorities: str
@@ -155,6 +156,8 @@ class Configuration:
             yield "post_quantum", "The reference profile is written exactly; take modern or intermediate."
         if self.clients is not None:
             yield from _client_faults(self.clients)
+            if self.server is ServerKind.ENVOY and self.clients.optional and self.clients.names:
+                yield "client_names", "Envoy asks everybody for a certificate once names are given; leave one of the two out."
 
     def _haproxy_faults(self) -> Iterator[tuple[str, str]]:
         """HAProxy finds a key and a staple by the certificate's name."""
@@ -174,8 +177,8 @@ def _client_faults(clients: ClientCertificates) -> Iterator[tuple[str, str]]:
         yield "client_authorities", "Mutual TLS needs the file of the authorities that certify clients."
     yield from _path_faults("client_authorities", clients.authorities)
     yield from _path_faults("client_revocations", clients.revocations)
-    if not 1 <= clients.depth <= 10:
-        yield "client_depth", "The depth is between 1 and 10."
+    if not 0 <= clients.depth <= 10:
+        yield "client_depth", "The depth is between 0 and 10."
     if len(clients.names) > MAXIMUM_NAMES:
         yield "client_names", f"At most {MAXIMUM_NAMES} names."
     for name in clients.names:

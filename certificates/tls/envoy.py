@@ -72,7 +72,7 @@ def _common(asked: Configuration) -> Iterator[str]:
 def _mutual(clients: ClientCertificates) -> Iterator[str]:
     yield "validation_context:"
     yield f'  trusted_ca: {{ filename: "{clients.authorities}" }}'
-    yield f"  max_verify_depth: {clients.depth}  # {comments.chain_depth(clients.depth)}"
+    yield f"  max_verify_depth: {clients.depth + 1}  # {clients.depth} intermediates and the root, which BoringSSL counts as well"
     if clients.revocations:
         yield f"  # {comments.REVOCATIONS}"
         yield f'  crl: {{ filename: "{clients.revocations}" }}'

@@ -80,7 +80,7 @@ def _bind(asked: Configuration) -> str:
 
 def _client_headers(clients: ClientCertificates) -> Iterator[str]:
     yield "    # Mutual TLS: `verify` above ends the handshake for a bad certificate. HAProxy has no setting for the depth of a"
-    yield f"    # chain; asked for were {clients.depth}: put only the authorities that you mean into ca-file."
+    yield f"    # chain; asked for were {clients.depth} intermediates: put only the authorities that you mean into ca-file."
     if clients.revocations:
         yield from comments.lines([comments.REVOCATIONS], "    ")
     if clients.names:

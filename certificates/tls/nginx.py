@@ -118,7 +118,7 @@ def _mutual(clients: ClientCertificates) -> Iterator[str]:
     yield "    # Mutual TLS. nginx answers a bad or missing certificate with status 400, inside TLS."
     yield f"    ssl_client_certificate {clients.authorities};"
     yield f"    ssl_verify_client {'optional' if clients.optional else 'on'};"
-    yield f"    ssl_verify_depth {clients.depth};  # {comments.chain_depth(clients.depth)}"
+    yield f"    ssl_verify_depth {clients.depth};  # so many intermediates; OpenSSL does not count the root"
     if clients.revocations:
         yield from comments.lines([comments.REVOCATIONS], "    ")
         yield f"    ssl_crl {clients.revocations};"

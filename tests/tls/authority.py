@@ -137,7 +137,7 @@ class Hierarchy:
         self.stranger = Authority.root("Somebody else's root").subordinate("Somebody else's clients")
         names: list[x509.GeneralName] = [x509.DNSName("portal.example"), x509.DNSName("localhost")]
         self.leaves = {
-            kind: self.servers.issue(subject(cn="portal.example"), names, kind=kind, responder=responder)
+            kind: self.servers.issue(subject(cn="portal.example"), names, kind=kind, responder=responder and f"{responder}/{kind}")
             for kind in ("ec", "rsa")
         }
         self.people = {
