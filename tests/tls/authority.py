@@ -70,7 +70,7 @@ class Authority(Issued):
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
         kind: str = "ec",
         begins: datetime = NOW - DAY,
-        ends: datetime = NOW + 10 * DAY,
+        ends: datetime = NOW + 18 * DAY,
         responder: str = "",
         key: Any = None,
     ) -> Issued:
