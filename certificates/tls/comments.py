@@ -34,7 +34,9 @@ def head(asked: Configuration) -> Iterator[str]:
     yield _TLS13[asked.server]
 
 
-REVOCATIONS = "A list (CRL) of every authority in the chain, one after the other: a missing or old one refuses everybody."
+REVOCATIONS = (
+    "A list (CRL) of every authority in the chain, one after the other: a missing or old one refuses everybody."
+)
 HSTS = "Browsers come back by HTTPS only (RFC 6797). Preload is hard to undo: be sure of every sub-domain first."
 TICKETS = "No session tickets: a ticket key that leaks opens old sessions, so resumption is by the server's memory."
 HYBRID = "X25519MLKEM768 joins X25519 and ML-KEM (FIPS 203): what is recorded today stays closed to a later quantum computer."

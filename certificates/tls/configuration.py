@@ -2,9 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from certificates.tls.profiles import PROFILES, Profile, ProfileName, ServerKind, groups_of, profile_of
 from keyvault_portal.errors import ValidationFailed
@@ -77,6 +77,25 @@ class Configuration:
             errors.setdefault(field, []).append(message)
         if errors:
             raise ValidationFailed("The configuration cannot be written.", errors=errors)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From flat values, where those about clients begin with `client_`; raises ValidationFailed."""
+        own = {field.name for field in fields(cls)} - {"clients"}
+        about = {name.removeprefix("client_"): value for name, value in values.items() if name.startswith("client_")}
+        if about.get("authorities"):
+            clients = ClientCertificates(**about | {"names": tuple(about.get("names", ()))})
+        elif about.get("revocations") or about.get("names"):
+            message = "Mutual TLS needs the file of the authorities that certify clients."
+            raise ValidationFailed(message, errors={"client_authorities": [message]})
+        else:
+            clients = None
+        kept = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in own
+        }
+        return cls(
+            **kept | {"server": ServerKind(kept["server"]), "profile": ProfileName(kept["profile"])}, clients=clients
+        )
 
     @property
     def rules(self) -> Profile:
@@ -157,7 +176,10 @@ class Configuration:
         if self.clients is not None:
             yield from _client_faults(self.clients)
             if self.server is ServerKind.ENVOY and self.clients.optional and self.clients.names:
-                yield "client_names", "Envoy asks everybody for a certificate once names are given; leave one of the two out."
+                yield (
+                    "client_names",
+                    "Envoy asks everybody for a certificate once names are given; leave one of the two out.",
+                )
 
     def _haproxy_faults(self) -> Iterator[tuple[str, str]]:
         """HAProxy finds a key and a staple by the certificate's name."""

@@ -43,7 +43,9 @@ def _differences(report: Report, asked: Configuration) -> Iterator[Difference]:
         yield Difference("OCSP staple", "good", report.staple or "none")
     if not asked.stapling and report.staple and asked.server is not ServerKind.HAPROXY:
         yield Difference("OCSP staple", "none", report.staple)
-    hidden = asked.clients is not None and not asked.clients.optional and not report.hsts  # no request without a certificate
+    hidden = (
+        asked.clients is not None and not asked.clients.optional and not report.hsts
+    )  # no request without a certificate
     if not hidden and (hsts_seconds(report.hsts) != asked.hsts_seconds or _words(report.hsts) != _words(asked.hsts)):
         yield Difference("Strict-Transport-Security", asked.hsts or "none", report.hsts or "none")
 

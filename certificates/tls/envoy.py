@@ -64,7 +64,7 @@ def _common(asked: Configuration) -> Iterator[str]:
     if asked.stapling:
         yield "    # Envoy asks no responder itself: something of yours renews this file (DER) before it ends."
         yield f'    ocsp_staple: {{ filename: "{asked.staple}" }}'
-    yield f"alpn_protocols: [{'"h2", ' if asked.http2 else ''}\"http/1.1\"]"
+    yield f'alpn_protocols: [{'"h2", ' if asked.http2 else ""}"http/1.1"]'
     if asked.clients:
         yield from _mutual(asked.clients)
 

@@ -54,7 +54,9 @@ def _reasons(report: Report) -> Iterator[Reason]:
     broken = [cipher for cipher in report.ciphers if any(word in cipher for word in _BROKEN)]
     still = [cipher for cipher in report.ciphers if cipher not in broken and not is_forward_secret(cipher)]
     chained = [
-        cipher for cipher in report.ciphers if cipher not in broken and is_forward_secret(cipher) and not is_aead(cipher)
+        cipher
+        for cipher in report.ciphers
+        if cipher not in broken and is_forward_secret(cipher) and not is_aead(cipher)
     ]
     if broken:
         yield Reason("F", f"Broken suites are accepted: {', '.join(broken)}.")

@@ -50,7 +50,9 @@ def _frontend(asked: Configuration) -> Iterator[str]:
         yield "    # OCSP stapling: HAProxy 2.6 serves the DER file with .ocsp behind the name, and reads it at the start: you renew it."
         yield "    # HAProxy 2.8 and newer can fetch it (`ocsp-update on`). Without an OCSP address in the certificate there is none."
     if HYBRID in asked.groups:
-        yield from comments.lines([comments.HYBRID, "It needs OpenSSL 3.5 (`haproxy -vv`); with 3.0 HAProxy does not start."], "    ")
+        yield from comments.lines(
+            [comments.HYBRID, "It needs OpenSSL 3.5 (`haproxy -vv`); with 3.0 HAProxy does not start."], "    "
+        )
     yield f"    bind {_bind(asked)}"
     yield "    # What a request brings under our names is removed, in every spelling a back end might fold together."
     yield "    http-request del-header ^x[-_]client[-_] -m reg"

@@ -14,9 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 def spki_sha256(key: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """The pin of a certificate or request: base64 of the SHA-256 of its SubjectPublicKeyInfo (RFC 7469, section 2.4)."""
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return b64encode(hashlib.sha256(public).digest()).decode()
 
 

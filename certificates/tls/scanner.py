@@ -117,7 +117,9 @@ def _speak(name: str, line: Line, *, headers_of: str = "") -> dict[str, Any]:
     connection.set_connect_state()
     found: dict[str, Any] = {"certificates": [], "hsts": ""}
     with line:
-        with suppress(SSL.Error, ConnectionError):  # a server that wants our certificate ends here; what it showed stays
+        with suppress(
+            SSL.Error, ConnectionError
+        ):  # a server that wants our certificate ends here; what it showed stays
             _pump(connection, line, connection.do_handshake)
         found |= {
             "certificates": connection.get_peer_cert_chain(as_cryptography=True) or [],
@@ -154,7 +156,11 @@ def _flush(connection: SSL.Connection, line: Line) -> None:
 
 def _hsts(connection: SSL.Connection, line: Line, host: str) -> str:
     shown = f"[{host}]" if ":" in host else host
-    request = f"GET / HTTP/1.1\r\nHost: {shown}\r\nUser-Agent: KeyVault-Portal-scan\r\nConnection: close\r\n\r\n".encode("ascii")
+    request = (
+        f"GET / HTTP/1.1\r\nHost: {shown}\r\nUser-Agent: KeyVault-Portal-scan\r\nConnection: close\r\n\r\n".encode(
+            "ascii"
+        )
+    )
     _pump(connection, line, lambda: connection.sendall(request))
     received = b""
     while b"\r\n\r\n" not in received and len(received) < MAXIMUM_HEAD:

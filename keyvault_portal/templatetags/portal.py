@@ -94,6 +94,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
+    ("Certificates", (("tls:configuration", "TLS", "shield-check"),)),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",

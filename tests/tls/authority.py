@@ -137,7 +137,9 @@ class Hierarchy:
         self.stranger = Authority.root("Somebody else's root").subordinate("Somebody else's clients")
         names: list[x509.GeneralName] = [x509.DNSName("portal.example"), x509.DNSName("localhost")]
         self.leaves = {
-            kind: self.servers.issue(subject(cn="portal.example"), names, kind=kind, responder=responder and f"{responder}/{kind}")
+            kind: self.servers.issue(
+                subject(cn="portal.example"), names, kind=kind, responder=responder and f"{responder}/{kind}"
+            )
             for kind in ("ec", "rsa")
         }
         self.people = {
@@ -163,9 +165,7 @@ class Hierarchy:
             x509.DNSName(name), x509.UniformResourceIdentifier(f"spiffe://example.com/service/{name}"),
         ]  # fmt: skip
         parts = {"o": organisation, "cn": name} if organisation else {"cn": name, "o": "ExampleCorp"}
-        return (authority or self.clients).issue(
-            subject(**parts), names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **more
-        )
+        return (authority or self.clients).issue(subject(**parts), names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **more)
 
     def write(self, name: str, content: bytes) -> str:
         path = self.folder / name

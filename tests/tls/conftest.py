@@ -33,7 +33,9 @@ def backend() -> Iterator[int]:
 def asks(hierarchy: Hierarchy, backend: int) -> Asks:
     """A configuration on a free port, with the files of the hierarchy."""
 
-    def ask(server: ServerKind, profile: ProfileName, kind: str = "ec", *, mutual: bool = False, **more: Any) -> Configuration:
+    def ask(
+        server: ServerKind, profile: ProfileName, kind: str = "ec", *, mutual: bool = False, **more: Any
+    ) -> Configuration:
         names = ("service-payments",)
         clients = ClientCertificates(
             authorities=hierarchy.path("authorities.pem"), revocations=hierarchy.path("revoked.pem"), names=names

@@ -88,7 +88,10 @@ def client_faults(asked: Configuration, hierarchy: Hierarchy) -> Iterator[str]:
     told = {name.lower(): value for name, value in answer.seen}
     if told.get("x-client-verify") != "SUCCESS" or int(told.get("x-client-serial", "0"), 16) != serial:
         yield f"the back end is told {told}"
-    if "CN=service-payments" not in told.get("x-client-dn", "") or told.get("x-client-cn", "service-payments") != "service-payments":
+    if (
+        "CN=service-payments" not in told.get("x-client-dn", "")
+        or told.get("x-client-cn", "service-payments") != "service-payments"
+    ):
         yield f"the back end is told {told}"
     for name in (None, *(name for name in hierarchy.people if name != "right")):
         got = clients.get(asked.port, root, client=hierarchy.path(f"{name}.client.pem") if name else "").status
