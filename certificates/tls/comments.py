@@ -20,7 +20,7 @@ _TLS13 = {
 
 def head(asked: Configuration) -> Iterator[str]:
     """The first lines: what this is, and what the five suites of TLS 1.3 are here."""
-    yield f"{asked.server.title}, profile {asked.profile.value}, for {', '.join(asked.names)}."
+    yield f"{asked.server.label}, profile {asked.profile.value}, for {', '.join(asked.names)}."
     if asked.server is ServerKind.NGINX:
         yield "Include it inside http { }. Needs nginx 1.25.1 or newer for `http2 on`; check it with `nginx -t`."
     elif asked.server is ServerKind.ENVOY:

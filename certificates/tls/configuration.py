@@ -90,12 +90,11 @@ class Configuration:
             raise ValidationFailed(message, errors={"client_authorities": [message]})
         else:
             clients = None
-        kept = {
+        kept: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in own
         }
-        return cls(
-            **kept | {"server": ServerKind(kept["server"]), "profile": ProfileName(kept["profile"])}, clients=clients
-        )
+        kept |= {"server": ServerKind(kept["server"]), "profile": ProfileName(kept["profile"])}
+        return cls(**kept, clients=clients)
 
     @property
     def rules(self) -> Profile:
@@ -148,24 +147,11 @@ class Configuration:
         )
 
     def _faults(self) -> Iterator[tuple[str, str]]:
-        if not self.names:
-            yield "names", "Name at least one host."
-        if len(self.names) > MAXIMUM_NAMES:
-            yield "names", f"At most {MAXIMUM_NAMES} names."
-        for name in self.names:
-            if not is_host_name(name, wildcard=True):
-                yield "names", f"{name!r} is not a host name in lower case, such as example.com or *.example.com."
-        if self.address and not is_address(self.address):
-            yield "address", "Write an IP address, or leave it empty to listen on all."
-        if not 1 <= self.port <= 65_535:
-            yield "port", "A port is between 1 and 65535."
+        yield from self._place_faults()
         for field in ("certificate", "key", "chain", "staple"):
             yield from _path_faults(field, getattr(self, field))
         if self.server is ServerKind.HAPROXY:
             yield from self._haproxy_faults()
-        host, _, port = self.backend.rpartition(":")
-        if not (is_host_name(host) or is_address(host.strip("[]"))) or not _is_port(port):
-            yield "backend", "Write host:port, such as 127.0.0.1:8080 or [::1]:8080."
         for resolver in self.resolvers:
             if not is_address(resolver):
                 yield "resolvers", f"{resolver!r} is not an IP address."
@@ -180,6 +166,21 @@ class Configuration:
                     "client_names",
                     "Envoy asks everybody for a certificate once names are given; leave one of the two out.",
                 )
+
+    def _place_faults(self) -> Iterator[tuple[str, str]]:
+        """Names, and where the server and its back end listen."""
+        if not 1 <= len(self.names) <= MAXIMUM_NAMES:
+            yield "names", f"Between 1 and {MAXIMUM_NAMES} host names."
+        for name in self.names:
+            if not is_host_name(name, wildcard=True):
+                yield "names", f"{name!r} is not a host name in lower case, such as example.com or *.example.com."
+        if self.address and not is_address(self.address):
+            yield "address", "Write an IP address, or leave it empty to listen on all."
+        if not 1 <= self.port <= 65_535:
+            yield "port", "A port is between 1 and 65535."
+        host, _, port = self.backend.rpartition(":")
+        if not (is_host_name(host) or is_address(host.strip("[]"))) or not _is_port(port):
+            yield "backend", "Write host:port, such as 127.0.0.1:8080 or [::1]:8080."
 
     def _haproxy_faults(self) -> Iterator[tuple[str, str]]:
         """HAProxy finds a key and a staple by the certificate's name."""

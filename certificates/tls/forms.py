@@ -10,7 +10,7 @@ from certificates.tls.pins import MAXIMUM_AGE
 from certificates.tls.profiles import PROFILES, ServerKind
 from keys.forms import ServiceForm
 
-SERVERS = [(server.value, server.title) for server in ServerKind]
+SERVERS = [(server.value, server.label) for server in ServerKind]
 PROFILE_CHOICES = [(name.value, profile.title) for name, profile in PROFILES.items()]
 
 

@@ -67,6 +67,16 @@ class Manifest:
             yield "directory", "Write the https address of an ACME directory."
         if self.authority_bundle and not _BASE64.fullmatch(self.authority_bundle):
             yield "authority_bundle", "Write the PEM file in base64, on one line."
+        yield from self._proof_faults()
+        if not 1 <= self.duration_hours <= 9_600:
+            yield "duration_hours", "Between one hour and 400 days."
+        if not 1 <= self.renew_before_hours < self.duration_hours:
+            yield "renew_before_hours", "Shorter than the life of the certificate."
+        if self.algorithm not in KEYS or self.size not in KEYS[self.algorithm]:
+            yield "size", f"Choose one of {'; '.join(f'{kind} {sizes}' for kind, sizes in KEYS.items())}."
+
+    def _proof_faults(self) -> Iterator[tuple[str, str]]:
+        """The names, and how the ACME server is to see that they are ours."""
         if not 1 <= len(self.names) <= 100:
             yield "names", "Between 1 and 100 names."
         for name in self.names:
@@ -78,12 +88,6 @@ class Manifest:
             yield "ingress_class", "At least one way of proof is needed: an ingress class or a DNS project."
         if self.dns_project and not _PROJECT.fullmatch(self.dns_project):
             yield "dns_project", "This is not the id of a Google Cloud project."
-        if not 1 <= self.duration_hours <= 9_600:
-            yield "duration_hours", "Between one hour and 400 days."
-        if not 1 <= self.renew_before_hours < self.duration_hours:
-            yield "renew_before_hours", "Shorter than the life of the certificate."
-        if self.algorithm not in KEYS or self.size not in KEYS[self.algorithm]:
-            yield "size", f"Choose one of {'; '.join(f'{kind} {sizes}' for kind, sizes in KEYS.items())}."
 
 
 def _is_directory(text: str) -> bool:

@@ -21,12 +21,33 @@ MAXIMUM_AGE = timedelta(days=30)
 MAXIMUM_INPUT = 200_000
 
 WARNINGS = (
-    ("A wrong pin locks people out", "A program whose pins match no key of the server cannot connect, and you cannot tell it so: only a new version of the program helps. Look at CAA records and at Certificate Transparency first; they find a wrongly issued certificate and lock nobody out."),
-    ("Pin the intermediate", "Its key outlives every certificate of the server, so a renewal with a new key changes nothing. It still keeps out every other authority. The pin of the server's own key is shown to compare, and is the one to leave out."),
-    ("Keep at least two pins", "One of them stands for a key that is not in use: made now, kept offline, or the key of another authority that would issue for you. Without it the loss of one key is the loss of all clients."),
-    ("Let the pins end", "Thirty days are enough. After that day Android checks without pins; iOS has no such date, so its program needs an update, or a switch that you can throw from outside, before a key changes."),
-    ("Have a way out", "Build a switch into the program that takes the pins off by remote configuration, signed and fetched over a connection without pins, and try it before you need it."),
-)  # fmt: skip
+    (
+        "A wrong pin locks people out",
+        "A program whose pins match no key of the server cannot connect, and you cannot tell it so: only a new version of the "
+        "program helps. Look at CAA records and Certificate Transparency first: they find a wrongly issued certificate and "
+        "lock nobody out.",
+    ),
+    (
+        "Pin the intermediate",
+        "Its key outlives every certificate of the server, so a renewal with a new key changes nothing. It still keeps out "
+        "every other authority. The pin of the server's own key is shown to compare, and is the one to leave out.",
+    ),
+    (
+        "Keep at least two pins",
+        "One of them stands for a key that is not in use: made now and kept offline, or the key of another authority that "
+        "would issue for you. Without it the loss of one key is the loss of all clients.",
+    ),
+    (
+        "Let the pins end",
+        "Thirty days are enough. After that day Android checks without pins. iOS knows no such date: there, change the pins "
+        "by an update of the program before a key changes.",
+    ),
+    (
+        "Have a way out",
+        "Build a switch into the program that takes the pins off by remote configuration, signed and fetched over a "
+        "connection without pins, and try it before you need it.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

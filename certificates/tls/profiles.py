@@ -14,7 +14,7 @@ class ServerKind(StrEnum):
     HAPROXY = "haproxy"
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         return {"nginx": "nginx", "envoy": "Envoy", "haproxy": "HAProxy"}[self.value]
 
 

@@ -196,23 +196,27 @@ def _holds(chain: list[x509.Certificate]) -> bool:
 
 
 def _staple(staple: bytes, chain: list[x509.Certificate]) -> str:
-    """What the stapled answer is worth (RFC 6960, section 3.2)."""
+    """What the stapled answer is worth (RFC 6960, section 3.2); empty when there is none."""
     if not staple:
         return ""
     try:
         answer = ocsp.load_der_ocsp_response(staple)
         if answer.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             return "the responder refused"
-        if not chain or answer.serial_number != chain[0].serial_number:
-            return "for another certificate"
-        if not _is_signed(answer, chain[1:]):
-            return "signed by somebody else"
-        now = datetime.now(UTC)
-        if answer.this_update_utc > now or (answer.next_update_utc is not None and answer.next_update_utc < now):
-            return "out of date"
-        return answer.certificate_status.name.lower()
+        return _staple_fault(answer, chain) or answer.certificate_status.name.lower()
     except (ValueError, UnsupportedAlgorithm):
         return "unreadable"
+
+
+def _staple_fault(answer: ocsp.OCSPResponse, chain: list[x509.Certificate]) -> str:
+    now = datetime.now(UTC)
+    if not chain or answer.serial_number != chain[0].serial_number:
+        return "for another certificate"
+    if not _is_signed(answer, chain[1:]):
+        return "signed by somebody else"
+    if answer.this_update_utc > now or (answer.next_update_utc is not None and answer.next_update_utc < now):
+        return "out of date"
+    return ""
 
 
 def _is_signed(answer: ocsp.OCSPResponse, issuers: list[x509.Certificate]) -> bool:

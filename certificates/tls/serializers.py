@@ -8,7 +8,7 @@ from certificates.tls.manifests import KEYS, LETS_ENCRYPT
 from certificates.tls.pins import MAXIMUM_AGE
 from certificates.tls.profiles import PROFILES, ServerKind
 
-_PATH = {"required": False, "max_length": 250, "allow_blank": True}
+_PATH: dict[str, Any] = {"required": False, "max_length": 250, "allow_blank": True}
 
 
 def _names(**more: Any) -> serializers.ListField:

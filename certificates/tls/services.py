@@ -1,7 +1,7 @@
 """Scans that people and tokens ask for: allowed by the installation's rule, and on the record."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 
@@ -55,11 +55,11 @@ def scan_endpoint(
         audit.record(actor=actor, action="tls.scan", target=target, outcome="failed", details=details)
         raise
     found = Scan(report, grade(report), asked, compare(report, asked) if asked else ())
-    details = {
+    seen: dict[str, Any] = {
         "address": report.address, "grade": found.grade.letter, "versions": list(report.versions),
         "differences": [difference.setting for difference in found.differences],
     }  # fmt: skip
-    audit.record(actor=actor, action="tls.scan", target=target, details=details)
+    audit.record(actor=actor, action="tls.scan", target=target, details=seen)
     return found
 
 

@@ -8,6 +8,7 @@ from certificates.tls import hello
 
 PIECE = 16_384
 MAXIMUM_BYTES = 4_000_000  # of one whole scan
+MAXIMUM_ANSWER = 65_536  # to one question
 STEP_SECONDS = 5.0  # one connection of it
 
 
@@ -85,6 +86,8 @@ def ask(address: str, port: int, question: bytes, budget: Budget) -> hello.Choic
                     return answer
                 if not piece:
                     return hello.Refusal(-1)
+                if len(received) > MAXIMUM_ANSWER:
+                    raise ScanEnded("The other side sends more than a scan reads.")
         except ValueError:
             raise ScanEnded("What answers there does not speak TLS.") from None
         except ConnectionError:

@@ -99,7 +99,7 @@ WEAKER: dict[str, tuple[dict[ServerKind, list[tuple[str, str]]], str]] = {
         ServerKind.ENVOY: [("- P-256", "- P-256\n                    - P-521")],
         ServerKind.HAPROXY: [("curves X25519:", "curves X25519:P-521:")],
     }, "P-521 is accepted"),
-    "no HSTS": (dict.fromkeys(ServerKind, [("max-age=63072000", "max-age=0")]), "HSTS is max-age=0"),
+    "no HSTS": ({server: [("max-age=63072000", "max-age=0")] for server in ServerKind}, "HSTS is max-age=0"),
     "no staple": ({
         ServerKind.NGINX: [("ssl_stapling on", "ssl_stapling off")],
         ServerKind.ENVOY: [("    ocsp_staple:", "    # ocsp_staple:")],
