@@ -31,7 +31,6 @@ def _differences(report: Report, asked: Configuration) -> Iterator[Difference]:
     if "TLSv1.3" in report.versions:
         suites = rules.suites13 or AEAD_SUITES
         yield from _sets("TLS 1.3 suites", suites, report.suites13)
-    if not report.incomplete or report.groups:
         yield from _sets("Key exchange groups", asked.groups, report.groups)
     if report.incomplete and not report.chain:
         return

@@ -89,7 +89,8 @@ def _signature_hash(certificate: x509.Certificate) -> str:
 class Report:
     """One endpoint as it answered. `staple` is empty, "good", "revoked", "unknown" or says why it counts for nothing.
 
-    `incomplete` says which questions were not answered in time; then nothing is to be concluded from what is missing.
+    `groups` are those of TLS 1.3: before it, the answer hangs on the certificate's own curve as well. `incomplete` says
+    which questions were not answered in time; then nothing is to be concluded from what is missing.
     """
 
     host: str

@@ -68,10 +68,6 @@ def _questions(question: _Question) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "suites13", _in_order(question, hello.TLS13, sorted(TLS13_NUMBERS), groups)
         suites: list[int] = sorted(TLS13_NUMBERS)
         yield "groups", tuple(name for name, number in GROUPS.items() if question(hello.TLS13, suites, [number]))
-    elif old:
-        fresh = [number for name, number in CIPHERS.items() if name.startswith("ECDHE-")]
-        curves = {name: number for name, number in GROUPS.items() if number in _CURVES}
-        yield "groups", tuple(name for name, number in curves.items() if question(VERSIONS[old[-1]], fresh, [number]))
 
 
 def _in_order(question: _Question, version: int, ciphers: list[int], groups: list[int]) -> tuple[str, ...]:
@@ -155,7 +151,7 @@ def _flush(connection: SSL.Connection, line: Line) -> None:
 
 
 def _hsts(connection: SSL.Connection, line: Line, host: str) -> str:
-    shown = f"[{host}]" if ":" in host else host
+    shown = (f"[{host}]" if ":" in host else host) + (f":{line.port}" if line.port != 443 else "")
     request = (
         f"GET / HTTP/1.1\r\nHost: {shown}\r\nUser-Agent: KeyVault-Portal-scan\r\nConnection: close\r\n\r\n".encode(
             "ascii"

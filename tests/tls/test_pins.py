@@ -30,7 +30,9 @@ SPARE_PEM = REQUEST.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def made(**more: object) -> pins.Pins:
-    return pins.make_pins(**{"domain": "api.example.com", "chain": CHAIN, "backups": [SPARE_PEM], "today": TODAY} | more)  # type: ignore[arg-type]
+    return pins.make_pins(
+        **{"domain": "api.example.com", "chain": CHAIN, "backups": [SPARE_PEM], "today": TODAY} | more
+    )  # type: ignore[arg-type]
 
 
 def by_openssl(pem: bytes, folder: Path) -> str:
