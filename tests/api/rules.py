@@ -162,8 +162,8 @@ _PAGES: dict[str, Rule] = {
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
     "POST keys:store-create": makes(P.STORE_MANAGE, _store_form, hidden=422),
-    "GET keys:store-seal": lists(P.STORE_MANAGE),
-    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, hidden=422),
+    "GET keys:store-seal": Rule((P.STORE_MANAGE,), acts=(P.STORE_MANAGE, EVERYTHING)),
+    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, EVERYTHING),
     "GET keys:store-detail": sees(P.STORE_VIEW),
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
@@ -290,7 +290,9 @@ _API: dict[str, Rule] = {
     "GET api-store-list": lists(P.STORE_VIEW),
     "POST api-store-list": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
     "POST api-store-test": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
-    "POST api-store-seal": Rule((P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, HERE), body=_seal, unseen=422),
+    "POST api-store-seal": Rule(
+        (P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, EVERYTHING), body=_seal, unseen=422
+    ),
     "GET api-store-detail": sees(P.STORE_VIEW),
     "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "POST api-store-count": sees(P.STORE_VIEW),
