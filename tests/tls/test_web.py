@@ -87,7 +87,7 @@ def test_a_scan_is_graded_compared_and_recorded(officer, endpoint):
     assert {entry["setting"] for entry in answer["differences"]} == {"Protocol versions", "TLS 1.2 suites"}
     event = AuditEvent.objects.filter(action="tls.scan").order_by("-seq").first()
     assert event is not None
-    assert event.target_label == f"localhost:{endpoint.port}"
+    assert event.target_id == f"localhost:{endpoint.port}"
 
 
 def test_the_scan_page(officer, endpoint):
