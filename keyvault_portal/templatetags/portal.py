@@ -63,6 +63,8 @@ STATES: Mapping[str, Look] = {
     "revoked": Look("danger", "slash", "Revoked"),
     "reachable": Look("ok", "check-circle", "Reachable"),
     "unreachable": Look("danger", "cross-circle", "Unreachable"),
+    "on_replica": Look("warn", "warning", "On a replica"),
+    "missing": Look("danger", "cross-circle", "Missing"),
     # Key providers, their work, their circuit and what differs
     "calling": Look("info", "rotate", "Calling"),
     "enabled": Look("ok", "check-circle", "Enabled"),
@@ -75,6 +77,21 @@ STATES: Mapping[str, Look] = {
     "open": Look("warn", "warning", "Open"),
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
+    # Keys on their way in and out
+    "expecting": Look("pending", "hourglass", "Waiting for material"),
+    "received": Look("info", "rotate", "Being checked"),
+    "handed": Look("info", "rotate", "With its provider"),
+    "aborted": Look("neutral", "slash", "Aborted"),
+    "ready": Look("ok", "check-circle", "Ready"),
+    "erased": Look("neutral", "slash", "Erased here"),
+    # Seals of the root, and the keyholders of the machines
+    "preparing": Look("info", "rotate", "Being made"),
+    "in_use": Look("ok", "check-circle", "Opens the portal"),
+    "lost": Look("danger", "cross-circle", "Does not open"),
+    "retired": Look("neutral", "slash", "Retired"),
+    "sealed": Look("warn", "lock", "Sealed"),
+    "unsealed": Look("ok", "unlock", "Open"),
+    "silent": Look("neutral", "circle", "Silent"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),

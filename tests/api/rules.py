@@ -79,6 +79,10 @@ def _seal(world: World) -> dict[str, Any]:
     return {"key": str(world.place.keys["data"].pk)}
 
 
+def _root_seal(world: World) -> dict[str, Any]:
+    return {"name": "Far", "key": str(world.place.keys["root"].pk)}
+
+
 def _approve(world: World) -> dict[str, Any]:
     return {"act_hash": world.objects["approval"].act_hash, "read": "on"}
 
@@ -113,6 +117,10 @@ _RING = {"title": "Title", "description": ""}
 _TLS_CONFIGURATION = {"server": "nginx", "profile": "modern"}
 _TLS_SCAN = {"host": "192.0.2.1", "port": 443}  # in no allowed network
 _TLS_MANIFEST = {"issuer": "ours", "name": "example-com", "names": ["example.com"]}
+_COMPONENTS = {
+    "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
+}  # fmt: skip
+_COMPONENTS_FORM = _COMPONENTS | {"component_values": "AABBCC DDEEFF"}
 _ROTATION = {"view": P.ROTATION_VIEW}
 _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
@@ -158,6 +166,8 @@ _PAGES: dict[str, Rule] = {
     "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3}, EVERYTHING),
     "GET keys:seal-now": lists(P.SETTINGS_MANAGE),
     "POST keys:seal-now": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
+    "POST keys:seal-provider": makes(P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x"}, EVERYTHING),
+    "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
@@ -190,6 +200,24 @@ _PAGES: dict[str, Rule] = {
     "GET keys:finding-adopt": _provider(P.PROVIDER_MANAGE),
     "POST keys:finding-adopt": _provider(P.PROVIDER_MANAGE, _adoption),
     "POST keys:work-retry": acts(P.KEY_ROTATE),
+    "GET keys:import-list": lists(P.KEY_VIEW),
+    "GET keys:import-new": lists(P.KEY_IMPORT),
+    "POST keys:import-new": makes(P.KEY_IMPORT, lambda world: _key(world) | _COMPONENTS_FORM, hidden=422),
+    "GET keys:import-open": acts(P.KEY_IMPORT),
+    "POST keys:import-open": acts(P.KEY_IMPORT, _COMPONENTS_FORM),
+    "GET keys:import-detail": sees(P.KEY_VIEW),
+    "POST keys:import-upload": acts(P.KEY_IMPORT),
+    "GET keys:component-enter": acts(P.KEY_COMPONENT),
+    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"component": "00" * 32}),
+    "GET keys:import-abort": acts(P.KEY_IMPORT),
+    "POST keys:import-abort": acts(P.KEY_IMPORT, REASON),
+    "GET keys:export-request": acts(P.KEY_EXPORT),
+    "POST keys:export-request": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON),
+    "GET keys:export-detail": sees(P.KEY_VIEW),
+    "POST keys:export-collect": acts(P.KEY_EXPORT),
+    "POST keys:export-erase": acts(P.KEY_EXPORT),
+    "GET keys:export-withdraw": acts(P.KEY_EDIT),
+    "POST keys:export-withdraw": acts(P.KEY_EDIT, REASON),
     "GET accounts:person-list": lists(P.PERSON_VIEW),
     "GET accounts:person-invite": lists(P.PERSON_MANAGE),
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
@@ -298,6 +326,12 @@ _API: dict[str, Rule] = {
     "POST api-store-count": sees(P.STORE_VIEW),
     "POST api-store-deregister": acts(P.STORE_MANAGE, REASON, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-seal-list": lists(P.SETTINGS_VIEW),
+    "POST api-seal-list": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_root_seal),
+    "GET api-seal-detail": lists(P.SETTINGS_VIEW),
+    "GET api-seal-keyholders": lists(P.SETTINGS_VIEW),
+    "POST api-seal-check": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "POST api-seal-retire": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
     "GET api-provider-list": lists(P.PROVIDER_VIEW),
     "POST api-provider-list": _provider(P.PROVIDER_VIEW, _FAR | {"kind": "stand_in", "alias": "near"}),
     "GET api-provider-kinds": lists(P.PROVIDER_VIEW),
@@ -314,6 +348,22 @@ _API: dict[str, Rule] = {
     "POST api-provider-adopt": _provider(P.PROVIDER_VIEW, _adoption),
     "GET api-provider-work-list": lists(P.KEY_VIEW),
     "GET api-provider-work-detail": sees(P.KEY_VIEW),
+    "POST api-key-export": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON, **_API_KEY),
+    "POST api-key-withdraw-exportability": acts(P.KEY_EDIT, REASON, **_API_KEY),
+    "GET api-import-list": lists(P.KEY_VIEW),
+    "POST api-import-list": Rule(
+        (P.KEY_VIEW,), acts=(P.KEY_IMPORT, HERE), body=lambda world: _key(world) | _COMPONENTS, hidden=422
+    ),
+    "GET api-import-detail": sees(P.KEY_VIEW),
+    "POST api-import-upload": acts(
+        P.KEY_IMPORT, {"nonce": "n", "wrapped": "eA==", "check_value": "AABBCC"}, **_API_KEY
+    ),
+    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "component": "00" * 32}, **_API_KEY),
+    "POST api-import-abort": acts(P.KEY_IMPORT, REASON, **_API_KEY),
+    "GET api-export-list": lists(P.KEY_VIEW),
+    "GET api-export-detail": sees(P.KEY_VIEW),
+    "POST api-export-collect": acts(P.KEY_EXPORT, **_API_KEY),
+    "POST api-export-erase": acts(P.KEY_EXPORT, **_API_KEY),
     "POST api-provider-work-retry": acts(P.KEY_ROTATE, **_API_KEY),
     "GET api-approval-list": lists(P.APPROVAL_VIEW),
     "GET api-approval-detail": sees(P.APPROVAL_VIEW),
