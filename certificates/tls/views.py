@@ -1,6 +1,7 @@
 """Pages: a configuration, a scan, pins, DNS records and cert-manager manifests."""
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
@@ -53,6 +54,10 @@ def _file(name: str, text: str) -> HttpResponse:
     return response
 
 
+def _columns(*labels: str) -> list[dict[str, str]]:
+    return [{"label": label} for label in labels]
+
+
 class ConfigurationPage(ToolView):
     tab, template, form_class = "configuration", "tls/configuration.html", ConfigurationForm
     title = "TLS configuration"
@@ -68,13 +73,9 @@ class ConfigurationPage(ToolView):
         query = request.GET.copy()
         query["download"] = "1"
         return self.page(
-            request,
-            form,
-            made=made,
-            asked=asked,
-            suites=TLS13_SUITES,
-            download="?" + query.urlencode() if request.GET else "",
-        )
+            request, form, made=made, download="?" + query.urlencode() if request.GET else "",
+            suite_columns=_columns("Suite", "Encryption", "Hash", "Where"), suites=[astuple(suite) for suite in TLS13_SUITES],
+        )  # fmt: skip
 
 
 class ScanPage(ToolView):
@@ -94,7 +95,10 @@ class ScanPage(ToolView):
                     actor=actor_of(request), host=values["host"], port=values["port"], asked=_compared(values)
                 )
             )
-        return self.page(request, form, found=found)
+        return self.page(
+            request, form, found=found, difference_columns=_columns("Setting", "Generated", "Live"),
+            differences=[astuple(difference) for difference in found.differences] if found else [],
+        )  # fmt: skip
 
 
 def _compared(values: dict[str, Any]) -> Configuration | None:
