@@ -209,6 +209,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
+    "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
     "seals of the root": {"task": "keys.seal_tick", "schedule": 10.0, "options": {"expires": 10}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},

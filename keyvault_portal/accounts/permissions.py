@@ -20,6 +20,7 @@ class Permission(StrEnum):
     KEY_CREATE = "key.create"
     KEY_EDIT = "key.edit"
     KEY_ROTATE = "key.rotate"
+    KEY_MOVE = "key.move"
     KEY_DISABLE = "key.disable"
     KEY_COMPROMISE = "key.compromise"
     KEY_DESTROY = "key.destroy"
