@@ -10,8 +10,10 @@ class KeysConfig(AppConfig):
         from keys.approval_operations import exports, lifecycle, moving, rotation, stores  # noqa: F401  registers their operations
         from keys.providers import registry
         from keys.services.evidence import census_pieces
+        from keys.services.exports.evidence import export_pieces
         from keys.services.providers.source import Registered
         from keyvault_portal.audit.evidence.registry import register_evidence
 
         register_evidence("census.json", census_pieces)
+        register_evidence("key_exports.json", export_pieces)
         registry.use_source(Registered())

@@ -1,5 +1,6 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -208,7 +209,7 @@ class CompactRecoder:
         self._writer.close()
 
 
-class _Direct:
+class _Direct(ABC):
     """What the formats share whose cells are written under the new version itself: one use and one call a cell."""
 
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
@@ -224,21 +225,21 @@ class _Direct:
         self._opening.take(self._copies)
         self._sealing.take(1)
 
-    def prepare(self, rows: Sequence[Row]) -> None:
+    def prepare(self, rows: Sequence[Row]) -> None:  # noqa: B027
         """Nothing: a cell brings all it needs."""
 
     def reserve(self, rows: Sequence[Row]) -> None:
         budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
 
-    def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        raise NotImplementedError
+    @abstractmethod
+    def recode(self, cell: Cell, context: bytes | None) -> Cell: ...
 
     def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
         new = list(cells)
         present = [place for place, cell in enumerate(cells) if cell is not None]
         return new, _one_by_one(self.recode, new, contexts, present)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Nothing is held."""
 
 
