@@ -108,7 +108,9 @@ def opening(version: KeyVersion, wrapped: bytes, context: dict[str, str], algori
 
 
 def _cache(version: KeyVersion, algorithm: str) -> EnvelopeCache:
-    name = (version.pk, algorithm, version.status)
+    # While its key moves, what a version seals depends on the state of the version at the old place, too.
+    before = f" from {version.moved_from.status}" if version.moved_from else ""
+    name = (version.pk, algorithm, version.status + before)
     found = _caches.get(name)
     if found is None:
         with _lock:

@@ -121,6 +121,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
+    ("Certificates", (("tls:configuration", "TLS", "shield-alert"),)),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",

@@ -115,6 +115,9 @@ _POLICY = {
 }  # fmt: skip
 _MOVE = {"target": "far", "reason": "A test."}
 _RING = {"title": "Title", "description": ""}
+_TLS_CONFIGURATION = {"server": "nginx", "profile": "modern"}
+_TLS_SCAN = {"host": "192.0.2.1", "port": 443}  # in no allowed network
+_TLS_MANIFEST = {"issuer": "ours", "name": "example-com", "names": ["example.com"]}
 _COMPONENTS = {
     "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
 }  # fmt: skip
@@ -127,6 +130,15 @@ _DECIDE = {"opens": (P.APPROVAL_DECIDE,), "sees": (P.APPROVAL_VIEW, HERE), "deci
 _PAGES: dict[str, Rule] = {
     "GET dashboard": lists(P.APPROVAL_VIEW),
     "GET settings": lists(P.SETTINGS_VIEW),
+    "GET tls:configuration": lists(P.TLS_VIEW),
+    "GET tls:scan": lists(P.TLS_SCAN),
+    "POST tls:scan": Rule(
+        (P.TLS_SCAN,), acts=(P.TLS_SCAN, EVERYTHING), body=_TLS_SCAN | {"server": "nginx", "hsts_seconds": 0}
+    ),
+    "GET tls:pins": lists(P.TLS_VIEW),
+    "POST tls:pins": lists(P.TLS_VIEW),
+    "GET tls:records": lists(P.TLS_VIEW),
+    "GET tls:manifests": lists(P.TLS_VIEW),
     "GET keys:key-list": lists(P.KEY_VIEW),
     "GET keys:hierarchy": lists(P.KEY_VIEW),
     "GET keys:key-create": lists(P.KEY_CREATE),
@@ -410,6 +422,11 @@ _API: dict[str, Rule] = {
     "DELETE api-session-detail": Rule(sees=(P.PERSON_MANAGE, EVERYTHING)),
     "POST api-session-end-others": Rule(own=True, acts=(P.PERSON_MANAGE, EVERYTHING)),
     "GET api-me-list": OWN,
+    "POST api-tls-configuration": Rule((P.TLS_VIEW,), body=_TLS_CONFIGURATION),
+    "POST api-tls-scan": Rule((P.TLS_SCAN,), acts=(P.TLS_SCAN, EVERYTHING), body=_TLS_SCAN),
+    "POST api-tls-pins": Rule((P.TLS_VIEW,), body={"domain": "example.com", "chain": "none", "backups": ["none"]}),
+    "POST api-tls-records": Rule((P.TLS_VIEW,), body={"domain": "example.com", "issuers": ["letsencrypt.org"]}),
+    "POST api-tls-manifests": Rule((P.TLS_VIEW,), body=_TLS_MANIFEST),
     "GET api-audit-event-list": lists(P.AUDIT_VIEW),
     "GET api-audit-event-detail": sees(P.AUDIT_VIEW),
     "GET api-audit-event-proof": sees(P.AUDIT_VIEW),

@@ -121,6 +121,11 @@ PAGES: dict[str, Entry] = {
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
     "keys:store-deregister": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
+    "tls:configuration": Entry("fay"),
+    "tls:scan": Entry(),
+    "tls:pins": Entry("fay"),
+    "tls:records": Entry("fay"),
+    "tls:manifests": Entry("fay"),
 }
 
 # The same page in another state, looked at as well.
@@ -142,6 +147,20 @@ MORE: dict[str, tuple[str, Entry]] = {
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
     "second factors before there is one": ("mfa_index", Entry("emil")),
     "dashboard of an auditor": ("dashboard", Entry("fay")),
+    "a configuration for mutual TLS": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com&backend=127.0.0.1:8080&port=443&hsts_seconds=0&client_authorities=/etc/ca.pem&client_depth=2",
+        ),
+    ),
+    "a configuration that cannot be written": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com;&backend=nowhere&port=443&hsts_seconds=0&client_depth=2",
+        ),
+    ),
     "refused": ("accounts:person-invite", Entry("fay", status=403)),
     "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
 }
