@@ -14,7 +14,9 @@ from certificates.profiles import Profile
 from keyvault_portal.errors import ValidationFailed
 
 MAX_BYTES = 64 * 1024
-_PEM = re.compile(rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.{20,}?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.S)
+_PEM = re.compile(
+    rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.{20,}?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.S
+)
 _WEAK_DIGESTS = {"md5", "sha1"}
 _CURVES = {"secp256r1", "secp384r1", "secp521r1"}
 
@@ -99,7 +101,9 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[Name, ...]:
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm):
         raise refused("csr", "The request's extensions cannot be read.") from None
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
-        raise refused("csr", "The request asks for a CA certificate (basicConstraints CA:TRUE); ask for a subordinate CA.")
+        raise refused(
+            "csr", "The request asks for a CA certificate (basicConstraints CA:TRUE); ask for a subordinate CA."
+        )
     if isinstance(usage, x509.KeyUsage) and (usage.key_cert_sign or usage.crl_sign):
         raise refused("csr", "The request asks to sign certificates or CRLs; ask for a subordinate CA.")
     if not isinstance(alternative, x509.SubjectAlternativeName):
@@ -130,7 +134,9 @@ def check_names(names: tuple[Name, ...], profile: Profile, *, field: str = "name
     if profile.san_required and not names:
         raise refused(field, f"A certificate for {profile.title} needs at least one name of: {_kinds(profile)}.")
     if len(names) > profile.max_names:
-        raise refused(field, f"{len(names)} names; a certificate for {profile.title} holds at most {profile.max_names}.")
+        raise refused(
+            field, f"{len(names)} names; a certificate for {profile.title} holds at most {profile.max_names}."
+        )
     if len(set(names)) != len(names):
         raise refused(field, "A name is listed twice.")
     for kind, value in names:
@@ -155,5 +161,7 @@ def common_name_of(wanted: Wanted, profile: Profile) -> str:
             first = wanted.names[0][1] if wanted.names else ""
             return first if len(first) <= 64 else ""
     if not re.fullmatch(profile.common_name, wanted.common_name):
-        raise refused("common_name", f"A certificate for {profile.title} needs a common name of letters, digits and . _ @ ' -")
+        raise refused(
+            "common_name", f"A certificate for {profile.title} needs a common name of letters, digits and . _ @ ' -"
+        )
     return wanted.common_name

@@ -49,6 +49,7 @@ class Draft:
     common_name: str = ""
     organization: str = ""
     names: tuple[Name, ...] = ()
+    subject: x509.Name | None = None  # instead of both: of a CA that has its name already
     path_length: int | None = None
     permitted: NameRules | None = None  # name constraints of a CA
     places: Places = field(default_factory=Places)
@@ -113,7 +114,7 @@ def complete(prepared: Prepared, public_key: bytes, signer: Signer) -> bytes:
 
 def _build(draft: Draft, issuer: Issuer) -> x509.CertificateBuilder:
     profile = draft.profile
-    subject = subject_of(draft.common_name, draft.organization)
+    subject = draft.subject or subject_of(draft.common_name, draft.organization)
     identifier = x509.SubjectKeyIdentifier(key_identifier(draft.public_key))
     builder = (
         x509.CertificateBuilder()

@@ -59,7 +59,7 @@ _ROWS = (
     # CA/Browser Forum Code Signing BR 6.3.2: 460 days from 2026-03-01.
     Profile(
         "code-signing", "Code signing", _LEAF, (Eku.CODE_SIGNING,), san_required=False, max_names=0, max_days=460,
-        default_days=365,
+        default_days=365, approval=True,
     ),
     # RFC 6960, 4.2.2.2: a delegated responder; nobody asks for its own status (id-pkix-ocsp-nocheck).
     Profile(

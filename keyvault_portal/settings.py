@@ -35,6 +35,8 @@ SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded.secret_key if _embedded 
 TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or (_embedded.token_pepper if _embedded else SECRET_KEY)
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PORTAL_ORIGIN = os.environ.get("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
+# What certificates say about where their CRL and OCSP responder are: without TLS, or checking them would need them.
+PKI_ORIGIN = os.environ.get("PKI_ORIGIN", PORTAL_ORIGIN.replace("https://", "http://", 1)).rstrip("/")
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
 
 DATABASE_URL = os.environ.get("DATABASE_URL") or (
@@ -153,7 +155,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 _tls = PORTAL_ORIGIN.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = 63_072_000 if _tls else 0
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the machine itself, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^pki/"]  # asked by the machine itself; by relying parties, without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 SECURE_CSP = {
     "default-src": ["'self'"],
@@ -209,6 +211,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
+    "certificates": {"task": "certificates.tick", "schedule": 60.0, "options": {"expires": 60}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
