@@ -1,7 +1,6 @@
 """Our own lint of a certificate before it is signed: RFC 5280 and, for TLS servers, the CA/Browser Forum's BR.
 
-It reads the built bytes, not the request, so that a fault of the builder is found as well. Where pkilint is installed
-its findings are added.
+It reads the built bytes, not the request, so that a fault of the builder is found as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,8 +59,7 @@ def lint(raw: bytes, profile: Profile, issuer: x509.Certificate | None, issuer_k
         list(certificate.extensions)
     except (ValueError, UnsupportedAlgorithm) as error:
         return [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
-    found = [finding for rule in _RULES for finding in rule(case)]
-    return found + _pkilint(raw)
+    return [finding for rule in _RULES for finding in rule(case)]
 
 
 def _form(case: _Case) -> Iterator[Finding]:
@@ -201,12 +199,3 @@ def _revocation(case: _Case) -> Iterator[Finding]:
 _RULES: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
     _form, _validity, _key, _identifiers, _usage, _names, _path, _revocation,
 )  # fmt: skip
-
-
-def _pkilint(raw: bytes) -> list[Finding]:
-    """What pkilint finds against RFC 5280; nothing where it is not installed."""
-    try:
-        from certificates import pkilinting
-    except ImportError:
-        return []
-    return [Finding(f"pkilint {code}", detail, severity) for code, detail, severity in pkilinting.findings(raw)]

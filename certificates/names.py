@@ -60,7 +60,7 @@ def _within(kind: str, value: str, rule: str) -> bool:
     if kind == "uri":
         return value == rule or value.startswith(rule.rstrip("/") + "/")
     host = value.rsplit("@", 1)[-1]
-    return value == rule or host == rule or (rule.startswith(".") and host.endswith(rule))
+    return rule in {value, host} or (rule.startswith(".") and host.endswith(rule))
 
 
 def complaint(name: Name) -> str:

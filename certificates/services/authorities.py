@@ -2,15 +2,15 @@
 
 import ipaddress
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from certificates import issuance
 from certificates.csr import refused
 from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate
@@ -75,10 +75,13 @@ def create_authority(*, actor: Actor, plan: Plan, reason: str = "", approval_id:
         act.about(ring_id=ring.pk)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=ring.pk, target=f"ring {ring.name}")
         parent = parent_of(actor, plan)
+        plan = _with_path_length(plan, parent)
         version = check(plan, parent)
+        authority = new_row(actor, plan, ring, parent, version)
+        issuance.prepare(_draft(authority), issuer_of(parent or authority))  # before anybody is asked to agree to it
         params = {"plan": plan.as_dict(), "reason": reason}
         agreement.need_officers(actor, CREATE, params, ring_id=ring.pk, reason=reason, approval_id=approval_id)
-        authority = insert(actor, plan, ring, parent, version)
+        insert(authority)
         act.about(target=target_of(authority))
         act.record({"plan": plan.as_dict(), "key_version": version.key_version, "reason": reason})
         _sign_later(authority)
@@ -258,7 +261,7 @@ def _wrong_rules(names: dict[str, Any]) -> list[str]:
 
 
 def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | None:
-    key = Key.objects.select_related("current", "ring").filter(pk=plan.key_id, ring_id=plan.ring_id).first()
+    key = Key.objects.select_related("current", "ring").filter(pk=plan.key_id, ring_id=UUID(plan.ring_id)).first()
     if key is None:
         errors["key"] = ["There is no such key in this ring."]
         return None
@@ -269,23 +272,42 @@ def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | No
         errors["key"] = ["The key has no active version with a public key yet."]
     elif Authority.objects.filter(key=key).exists() or Authority.objects.filter(responder_key=key).exists():
         errors["key"] = ["The key belongs to another authority already."]
+    if version is not None:
+        version.key = key
     return version
 
 
-def insert(actor: Actor, plan: Plan, ring: KeyRing, parent: Authority | None, version: KeyVersion) -> Authority:
-    authority = Authority(
+def _with_path_length(plan: Plan, parent: Authority | None) -> Plan:
+    """Below an authority with a path length the next one down has at most one less (RFC 5280, 4.2.1.9)."""
+    if parent is None or parent.path_length is None:
+        return plan
+    if parent.path_length == 0:
+        raise refused("parent", f"The path length of {parent} allows no authority below it.")
+    if plan.path_length is None:
+        return replace(plan, path_length=parent.path_length - 1)
+    if plan.path_length >= parent.path_length:
+        raise refused("path_length", f"Below {parent.path_length}, the path length of {parent}.")
+    return plan
+
+
+def new_row(actor: Actor, plan: Plan, ring: KeyRing, parent: Authority | None, version: KeyVersion) -> Authority:
+    """The row of a planned authority, not stored yet."""
+    return Authority(
         ring=ring, name=plan.name, title=plan.title.strip(), organization=plan.organization.strip(), parent=parent,
-        kind=Authority.Kind.INTERMEDIATE if parent else Authority.Kind.ROOT, key_id=plan.key_id, key_version=version, days=plan.days,
+        kind=Authority.Kind.INTERMEDIATE if parent else Authority.Kind.ROOT, key=version.key, key_version=version, days=plan.days,
         path_length=plan.path_length, profiles=plan.profiles, names=NameRules.parse(plan.names).as_dict(), max_days=plan.max_days,
         crl_hours=plan.crl_hours, crl_partitions=plan.crl_partitions, delta_crls=plan.delta_crls, created_by=actor.label[:200],
     )  # fmt: skip
+
+
+def insert(authority: Authority) -> None:
+    """Store the row, and take its key out of everybody else's hands; raises Conflict for a name or key that is taken."""
     try:
         with transaction.atomic():
             authority.save(force_insert=True)
     except IntegrityError:
         raise Conflict("An authority of this name, or with this key, exists already.") from None
     key_views.forget_now_and_on_commit()
-    return authority
 
 
 def _load(authority_id: UUID) -> Authority:

@@ -1,5 +1,6 @@
 """Authorities that exist elsewhere: taken in with their key, or certified by ours (cross-signing)."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -95,12 +96,14 @@ def import_authority(*, actor: Actor, plan: Plan, certificate: str, reason: str)
         act.about(ring_id=ring.pk)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=ring.pk, target=f"ring {ring.name}")
         parent = parent_of(actor, plan)
+        plan = replace(plan, path_length=_path_length(found))
         version = check(plan, parent)
         if spki_of(found) != public_key_of(version):
             raise refused("certificate", "The certificate is not of this key.")
         if parent is not None and parent.certificate is not None:
             _issued_by(found, parse(parent.certificate))
-        authority = insert(actor, plan, ring, parent, version)
+        authority = new_row(actor, plan, ring, parent, version)
+        insert(authority)
         raw = found.public_bytes(Encoding.DER)
         row = Certificate.objects.create(
             ring=ring, source=Certificate.Source.UPLOADED, profile="sub-ca" if parent else "root", key_id=plan.key_id,

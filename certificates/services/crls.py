@@ -73,10 +73,10 @@ def publish_delta(authority_id: UUID) -> CertificateList | None:
     now = timezone.now().replace(microsecond=0)
     since = Q(authority=authority, partition=0, not_after__gte=base.this_update)
     changed = Certificate.objects.filter(since, state__in=REVOKED, revoked_at__gte=base.this_update).order_by("id")
-    entries = [bytes(entry) for entry in changed.values_list("crl_entry", flat=True)]
+    entries = [bytes(entry or b"") for entry in changed.values_list("crl_entry", flat=True)]
     back = Certificate.objects.filter(since, state=CertificateState.VALID.value, released_at__gte=base.this_update)
     entries += [
-        crl.removal(int(serial, 16), at) for serial, at in back.order_by("id").values_list("serial", "released_at")
+        crl.removal(int(serial, 16), at or now) for serial, at in back.order_by("id").values_list("serial", "released_at")
     ]
     number = _next_number(authority)
     plan = crl.Plan(number, now, min(base.next_update, now + timedelta(hours=authority.crl_hours)), base=base.number)
@@ -132,7 +132,7 @@ def entries_of(authority: Authority, partition: int, now: datetime) -> list[byte
     rows = Certificate.objects.filter(
         authority=authority, partition=partition, state__in=REVOKED, not_after__gte=min(since, now)
     )
-    return [bytes(entry) for entry in rows.order_by("id").values_list("crl_entry", flat=True)]
+    return [bytes(entry or b"") for entry in rows.order_by("id").values_list("crl_entry", flat=True)]
 
 
 def _next_number(authority: Authority) -> int:

@@ -50,7 +50,7 @@ def _tell(days: int, earlier: int) -> int:
             if not renewed:
                 left = (row.not_after - now).days
                 notices.notify(
-                    people, f"The certificate {row} ends in {left} days", detail=f"It ends on {row.not_after:%-d %B %Y at %H:%M} UTC. Renew it with a new key.",
+                    people, f"The certificate {row} ends in {left} days", detail=f"It ends on {row.not_after:%-d %B %Y at %H:%M} UTC.",
                     path=f"/certificates/{row.pk}/", alarm=days <= 7,
                 )  # fmt: skip
             act.record({"days": days, "people": len(people), "renewed_already": renewed})

@@ -136,7 +136,7 @@ def _rounds(value: object) -> list[int]:
 def _keys_of_hierarchy(ring: KeyRing) -> dict[str, Key]:
     """Public keys of the hierarchy by the SHA-256 of their SPKI: a certificate of one of them has its private key here."""
     versions = KeyVersion.objects.filter(key__ring=ring, public_key__isnull=False).select_related("key")
-    return {sha256(bytes(version.public_key)).hexdigest(): version.key for version in versions.iterator()}
+    return {sha256(bytes(version.public_key or b"")).hexdigest(): version.key for version in versions.iterator()}
 
 
 def _row(actor: Actor, ring: KeyRing, owner: Person | None, raw: bytes, keys: dict[str, Key]) -> Certificate:

@@ -88,7 +88,8 @@ def issue_certificates(
     """Issue up to 100 certificates: all are linted and granted, then signed, then stored, or none is.
 
     Raises NotFound, PermissionRefused, WrongState (the authority does not issue), ValidationFailed (the order, the
-    profile or the policy), LintFailed, ApprovalRequired (a profile that wants it), ProviderUnavailable. What was granted and not stored is on record as lost.
+    profile or the policy), LintFailed, ApprovalRequired (a profile that wants it), ProviderUnavailable. What was granted
+    and not stored is on record as lost.
     """
     if not 1 <= len(orders) <= MAX_BATCH:
         raise refused("orders", f"From 1 to {MAX_BATCH} orders at a time.")

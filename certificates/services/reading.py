@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db.models import Q, QuerySet
 
@@ -118,14 +118,7 @@ def key_algorithm(key: object) -> str:
             return f"RSA {key.key_size}"
         case ec.EllipticCurvePublicKey():
             return f"ECDSA {key.curve.name}"
-        case ed25519.Ed25519PublicKey():
-            return "Ed25519"
-        case ed448.Ed448PublicKey():
-            return "Ed448"
-        case mldsa.MLDSA44PublicKey():
-            return "ML-DSA-44"
-        case mldsa.MLDSA65PublicKey():
-            return "ML-DSA-65"
-        case mldsa.MLDSA87PublicKey():
-            return "ML-DSA-87"
-    return type(key).__name__
+    return _KINDS.get(type(key).__name__.removesuffix("PublicKey"), type(key).__name__)
+
+
+_KINDS = {"MLDSA44": "ML-DSA-44", "MLDSA65": "ML-DSA-65", "MLDSA87": "ML-DSA-87", "Ed25519": "Ed25519", "Ed448": "Ed448"}

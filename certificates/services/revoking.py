@@ -141,9 +141,9 @@ def revoke_authority(*, actor: Actor, authority_id: UUID, note: str, approval_id
 def _fall(authority: Authority, actor: Actor) -> int:
     move(authority, AuthorityState.REVOKED)
     authority.save(update_fields=["state"])
-    rows = _living(Certificate.objects.filter(authority=authority))
-    done = _revoke_all(rows.exclude(pk=authority.certificate_id), Reason.CA_COMPROMISE, actor)
     own = authority.certificate
+    rows = _living(Certificate.objects.filter(authority=authority))
+    done = _revoke_all(rows.exclude(pk=own.pk) if own else rows, Reason.CA_COMPROMISE, actor)
     if own is not None and authority.parent_id is not None and own.state != CertificateState.REVOKED.value:
         _apply(own, Reason.CA_COMPROMISE, actor, timezone.now(), None)
         _publish([own])

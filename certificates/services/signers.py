@@ -1,6 +1,7 @@
 """The keys of authorities and responders at work: signatures by the keys service, wherever the key lives."""
 
 from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 
@@ -22,8 +23,8 @@ def signer(version: KeyVersion) -> Signer:
     return partial(_sign, version.key_id, version.key_version)
 
 
-def _sign(key_id: object, number: int, message: bytes) -> bytes:
-    signed = operations.sign(SYSTEM, key_id, message, number)  # type: ignore[arg-type]
+def _sign(key_id: UUID, number: int, message: bytes) -> bytes:
+    signed = operations.sign(SYSTEM, key_id, message, number)
     return parse_text(signed.signature)[1]
 
 
@@ -37,7 +38,7 @@ def url(authority: Authority, what: str) -> str:
     return settings.PKI_ORIGIN + _path.format(name=authority.name, what=what)
 
 
-def purpose_of(key_id: object) -> str:
+def purpose_of(key_id: UUID) -> str:
     """Whether a key belongs to an authority: its own, or its responder's."""
     found = Authority.objects.filter(key_id=key_id).first()
     if found is not None:

@@ -1,6 +1,7 @@
 """The OCSP responder: answers signed beforehand by a delegate, kept, and served whether or not the CA's key answers."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -32,7 +33,9 @@ RESPONDER_ALGORITHM = "ECDSA-P256-SHA256"
 _BATCH = 500
 
 
-def answer(authority: Authority, raw: bytes) -> tuple[bytes, datetime | None]:
+def answer(
+    authority: Authority, raw: bytes, *, may_sign: Callable[[], bool] = lambda: True
+) -> tuple[bytes, datetime | None]:
     """The whole OCSP answer to a request in DER, and until when it may be kept (None: not at all).
 
     A kept answer is served if it says what is true now; one with a nonce, or one that is missing, is signed on demand
@@ -52,9 +55,10 @@ def answer(authority: Authority, raw: bytes) -> tuple[bytes, datetime | None]:
     if kept is not None and asked.nonce is None:
         return bytes(kept.der), kept.next_update
     try:
-        return _sign(authority, row, asked, now), None
-    except PortalError:
-        logger.warning("no fresh OCSP answer for a certificate of %s", authority.name, exc_info=True)
+        if may_sign():
+            return _sign(authority, row, asked, now), None
+    except PortalError as error:
+        logger.warning("no fresh OCSP answer for a certificate of %s: %s", authority.name, error.code)
     return (bytes(kept.der), kept.next_update) if kept is not None else (ocsp.TRY_LATER, None)
 
 
