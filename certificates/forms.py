@@ -51,22 +51,56 @@ def parse_names(text: str) -> list[tuple[str, str]]:
 class AuthorityForm(ServiceForm):
     """A new authority over a key that exists; the plan is what an approval binds."""
 
-    title = forms.CharField(max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA.")
-    name = forms.SlugField(max_length=63, label="Short name", help_text="Part of the public addresses of its CRL and OCSP responder; never changes.")
-    organization = forms.CharField(max_length=64, required=False)
-    key = forms.ModelChoiceField(Key.objects.none(), help_text="A transport key with a signature algorithm, at any provider, that nothing else uses.")
-    parent = forms.ModelChoiceField(Authority.objects.none(), required=False, empty_label="None: it signs itself (root)", label="Issued by")
-    days = forms.IntegerField(min_value=1, max_value=9132, initial=1826, label="Life in days")
-    path_length = forms.IntegerField(min_value=0, max_value=8, required=False, help_text="How many authorities may stand below it in a chain.")
-    profiles = forms.MultipleChoiceField(
-        choices=[(name, PROFILES[name].title) for name in LEAF_PROFILES], required=False, widget=forms.CheckboxSelectMultiple, label="It issues"
+    title = forms.CharField(
+        max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA."
     )
-    dns = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), label="DNS domains", help_text="With everything below them. * allows all.")
-    ip = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), label="IP networks", help_text="Such as 10.0.0.0/8.")
-    uri = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), label="SPIFFE trust domains", help_text="Such as spiffe://example.org.")
+    name = forms.SlugField(
+        max_length=63,
+        label="Short name",
+        help_text="Part of the public addresses of its CRL and OCSP responder; never changes.",
+    )
+    organization = forms.CharField(max_length=64, required=False)
+    key = forms.ModelChoiceField(
+        Key.objects.none(),
+        help_text="A transport key with a signature algorithm, at any provider, that nothing else uses.",
+    )
+    parent = forms.ModelChoiceField(
+        Authority.objects.none(), required=False, empty_label="None: it signs itself (root)", label="Issued by"
+    )
+    days = forms.IntegerField(min_value=1, max_value=9132, initial=1826, label="Life in days")
+    path_length = forms.IntegerField(
+        min_value=0, max_value=8, required=False, help_text="How many authorities may stand below it in a chain."
+    )
+    profiles = forms.MultipleChoiceField(
+        choices=[(name, PROFILES[name].title) for name in LEAF_PROFILES],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="It issues",
+    )
+    dns = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="DNS domains",
+        help_text="With everything below them. * allows all.",
+    )
+    ip = forms.CharField(
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), label="IP networks", help_text="Such as 10.0.0.0/8."
+    )
+    uri = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="SPIFFE trust domains",
+        help_text="Such as spiffe://example.org.",
+    )
     email = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), label="E-mail domains")
     wildcards = forms.BooleanField(required=False, label="Wildcards such as *.example.org are allowed")
-    max_days = forms.IntegerField(min_value=1, max_value=3650, required=False, label="Longest life of what it issues", help_text="Empty: as the profile says.")
+    max_days = forms.IntegerField(
+        min_value=1,
+        max_value=3650,
+        required=False,
+        label="Longest life of what it issues",
+        help_text="Empty: as the profile says.",
+    )
     crl_hours = forms.IntegerField(min_value=1, max_value=8784, initial=168, label="Life of a CRL in hours")
     crl_partitions = forms.IntegerField(min_value=1, max_value=1024, initial=1, label="CRL partitions")
     delta_crls = forms.BooleanField(required=False, label="Delta CRLs between full ones")
@@ -80,10 +114,32 @@ class AuthorityForm(ServiceForm):
 
     def service_values(self) -> dict[str, Any]:
         values = self.cleaned_data
-        names = {kind: split(values[kind]) for kind in ("dns", "ip", "uri", "email")} | {"wildcards": values["wildcards"]}
+        names = {kind: split(values[kind]) for kind in ("dns", "ip", "uri", "email")} | {
+            "wildcards": values["wildcards"]
+        }
         parent = values["parent"]
-        plain = {name: values[name] for name in ("title", "name", "organization", "days", "path_length", "profiles", "max_days", "crl_hours", "crl_partitions", "delta_crls")}
-        plan = Plan(ring_id=str(values["key"].ring_id), key_id=str(values["key"].pk), parent_id=str(parent.pk) if parent else None, names=names, **plain)
+        plain = {
+            name: values[name]
+            for name in (
+                "title",
+                "name",
+                "organization",
+                "days",
+                "path_length",
+                "profiles",
+                "max_days",
+                "crl_hours",
+                "crl_partitions",
+                "delta_crls",
+            )
+        }
+        plan = Plan(
+            ring_id=str(values["key"].ring_id),
+            key_id=str(values["key"].pk),
+            parent_id=str(parent.pk) if parent else None,
+            names=names,
+            **plain,
+        )
         return {"plan": plan, "reason": values["reason"]}
 
 
@@ -105,21 +161,26 @@ class ImportForm(AuthorityForm):
 
 
 class CrossSignForm(ServiceForm):
-    certificate = forms.CharField(widget=forms.Textarea(attrs={"rows": 8}), label="Certificate of the other authority in PEM")
+    certificate = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}), label="Certificate of the other authority in PEM"
+    )
     days = forms.IntegerField(min_value=1, max_value=3653, initial=730, label="Life in days")
     reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
-
-    def service_values(self) -> dict[str, Any]:
-        return dict(self.cleaned_data)
 
 
 class _Issue(ServiceForm):
     profile = forms.ChoiceField()
     names = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 3}), help_text="One a line, such as www.example.org or spiffe://example.org/service. Empty: those of the request."
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="One a line, such as www.example.org or spiffe://example.org/service. Empty: those of the request.",
     )
-    common_name = forms.CharField(required=False, max_length=64, help_text="For clients and code signing; servers take their first name.")
-    days = forms.IntegerField(required=False, min_value=1, max_value=3650, label="Life in days", help_text="Empty: as the profile suggests.")
+    common_name = forms.CharField(
+        required=False, max_length=64, help_text="For clients and code signing; servers take their first name."
+    )
+    days = forms.IntegerField(
+        required=False, min_value=1, max_value=3650, label="Life in days", help_text="Empty: as the profile suggests."
+    )
 
     def __init__(self, *args: Any, authority: Authority, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,12 +191,15 @@ class _Issue(ServiceForm):
 
 
 class CsrForm(_Issue):
-    csr = forms.CharField(widget=forms.Textarea(attrs={"rows": 8}), label="Certification request", help_text="PKCS#10 in PEM, as openssl req makes it.")
-    reason = forms.CharField(required=False, max_length=2000, help_text="Needed where others must agree (code signing).")
+    csr = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}),
+        label="Certification request",
+        help_text="PKCS#10 in PEM, as openssl req makes it.",
+    )
+    reason = forms.CharField(
+        required=False, max_length=2000, help_text="Needed where others must agree (code signing)."
+    )
     field_order = ("csr", "profile", "names", "common_name", "days", "reason")
-
-    def service_values(self) -> dict[str, Any]:
-        return dict(self.cleaned_data)
 
 
 class _Handover(forms.Form):
@@ -148,31 +212,49 @@ class _Handover(forms.Form):
 
 
 class NewKeyForm(_Issue, _Handover):
-    def service_values(self) -> dict[str, Any]:
-        return dict(self.cleaned_data)
+    """A key made here, with its file and password."""
 
 
 class RenewForm(ServiceForm):
-    csr = forms.CharField(widget=forms.Textarea(attrs={"rows": 8}), label="Certification request", help_text="With a new key; its names are not read.")
-    days = forms.IntegerField(required=False, min_value=1, max_value=3650, label="Life in days", help_text="Empty: as long as before, if that is still allowed.")
+    csr = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}),
+        label="Certification request",
+        help_text="With a new key; its names are not read.",
+    )
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=3650,
+        label="Life in days",
+        help_text="Empty: as long as before, if that is still allowed.",
+    )
 
     def service_values(self) -> dict[str, Any]:
         return {"raw": self.cleaned_data["csr"], "days": self.cleaned_data["days"]}
 
 
 class RevokeForm(ServiceForm):
-    reason = forms.ChoiceField(choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in LEAF_REASONS])
-    invalid_since = forms.DateTimeField(required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}), help_text="When the key may have been lost (UTC).")
+    reason = forms.ChoiceField(
+        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in LEAF_REASONS]
+    )
+    invalid_since = forms.DateTimeField(
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text="When the key may have been lost (UTC).",
+    )
     note = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
-
-    def service_values(self) -> dict[str, Any]:
-        return dict(self.cleaned_data)
 
 
 class UploadForm(ServiceForm):
     ring = forms.ModelChoiceField(Key.objects.none())
     file = forms.FileField(help_text="PEM, DER or PKCS#12, at most 1 MiB. Private keys in it are not kept.")
-    password = forms.CharField(required=False, max_length=256, widget=forms.PasswordInput(attrs={"autocomplete": "off"}), strip=False, help_text="Of a PKCS#12.")
+    password = forms.CharField(
+        required=False,
+        max_length=256,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        strip=False,
+        help_text="Of a PKCS#12.",
+    )
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -185,11 +267,22 @@ class UploadForm(ServiceForm):
 
 class CertificateFilterForm(forms.Form):
     q = forms.CharField(required=False, label="Name, serial number or fingerprint", max_length=200)
-    state = forms.ChoiceField(required=False, choices=[*ANY, ("valid", "Valid"), ("expired", "Expired"), ("held", "Held"), ("revoked", "Revoked")])
-    ends = forms.ChoiceField(required=False, label="Ends within", choices=[*ANY, ("7", "7 days"), ("30", "30 days"), ("90", "90 days")])
+    state = forms.ChoiceField(
+        required=False,
+        choices=[*ANY, ("valid", "Valid"), ("expired", "Expired"), ("held", "Held"), ("revoked", "Revoked")],
+    )
+    ends = forms.ChoiceField(
+        required=False, label="Ends within", choices=[*ANY, ("7", "7 days"), ("30", "30 days"), ("90", "90 days")]
+    )
     source = forms.ChoiceField(required=False, choices=[*ANY, *Certificate.Source.choices])
     finding = forms.ChoiceField(
-        required=False, choices=[*ANY, ("weak", "Weak algorithm"), ("shared", "Key used twice"), ("keyless", "Private key nowhere here")]
+        required=False,
+        choices=[
+            *ANY,
+            ("weak", "Weak algorithm"),
+            ("shared", "Key used twice"),
+            ("keyless", "Private key nowhere here"),
+        ],
     )
 
     def apply(self, rows: QuerySet[Certificate]) -> QuerySet[Certificate]:

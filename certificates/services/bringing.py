@@ -21,6 +21,7 @@ from certificates.services.authorities import (
     check,
     insert,
     locked_authority,
+    new_row,
     parent_of,
     ring_of,
     target_of,

@@ -12,7 +12,8 @@ from certificates.models import Authority, Certificate, CertificateList
 from certificates.services.reading import issuer_of
 from certificates.services.signers import signer, url
 from certificates.states import AuthorityState, CertificateState
-from keyvault_portal.accounts.actors import system_actor
+from keyvault_portal.accounts.actors import Actor, authorize, system_actor
+from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PortalError
 from keyvault_portal.jobs import enqueue_on_commit
@@ -76,7 +77,8 @@ def publish_delta(authority_id: UUID) -> CertificateList | None:
     entries = [bytes(entry or b"") for entry in changed.values_list("crl_entry", flat=True)]
     back = Certificate.objects.filter(since, state=CertificateState.VALID.value, released_at__gte=base.this_update)
     entries += [
-        crl.removal(int(serial, 16), at or now) for serial, at in back.order_by("id").values_list("serial", "released_at")
+        crl.removal(int(serial, 16), at or now)
+        for serial, at in back.order_by("id").values_list("serial", "released_at")
     ]
     number = _next_number(authority)
     plan = crl.Plan(number, now, min(base.next_update, now + timedelta(hours=authority.crl_hours)), base=base.number)
@@ -166,3 +168,15 @@ def note_failure(authority_id: UUID, error: PortalError) -> None:
     """Show on the authority's page that its CRL could not be signed, and try again soon."""
     logger.warning("no CRL for authority %s: %s", authority_id, error.code)
     Authority.objects.filter(pk=authority_id).update(next_crl_at=timezone.now() + RETRY, crl_error=error.detail[:500])
+
+
+def request_publication(*, actor: Actor, authority_id: UUID) -> list[CertificateList]:
+    """Sign a new CRL at once; raises NotFound, PermissionRefused, ProviderUnavailable."""
+    with audit.atomic(actor=actor, action="crl.request", target=("authority", authority_id, "")) as act:
+        authority = Authority.objects.filter(pk=authority_id).first()
+        if authority is None:
+            raise NotFound("There is no such authority.")
+        act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
+        authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=authority.ring_id, target=f"authority {authority.name}")
+        act.record({})
+    return publish(authority_id)

@@ -121,4 +121,10 @@ def key_algorithm(key: object) -> str:
     return _KINDS.get(type(key).__name__.removesuffix("PublicKey"), type(key).__name__)
 
 
-_KINDS = {"MLDSA44": "ML-DSA-44", "MLDSA65": "ML-DSA-65", "MLDSA87": "ML-DSA-87", "Ed25519": "Ed25519", "Ed448": "Ed448"}
+_KINDS = {
+    "MLDSA44": "ML-DSA-44",
+    "MLDSA65": "ML-DSA-65",
+    "MLDSA87": "ML-DSA-87",
+    "Ed25519": "Ed25519",
+    "Ed448": "Ed448",
+}

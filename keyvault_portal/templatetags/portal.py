@@ -75,6 +75,12 @@ STATES: Mapping[str, Look] = {
     "open": Look("warn", "warning", "Open"),
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
+    # Certificates and authorities
+    "valid": Look("ok", "check-circle", "Valid"),
+    "held": Look("warn", "pause-circle", "On hold"),
+    "weak": Look("warn", "warning", "Weak"),
+    "retired": Look("neutral", "pause-circle", "Retired"),
+    "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),
@@ -94,6 +100,14 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
+    (
+        "Certificates",
+        (
+            ("certificates:certificate-list", "Certificates", "session"),
+            ("certificates:authority-list", "Authorities", "tree"),
+            ("certificates:expiry", "Expiry", "calendar"),
+        ),
+    ),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",

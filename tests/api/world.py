@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from cryptography import x509
 from django.test import Client
 from django.utils import timezone
 
+from certificates.services import authorities, issuing, reading
 from keys.models import (
     DataStore,
     FailedItem,
@@ -22,12 +24,14 @@ from keys.models import (
     Rotation,
 )
 from keys.services import lifecycle
+from keys.services.creation import create_key
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
 from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
 from keyvault_portal.errors import ApprovalRequired
-from tests.api.conftest import Place, actor, bearer, build_place, make_person, sign_in, token_of
+from tests.api.conftest import SYSTEM, Place, actor, bearer, build_place, make_person, sign_in, token_of
+from tests.certificates.requests import csr
 
 HERE, THERE, EVERYTHING = "here", "there", "everything"
 
@@ -114,7 +118,7 @@ def _objects(place: Place) -> dict[str, Any]:
     provider = KeyProvider.objects.create(
         alias="far", kind="stand_in", title="Far", settings={"place": "there"}, created_by="test"
     )
-    return {
+    return _certificates(place) | {
         "provider": provider,
         "finding": ProviderFinding.objects.create(
             provider=provider, kind="unknown_key", opaque="stranger", detail="A stranger.", facts={"algorithm": "AES-256-GCM"}
@@ -128,6 +132,32 @@ def _objects(place: Place) -> dict[str, Any]:
         "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),
         "event": AuditEvent.objects.filter(ring_id=ring.pk).order_by("seq")[0],
         "size": AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0],
+    }  # fmt: skip
+
+
+def _certificates(place: Place) -> dict[str, Any]:
+    """An authority, a certificate of it, a request that it would serve and a key that could become another's."""
+
+    def key(name: str) -> Key:
+        values = {"name": name, "title": name.title(), "kind": "transport", "algorithm": "ECDSA-P256-SHA256"}
+        return create_key(actor=SYSTEM, ring=place.ring, parent=place.keys["kek"], **values)
+
+    plan = authorities.Plan(
+        ring_id=str(place.ring.pk),
+        name="servers",
+        title="Servers",
+        key_id=str(key("ca").pk),
+        days=3000,
+        profiles=["server"],
+        names={"dns": ["example.org"]},
+    )
+    authority = authorities.sign_authority(authorities.create_authority(actor=SYSTEM, plan=plan, reason="A test.").pk)
+    order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
+    certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
+    assert authority.certificate is not None
+    return {
+        "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
+        "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
     }  # fmt: skip
 
 

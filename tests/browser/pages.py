@@ -106,6 +106,22 @@ PAGES: dict[str, Entry] = {
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
     "keys:store-deregister": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
+    "certificates:certificate-list": Entry(),
+    "certificates:expiry": Entry(),
+    "certificates:upload": Entry(),
+    "certificates:certificate-detail": Entry(args=("certificates.www",)),
+    "certificates:certificate-renew": Entry(args=("certificates.www",)),
+    "certificates:certificate-revoke": Entry(args=("certificates.www",)),
+    "certificates:authority-list": Entry("fay"),
+    "certificates:authority-create": Entry(),
+    "certificates:authority-import": Entry(),
+    "certificates:authority-detail": Entry(args=("authorities.servers",)),
+    "certificates:issue": Entry(args=("authorities.servers",)),
+    "certificates:issue-key": Entry(args=("authorities.servers",)),
+    "certificates:cross-sign": Entry(args=("authorities.root",)),
+    "certificates:authority-retire": Entry(args=("authorities.servers",)),
+    "certificates:authority-resume": Entry(args=("authorities.servers",)),
+    "certificates:authority-revoke": Entry(args=("authorities.servers",)),
 }
 
 # The same page in another state, looked at as well.
@@ -122,6 +138,8 @@ MORE: dict[str, tuple[str, Entry]] = {
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
     "second factors before there is one": ("mfa_index", Entry("emil")),
     "dashboard of an auditor": ("dashboard", Entry("fay")),
+    "a revoked certificate": ("certificates:certificate-detail", Entry(args=("certificates.revoked",))),
+    "certificates that end soon": ("certificates:certificate-list", Entry(query="?ends=30&sort=ends")),
     "refused": ("accounts:person-invite", Entry("fay", status=403)),
     "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
 }
@@ -129,6 +147,13 @@ MORE: dict[str, tuple[str, Entry]] = {
 # Not pages of their own, and why.
 NOT_PAGES: dict[str, str] = {
     "healthz": "JSON for monitors",
+    "certificates:certificate-download": "a PEM file",
+    "pki-ca": "DER for relying parties",
+    "pki-crl": "DER for relying parties",
+    "pki-crl-delta": "DER for relying parties",
+    "pki-crl-partition": "DER for relying parties",
+    "pki-ocsp": "DER for relying parties",
+    "pki-ocsp-get": "DER for relying parties",
     "jwks": "JSON for verifiers",
     "jwks-key": "JSON for verifiers",
     "audit:event-news": "a fragment of the record's page",

@@ -8,32 +8,38 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from certificates.models import Authority, Certificate
 from certificates.services import authorities, crls, issuing, reading, status
 from keyvault_portal.accounts.actors import Actor
+from tests.certificates.requests import csr
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
 
-__all__ = ["auditor", "fresh_caches", "officer", "service", "tree"]
+__all__ = ["auditor", "csr", "fresh_caches", "officer", "service", "tree"]
 SERVERS = {"dns": ["example.org"], "ip": ["10.0.0.0/8"]}
 CLIENTS = {"uri": ["spiffe://example.org"], "email": ["example.org"], "dns": ["clients.example.org"]}
 
 
 def plan(tree: Any, name: str, key: Any, parent: Authority | None = None, **more: Any) -> authorities.Plan:
-    values = {"title": name.replace("-", " ").title(), "organization": "Example", "days": 3650 if parent is None else 1826} | more
+    values = {
+        "title": name.replace("-", " ").title(),
+        "organization": "Example",
+        "days": 3650 if parent is None else 1826,
+    } | more
     return authorities.Plan(
         ring_id=str(tree.ring.pk), name=name, key_id=str(key.pk), parent_id=str(parent.pk) if parent else None, **values
     )
 
 
-def make_authority(tree: Any, name: str, parent: Authority | None = None, algorithm: str = "ECDSA-P256-SHA256", **more: Any) -> Authority:
+def make_authority(
+    tree: Any, name: str, parent: Authority | None = None, algorithm: str = "ECDSA-P256-SHA256", **more: Any
+) -> Authority:
     """An authority at work, over a local key of its own."""
     key = tree.make(f"{name}-key", "transport", algorithm, tree.kek)
-    made = authorities.create_authority(actor=tree.officer, plan=plan(tree, name, key, parent, **more), reason="A test.")
+    made = authorities.create_authority(
+        actor=tree.officer, plan=plan(tree, name, key, parent, **more), reason="A test."
+    )
     authorities.sign_authority(made.pk)
     return Authority.objects.select_related("certificate", "key", "key_version").get(pk=made.pk)
 
@@ -49,7 +55,9 @@ class Hierarchy:
     def officer(self) -> Actor:
         return self.tree.officer
 
-    def issue(self, *names: str, authority: Authority | None = None, profile: str = "server", **more: Any) -> Certificate:
+    def issue(
+        self, *names: str, authority: Authority | None = None, profile: str = "server", **more: Any
+    ) -> Certificate:
         wanted = [(kind, value) for kind, _, value in (name.partition(":") for name in names)]
         order = issuing.order_from_csr(csr(), profile=profile, names=wanted, **more)
         chosen = authority or (self.servers if profile == "server" else self.clients)
@@ -60,23 +68,10 @@ class Hierarchy:
 def pki(tree: Any) -> Hierarchy:
     root = make_authority(tree, "root", path_length=1)
     servers = make_authority(tree, "servers", root, profiles=["server"], names=SERVERS, path_length=0)
-    clients = make_authority(tree, "clients", root, profiles=["client", "spiffe", "code-signing"], names=CLIENTS, path_length=0)
+    clients = make_authority(
+        tree, "clients", root, profiles=["client", "spiffe", "code-signing"], names=CLIENTS, path_length=0
+    )
     return Hierarchy(tree, root, servers, clients)
-
-
-def csr(
-    common_name: str = "someone", names: tuple[x509.GeneralName, ...] = (), *, key: Any = None, digest: Any = None,
-    extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
-) -> bytes:  # fmt: skip
-    """A request in PEM."""
-    private = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    for value, critical in extensions:
-        builder = builder.add_extension(value, critical)
-    return builder.sign(private, digest or hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 type OpenSsl = Callable[..., subprocess.CompletedProcess[str]]

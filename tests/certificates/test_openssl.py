@@ -33,7 +33,9 @@ def test_a_chain_is_verified_with_its_crls_until_the_leaf_is_revoked(pki, openss
         found = verify(openssl, pki, row, "-purpose", purpose, "-x509_strict")
         assert found.returncode == 0, found.stderr
     assert verify(openssl, pki, server, "-purpose", "sslclient").returncode != 0
-    revoking.revoke_certificate(actor=pki.officer, certificate_id=server.pk, reason="key_compromise", note="Found on a desk.")
+    revoking.revoke_certificate(
+        actor=pki.officer, certificate_id=server.pk, reason="key_compromise", note="Found on a desk."
+    )
     publish(pki)
     found = verify(openssl, pki, server)
     assert found.returncode != 0
@@ -61,7 +63,13 @@ def test_the_leaf_reads_as_the_profile_says(pki, openssl):
     ):  # fmt: skip
         assert line in text, text
     text = openssl("x509", "-text", "-noout", "-in", pem(pki.servers.certificate)).stdout
-    for line in ("CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign", "Permitted:", "DNS:example.org", "IP:10.0.0.0/255.0.0.0"):
+    for line in (
+        "CA:TRUE, pathlen:0",
+        "Certificate Sign, CRL Sign",
+        "Permitted:",
+        "DNS:example.org",
+        "IP:10.0.0.0/255.0.0.0",
+    ):
         assert line in text, text
 
 
@@ -73,10 +81,14 @@ def test_openssl_ocsp_believes_the_delegate(pki, openssl, tmp_path, digest):
 
     def ask(*more):
         request = tmp_path / "request"
-        made = openssl("ocsp", f"-{digest}", "-issuer", pem(authority.certificate), "-cert", pem(row), "-reqout", request, *more)
+        made = openssl(
+            "ocsp", f"-{digest}", "-issuer", pem(authority.certificate), "-cert", pem(row), "-reqout", request, *more
+        )
         assert made.returncode == 0, made.stderr
         raw, _ = status.answer(authority, request.read_bytes())
-        assert _nonce(x509.ocsp.load_der_ocsp_request(request.read_bytes())) == _nonce(x509.ocsp.load_der_ocsp_response(raw))
+        assert _nonce(x509.ocsp.load_der_ocsp_request(request.read_bytes())) == _nonce(
+            x509.ocsp.load_der_ocsp_response(raw)
+        )
         return openssl(
             "ocsp", f"-{digest}", "-respin", raw, "-issuer", pem(authority.certificate), "-cert", pem(row), "-CAfile",
             pem(pki.root.certificate), "-verify_other", pem(authority.certificate), "-no_nonce",
@@ -115,7 +127,21 @@ def test_partitioned_lists_hold_only_their_own(tree, openssl):
         )  # fmt: skip
         assert (found.returncode != 0) == (row in rows[:4]), found.stderr
         other = crl_pem(parts, (row.partition + 1) % 4)
-        assert openssl("verify", "-crl_check", "-extended_crl", "-CAfile", pem(root.certificate), "-untrusted", pem(parts.certificate), "-CRLfile", other, pem(row)).returncode != 0
+        assert (
+            openssl(
+                "verify",
+                "-crl_check",
+                "-extended_crl",
+                "-CAfile",
+                pem(root.certificate),
+                "-untrusted",
+                pem(parts.certificate),
+                "-CRLfile",
+                other,
+                pem(row),
+            ).returncode
+            != 0
+        )
 
 
 def _issue(tree, authority, *names):
@@ -170,7 +196,10 @@ def test_a_key_made_here_comes_as_pkcs12_that_openssl_opens(pki, openssl, tmp_pa
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("BEGIN CERTIFICATE") == 3
     assert "BEGIN PRIVATE KEY" in found.stdout
-    assert openssl("pkcs12", "-in", bundle.content.reveal(), "-passin", "pass:wrong horse battery", "-nodes").returncode != 0
+    assert (
+        openssl("pkcs12", "-in", bundle.content.reveal(), "-passin", "pass:wrong horse battery", "-nodes").returncode
+        != 0
+    )
     assert refreshed(row).key_origin == "handed_over"
 
 
