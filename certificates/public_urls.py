@@ -9,6 +9,6 @@ urlpatterns = [
     path("pki/<slug:name>/crl", views.crl, name="pki-crl"),
     path("pki/<slug:name>/crl/delta", views.delta, name="pki-crl-delta"),
     path("pki/<slug:name>/crl/<int:partition>", views.crl, name="pki-crl-partition"),
-    path("pki/<slug:name>/ocsp", views.Ocsp.as_view(http_method_names=["post"]), name="pki-ocsp"),
-    path("pki/<slug:name>/ocsp/<path:question>", views.Ocsp.as_view(http_method_names=["get"]), name="pki-ocsp-get"),
+    path("pki/<slug:name>/ocsp", views.OcspPost.as_view(), name="pki-ocsp"),
+    path("pki/<slug:name>/ocsp/<path:question>", views.OcspGet.as_view(), name="pki-ocsp-get"),
 ]

@@ -2,7 +2,6 @@
 
 import hashlib
 from datetime import datetime
-from typing import Any
 
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
@@ -80,33 +79,36 @@ def _cached(request: HttpRequest, body: bytes, media_type: str, until: datetime)
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class Ocsp(View):
-    """POST /pki/<name>/ocsp and GET /pki/<name>/ocsp/<base64> (RFC 6960, appendix A)."""
+class OcspPost(View):
+    """POST /pki/<name>/ocsp (RFC 6960, appendix A.1)."""
 
-    http_method_names = ["get", "post"]
+    def post(self, request: HttpRequest, name: str) -> HttpResponse:
+        return _answer(request, name, request.read(ocsp.MAX_REQUEST + 1))
 
-    def get(self, request: HttpRequest, name: str, question: str = "") -> HttpResponse:
-        # The path as it was sent: servers fold "//" and decode "%2F", base64 may hold both.
+
+class OcspGet(View):
+    """GET /pki/<name>/ocsp/<base64> (RFC 6960, appendix A.1); `question` was decoded once by the server."""
+
+    def get(self, request: HttpRequest, name: str, question: str) -> HttpResponse:
         try:
-            return self._answer(request, name, ocsp.from_path(question))
+            raw = ocsp.from_path(question)
         except ocsp.MalformedRequest:
             return _plain(ocsp.MALFORMED)
+        return _answer(request, name, raw)
 
-    def post(self, request: HttpRequest, name: str, **_: Any) -> HttpResponse:
-        return self._answer(request, name, request.read(ocsp.MAX_REQUEST + 1))
 
-    def _answer(self, request: HttpRequest, name: str, raw: bytes) -> HttpResponse:
-        kept = _answers.get((name, raw))
-        if kept is not None:
-            return _cached(request, kept[0], _OCSP, kept[1])
-        authority = _authority(name)
-        if authority is None:
-            return _plain(ocsp.UNAUTHORIZED)
-        answer, until = status.answer(authority, raw, may_sign=lambda: _may_sign(request))
-        if until is None:
-            return _plain(answer)
-        _answers.put((name, raw), (answer, until))
-        return _cached(request, answer, _OCSP, until)
+def _answer(request: HttpRequest, name: str, raw: bytes) -> HttpResponse:
+    kept = _answers.get((name, raw))
+    if kept is not None:
+        return _cached(request, kept[0], _OCSP, kept[1])
+    authority = _authority(name)
+    if authority is None:
+        return _plain(ocsp.UNAUTHORIZED)
+    answer, until = status.answer(authority, raw, may_sign=lambda: _may_sign(request))
+    if until is None:
+        return _plain(answer)
+    _answers.put((name, raw), (answer, until))
+    return _cached(request, answer, _OCSP, until)
 
 
 _OCSP = "application/ocsp-response"

@@ -261,6 +261,9 @@ SPECTACULAR_SETTINGS = {
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "RevocationReasonEnum": "certificates.models.certificates.REASONS",
+        "LeafRevocationReasonEnum": "certificates.serializers.REVOCATION_REASONS",
+        "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
     },
 }

@@ -278,7 +278,7 @@ class RevokeCertificate(ActorRequiredMixin, View):
             "consequences": [
                 "Whoever checks CRL or OCSP refuses it from the next answer on.",
                 "A revocation is for good; only a hold can be taken back.",
-                *([f"It has been renewed {row.renewed_by.count()} times."] if row.renewed_by.exists() else ["It has not been renewed: services that use it stop."]),
+                "It has been renewed." if row.renewed_by.exists() else "It has not been renewed: services that use it stop.",
             ],
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
