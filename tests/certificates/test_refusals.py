@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from certificates import csr as requests
 from certificates import encoding, issuance, lint, ocsp, signing
-from certificates.issuance import Draft, Issuer, Places
+from certificates.issuance import Draft, Places
 from certificates.models import Certificate, IssuanceGrant
 from certificates.names import NameRules
 from certificates.profiles import PROFILES
@@ -135,7 +135,9 @@ def test_nothing_of_a_csr_s_subject_is_taken_without_the_profile(pki):
 def test_lives_are_as_long_as_the_calendar_allows(pki):
     with pytest.raises(ValidationFailed, match="From 1 to 200 days"):
         pki.issue("dns:www.example.org", days=201)
-    assert (pki.issue("dns:www.example.org", days=200).not_after - pki.issue("dns:w.example.org", days=200).not_before).days == 200
+    assert (
+        pki.issue("dns:www.example.org", days=200).not_after - pki.issue("dns:w.example.org", days=200).not_before
+    ).days == 200
     assert issuing.outlook("server", 200) == [
         "From 15 March 2027 a server certificate of 200 days is refused: at most 100 days.",
         "From 15 March 2029 a server certificate of 200 days is refused: at most 47 days.",
@@ -158,7 +160,14 @@ def test_a_path_length_is_kept(tree):
         authorities.create_authority(actor=tree.officer, plan=plan(tree, "below", key, root), reason="A test.")
     # And the lint would find it, whatever the policy said.
     issuer = issuer_of(root)
-    draft = Draft(PROFILES["sub-ca"], bytes(key.current.public_key), issuance.new_serial(), *_life(root), "Below", path_length=None)
+    draft = Draft(
+        PROFILES["sub-ca"],
+        bytes(key.current.public_key),
+        issuance.new_serial(),
+        *_life(root),
+        "Below",
+        path_length=None,
+    )
     with pytest.raises(issuance.LintFailed, match="path length"):
         issuance.prepare(draft, issuer)
 
@@ -168,14 +177,23 @@ def _life(authority):
 
     from django.utils import timezone
 
-    return timezone.now() - timedelta(minutes=5), min(timezone.now() + timedelta(days=30), authority.certificate.not_after)
+    return timezone.now() - timedelta(minutes=5), min(
+        timezone.now() + timedelta(days=30), authority.certificate.not_after
+    )
 
 
 def test_name_constraints_are_kept_whatever_the_policy_says(pki):
     issuer = issuer_of(pki.servers)
     public = bytes(pki.tree.make("leaf", "transport", "ECDSA-P256-SHA256", pki.tree.kek).current.public_key)
     for name in (("dns", "a.example.com"), ("ip", "192.168.0.1"), ("dns", "*.example.com")):
-        draft = Draft(PROFILES["server"], public, issuance.new_serial(), *_life(pki.servers), names=(name,), places=Places("http://x/a", "http://x/b"))
+        draft = Draft(
+            PROFILES["server"],
+            public,
+            issuance.new_serial(),
+            *_life(pki.servers),
+            names=(name,),
+            places=Places("http://x/a", "http://x/b"),
+        )
         with pytest.raises(issuance.LintFailed, match="name constraints"):
             issuance.prepare(draft, issuer)
 
@@ -186,7 +204,11 @@ def test_the_lint_finds_what_a_builder_got_wrong(pki):
     issuer = issuer_of(pki.servers)
     raw = bytes(Certificate.objects.get(pk=row.pk).der)
     assert [f.rule for f in lint.lint(raw, PROFILES["server"], issuer.certificate, issuer.public_key)] == []
-    found = {f.rule for f in lint.lint(raw, PROFILES["sub-ca"], issuer.certificate, issuer.public_key) if f.severity == lint.ERROR}
+    found = {
+        f.rule
+        for f in lint.lint(raw, PROFILES["sub-ca"], issuer.certificate, issuer.public_key)
+        if f.severity == lint.ERROR
+    }
     assert {"RFC 5280, 4.2.1.9", "RFC 5280, 4.2.1.3", "RFC 5280, 4.2.1.12", "profile"} <= found
     found = {f.rule for f in lint.lint(raw, PROFILES["server"], issuer_of(pki.clients).certificate, issuer.public_key)}
     assert {"RFC 5280, 4.1.2.4", "RFC 5280, 4.2.1.1"} <= found
@@ -196,11 +218,15 @@ def test_the_lint_finds_what_a_builder_got_wrong(pki):
 def test_a_signature_of_another_key_is_not_believed(pki):
     issuer = issuer_of(pki.servers)
     public = bytes(pki.tree.make("leaf", "transport", "ECDSA-P256-SHA256", pki.tree.kek).current.public_key)
-    draft = Draft(PROFILES["server"], public, issuance.new_serial(), *_life(pki.servers), names=(("dns", "a.example.org"),))
+    draft = Draft(
+        PROFILES["server"], public, issuance.new_serial(), *_life(pki.servers), names=(("dns", "a.example.org"),)
+    )
     prepared = issuance.prepare(draft, issuer)
     stranger = ec.generate_private_key(ec.SECP256R1())
     with pytest.raises(signing.WrongSignature):
-        issuance.complete(prepared, issuer.public_key, lambda message: stranger.sign(message, ec.ECDSA(hashes.SHA256())))
+        issuance.complete(
+            prepared, issuer.public_key, lambda message: stranger.sign(message, ec.ECDSA(hashes.SHA256()))
+        )
 
 
 def test_a_signer_that_fails_burns_the_serial_number(pki, monkeypatch):
@@ -244,7 +270,7 @@ def test_mutated_requests_and_questions_never_break_the_parser(data):
 def _seeds():
     private = ec.generate_private_key(ec.SECP256R1())
     request = x509.load_pem_x509_csr(csr(names=(DNS("a.example.org"), x509.RFC822Name("a@example.org")), key=private))
-    question = x509.ocsp.OCSPRequestBuilder().add_certificate_by_hash(b"1" * 20, b"2" * 20, 77, hashes.SHA1())  # noqa: S303
+    question = x509.ocsp.OCSPRequestBuilder().add_certificate_by_hash(b"1" * 20, b"2" * 20, 77, hashes.SHA1())
     question = question.add_extension(x509.OCSPNonce(b"n" * 16), critical=False).build()
     return [request.public_bytes(Encoding.DER), question.public_bytes(Encoding.DER)]
 
