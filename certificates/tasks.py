@@ -3,7 +3,6 @@
 from uuid import UUID
 
 from celery import Task, shared_task
-from django.db import close_old_connections
 
 from certificates.models import Authority, IssuanceGrant
 from certificates.services import authorities, crls, expiry, grants, status
@@ -56,7 +55,6 @@ def presign(certificate_id: str) -> None:
 @shared_task(name="certificates.tick")
 def tick() -> None:
     """CRLs before they run out, responders, OCSP answers, expiry notices, and messages that the broker lost."""
-    close_old_connections()
     grants.reap()
     for authority_id in Authority.objects.filter(state=AuthorityState.PENDING.value, certificate=None).values_list(
         "pk", flat=True
