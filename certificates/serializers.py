@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from certificates.bundles import FORMS, SUBJECT_ALGORITHMS
-from certificates.models import Authority, Certificate
+from certificates.models import Authority, Certificate, CertificateList
 from certificates.profiles import LEAF_PROFILES
 from certificates.services.revoking import LEAF_REASONS
 
@@ -153,9 +153,8 @@ class UploadedSerializer(serializers.Serializer[dict[str, Any]]):
     unreadable = serializers.IntegerField()
 
 
-class CrlSerializer(serializers.Serializer[dict[str, Any]]):
-    number = serializers.IntegerField()
-    partition = serializers.IntegerField()
-    entries = serializers.IntegerField()
-    this_update = serializers.DateTimeField()
-    next_update = serializers.DateTimeField()
+class CrlSerializer(serializers.ModelSerializer[CertificateList]):
+    class Meta:
+        model = CertificateList
+        fields = ["kind", "number", "partition", "entries", "this_update", "next_update"]
+        read_only_fields = fields

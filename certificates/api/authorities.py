@@ -109,7 +109,7 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
     def crl(self, request: Request, pk: str) -> Response:
         """Sign a new CRL now."""
         lists = crls.request_publication(actor=self.actor, authority_id=self.get_object().pk)
-        return Response(shapes.CrlSerializer(instance=lists, many=True).data)
+        return Response(shapes.CrlSerializer(lists, many=True).data)
 
     @extend_schema(request=shapes.CsrSerializer, responses={201: shapes.CertificateSerializer, 202: ACCEPTED})
     @action(detail=True, methods=["post"])
