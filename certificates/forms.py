@@ -147,7 +147,9 @@ def free_keys(actor: Actor) -> QuerySet[Key]:
     """Keys that could become an authority's: signature keys with a version in use, which belong to none."""
     rings = rings_of(actor, Permission.AUTHORITY_MANAGE)
     taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
-    keys = Key.objects.filter(ring__in=rings, kind="transport", algorithm__in=SIGNATURES, current__isnull=False)
+    keys = Key.objects.filter(
+        ring__in=rings, kind="transport", algorithm__in=SIGNATURES, current__isnull=False, exportable=False
+    )
     return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
 
 

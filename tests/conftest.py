@@ -189,7 +189,7 @@ def start_worker(
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, 15)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for process in running:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))

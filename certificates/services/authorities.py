@@ -268,6 +268,8 @@ def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | No
     version = key.current
     if ALGORITHMS[key.algorithm].kind is not Kind.SIGNATURE or key.kind != "transport":
         errors["key"] = ["An authority needs a transport key with a signature algorithm."]
+    elif key.exportable:
+        errors["key"] = ["A key that may be exported is no key of an authority."]
     elif version is None or version.state is not VersionState.ACTIVE or not public_key_of(version):
         errors["key"] = ["The key has no active version with a public key yet."]
     elif Authority.objects.filter(key=key).exists() or Authority.objects.filter(responder_key=key).exists():

@@ -31,6 +31,10 @@ class Capability(StrEnum):
     # `generate` and `import_key` take `tag`, at most 36 letters, digits and hyphens, and keep it with the key from its very
     # beginning; `describe` and `list_keys` give it back as tags[TAG]. So a caller who died finds the key it had made.
     TAGS = "tags"
+    # Hands out a wrapping key of its own, so that material travels past the portal, which sees ciphertext only.
+    DIRECT_IMPORT = "direct_import"
+    # Gives keys out that were made with `exportable`, and only wrapped; `generate` and `import_key` take `exportable`.
+    EXPORTER = "exporter"
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 
@@ -245,12 +249,56 @@ class Importer(Protocol):
     def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOffer:
+    """The provider's own wrapping key (SPKI DER), how to wrap for it (a `transport.Method`), and what it wants back. No secret."""
+
+    public_key: bytes
+    method: str
+    opaque: str = ""  # of the key that waits for the material, where there is one already
+    token: bytes = b""
+    expires_at: datetime | None = None
+
+
+@runtime_checkable
+class DirectImporter(Protocol):
+    """Takes material that somebody else wrapped for it; both calls take `tag` as `import_key` does."""
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        """A wrapping key, and a key that waits where the provider's procedure begins with one."""
+        ...
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        """Finish it; raises DecryptRefused for what was not wrapped for the offer, KeyUnusable when the offer is over."""
+        ...
+
+
 class Tagging(Protocol):
     """What a provider with the capability TAGS can do besides; a matter of arguments, so `isinstance` cannot tell."""
 
     def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey: ...
 
     def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey: ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Gives a key out, wrapped; where the material is in a device it is wrapped in there."""
+
+    def export_key(self, handle: KeyHandle, kek: SecretBytes) -> bytes:
+        """The raw or PKCS#8 material under the AES-256 key `kek` by RFC 5649.
+
+        Raises KeyUnusable for a key that was not made exportable, DecryptRefused, ProviderUnavailable.
+        """
+        ...
+
+
+class Extractable(Protocol):
+    """What a provider with the capability EXPORTER can do besides; a matter of arguments, as with `Tagging`."""
+
+    def generate(self, algorithm: str, *, exportable: bool = False) -> GeneratedKey: ...
+
+    def import_key(self, algorithm: str, material: SecretBytes, *, exportable: bool = False) -> GeneratedKey: ...
 
 
 @runtime_checkable

@@ -53,6 +53,7 @@ class StoreList(ActorRequiredMixin, View):
         context = page_context(request, rows, ["name", "id"]) | {
             "exportable": True,
             "title": "Data stores", "may_create": actor_of(request).can_somewhere(Permission.STORE_MANAGE),
+            "may_seal": actor_of(request).can(Permission.STORE_MANAGE),
             "unsealed": not DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).exists(),
             "columns": [{"label": "Store"}, {"label": "Where"}, {"label": "Format"}, {"label": "Key"}, {"label": "State"}, {"label": "Last census"}],
             "empty_title": "No data store is registered", "empty_text": "Register the table whose encrypted columns the portal should follow.",
@@ -97,9 +98,11 @@ class StoreSeal(ActorRequiredMixin, View):
     required_permission = Permission.STORE_MANAGE
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.STORE_MANAGE, target="everything")
         return self._page(request, SealForm(actor=actor_of(request)))
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.STORE_MANAGE, target="everything")
         form = SealForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             store = form.run(lambda values: stores.register_sealed_values(actor=actor_of(request), **values))

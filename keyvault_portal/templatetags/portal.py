@@ -81,6 +81,13 @@ STATES: Mapping[str, Look] = {
     "weak": Look("warn", "warning", "Weak"),
     "retired": Look("neutral", "pause-circle", "Retired"),
     "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
+    # Keys on their way in and out
+    "expecting": Look("pending", "hourglass", "Waiting for material"),
+    "received": Look("info", "rotate", "Being checked"),
+    "handed": Look("info", "rotate", "With its provider"),
+    "aborted": Look("neutral", "slash", "Aborted"),
+    "ready": Look("ok", "check-circle", "Ready"),
+    "erased": Look("neutral", "slash", "Erased here"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),

@@ -110,6 +110,10 @@ _POLICY = {
     "destroy_roles": ["security_officer"], "grace_days": 40, "minimum_grace_days": 10, "use_share_due": 50,
 }  # fmt: skip
 _RING = {"title": "Title", "description": ""}
+_COMPONENTS = {
+    "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
+}  # fmt: skip
+_COMPONENTS_FORM = _COMPONENTS | {"component_values": "AABBCC DDEEFF"}
 _ROTATION = {"view": P.ROTATION_VIEW}
 _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
@@ -192,8 +196,8 @@ _PAGES: dict[str, Rule] = {
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
     "POST keys:store-create": makes(P.STORE_MANAGE, _store_form, hidden=422),
-    "GET keys:store-seal": lists(P.STORE_MANAGE),
-    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, hidden=422),
+    "GET keys:store-seal": Rule((P.STORE_MANAGE,), acts=(P.STORE_MANAGE, EVERYTHING)),
+    "POST keys:store-seal": makes(P.STORE_MANAGE, _seal, EVERYTHING),
     "GET keys:store-detail": sees(P.STORE_VIEW),
     "POST keys:store-census": sees(P.STORE_VIEW),
     "POST keys:store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW),
@@ -220,6 +224,24 @@ _PAGES: dict[str, Rule] = {
     "GET keys:finding-adopt": _provider(P.PROVIDER_MANAGE),
     "POST keys:finding-adopt": _provider(P.PROVIDER_MANAGE, _adoption),
     "POST keys:work-retry": acts(P.KEY_ROTATE),
+    "GET keys:import-list": lists(P.KEY_VIEW),
+    "GET keys:import-new": lists(P.KEY_IMPORT),
+    "POST keys:import-new": makes(P.KEY_IMPORT, lambda world: _key(world) | _COMPONENTS_FORM, hidden=422),
+    "GET keys:import-open": acts(P.KEY_IMPORT),
+    "POST keys:import-open": acts(P.KEY_IMPORT, _COMPONENTS_FORM),
+    "GET keys:import-detail": sees(P.KEY_VIEW),
+    "POST keys:import-upload": acts(P.KEY_IMPORT),
+    "GET keys:component-enter": acts(P.KEY_COMPONENT),
+    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"component": "00" * 32}),
+    "GET keys:import-abort": acts(P.KEY_IMPORT),
+    "POST keys:import-abort": acts(P.KEY_IMPORT, REASON),
+    "GET keys:export-request": acts(P.KEY_EXPORT),
+    "POST keys:export-request": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON),
+    "GET keys:export-detail": sees(P.KEY_VIEW),
+    "POST keys:export-collect": acts(P.KEY_EXPORT),
+    "POST keys:export-erase": acts(P.KEY_EXPORT),
+    "GET keys:export-withdraw": acts(P.KEY_EDIT),
+    "POST keys:export-withdraw": acts(P.KEY_EDIT, REASON),
     "GET accounts:person-list": lists(P.PERSON_VIEW),
     "GET accounts:person-invite": lists(P.PERSON_MANAGE),
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
@@ -393,7 +415,9 @@ _API: dict[str, Rule] = {
     "GET api-store-list": lists(P.STORE_VIEW),
     "POST api-store-list": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
     "POST api-store-test": Rule((P.STORE_VIEW,), acts=(P.STORE_MANAGE, HERE), body=_store, hidden=422),
-    "POST api-store-seal": Rule((P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, HERE), body=_seal, unseen=422),
+    "POST api-store-seal": Rule(
+        (P.STORE_VIEW,), (P.KEY_VIEW, HERE), (P.STORE_MANAGE, EVERYTHING), body=_seal, unseen=422
+    ),
     "GET api-store-detail": sees(P.STORE_VIEW),
     "POST api-store-check": acts(P.STORE_MANAGE, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "POST api-store-count": sees(P.STORE_VIEW),
@@ -415,6 +439,22 @@ _API: dict[str, Rule] = {
     "POST api-provider-adopt": _provider(P.PROVIDER_VIEW, _adoption),
     "GET api-provider-work-list": lists(P.KEY_VIEW),
     "GET api-provider-work-detail": sees(P.KEY_VIEW),
+    "POST api-key-export": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON, **_API_KEY),
+    "POST api-key-withdraw-exportability": acts(P.KEY_EDIT, REASON, **_API_KEY),
+    "GET api-import-list": lists(P.KEY_VIEW),
+    "POST api-import-list": Rule(
+        (P.KEY_VIEW,), acts=(P.KEY_IMPORT, HERE), body=lambda world: _key(world) | _COMPONENTS, hidden=422
+    ),
+    "GET api-import-detail": sees(P.KEY_VIEW),
+    "POST api-import-upload": acts(
+        P.KEY_IMPORT, {"nonce": "n", "wrapped": "eA==", "check_value": "AABBCC"}, **_API_KEY
+    ),
+    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "component": "00" * 32}, **_API_KEY),
+    "POST api-import-abort": acts(P.KEY_IMPORT, REASON, **_API_KEY),
+    "GET api-export-list": lists(P.KEY_VIEW),
+    "GET api-export-detail": sees(P.KEY_VIEW),
+    "POST api-export-collect": acts(P.KEY_EXPORT, **_API_KEY),
+    "POST api-export-erase": acts(P.KEY_EXPORT, **_API_KEY),
     "POST api-provider-work-retry": acts(P.KEY_ROTATE, **_API_KEY),
     "GET api-approval-list": lists(P.APPROVAL_VIEW),
     "GET api-approval-detail": sees(P.APPROVAL_VIEW),

@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "provider-work": "work", "key": "key", "audit-event": "event", "checkpoint": "size", "authority": "authority", "certificate": "certificate",
+    "authority": "authority", "certificate": "certificate", "provider-work": "work", "import": "import", "export": "export", "key": "key", "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 
@@ -76,6 +76,8 @@ def address(name: str, where: str, world: World) -> str:
         "certificate_id",
         "partition",
         "question",
+        "import_id",
+        "export_id",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -100,6 +102,7 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
         "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
+        "import_id": objects["import"].pk, "export_id": objects["export"].pk,
     }[word]  # fmt: skip
 
 

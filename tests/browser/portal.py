@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests.boot.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds until the portal must have answered
@@ -20,7 +21,7 @@ class RunningPortal:
     def __init__(self, folder: Path, *, customers: int = 300, orders: int = 90) -> None:
         self.folder = folder
         self.customers, self.orders = customers, orders
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.log = folder / "quickstart.log"
         self.facts: dict[str, Any] = {}
@@ -86,9 +87,3 @@ class RunningPortal:
             raise RuntimeError(f"the demonstration was not made: {done.stderr[-3000:]}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

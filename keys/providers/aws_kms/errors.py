@@ -18,7 +18,7 @@ from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavaila
 
 _CODES: dict[type[PortalError], frozenset[str]] = {
     KeyMissing: frozenset({"NotFoundException"}),
-    KeyUnusable: frozenset({"DisabledException", "KMSInvalidStateException"}),
+    KeyUnusable: frozenset({"DisabledException", "KMSInvalidStateException", "ExpiredImportTokenException"}),
     OperationUnsupported: frozenset({"UnsupportedOperationException", "InvalidKeyUsageException"}),
     ProviderThrottled: frozenset(
         {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}

@@ -32,6 +32,7 @@ from keys.providers.base import (
     Capability,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     OperationUnsupported,
@@ -68,6 +69,7 @@ class AwsKmsProvider:
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,
+            Capability.DIRECT_IMPORT,
             Capability.CONTEXT,
             Capability.TAGS,
         }
@@ -185,6 +187,17 @@ class AwsKmsProvider:
             keymaterial.prepare(algorithm, material)
         arn = self._create(spec, "Made by KeyVault Portal from imported material", tag, external=True)
         return self._usable(arn, algorithm, material)
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        arn = self._create(_spec(algorithm), "Made by KeyVault Portal, waiting for its material", tag, external=True)
+        with aws_errors():
+            return importing.offer(self._connection.client(), arn, symmetric=ALGORITHMS[algorithm].symmetric)
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        with aws_errors(decrypting=True):
+            importing.take(self._connection.client(), offer, wrapped)
+        handle = KeyHandle(algorithm, offer.opaque)
+        return GeneratedKey(opaque=offer.opaque, public_key=self._public_key(handle))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
         spec = _spec(handle.algorithm, Operation.DECRYPT)

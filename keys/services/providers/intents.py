@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -31,13 +31,22 @@ def is_remote(key: Key) -> bool:
 
 
 def write(
-    version: KeyVersion, act: str, actor: Actor, *, secret: SecretBytes | None = None, **params: Any
+    version: KeyVersion,
+    act: str,
+    actor: Actor,
+    *,
+    secret: SecretBytes | None = None,
+    intent_id: UUID | None = None,
+    **params: Any,
 ) -> ProviderIntent:
     """Write one piece of work down and send it to a worker after commit; the caller authorises and records.
 
+    `intent_id` was given away before as the tag of a key that waits.
     `secret` (for an import) is sealed under the portal's own data key and erased when the work is done.
     """
-    intent = ProviderIntent(version=version, act=act, params=params, requested_by=actor.label[:200])
+    intent = ProviderIntent(
+        id=intent_id or uuid4(), version=version, act=act, params=params, requested_by=actor.label[:200]
+    )
     if secret is not None:
         intent.sealed_material = sealing.seal_value(
             actor, purpose="key to be imported", plaintext=secret.reveal(), key=stores.sealing_key(actor)
