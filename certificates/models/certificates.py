@@ -102,7 +102,8 @@ class Certificate(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.subject or (self.names[0] if self.names else self.serial)
+        common = next((part[3:] for part in self.subject.split(",") if part.startswith("CN=")), "")
+        return common or (self.names[0].partition(":")[2] if self.names else "") or self.subject or self.serial
 
     @property
     def expired(self) -> bool:

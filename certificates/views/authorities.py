@@ -73,7 +73,7 @@ class AuthorityDetail(ActorRequiredMixin, View):
             "newest": issued.order_by("-created_at", "-id")[:10], "children": row.children.order_by("name"), "rules": _rules(row),
             "addresses": [(what, url(row, path)) for what, path in (("CA certificate", "ca.cer"), ("CRL", "crl"), ("OCSP", "ocsp"))],
             "may_issue": active and row.profiles and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id), "may_manage": manage,
-            "may_cross": active and manage, "may_retire": active and manage, "may_resume": row.state == AuthorityState.RETIRED.value and manage,
+            "may_cross": active and manage and row.path_length != 0, "may_retire": active and manage, "may_resume": row.state == AuthorityState.RETIRED.value and manage,
             "may_revoke": manage and row.state in {"active", "retired"}, "profiles": [PROFILES[name] for name in row.profiles],
             "waiting": list(approvals.visible_requests(actor).filter(target_type="authority", target_id=str(row.pk), state="pending")[:5]),
             "events": audit.events_for_target("authority", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
@@ -88,7 +88,7 @@ def _facts(row: Authority) -> list[tuple[str, object]]:
         ("Kind", row.get_kind_display()), ("Issued by", row.parent or "itself"), ("Key", f"{row.key} ({row.key.algorithm}, {row.key.provider})"),
         ("Ring", row.ring), ("Ends", f"{certificate.not_after:%-d %B %Y}" if certificate else ""),
         ("Serial number", certificate.serial if certificate else ""), ("SHA-256", certificate.fingerprint if certificate else ""),
-        ("Path length", "no limit" if row.path_length is None else row.path_length),
+        ("Path length", "no limit" if row.path_length is None else str(row.path_length)),
         ("OCSP responder", f"delegated until {row.responder.not_after:%-d %B %Y}" if row.responder else "the authority itself"),
     ]  # fmt: skip
 

@@ -56,7 +56,6 @@ class CertificateList(ActorRequiredMixin, View):
             "columns": [
                 {"label": "Certificate"}, {"label": "Issuer"}, {"label": "Key"}, {"label": "State"}, {"label": "Owner"},
                 {"label": "Ends", "sort": "ends"},
-                {"label": "Added", "sort": "made"},
             ],
         }  # fmt: skip
         return render(request, "certificates/certificate_list.html", context)

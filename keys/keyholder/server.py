@@ -7,12 +7,15 @@ import struct
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
 from keyvault_portal.errors import PortalError
 
+# Of the errors that say "not now", these do not pass by themselves.
+_LASTING = {"provider_credentials_refused", "provider_kind_unavailable", "sealed"}
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
@@ -20,7 +23,8 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
     """Serves one Holder at `path` to processes of `users`; the socket is for its owner's eyes only.
 
     `shared_seal` says what shares open at present, None where none is registered; `refresh` unseals by itself where a seal
-    allows it; `wrap_with` wraps the root under a provider's key: alias, algorithm, handle, context, root.
+    allows it; `wrap_with` wraps the root for a seal under a key version (their ids, the root); `check` raises unless the seal
+    of this id opens.
     """
 
     daemon_threads = True
@@ -34,7 +38,8 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
         users: Set[int],
         shared_seal: Callable[[], SharedSeal | None],
         refresh: Callable[[], None],
-        wrap_with: Callable[[str, str, str, bytes, SecretBytes], bytes],
+        wrap_with: Callable[[UUID, int, SecretBytes], bytes],
+        check: Callable[[UUID], None],
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = path.parent.stat()
@@ -47,7 +52,7 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
         finally:
             os.umask(before)
         self.path, self.holder, self.users = path, holder, users
-        self.shared_seal, self.refresh, self.wrap_with = shared_seal, refresh, wrap_with
+        self.shared_seal, self.refresh, self.wrap_with, self.check = shared_seal, refresh, wrap_with, check
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the kernel says that the other process belongs to one of our users."""
@@ -68,8 +73,9 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
         except HolderError as error:
             return {"error": error.code, "detail": str(error)}
         except PortalError as error:
-            return {"error": "provider", "detail": error.detail}
-        except wire.WireError:
+            passing = error.status == 503 and error.code not in _LASTING
+            return {"error": "provider" if passing else "refused", "detail": error.detail}
+        except (ValueError, wire.WireError):
             return {"error": "malformed", "detail": "The question cannot be read."}
 
 
@@ -128,10 +134,14 @@ def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wrap_root(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
-    context = wire.to_bytes(message.get("context"))
-    provider, algorithm, handle = (str(message.get(name)) for name in ("provider", "algorithm", "handle"))
-    wrapped = server.holder.with_root(lambda root: server.wrap_with(provider, algorithm, handle, context, root))
+    seal, version = UUID(str(message.get("seal"))), int(message.get("version", 0))
+    wrapped = server.holder.with_root(lambda root: server.wrap_with(seal, version, root))
     return {"wrapped": wire.to_text(wrapped), "check": wire.to_text(server.holder.with_root(check_value))}
+
+
+def _check_seal(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    server.check(UUID(str(message.get("seal"))))
+    return {}
 
 
 def _refresh(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
@@ -141,5 +151,5 @@ def _refresh(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]
 
 _ACTS: dict[str, Callable[[KeyholderServer, dict[str, Any]], dict[str, Any]]] = {
     "status": _status, "wrap": _wrap, "unwrap": _unwrap, "seal": _seal, "begin": _begin, "offer": _offer, "refresh": _refresh,
-    "split": _split, "wrap_root": _wrap_root,
+    "split": _split, "wrap_root": _wrap_root, "check_seal": _check_seal,
 }  # fmt: skip

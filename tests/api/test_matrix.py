@@ -23,7 +23,9 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "authority": "authority", "certificate": "certificate", "provider-work": "work", "import": "import", "export": "export", "key": "key", "audit-event": "event", "checkpoint": "size",
+    "authority": "authority", "certificate": "certificate",
+    "provider-work": "work", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
+    "checkpoint": "size",
 }  # fmt: skip
 
 

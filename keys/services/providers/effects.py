@@ -30,6 +30,7 @@ from keys.providers.base import (
     ProviderFault,
     RemoteKey,
     RemoteState,
+    Replicated,
     Signer,
 )
 from keys.services import materials, sealing
@@ -54,6 +55,7 @@ class Order:
     exportable: bool = False
     offer: ImportOffer | None = None  # then `secret` is material wrapped for the provider itself
     due_at: datetime | None = None
+    everywhere: bool = False  # the copies in other regions are what differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def order_of(intent: ProviderIntent) -> Order:
         not version.never_extractable,
         offers.read(intent.params["offer"]) if "offer" in intent.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
+        bool(intent.params.get("everywhere")),
     )
 
 
@@ -215,12 +218,18 @@ def _state(keeper: Any, handle: KeyHandle) -> RemoteState | None:
 
 
 def _disable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
-    if _state(keeper, handle) is not RemoteState.DISABLED:
+    if order.everywhere or _state(keeper, handle) is not RemoteState.DISABLED:
         keeper.disable(handle)
     return Outcome()
 
 
 def _enable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    if order.everywhere and isinstance(keeper, Replicated):
+        if any(copy.state is None for copy in keeper.replicas(handle)):
+            keeper.replicate(handle)  # a fresh copy is usable by itself, and not at once: it takes no order yet
+        else:
+            keeper.enable(handle)
+        return Outcome()
     if _state(keeper, handle) is not RemoteState.ENABLED:
         keeper.enable(handle)
     return Outcome()
