@@ -81,7 +81,6 @@ STATES: Mapping[str, Look] = {
     "valid": Look("ok", "check-circle", "Valid"),
     "held": Look("warn", "pause-circle", "On hold"),
     "weak": Look("warn", "warning", "Weak"),
-    "retired": Look("neutral", "pause-circle", "Retired"),
     "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
     # Keys on their way in and out
     "expecting": Look("pending", "hourglass", "Waiting for material"),
