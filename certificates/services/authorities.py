@@ -19,6 +19,7 @@ from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.services import agreement, crls, grants
 from certificates.services.reading import issuer_of
 from certificates.services.signers import places_of, public_key_of
+from certificates.signing import Signer
 from certificates.states import AUTHORITY_MOVES, AuthorityState
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.models import Key, KeyVersion
@@ -94,30 +95,36 @@ def _sign_later(authority: Authority) -> None:
     enqueue_on_commit(sign_authority, str(authority.pk))
 
 
-def sign_authority(authority_id: UUID) -> Authority:
+def sign_authority(authority_id: UUID, *, by: Signer | None = None) -> Authority:
     """Have a pending authority's certificate signed by its issuer, or by itself for a root, and put it to work.
 
-    The offline root's ceremony ends here too: whoever holds the key at its provider makes this succeed. Raises NotFound,
-    WrongState (not pending), LintFailed, ProviderUnavailable.
+    A ceremony that holds the issuer's key elsewhere passes a signer of its own: it is given the to-be-signed bytes after
+    they were linted and granted, and its signature is checked. Raises NotFound, WrongState (not pending), LintFailed,
+    WrongSignature, ProviderUnavailable.
     """
     authority = _load(authority_id)
     above = authority.parent or authority
     with audit.atomic(actor=_SYSTEM, action="authority.sign", target=target_of(authority), ring_id=authority.ring_id):
-        locked = Authority.objects.select_for_update().get(pk=authority.pk)
-        if locked.state != AuthorityState.PENDING.value:
-            raise WrongState(f"{authority} has its certificate.", state=locked.state)
+        _still_pending(authority)
         issuer = issuer_of(above)
         [granted] = grants.write(_SYSTEM, above, issuer, [(_draft(authority), _row(authority))])
-    [raw] = grants.redeem(_SYSTEM, above, issuer, [granted])
+    [raw] = grants.redeem(_SYSTEM, above, issuer, [granted], by=by)
     with audit.atomic(
         actor=_SYSTEM, action="authority.sign", target=target_of(authority), ring_id=authority.ring_id
     ) as act:
+        _still_pending(authority)  # or another worker was faster: this grant is then swept up as lost
         [row] = grants.store(above, [granted], [raw])
         if authority.parent is None:
             Certificate.objects.filter(pk=row.pk).update(issued_under=row)
         activate(authority, row)
         act.record({"serial": row.serial, "fingerprint": row.fingerprint, "tbs_sha256": granted.prepared.digest})
     return authority
+
+
+def _still_pending(authority: Authority) -> None:
+    locked = Authority.objects.select_for_update().get(pk=authority.pk)
+    if locked.state != AuthorityState.PENDING.value or locked.certificate_id is not None:
+        raise WrongState(f"{authority} has its certificate.", state=locked.state)
 
 
 def activate(authority: Authority, row: Certificate) -> None:

@@ -4,6 +4,7 @@ import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.db.models import Max, Q
 from django.utils import timezone
 
@@ -32,11 +33,11 @@ def publish_later(authority: Authority) -> None:
     enqueue_on_commit(publish_crl, str(authority.pk))
 
 
-def publish(authority_id: UUID, *, only: int | None = None, delta: bool | None = None) -> list[CertificateList]:
+def publish(authority_id: UUID, *, only: int | None = None) -> list[CertificateList]:
     """Sign and store a new CRL for every partition, or one of them; returns the lists.
 
-    With `delta` (the authority's own setting by default) a delta CRL over the last full one comes along.
-    Raises NotFound, WrongState, ProviderUnavailable.
+    When another worker published meanwhile, it is done again: a number is used once. Raises NotFound,
+    WrongState, ProviderUnavailable.
     """
     authority = (
         Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
@@ -48,12 +49,16 @@ def publish(authority_id: UUID, *, only: int | None = None, delta: bool | None =
     now = timezone.now().replace(microsecond=0)
     partitions = range(authority.crl_partitions) if only is None else [only]
     lists = [_sign(authority, partition, now) for partition in partitions]
-    with audit.atomic(
-        actor=_SYSTEM,
-        action="crl.publish",
-        target=("authority", authority.pk, authority.name),
-        ring_id=authority.ring_id,
-    ) as act:
+    try:
+        _keep(authority, lists, now)
+    except IntegrityError:
+        return publish(authority_id, only=only)
+    return lists
+
+
+def _keep(authority: Authority, lists: list[CertificateList], now: datetime) -> None:
+    target = ("authority", authority.pk, authority.name)
+    with audit.atomic(actor=_SYSTEM, action="crl.publish", target=target, ring_id=authority.ring_id) as act:
         CertificateList.objects.bulk_create(lists)
         # Half of its life is left when the next one is due: time to mend what fails, and to be fetched.
         due = now + timedelta(hours=authority.crl_hours) / 2
@@ -62,7 +67,6 @@ def publish(authority_id: UUID, *, only: int | None = None, delta: bool | None =
         act.record(
             {"lists": [{"partition": item.partition, "number": item.number, "entries": item.entries} for item in lists]}
         )
-    return lists
 
 
 def publish_delta(authority_id: UUID) -> CertificateList | None:

@@ -14,6 +14,7 @@ from certificates.issuance import Draft, Issuer, Prepared
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.services.reading import columns, issuer_of
 from certificates.services.signers import signer
+from certificates.signing import Signer
 from certificates.states import GrantState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.audit import services as audit
@@ -127,9 +128,14 @@ def _presign_later(row: Certificate) -> None:
     enqueue_on_commit(presign, str(row.pk))
 
 
-def redeem(actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted]) -> list[bytes]:
-    """The certificates in DER; outside any transaction, because an HSM may be asked. A grant that fails is lost for good."""
-    signing = signer(authority.key_version)
+def redeem(
+    actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted], *, by: Signer | None = None
+) -> list[bytes]:
+    """The certificates in DER; outside any transaction, because an HSM may be asked. A grant that fails is lost for good.
+
+    `by` signs instead of the key's provider: whoever holds the key, such as a ceremony.
+    """
+    signing = by or signer(authority.key_version)
     found = []
     for item in granted:
         try:
