@@ -101,6 +101,7 @@ def _callers(here: KeyRing, there: KeyRing) -> list[Caller]:
 
 
 def _objects(place: Place) -> dict[str, Any]:
+    made = _certificates(place)  # first: as long as there is no officer, nobody has to agree
     ring, key = place.ring, place.keys["data"]
     version = KeyVersion.objects.get(key=key)
     store = DataStore.objects.create(
@@ -127,7 +128,7 @@ def _objects(place: Place) -> dict[str, Any]:
         exportable=True,
     )  # fmt: skip
     recipient = transport.new_receiver(transport.Method.HPKE_X25519).public
-    return _certificates(place) | {
+    return made | {
         "import": coming,
         "export": KeyExport.objects.create(
             version=loose.versions.get(), method="hpke_x25519", state="ready", recipient="Partner", recipient_key=recipient, fingerprint="f" * 64,
