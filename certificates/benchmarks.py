@@ -180,9 +180,15 @@ def _jobs(authority: Authority, requests: list[bytes]) -> dict[str, Callable[[],
             raise RuntimeError("The responder does not answer.")
         return len(requests)
 
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        issuer.subject, issuer.subject, private.public_key(), 1, now, now + timedelta(days=1)
+    )
+    stand_in = builder.sign(private, hashes.SHA256())  # the library answers only for the key it signs with
+
     def ocsp_library() -> float:
         for _ in requests:
-            _answer_by_library(leaf, issuer, private)
+            _answer_by_library(leaf, stand_in, private)
         return len(requests)
 
     return {"one": one, "batch": batch, "library": library, "ocsp": ocsp, "ocsp library": ocsp_library}

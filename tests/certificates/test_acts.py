@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from certificates.issuance import new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.services import authorities, bringing, expiry, grants, issuing, revoking, weaknesses
+from certificates.services import authorities, bringing, crls, expiry, grants, issuing, revoking, signers, weaknesses
+from certificates.signing import WrongSignature
 from certificates.states import AUTHORITY_MOVES, CERTIFICATE_MOVES, GRANT_MOVES, CertificateState
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import OperationUnsupported
@@ -324,3 +325,56 @@ def test_serial_numbers_are_random_and_positive():
     assert len(found) == 2000
     assert all(0 < serial < 2**159 for serial in found)
     assert sum(serial > 2**100 for serial in found) == 2000
+
+
+def test_a_ceremony_signs_a_root_with_a_signer_of_its_own(tree, monkeypatch):
+    key = tree.make("root-key", "transport", "ECDSA-P256-SHA256", tree.kek)
+    row = authorities.create_authority(actor=tree.officer, plan=plan(tree, "root", key), reason="A ceremony.")
+    real, asked = signers.signer(row.key_version), []
+
+    def ceremony(message):
+        asked.append(message)
+        return real(message)
+
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(WrongSignature):
+        authorities.sign_authority(row.pk, by=lambda message: stranger.sign(message, ec.ECDSA(hashes.SHA256())))
+    assert refreshed(row).state == "pending"
+    monkeypatch.setattr(grants, "signer", None)  # the provider is not asked
+    made = authorities.sign_authority(row.pk, by=ceremony)
+    assert made.state == "active"
+    found = x509.load_der_x509_certificate(bytes(made.certificate.der))
+    assert asked == [found.tbs_certificate_bytes]
+    assert sorted(IssuanceGrant.objects.values_list("state", flat=True)) == ["done", "lost"]
+
+
+def test_of_two_workers_one_makes_the_authority(tree, monkeypatch):
+    key = tree.make("root-key", "transport", "ECDSA-P256-SHA256", tree.kek)
+    row = authorities.create_authority(actor=tree.officer, plan=plan(tree, "root", key), reason="A test.")
+    real, fast = signers.signer(row.key_version), []
+
+    def slow(message):
+        if not fast:
+            fast.append(True)
+            authorities.sign_authority(row.pk)
+        return real(message)
+
+    with pytest.raises(WrongState):
+        authorities.sign_authority(row.pk, by=slow)
+    assert refreshed(row).state == "active"
+    assert Certificate.objects.filter(profile="root").count() == 1
+
+
+def test_a_list_that_another_worker_published_meanwhile_is_made_again(pki, monkeypatch):
+    number, taken = crls._next_number, []
+
+    def late(authority):
+        found = number(authority)
+        if not taken:
+            taken.append(True)
+            crls.publish(authority.pk)
+        return found
+
+    monkeypatch.setattr(crls, "_next_number", late)
+    [made] = crls.publish(pki.servers.pk)
+    assert made.number == 2
