@@ -151,7 +151,13 @@ def _upload(world: World) -> dict[str, Any]:
 
 
 def _many(world: World) -> dict[str, Any]:
-    return {"by": "key", "value": "0" * 64, "ring": str(world.place.ring.pk), "reason": "superseded", "note": "A test."}
+    return {
+        "by": "key",
+        "value": world.objects["certificate"].spki_sha256,
+        "ring": str(world.place.ring.pk),
+        "reason": "superseded",
+        "note": "A test.",
+    }
 
 
 _NEW_KEY = {
