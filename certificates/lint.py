@@ -83,7 +83,7 @@ def _validity(case: _Case) -> Iterator[Finding]:
     if end <= start:
         yield Finding("RFC 5280, 4.1.2.5", "it ends before it begins")
     days = case.profile.most_days(start.date())
-    if end - start > timedelta(days=days):
+    if end - start + timedelta(seconds=1) > timedelta(days=days):  # both ends count (RFC 5280, 4.1.2.5)
         yield Finding("BR 6.3.2", f"it lives longer than the {days} days that its profile allows on its first day")
     if case.issuer is not None and end > case.issuer.not_valid_after_utc:
         yield Finding("RFC 5280, 6.1.3", "it outlives its issuer")

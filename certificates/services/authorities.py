@@ -337,7 +337,7 @@ def _load(authority_id: UUID) -> Authority:
 
 def _draft(authority: Authority) -> Draft:
     now = timezone.now()
-    end = now + timedelta(days=authority.days)
+    end = now + timedelta(days=authority.days, seconds=-1)
     if authority.parent is not None and authority.parent.certificate is not None:
         end = min(end, authority.parent.certificate.not_after)
     serial = new_serial()

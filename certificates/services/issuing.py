@@ -214,7 +214,7 @@ def _authority_of(row: Certificate) -> UUID:
 def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -> Order:
     names = tuple((kind, value) for kind, _, value in (name.partition(":") for name in old.names))
     common = [part.removeprefix("CN=") for part in old.subject.split(",") if part.startswith("CN=")]
-    lived = (old.not_after - old.not_before).days
+    lived = (old.not_after - old.not_before + timedelta(seconds=1)).days
     most = PROFILES[old.profile].most_days(timezone.now().date())
     wanted = Wanted(public_key, names, common[0] if common else "")
     return Order(wanted, old.profile, days or max(1, min(lived, most)), old.owner_id, origin, renews_id=old.pk)
@@ -272,7 +272,7 @@ def _end(authority: Authority, profile: Profile, days: int | None, now: datetime
             else ""
         )
         raise refused("days", f"From 1 to {most} days{why}.")
-    end = now - BACKDATE + timedelta(days=asked)
+    end = now - BACKDATE + timedelta(days=asked, seconds=-1)  # both ends count (RFC 5280, 4.1.2.5)
     assert authority.certificate is not None
     return min(end, authority.certificate.not_after)
 

@@ -109,7 +109,7 @@ class CertificateDetail(ActorRequiredMixin, View):
             "may_renew": leaf and row.state == "valid" and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
             "may_revoke": revoke and row.state != "revoked",
             "may_release": row.state == "held" and actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
-            "outlook": issuing.outlook(row.profile, (row.not_after - row.not_before).days) if leaf and row.state == "valid" else [],
+            "outlook": issuing.outlook(row.profile, (row.not_after - row.not_before).days + 1) if leaf and row.state == "valid" else [],
             "events": audit.events_for_target("certificate", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
             "facts": [
                 ("Subject", row.subject or "none (the names stand alone)"), ("Issuer", row.issuer),
