@@ -139,7 +139,7 @@ class ChainSerializer(serializers.Serializer[dict[str, Any]]):
     pem = serializers.CharField(help_text="The certificate and those above it, the root last.")
 
 
-class UploadSerializer(serializers.Serializer[dict[str, Any]]):
+class CertificateUploadSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     content = serializers.CharField(max_length=1_500_000, help_text="PEM, or DER or PKCS#12 in base64.")
     password = serializers.CharField(
@@ -147,7 +147,7 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
     )
 
 
-class UploadedSerializer(serializers.Serializer[dict[str, Any]]):
+class CertificateUploadedSerializer(serializers.Serializer[dict[str, Any]]):
     added = CertificateSerializer(many=True)
     known = serializers.IntegerField()
     unreadable = serializers.IntegerField()

@@ -90,11 +90,11 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
         done = revoking.revoke_many(actor=self.actor, ring_id=values.pop("ring"), **values)
         return Response({"revoked": done})
 
-    @extend_schema(request=shapes.UploadSerializer, responses={201: shapes.UploadedSerializer})
+    @extend_schema(request=shapes.CertificateUploadSerializer, responses={201: shapes.CertificateUploadedSerializer})
     @action(detail=False, methods=["post"])
     def upload(self, request: Request) -> Response:
         """Add certificates from elsewhere to the inventory of a ring."""
-        values = self.body(shapes.UploadSerializer)
+        values = self.body(shapes.CertificateUploadSerializer)
         ring = KeyRing.objects.filter(pk=values["ring"]).first()
         if ring is None or not self.actor.can(Permission.CERTIFICATE_UPLOAD, ring.pk):
             raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not upload to it."]})
