@@ -20,6 +20,7 @@ class Permission(StrEnum):
     KEY_CREATE = "key.create"
     KEY_EDIT = "key.edit"
     KEY_ROTATE = "key.rotate"
+    KEY_MOVE = "key.move"
     KEY_DISABLE = "key.disable"
     KEY_COMPROMISE = "key.compromise"
     KEY_DESTROY = "key.destroy"
@@ -54,6 +55,8 @@ class Permission(StrEnum):
     CERTIFICATE_REVOKE = "certificate.revoke"
     CERTIFICATE_UPLOAD = "certificate.upload"
     AUTHORITY_MANAGE = "authority.manage"
+    TLS_VIEW = "tls.view"
+    TLS_SCAN = "tls.scan"
     SETTINGS_VIEW = "settings.view"
     SETTINGS_MANAGE = "settings.manage"
 
@@ -65,6 +68,7 @@ _VIEW = {
     P.STORE_VIEW,
     P.APPROVAL_VIEW,
     P.PROVIDER_VIEW,
+    P.TLS_VIEW,
     P.SETTINGS_VIEW,
     P.CERTIFICATE_VIEW,
 }
@@ -77,7 +81,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.SECURITY_OFFICER: frozenset(set(P) - _DATA_PLANE),
     Role.OPERATOR: frozenset(
         _VIEW
-        | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
+        | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.TLS_SCAN, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
         | {P.CERTIFICATE_ISSUE, P.CERTIFICATE_REVOKE, P.CERTIFICATE_UPLOAD}
     ),
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),

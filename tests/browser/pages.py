@@ -87,6 +87,12 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-cancel": Entry(args=("rotations.moving",)),
     "keys:rotation-decommission": Entry(args=("rotations.moved",)),
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
+    "keys:move-request": Entry(args=("keys.customers-kek",)),
+    "keys:move-list": Entry(),
+    "keys:move-detail": Entry("dana", ("moves.waiting",)),
+    "keys:move-undo": Entry(args=("moves.waiting",)),
+    "keys:move-drop": Entry(args=("moves.moved",)),
+    "keys:move-keep": Entry(args=("moves.moved",)),
     "keys:places": Entry(),
     "keys:provider-list": Entry(),
     "keys:provider-kinds": Entry(),
@@ -131,6 +137,11 @@ PAGES: dict[str, Entry] = {
     "certificates:authority-retire": Entry(args=("authorities.servers",)),
     "certificates:authority-resume": Entry(args=("authorities.servers",)),
     "certificates:authority-revoke": Entry(args=("authorities.servers",)),
+    "tls:configuration": Entry("fay"),
+    "tls:scan": Entry(),
+    "tls:pins": Entry("fay"),
+    "tls:records": Entry("fay"),
+    "tls:manifests": Entry("fay"),
 }
 
 # The same page in another state, looked at as well.
@@ -146,12 +157,28 @@ MORE: dict[str, tuple[str, Entry]] = {
     "an import by components": ("keys:import-detail", Entry("boris", ("components",))),
     "a key that cannot be exported": ("keys:export-request", Entry(args=_KEY)),
     "keys filtered to none": ("keys:key-list", Entry(query="?q=nothing-of-that-name")),
+    "a move whose old version can be dropped": ("keys:move-detail", Entry(args=("moves.moved",))),
+    "a key that moves": ("keys:key-detail", Entry(args=("keys.refunds",))),
     "a rotation that ends": ("keys:rotation-detail", Entry(args=("rotations.ending",))),
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
     "second factors before there is one": ("mfa_index", Entry("emil")),
     "dashboard of an auditor": ("dashboard", Entry("fay")),
     "a revoked certificate": ("certificates:certificate-detail", Entry(args=("certificates.revoked",))),
     "certificates that end soon": ("certificates:certificate-list", Entry(query="?ends=30&sort=ends")),
+    "a configuration for mutual TLS": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com&backend=127.0.0.1:8080&port=443&hsts_seconds=0&client_authorities=/etc/ca.pem&client_depth=2",
+        ),
+    ),
+    "a configuration that cannot be written": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com;&backend=nowhere&port=443&hsts_seconds=0&client_depth=2",
+        ),
+    ),
     "refused": ("accounts:person-invite", Entry("fay", status=403)),
     "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
 }

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
-from keys.models import Key, KeyProvider, KeyVersion, ProviderIntent
+from keys.models import Key, KeyProvider, KeyVersion, Move, ProviderIntent
 from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
 from keys.providers.base import Capability
@@ -25,9 +25,9 @@ MAKING = (Act.CREATE.value, Act.IMPORT.value)
 LOST_AFTER = timedelta(seconds=15)  # a queued intent this old had no worker: its message was lost
 
 
-def is_remote(key: Key) -> bool:
-    """Whether the key's material lives at a provider that is not the portal itself."""
-    return key.provider != registry.LOCAL
+def is_remote(where: Key | KeyVersion) -> bool:
+    """Whether a version lives, or the next version of a key will live, at a provider that is not the portal itself."""
+    return where.provider != registry.LOCAL
 
 
 def write(
@@ -68,7 +68,7 @@ def follow(version: KeyVersion, act: str, actor: Actor, **params: Any) -> Provid
 
     That is the case for the portal's own keys, and at providers without states of their own.
     """
-    if not is_remote(version.key) or not version.handle or not _has_states(version.key.provider):
+    if not is_remote(version) or not version.handle or not _has_states(version.provider):
         return None
     return write(version, act, actor, **params)
 
@@ -118,6 +118,12 @@ def retry_intent(*, actor: Actor, intent_id: UUID) -> ProviderIntent:
         act.record({"intent": str(intent.pk), "act": intent.act, "version": intent.version.key_version})
         send(intent.pk)
     return intent
+
+
+def move_of(intent_id: UUID) -> UUID | None:
+    """The move whose new version this work is about, while it is under way."""
+    rows = Move.objects.filter(new_version__intents=intent_id, ended_at=None)
+    return rows.values_list("pk", flat=True).first()
 
 
 def move(intent: ProviderIntent, new: IntentState, act: str) -> None:
