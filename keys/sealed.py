@@ -8,7 +8,14 @@ from keys.services import seal_watch
 from keyvault_portal.edges import respond
 from keyvault_portal.errors import Sealed
 
-OPEN_PATHS = ("/sealed/", "/account/", "/sign-in/", "/static/", "/healthz")
+OPEN_PATHS = (
+    "/sealed/",
+    "/account/",
+    "/sign-in/",
+    "/static/",
+    "/healthz",
+    "/pki/",
+)  # CRLs and OCSP answers are signed already
 
 
 class SealedMiddleware:

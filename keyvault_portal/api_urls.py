@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
+from certificates import api as certificates_api
 from certificates.tls.api import api_urlpatterns as tls_urls
 from keys import api as keys_api
 from keys.dataplane.urls import urlpatterns as dataplane_urls
@@ -18,6 +19,7 @@ from keyvault_portal.audit import api as audit_api
 router = SimpleRouter(trailing_slash=False)
 for entries in (
     keys_api.router_entries,
+    certificates_api.router_entries,
     approvals_api.router_entries,
     accounts_api.router_entries,
     audit_api.router_entries,

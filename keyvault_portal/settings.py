@@ -35,6 +35,8 @@ SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded.secret_key if _embedded 
 TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or (_embedded.token_pepper if _embedded else SECRET_KEY)
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PORTAL_ORIGIN = os.environ.get("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
+# What certificates say about where their CRL and OCSP responder are: without TLS, or checking them would need them.
+PKI_ORIGIN = os.environ.get("PKI_ORIGIN", PORTAL_ORIGIN.replace("https://", "http://", 1)).rstrip("/")
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
 
 DATABASE_URL = os.environ.get("DATABASE_URL") or (
@@ -157,7 +159,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 _tls = PORTAL_ORIGIN.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = 63_072_000 if _tls else 0
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the machine itself, without TLS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^pki/"]  # asked by the machine itself; by relying parties, without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 SECURE_CSP = {
     "default-src": ["'self'"],
@@ -213,6 +215,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
+    "certificates": {"task": "certificates.tick", "schedule": 60.0, "options": {"expires": 60}},
     "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
     "seals of the root": {"task": "keys.seal_tick", "schedule": 10.0, "options": {"expires": 10}},
@@ -272,6 +275,9 @@ SPECTACULAR_SETTINGS = {
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "RevocationReasonEnum": "certificates.models.certificates.REASONS",
+        "LeafRevocationReasonEnum": "certificates.serializers.REVOCATION_REASONS",
+        "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "ImportMethodEnum": "keys.models.transfers.KeyImport.Method",
         "ExportMethodEnum": "keys.models.transfers.KeyExport.Method",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",

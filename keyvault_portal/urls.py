@@ -20,8 +20,10 @@ urlpatterns = [
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
+    path("certificates/", include("certificates.urls")),
     path("tls/", include("certificates.tls.urls")),
     path("", include("keys.jwks_urls")),
+    path("", include("certificates.public_urls")),
 ]
 
 handler400 = "keyvault_portal.edges.bad_request"

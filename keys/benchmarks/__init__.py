@@ -38,6 +38,7 @@ JOBS = {
         "provider_budget",
     ),
     "providers": Job("Calls to key providers", 300, "messages of 1 KiB", "keys.benchmarks.places"),
+    "certificates": Job("Certificates, CRLs and OCSP", 300, "certificates", "certificates.benchmarks"),
     "audit-append": Job("Audit: append", 20_000, "events", "keys.benchmarks.record", "append"),
     "audit-verify": Job("Audit: verify", 1_000_000, "events", "keys.benchmarks.record", "verify"),
     "audit-export": Job("Audit: export", 1_000_000, "events", "keys.benchmarks.record", "export"),

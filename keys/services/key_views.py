@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from keys.models import Key, KeyVersion
-from keys.services import seal_watch
+from keys.services import reservations, seal_watch
 from keys.services.cache import BoundedCache
 from keys.services.materials import CHAIN
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
@@ -29,6 +29,7 @@ class KeyView:
     key: Key
     versions: dict[int, KeyVersion] = field(repr=False)
     active: KeyVersion | None = field(repr=False)
+    reserved: str = ""  # the one purpose of the portal that it serves
 
     @property
     def label(self) -> str:
@@ -126,4 +127,4 @@ def _load(key_id: UUID) -> KeyView:
     if not rows:
         raise NotFound("There is no such key.")
     active = next((row for row in rows if row.status == VersionState.ACTIVE.value), None)
-    return KeyView(rows[0].key, {row.key_version: row for row in rows}, active)
+    return KeyView(rows[0].key, {row.key_version: row for row in rows}, active, reservations.purpose_of(key_id))

@@ -50,6 +50,11 @@ class Permission(StrEnum):
     TOKEN_MANAGE = "token.manage"  # noqa: S105
     PROVIDER_VIEW = "provider.view"
     PROVIDER_MANAGE = "provider.manage"
+    CERTIFICATE_VIEW = "certificate.view"
+    CERTIFICATE_ISSUE = "certificate.issue"
+    CERTIFICATE_REVOKE = "certificate.revoke"
+    CERTIFICATE_UPLOAD = "certificate.upload"
+    AUTHORITY_MANAGE = "authority.manage"
     TLS_VIEW = "tls.view"
     TLS_SCAN = "tls.scan"
     SETTINGS_VIEW = "settings.view"
@@ -57,7 +62,16 @@ class Permission(StrEnum):
 
 
 P = Permission
-_VIEW = {P.KEY_VIEW, P.ROTATION_VIEW, P.STORE_VIEW, P.APPROVAL_VIEW, P.PROVIDER_VIEW, P.TLS_VIEW, P.SETTINGS_VIEW}
+_VIEW = {
+    P.KEY_VIEW,
+    P.ROTATION_VIEW,
+    P.STORE_VIEW,
+    P.APPROVAL_VIEW,
+    P.PROVIDER_VIEW,
+    P.TLS_VIEW,
+    P.SETTINGS_VIEW,
+    P.CERTIFICATE_VIEW,
+}
 _DATA_PLANE = {
     P.KEY_ENCRYPT, P.KEY_DECRYPT, P.KEY_REWRAP, P.KEY_GENERATE, P.KEY_SIGN, P.KEY_VERIFY, P.KEY_MAC,
 }  # fmt: skip
@@ -68,6 +82,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(
         _VIEW
         | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.TLS_SCAN, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
+        | {P.CERTIFICATE_ISSUE, P.CERTIFICATE_REVOKE, P.CERTIFICATE_UPLOAD}
     ),
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),

@@ -86,6 +86,11 @@ STATES: Mapping[str, Look] = {
     "open": Look("warn", "warning", "Open"),
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
+    # Certificates and authorities
+    "valid": Look("ok", "check-circle", "Valid"),
+    "held": Look("warn", "pause-circle", "On hold"),
+    "weak": Look("warn", "warning", "Weak"),
+    "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
     # Keys on their way in and out
     "expecting": Look("pending", "hourglass", "Waiting for material"),
     "received": Look("info", "rotate", "Being checked"),
@@ -121,7 +126,15 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
-    ("Certificates", (("tls:configuration", "TLS", "shield-alert"),)),
+    (
+        "Certificates",
+        (
+            ("certificates:certificate-list", "Certificates", "session"),
+            ("certificates:authority-list", "Authorities", "tree"),
+            ("certificates:expiry", "Expiry", "calendar"),
+            ("tls:configuration", "TLS", "shield-alert"),
+        ),
+    ),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",

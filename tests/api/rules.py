@@ -127,6 +127,54 @@ _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
 _DECIDE = {"opens": (P.APPROVAL_DECIDE,), "sees": (P.APPROVAL_VIEW, HERE), "decides": "security_officer"}
 
+
+def _authority(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "fresh-ca", "title": "Fresh CA", "key": str(world.objects["signing"].pk), "days": 300, "reason": "A test.",
+    }  # fmt: skip
+
+
+def _authority_form(world: World) -> dict[str, Any]:
+    return _authority(world) | {"crl_hours": 168, "crl_partitions": 1}
+
+
+def _import(world: World) -> dict[str, Any]:
+    return _authority(world) | {"certificate": "none"}
+
+
+def _import_form(world: World) -> dict[str, Any]:
+    return _authority_form(world) | {"certificate": "none"}
+
+
+def _csr(world: World) -> dict[str, Any]:
+    return {"csr": world.objects["csr"], "profile": "server"}
+
+
+def _upload(world: World) -> dict[str, Any]:
+    return {"ring": str(world.place.ring.pk), "content": "bm90aGluZw=="}
+
+
+def _many(world: World) -> dict[str, Any]:
+    return {
+        "by": "key",
+        "value": world.objects["certificate"].spki_sha256,
+        "ring": str(world.place.ring.pk),
+        "reason": "superseded",
+        "note": "A test.",
+    }
+
+
+_NEW_KEY = {
+    "profile": "server",
+    "algorithm": "ECDSA-P256-SHA256",
+    "form": "pkcs12",
+    "password": "correct horse battery",
+}
+_CROSS = {"certificate": "none", "days": 30, "reason": "A test."}
+_REVOCATION = {"reason": "superseded"}
+_CA = {"view": P.CERTIFICATE_VIEW}
+_API_CA = {"view": P.CERTIFICATE_VIEW, "opens": P.CERTIFICATE_VIEW}
+
 _PAGES: dict[str, Rule] = {
     "GET dashboard": lists(P.APPROVAL_VIEW),
     "GET settings": lists(P.SETTINGS_VIEW),
@@ -282,6 +330,38 @@ _PAGES: dict[str, Rule] = {
     "GET audit:export": lists(P.AUDIT_EXPORT),
     "POST audit:export": Rule((P.AUDIT_EXPORT,), body={"format": "jsonl"}),
     "POST audit:evidence": Rule((P.AUDIT_EXPORT,), acts=(P.AUDIT_EXPORT, EVERYTHING)),
+    "GET certificates:certificate-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:expiry": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:upload": lists(P.CERTIFICATE_UPLOAD),
+    "POST certificates:upload": Rule(
+        (P.CERTIFICATE_UPLOAD,), acts=(P.CERTIFICATE_UPLOAD, HERE), body=_upload, hidden=422
+    ),
+    "GET certificates:certificate-detail": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:certificate-download": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:certificate-renew": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:certificate-renew": acts(P.CERTIFICATE_ISSUE, _csr, **_CA),
+    "GET certificates:certificate-revoke": acts(P.CERTIFICATE_REVOKE, **_API_CA),
+    "POST certificates:certificate-revoke": acts(P.CERTIFICATE_REVOKE, _REVOCATION, **_API_CA),
+    "POST certificates:certificate-release": acts(P.CERTIFICATE_REVOKE, **_CA),
+    "GET certificates:authority-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:authority-create": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:authority-create": makes(P.AUTHORITY_MANAGE, _authority_form, hidden=422),
+    "GET certificates:authority-import": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:authority-import": makes(P.AUTHORITY_MANAGE, _import_form, hidden=422),
+    "GET certificates:authority-detail": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:issue": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:issue": acts(P.CERTIFICATE_ISSUE, _csr, **_CA),
+    "GET certificates:issue-key": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:issue-key": acts(P.CERTIFICATE_ISSUE, _NEW_KEY, **_CA),
+    "GET certificates:cross-sign": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST certificates:cross-sign": acts(P.AUTHORITY_MANAGE, _CROSS, **_CA),
+    "POST certificates:publish-crl": acts(P.AUTHORITY_MANAGE, **_CA),
+    "GET pki-ca": PUBLIC,
+    "GET pki-crl": PUBLIC,
+    "GET pki-crl-delta": PUBLIC,
+    "GET pki-crl-partition": PUBLIC,
+    "POST pki-ocsp": PUBLIC,
+    "GET pki-ocsp-get": PUBLIC,
     "GET jwks": PUBLIC,
     "GET jwks-key": PUBLIC,
     "GET healthz": PUBLIC,
@@ -294,7 +374,48 @@ for _name, _permission, _body in (
     _PAGES[f"GET keys:version-{_name}"] = acts(_permission)
     _PAGES[f"POST keys:version-{_name}"] = acts(_permission, _body)
 
+for _name in ("retire", "resume", "revoke"):
+    _PAGES[f"GET certificates:authority-{_name}"] = acts(P.AUTHORITY_MANAGE, **_CA)
+    _PAGES[f"POST certificates:authority-{_name}"] = acts(P.AUTHORITY_MANAGE, REASON, **_CA)
+
 _API: dict[str, Rule] = {
+    "GET api-authority-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-authority-list": Rule(
+        (P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_authority, hidden=422
+    ),
+    "GET api-authority-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-authority-import": Rule((P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_import, hidden=422),
+    "POST api-authority-cross-sign": acts(
+        P.AUTHORITY_MANAGE, lambda world: _CROSS | {"certificate": world.objects["ca_pem"]}, **_API_CA
+    ),
+    "POST api-authority-retire": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "POST api-authority-resume": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "POST api-authority-revoke": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "POST api-authority-crl": acts(P.AUTHORITY_MANAGE, **_API_CA),
+    "POST api-authority-issue": acts(P.CERTIFICATE_ISSUE, _csr, **_API_CA),
+    "POST api-authority-issue-key": acts(
+        P.CERTIFICATE_ISSUE, _NEW_KEY | {"names": [{"kind": "dns", "value": "b.example.org"}]}, **_API_CA
+    ),
+    "POST api-authority-issue-for-key": Rule(
+        (P.CERTIFICATE_VIEW,),
+        (P.CERTIFICATE_VIEW, HERE),
+        (P.CERTIFICATE_ISSUE, HERE),
+        body=lambda world: {
+            "key": str(world.objects["signing"].pk),
+            "profile": "server",
+            "names": [{"kind": "dns", "value": "b.example.org"}],
+        },
+    ),
+    "GET api-certificate-list": lists(P.CERTIFICATE_VIEW),
+    "GET api-certificate-detail": sees(P.CERTIFICATE_VIEW),
+    "GET api-certificate-chain": sees(P.CERTIFICATE_VIEW),
+    "POST api-certificate-renew": acts(P.CERTIFICATE_ISSUE, lambda world: {"csr": world.objects["csr"]}, **_API_CA),
+    "POST api-certificate-revoke": acts(P.CERTIFICATE_REVOKE, _REVOCATION, **_API_CA),
+    "POST api-certificate-release": acts(P.CERTIFICATE_REVOKE, **_API_CA),
+    "POST api-certificate-revoke-many": Rule((P.CERTIFICATE_VIEW,), acts=(P.CERTIFICATE_REVOKE, HERE), body=_many),
+    "POST api-certificate-upload": Rule(
+        (P.CERTIFICATE_VIEW,), acts=(P.CERTIFICATE_UPLOAD, HERE), body=_upload, hidden=422
+    ),
     "GET api-schema": PUBLIC,
     "GET api-docs": PUBLIC,
     "GET api-dashboard": lists(P.APPROVAL_VIEW),

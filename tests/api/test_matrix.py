@@ -23,6 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
+    "authority": "authority", "certificate": "certificate",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
     "checkpoint": "size",
 }  # fmt: skip
@@ -74,6 +75,10 @@ def address(name: str, where: str, world: World) -> str:
         "kind",
         "finding_id",
         "intent_id",
+        "authority_id",
+        "certificate_id",
+        "partition",
+        "question",
         "import_id",
         "export_id",
     ):
@@ -86,6 +91,8 @@ def address(name: str, where: str, world: World) -> str:
         matching = max((prefix for prefix in OBJECTS if kind.startswith(prefix)), key=len)
         found = objects[OBJECTS[matching]]
         words["pk"] = found if isinstance(found, int) else found.pk
+    if name.startswith("pki-"):
+        words["name"] = "servers"
     if name == "jwks-key":
         words = {"ring": world.place.ring.name, "name": "tokens"}
     return reverse(name, kwargs=words)
@@ -97,6 +104,7 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
+        "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
         "import_id": objects["import"].pk, "export_id": objects["export"].pk,
     }[word]  # fmt: skip
 

@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from cryptography import x509
 from django.test import Client
 from django.utils import timezone
 
+from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
     DataStore,
@@ -30,7 +32,8 @@ from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES,
 from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
 from keyvault_portal.errors import ApprovalRequired
-from tests.api.conftest import Place, actor, bearer, build_place, make_person, sign_in, token_of
+from tests.api.conftest import SYSTEM, Place, actor, bearer, build_place, make_person, sign_in, token_of
+from tests.certificates.requests import csr
 
 HERE, THERE, EVERYTHING = "here", "there", "everything"
 
@@ -99,6 +102,7 @@ def _callers(here: KeyRing, there: KeyRing) -> list[Caller]:
 
 
 def _objects(place: Place) -> dict[str, Any]:
+    made = _certificates(place)  # first: as long as there is no officer, nobody has to agree
     ring, key = place.ring, place.keys["data"]
     version = KeyVersion.objects.get(key=key)
     store = DataStore.objects.create(
@@ -131,7 +135,7 @@ def _objects(place: Place) -> dict[str, Any]:
         exportable=True,
     )  # fmt: skip
     recipient = transport.new_receiver(transport.Method.HPKE_X25519).public
-    return {
+    return made | {
         "import": coming,
         "export": KeyExport.objects.create(
             version=loose.versions.get(), method="hpke_x25519", state="ready", recipient="Partner", recipient_key=recipient, fingerprint="f" * 64,
@@ -150,6 +154,32 @@ def _objects(place: Place) -> dict[str, Any]:
         "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),
         "event": AuditEvent.objects.filter(ring_id=ring.pk).order_by("seq")[0],
         "size": AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0],
+    }  # fmt: skip
+
+
+def _certificates(place: Place) -> dict[str, Any]:
+    """An authority, a certificate of it, a request that it would serve and a key that could become another's."""
+
+    def key(name: str) -> Key:
+        values = {"name": name, "title": name.title(), "kind": "transport", "algorithm": "ECDSA-P256-SHA256"}
+        return creation.create_key(actor=SYSTEM, ring=place.ring, parent=place.keys["kek"], **values)
+
+    plan = authorities.Plan(
+        ring_id=str(place.ring.pk),
+        name="servers",
+        title="Servers",
+        key_id=str(key("ca").pk),
+        days=3000,
+        profiles=["server"],
+        names={"dns": ["example.org"]},
+    )
+    authority = authorities.sign_authority(authorities.create_authority(actor=SYSTEM, plan=plan, reason="A test.").pk)
+    order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
+    certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
+    assert authority.certificate is not None
+    return {
+        "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
+        "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
     }  # fmt: skip
 
 

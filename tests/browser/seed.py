@@ -17,20 +17,24 @@ django.setup()
 import psycopg  # noqa: E402
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes  # noqa: E402
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret  # noqa: E402
+from cryptography import x509  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from certificates.models import Authority  # noqa: E402
+from certificates.services import authorities, issuing, revoking  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
 from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, Rotation  # noqa: E402
-from keys.services import exports, imports, lifecycle, materials, rotation  # noqa: E402
+from keys.services import creation, exports, imports, lifecycle, materials, rotation  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
 from keyvault_portal.approvals.models import ApprovalRequest  # noqa: E402
 from keyvault_portal.audit.models import AuditCheckpoint  # noqa: E402
 from keyvault_portal.errors import ApprovalRequired  # noqa: E402
+from tests.certificates.requests import csr  # noqa: E402
 
 type Facts = dict[str, Any]
 
@@ -75,6 +79,7 @@ def main(customers: int, orders: int) -> Facts:
     )
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
+    facts |= _certificates(org)
     facts["moves"] = _moves(org)
     facts |= _transfers(org)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
@@ -119,6 +124,56 @@ def _provider() -> Facts:
         facts={"algorithm": "AES-256-GCM", "there": "enabled"},
     )  # fmt: skip
     return {"provider": row.alias, "finding": finding.pk}
+
+
+def _certificates(org: organisation.Organisation) -> Facts:
+    """A root with two authorities below it, certificates in every state, and one from elsewhere."""
+    ada, ring = org.actor("ada"), org.rings["platform"]
+    found: dict[str, Authority] = {}
+    for name, title, parent, more in (
+        ("root", "Example Root CA", None, {"days": 7300, "path_length": 1}),
+        ("servers", "Example Servers CA", "root", {"profiles": ["server"], "names": {"dns": ["example.org"], "ip": ["10.0.0.0/8"]}}),
+        (
+            "clients", "Example Clients CA", "root",
+            {"profiles": ["client", "spiffe", "code-signing"], "names": {"uri": ["spiffe://example.org"], "email": ["example.org"]}},
+        ),
+    ):  # fmt: skip
+        key = creation.create_key(
+            actor=ada, ring=ring, name=f"ca-{name}", title=title, kind="transport", algorithm="ECDSA-P384-SHA384", parent=org.keys["platform-kek"]
+        )  # fmt: skip
+        plan = authorities.Plan(
+            ring_id=str(ring.pk), name=name, title=title, organization="Example", key_id=str(key.pk), parent_id=str(found[parent].pk) if parent else None, **more
+        )  # fmt: skip
+        asked = _ask(
+            lambda plan=plan: authorities.create_authority(
+                actor=ada, plan=plan, reason="Certificates of our own for services."
+            )
+        )
+        _agree(org, asked, "boris", "chen")
+        _await(lambda name=name: Authority.objects.filter(name=name, state="active").exists())
+        found[name] = Authority.objects.get(name=name)
+    made = {}
+    for short, days in (("www", 120), ("shop", 27), ("mail", 12), ("ledger", 5), ("revoked", 90)):
+        order = issuing.order_from_csr(
+            csr(names=(x509.DNSName(f"{short}.example.org"),)),
+            profile="server",
+            days=days,
+            owner_id=org.people["boris"].pk,
+        )
+        made[short] = issuing.issue_certificate(actor=ada, authority_id=found["servers"].pk, order=order)
+    for service in ("payments", "orders"):
+        order = issuing.order_from_csr(
+            csr(names=(x509.UniformResourceIdentifier(f"spiffe://example.org/service/{service}"),)),
+            profile="spiffe",
+            days=20,
+        )
+        issuing.issue_certificate(actor=ada, authority_id=found["clients"].pk, order=order)
+    revoking.revoke_certificate(
+        actor=ada, certificate_id=made["revoked"].pk, reason="key_compromise", note="Found in a backup."
+    )
+    return {
+        "authorities": {name: str(row.pk) for name, row in found.items()}, "certificates": {name: str(row.pk) for name, row in made.items()},
+    }  # fmt: skip
 
 
 def _moves(org: organisation.Organisation) -> Facts:

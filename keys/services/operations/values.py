@@ -32,6 +32,8 @@ def open_key(actor: Actor, key_ref: KeyRef, permission: Permission, operation: O
         raise OperationUnsupported(
             f"{found.label} wraps keys and does nothing else.", hint="Use a data key below it, or generate_data_key."
         )
+    if found.reserved and actor.kind != "system":
+        raise OperationUnsupported(f"{found.label} is {found.reserved}: only the portal itself uses it.")
     if not ALGORITHMS[key.algorithm].allows(operation):
         raise OperationUnsupported(f"A key of {key.algorithm} is not for {operation}.")
     return found

@@ -1,0 +1,118 @@
+"""REST: the inventory of certificates."""
+
+import base64
+import binascii
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ReadOnlyModelViewSet
+
+from certificates import serializers as shapes
+from certificates.api.authorities import issued
+from certificates.models import Certificate
+from certificates.services import inventory, issuing, revoking
+from certificates.services.reading import chain_of, pem, search, visible_certificates
+from keys.api.base import ACCEPTED, ActorView
+from keyvault_portal.accounts.models import KeyRing
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.errors import ValidationFailed
+
+
+class CertificateFilter(filters.FilterSet):
+    q = filters.CharFilter(method="by_text", help_text="Part of a name, a subject, a serial number or a fingerprint.")
+    authority = filters.UUIDFilter(field_name="authority_id")
+    ends_before = filters.IsoDateTimeFilter(field_name="not_after", lookup_expr="lt")
+
+    class Meta:
+        model = Certificate
+        fields = ["profile", "source", "serial", "fingerprint", "spki_sha256", "key_origin"]
+
+    def by_text(self, rows: QuerySet[Certificate], name: str, value: str) -> QuerySet[Certificate]:
+        return search(rows, value)
+
+
+class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
+    """Certificates of ours and those that were brought in."""
+
+    serializer_class = shapes.CertificateSerializer
+    queryset = Certificate.objects.none()
+    filterset_class = CertificateFilter
+    keyset_order = ("-created_at", "-id")
+    required_permission = Permission.CERTIFICATE_VIEW
+    lookup_value_regex = "[0-9a-f-]{36}"
+
+    def get_queryset(self) -> QuerySet[Certificate]:
+        return visible_certificates(self.actor).select_related("authority")
+
+    @extend_schema(responses=shapes.ChainSerializer)
+    @action(detail=True, methods=["get"])
+    def chain(self, request: Request, pk: str) -> Response:
+        """The certificate and its chain in PEM."""
+        row = self.get_object()
+        return Response({"pem": pem(row, *chain_of(row))})
+
+    @extend_schema(request=shapes.RenewSerializer, responses={201: shapes.CertificateSerializer})
+    @action(detail=True, methods=["post"])
+    def renew(self, request: Request, pk: str) -> Response:
+        """Issue the same names for the new key of a request."""
+        values = self.body(shapes.RenewSerializer)
+        row = issuing.renew_from_csr(
+            actor=self.actor, certificate_id=self.get_object().pk, raw=values["csr"], days=values["days"]
+        )
+        return issued(row)
+
+    @extend_schema(request=shapes.RevokeSerializer, responses=shapes.CertificateSerializer)
+    @action(detail=True, methods=["post"])
+    def revoke(self, request: Request, pk: str) -> Response:
+        """Revoke it, or put it on hold."""
+        row = revoking.revoke_certificate(
+            actor=self.actor, certificate_id=self.get_object().pk, **self.body(shapes.RevokeSerializer)
+        )
+        return Response(shapes.CertificateSerializer(row).data)
+
+    @extend_schema(request=None, responses=shapes.CertificateSerializer)
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, pk: str) -> Response:
+        """Take a hold back."""
+        row = revoking.release_certificate(actor=self.actor, certificate_id=self.get_object().pk)
+        return Response(shapes.CertificateSerializer(row).data)
+
+    @extend_schema(request=shapes.RevokeManySerializer, responses={200: shapes.CountSerializer, 202: ACCEPTED})
+    @action(detail=False, methods=["post"], url_path="revoke-many")
+    def revoke_many(self, request: Request) -> Response:
+        """Revoke everything of an owner, or everything with one key."""
+        values = self.body(shapes.RevokeManySerializer)
+        done = revoking.revoke_many(actor=self.actor, ring_id=values.pop("ring"), **values)
+        return Response({"revoked": done})
+
+    @extend_schema(request=shapes.CertificateUploadSerializer, responses={201: shapes.CertificateUploadedSerializer})
+    @action(detail=False, methods=["post"])
+    def upload(self, request: Request) -> Response:
+        """Add certificates from elsewhere to the inventory of a ring."""
+        values = self.body(shapes.CertificateUploadSerializer)
+        ring = KeyRing.objects.filter(pk=values["ring"]).first()
+        if ring is None or not self.actor.can(Permission.CERTIFICATE_UPLOAD, ring.pk):
+            raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not upload to it."]})
+        done = inventory.upload(
+            actor=self.actor, ring=ring, content=_content(values["content"]), password=values["password"]
+        )
+        body = {
+            "added": shapes.CertificateSerializer(done.rows, many=True).data,
+            "known": done.known,
+            "unreadable": done.unreadable,
+        }
+        return Response(body, status=status.HTTP_201_CREATED)
+
+
+def _content(text: str) -> bytes:
+    if "-----BEGIN" in text:
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValidationFailed(errors={"content": ["Neither PEM nor base64."]}) from None

@@ -1,0 +1,313 @@
+"""Forms of the certificates pages; each hands clean values to one service."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from certificates import bundles
+from certificates.models import Authority, Certificate
+from certificates.profiles import LEAF_PROFILES, PROFILES
+from certificates.services.authorities import Plan
+from certificates.services.inventory import MAX_BYTES, with_shared_keys
+from certificates.services.reading import search, visible_authorities
+from certificates.services.revoking import LEAF_REASONS
+from certificates.states import AuthorityState
+from keys.crypto.algorithms import ALGORITHMS, Kind
+from keys.forms import ANY, ReasonForm, ServiceForm, rings_of
+from keys.models import Key
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+
+__all__ = ["ReasonForm"]
+SIGNATURES = sorted(name for name, row in ALGORITHMS.items() if row.kind is Kind.SIGNATURE)
+
+
+def split(text: str) -> list[str]:
+    """The words of a text area: by lines, commas or spaces."""
+    return text.replace(",", " ").split()
+
+
+def parse_names(text: str) -> list[tuple[str, str]]:
+    """Names as people type them: `dns:www.example.org`, or without the kind where it is plain to see."""
+    found = []
+    for word in split(text):
+        kind, colon, value = word.partition(":")
+        if colon and kind in {"dns", "ip", "uri", "email"}:
+            found.append((kind, value if kind != "dns" else value.lower()))
+        elif "://" in word:
+            found.append(("uri", word))
+        elif "@" in word:
+            found.append(("email", word))
+        elif word.replace(".", "").isdigit() or colon:
+            found.append(("ip", word))
+        else:
+            found.append(("dns", word.lower()))
+    return found
+
+
+class AuthorityForm(ServiceForm):
+    """A new authority over a key that exists; the plan is what an approval binds."""
+
+    title = forms.CharField(
+        max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA."
+    )
+    name = forms.SlugField(
+        max_length=63,
+        label="Short name",
+        help_text="Part of the public addresses of its CRL and OCSP responder; never changes.",
+    )
+    organization = forms.CharField(max_length=64, required=False)
+    key = forms.ModelChoiceField(
+        Key.objects.none(),
+        help_text="A transport key with a signature algorithm, at any provider, that nothing else uses.",
+    )
+    parent = forms.ModelChoiceField(
+        Authority.objects.none(), required=False, empty_label="None: it signs itself (root)", label="Issued by"
+    )
+    days = forms.IntegerField(min_value=1, max_value=9132, initial=1826, label="Life in days")
+    path_length = forms.IntegerField(
+        min_value=0, max_value=8, required=False, help_text="How many authorities may stand below it in a chain."
+    )
+    profiles = forms.MultipleChoiceField(
+        choices=[(name, PROFILES[name].title) for name in LEAF_PROFILES],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="It issues",
+    )
+    dns = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="DNS domains",
+        help_text="With everything below them. * allows all.",
+    )
+    ip = forms.CharField(
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), label="IP networks", help_text="Such as 10.0.0.0/8."
+    )
+    uri = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        label="SPIFFE trust domains",
+        help_text="Such as spiffe://example.org.",
+    )
+    email = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}), label="E-mail domains")
+    wildcards = forms.BooleanField(required=False, label="Wildcards such as *.example.org are allowed")
+    max_days = forms.IntegerField(
+        min_value=1,
+        max_value=3650,
+        required=False,
+        label="Longest life of what it issues",
+        help_text="Empty: as the profile says.",
+    )
+    crl_hours = forms.IntegerField(min_value=1, max_value=8784, initial=168, label="Life of a CRL in hours")
+    crl_partitions = forms.IntegerField(min_value=1, max_value=1024, initial=1, label="CRL partitions")
+    delta_crls = forms.BooleanField(required=False, label="Delta CRLs between full ones")
+    reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["key"].queryset = free_keys(actor)  # type: ignore[attr-defined]
+        active = visible_authorities(actor).filter(state=AuthorityState.ACTIVE.value).order_by("name")
+        self.fields["parent"].queryset = active  # type: ignore[attr-defined]
+
+    def service_values(self) -> dict[str, Any]:
+        values = self.cleaned_data
+        names = {kind: split(values[kind]) for kind in ("dns", "ip", "uri", "email")} | {
+            "wildcards": values["wildcards"]
+        }
+        parent = values["parent"]
+        plain = {
+            name: values[name]
+            for name in (
+                "title",
+                "name",
+                "organization",
+                "days",
+                "path_length",
+                "profiles",
+                "max_days",
+                "crl_hours",
+                "crl_partitions",
+                "delta_crls",
+            )
+        }
+        plan = Plan(
+            ring_id=str(values["key"].ring_id),
+            key_id=str(values["key"].pk),
+            parent_id=str(parent.pk) if parent else None,
+            names=names,
+            **plain,
+        )
+        return {"plan": plan, "reason": values["reason"]}
+
+
+def free_keys(actor: Actor) -> QuerySet[Key]:
+    """Keys that could become an authority's: signature keys with a version in use, which belong to none."""
+    rings = rings_of(actor, Permission.AUTHORITY_MANAGE)
+    taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
+    keys = Key.objects.filter(
+        ring__in=rings, kind="transport", algorithm__in=SIGNATURES, current__isnull=False, exportable=False
+    )
+    return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
+
+
+class ImportForm(AuthorityForm):
+    """As a new authority, but its certificate exists; the key does too, or comes with it."""
+
+    certificate = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM")
+
+    def service_values(self) -> dict[str, Any]:
+        return super().service_values() | {"certificate": self.cleaned_data["certificate"]}
+
+
+class CrossSignForm(ServiceForm):
+    certificate = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}), label="Certificate of the other authority in PEM"
+    )
+    days = forms.IntegerField(min_value=1, max_value=3653, initial=730, label="Life in days")
+    reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
+
+
+class _Issue(ServiceForm):
+    profile = forms.ChoiceField()
+    names = forms.CharField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="One a line, such as www.example.org or spiffe://example.org/service. Empty: those of the request.",
+    )
+    common_name = forms.CharField(
+        required=False, max_length=64, help_text="For clients and code signing; servers take their first name."
+    )
+    days = forms.IntegerField(
+        required=False, min_value=1, max_value=3650, label="Life in days", help_text="Empty: as the profile suggests."
+    )
+
+    def __init__(self, *args: Any, authority: Authority, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["profile"].choices = [(name, PROFILES[name].title) for name in authority.profiles]  # type: ignore[attr-defined]
+
+    def clean_names(self) -> list[tuple[str, str]]:
+        return parse_names(self.cleaned_data["names"])
+
+
+class CsrForm(_Issue):
+    csr = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}),
+        label="Certification request",
+        help_text="PKCS#10 in PEM, as openssl req makes it.",
+    )
+    reason = forms.CharField(
+        required=False, max_length=2000, help_text="Needed where others must agree (code signing)."
+    )
+    field_order = ("csr", "profile", "names", "common_name", "days", "reason")
+
+
+class _Handover(forms.Form):
+    algorithm = forms.ChoiceField(choices=[(name, name) for name in bundles.SUBJECT_ALGORITHMS], label="Key")
+    form = forms.ChoiceField(choices=[("pkcs12", "PKCS#12 (.p12)"), ("pkcs8", "Encrypted PEM (PKCS#8)")], label="File")
+    password = forms.CharField(
+        min_length=bundles.MIN_PASSWORD, max_length=bundles.MAX_PASSWORD, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Protects the file; the portal keeps neither the password nor the key.", strip=False,
+    )  # fmt: skip
+
+
+class NewKeyForm(_Issue, _Handover):
+    """A key made here, with its file and password."""
+
+
+class RenewForm(ServiceForm):
+    csr = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8}),
+        label="Certification request",
+        help_text="With a new key; its names are not read.",
+    )
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=3650,
+        label="Life in days",
+        help_text="Empty: as long as before, if that is still allowed.",
+    )
+
+    def service_values(self) -> dict[str, Any]:
+        return {"raw": self.cleaned_data["csr"], "days": self.cleaned_data["days"]}
+
+
+class RevokeForm(ServiceForm):
+    reason = forms.ChoiceField(
+        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in LEAF_REASONS]
+    )
+    invalid_since = forms.DateTimeField(
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text="When the key may have been lost (UTC).",
+    )
+    note = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class UploadForm(ServiceForm):
+    ring = forms.ModelChoiceField(Key.objects.none())
+    file = forms.FileField(help_text="PEM, DER or PKCS#12, at most 1 MiB. Private keys in it are not kept.")
+    password = forms.CharField(
+        required=False,
+        max_length=256,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        strip=False,
+        help_text="Of a PKCS#12.",
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["ring"].queryset = rings_of(actor, Permission.CERTIFICATE_UPLOAD).order_by("name")  # type: ignore[attr-defined]
+
+    def service_values(self) -> dict[str, Any]:
+        values = self.cleaned_data
+        return {"ring": values["ring"], "content": values["file"].read(MAX_BYTES + 1), "password": values["password"]}
+
+
+class CertificateFilterForm(forms.Form):
+    q = forms.CharField(required=False, label="Name, serial number or fingerprint", max_length=200)
+    state = forms.ChoiceField(
+        required=False,
+        choices=[*ANY, ("valid", "Valid"), ("expired", "Expired"), ("held", "Held"), ("revoked", "Revoked")],
+    )
+    ends = forms.ChoiceField(
+        required=False, label="Ends within", choices=[*ANY, ("7", "7 days"), ("30", "30 days"), ("90", "90 days")]
+    )
+    source = forms.ChoiceField(required=False, choices=[*ANY, *Certificate.Source.choices])
+    finding = forms.ChoiceField(
+        required=False,
+        choices=[
+            *ANY,
+            ("weak", "Weak algorithm"),
+            ("shared", "Key used twice"),
+            ("keyless", "Private key nowhere here"),
+        ],
+    )
+
+    def apply(self, rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+        """The rows that match."""
+        values, now = self.cleaned_data, timezone.now()
+        if values["q"]:
+            rows = search(rows, values["q"])
+        match values["state"]:
+            case "valid":
+                rows = rows.filter(state="valid", not_after__gt=now)
+            case "expired":
+                rows = rows.filter(state="valid", not_after__lte=now)
+            case "held" | "revoked" as state:
+                rows = rows.filter(state=state)
+        if values["ends"]:
+            rows = rows.filter(not_after__gt=now, not_after__lte=now + timedelta(days=int(values["ends"])))
+        if values["source"]:
+            rows = rows.filter(source=values["source"])
+        match values["finding"]:
+            case "weak":
+                rows = rows.exclude(weaknesses=[])
+            case "shared":
+                rows = with_shared_keys(rows)
+            case "keyless":
+                rows = rows.filter(key_origin=Certificate.KeyOrigin.UNKNOWN)
+        return rows

@@ -1,0 +1,158 @@
+"""OCSP (RFC 6960, profile of RFC 5019): one request read, one answer built and signed by a delegated responder."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha1, sha256
+from urllib.parse import unquote
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+
+from certificates import encoding, signing
+from certificates.issuance import key_identifier
+from certificates.signing import Signer
+from certificates.states import Reason
+
+MAX_REQUEST = 4096
+_BASIC, _NONCE = "1.3.6.1.5.5.7.48.1.1", "1.3.6.1.5.5.7.48.1.2"
+_DIGESTS = {"sha1": (sha1, "1.3.14.3.2.26"), "sha256": (sha256, "2.16.840.1.101.3.4.2.1")}
+DIGESTS = tuple(_DIGESTS)
+
+# OCSPResponseStatus (RFC 6960, 4.2.1) as whole answers; they carry no signature.
+MALFORMED, INTERNAL_ERROR, TRY_LATER, UNAUTHORIZED = (
+    encoding.sequence(encoding.enumerated(status)) for status in (1, 2, 3, 6)
+)
+
+
+class MalformedRequest(ValueError):
+    """The bytes are no OCSP request that we answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which certificate of which issuer somebody asks about; the hashes are of the issuer's name and key (CertID)."""
+
+    digest: str
+    name_hash: bytes
+    key_hash: bytes
+    serial: int
+    nonce: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known of a certificate: good while `revoked_at` is None."""
+
+    revoked_at: datetime | None = None
+    reason: Reason = Reason.UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Who signs answers: the issuer itself, or a delegate whose certificate travels with every answer."""
+
+    algorithm: str
+    public_key: bytes
+    certificate: bytes = b""
+
+
+def from_path(text: str) -> bytes:
+    """The request in the path of a GET: base64, URL-encoded (RFC 6960, A.1.1); raises MalformedRequest."""
+    try:
+        # A proxy may have decoded "%2B" and the client "+" as a space on the way.
+        raw = unquote(text).replace(" ", "+")
+        return base64.b64decode(raw + "=" * (-len(raw) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedRequest("not base64") from None
+
+
+def read(raw: bytes) -> Asked:
+    """The question; raises MalformedRequest. One certificate a request, as RFC 5019, 2.1.1 has it."""
+    if len(raw) > MAX_REQUEST:
+        raise MalformedRequest("too large")
+    try:
+        request = ocsp.load_der_ocsp_request(raw)
+        digest = request.hash_algorithm.name
+        nonce = _nonce(request)
+        asked = Asked(digest, request.issuer_name_hash, request.issuer_key_hash, request.serial_number, nonce)
+    except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm):
+        raise MalformedRequest("not a request for one certificate") from None
+    if digest not in _DIGESTS:
+        raise MalformedRequest("a digest that nobody uses in CertID")
+    return asked
+
+
+def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
+    try:
+        nonce = request.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
+    except x509.ExtensionNotFound:
+        return None
+    if not 1 <= len(nonce) <= 32:  # RFC 8954, 2.1
+        raise MalformedRequest("a nonce has 1 to 32 octets")
+    return nonce
+
+
+def issuer_hashes(subject: bytes, public_key: bytes, digest: str) -> tuple[bytes, bytes]:
+    """issuerNameHash and issuerKeyHash of an issuer with this name (DER) and SubjectPublicKeyInfo."""
+    function = _DIGESTS[digest][0]
+    bits = encoding.parser.parse(encoding.parts(public_key, exactly=2)[1])[4][1:]
+    return function(subject).digest(), function(bits).digest()
+
+
+def build(
+    asked: Asked, status: Status, responder: Responder, signer: Signer, *, now: datetime, this_update: datetime,
+    next_update: datetime,
+) -> bytes:  # fmt: skip
+    """A whole successful answer in DER, with the nonce that was asked with; raises WrongSignature."""
+    data = _response_data(asked, status, responder, now, this_update, next_update)
+    signature = signing.sign(responder.algorithm, responder.public_key, data, signer)
+    chain = encoding.tagged(0, encoding.sequence(responder.certificate)) if responder.certificate else b""
+    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signature, chain)
+    body = encoding.sequence(encoding.object_identifier(_BASIC), encoding.octets(basic))
+    return encoding.sequence(encoding.enumerated(0), encoding.tagged(0, body))
+
+
+def _response_data(
+    asked: Asked, status: Status, responder: Responder, now: datetime, this_update: datetime, next_update: datetime
+) -> bytes:
+    single = encoding.sequence(
+        _cert_id(asked),
+        _cert_status(status),
+        encoding.generalized_time(this_update),
+        encoding.tagged(0, encoding.generalized_time(next_update)),
+    )
+    by_key = encoding.tagged(2, encoding.octets(key_identifier(responder.public_key)))
+    extensions = b""
+    if asked.nonce is not None:
+        nonce = encoding.sequence(encoding.object_identifier(_NONCE), encoding.octets(encoding.octets(asked.nonce)))
+        extensions = encoding.tagged(1, encoding.sequence(nonce))
+    return encoding.sequence(by_key, encoding.generalized_time(now), encoding.sequence(single), extensions)
+
+
+def _cert_id(asked: Asked) -> bytes:
+    oid = encoding.object_identifier(_DIGESTS[asked.digest][1])
+    return encoding.sequence(
+        encoding.sequence(oid, b"\x05\x00"),
+        encoding.octets(asked.name_hash),
+        encoding.octets(asked.key_hash),
+        encoding.integer(asked.serial),
+    )
+
+
+def _cert_status(status: Status) -> bytes:
+    if status.revoked_at is None:
+        return encoding.tagged(0, b"", constructed=False)
+    reason = b""
+    if status.reason is not Reason.UNSPECIFIED:
+        reason = encoding.tagged(0, encoding.enumerated(status.reason.code))
+    return encoding.tagged(1, encoding.generalized_time(status.revoked_at) + reason)
+
+
+def responder_of(certificate: x509.Certificate, algorithm: str, public_key: bytes, *, delegated: bool) -> Responder:
+    """The responder behind a certificate."""
+    raw = certificate.public_bytes(Encoding.DER) if delegated else b""
+    return Responder(algorithm, public_key, raw)

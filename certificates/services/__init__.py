@@ -1,0 +1,1 @@
+"""The only writers and the only gate of the certificates app."""

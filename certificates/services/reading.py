@@ -1,0 +1,130 @@
+"""What an actor may see of authorities and certificates, and what a certificate says, as columns."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.db.models import Q, QuerySet
+
+from certificates.issuance import Issuer
+from certificates.models import Authority, Certificate
+from certificates.names import from_general_names
+from certificates.services.signers import public_key_of
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.errors import NotFound
+
+MAX_CHAIN = 8
+
+
+def visible_authorities(actor: Actor) -> QuerySet[Authority]:
+    """The authorities `actor` may see."""
+    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
+    return Authority.objects.all() if rings is None else Authority.objects.filter(ring_id__in=rings)
+
+
+def visible_certificates(actor: Actor) -> QuerySet[Certificate]:
+    """The certificates `actor` may see, without their DER."""
+    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
+    rows = Certificate.objects.defer("der", "crl_entry")
+    return rows if rings is None else rows.filter(ring_id__in=rings)
+
+
+def visible_authority(actor: Actor, authority_id: UUID) -> Authority:
+    """One authority; raises NotFound when it does not exist or may not be seen: the two look alike."""
+    related = ("ring", "parent", "key", "key_version__key", "certificate", "responder")
+    found = visible_authorities(actor).select_related(*related).filter(pk=authority_id).first()
+    if found is None:
+        raise NotFound("There is no such authority, or you may not see it.")
+    return found
+
+
+def visible_certificate(actor: Actor, certificate_id: UUID) -> Certificate:
+    """One certificate; raises NotFound as `visible_authority` does."""
+    related = ("ring", "authority", "issued_under", "owner", "key")
+    found = visible_certificates(actor).select_related(*related).filter(pk=certificate_id).first()
+    if found is None:
+        raise NotFound("There is no such certificate, or you may not see it.")
+    return found
+
+
+def search(rows: QuerySet[Certificate], text: str) -> QuerySet[Certificate]:
+    """Those whose names, subject, serial number or fingerprint hold `text`; colons in hexadecimal do not matter."""
+    text = text.strip().lower()
+    bare = text.replace(":", "")
+    if bare and set(bare) <= set("0123456789abcdef") and len(bare) >= 16:
+        return rows.filter(Q(search__contains=text) | Q(search__contains=bare.lstrip("0")))
+    return rows.filter(search__contains=text)
+
+
+def issuer_of(authority: Authority) -> Issuer:
+    """The authority as the pure part knows it."""
+    certificate = parse(authority.certificate) if authority.certificate is not None else None
+    return Issuer(authority.key.algorithm, public_key_of(authority.key_version), certificate)
+
+
+def parse(row: Certificate) -> x509.Certificate:
+    return x509.load_der_x509_certificate(bytes(row.der))
+
+
+def chain_of(row: Certificate) -> list[Certificate]:
+    """The certificates above one, the nearest first, the root last where it is known."""
+    found: list[Certificate] = []
+    above = row.issued_under
+    while above is not None and len(found) < MAX_CHAIN and above.pk not in {item.pk for item in found}:
+        found.append(above)
+        above = above.issued_under if above.issued_under_id != above.pk else None
+    return found
+
+
+def pem(*rows: Certificate) -> str:
+    return "".join(parse(row).public_bytes(Encoding.PEM).decode() for row in rows)
+
+
+def columns(raw: bytes) -> dict[str, Any]:
+    """The columns of a certificate row that its DER decides."""
+    certificate = x509.load_der_x509_certificate(raw)
+    try:
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [f"{kind}:{value}" for kind, value in from_general_names(alternative)[0]]
+    except (x509.ExtensionNotFound, ValueError):
+        names = []
+    serial = f"{certificate.serial_number:x}"
+    fingerprint = sha256(raw).hexdigest()
+    subject = certificate.subject.rfc4514_string()[:300]
+    digest = certificate.signature_hash_algorithm
+    return {
+        "der": raw, "serial": serial[:40], "fingerprint": fingerprint, "subject": subject, "names": names,
+        "issuer": certificate.issuer.rfc4514_string()[:300],
+        "spki_sha256": sha256(spki_of(certificate)).hexdigest(),
+        "key_algorithm": key_algorithm(certificate.public_key()),
+        "signature_algorithm": f"{certificate.signature_algorithm_oid._name}" + (f" {digest.name}" if digest else ""),
+        "not_before": certificate.not_valid_before_utc, "not_after": certificate.not_valid_after_utc,
+        "search": " ".join([subject, *names, serial, fingerprint]).lower()[:20_000],
+    }  # fmt: skip
+
+
+def spki_of(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_algorithm(key: object) -> str:
+    """Words for a public key: its kind and size."""
+    match key:
+        case rsa.RSAPublicKey():
+            return f"RSA {key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return f"ECDSA {key.curve.name}"
+    return _KINDS.get(type(key).__name__.removesuffix("PublicKey"), type(key).__name__)
+
+
+_KINDS = {
+    "MLDSA44": "ML-DSA-44",
+    "MLDSA65": "ML-DSA-65",
+    "MLDSA87": "ML-DSA-87",
+    "Ed25519": "Ed25519",
+    "Ed448": "Ed448",
+}

@@ -1,0 +1,38 @@
+"""What is wrong with a certificate that is valid all the same: weak keys and digests, keys that others have too."""
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+
+from certificates.models import Certificate
+from certificates.states import Reason
+
+
+def weaknesses_of(certificate: x509.Certificate) -> list[str]:
+    """Faults that the certificate itself shows, in words."""
+    found = []
+    digest = certificate.signature_hash_algorithm
+    if digest is not None and digest.name in {"md5", "sha1"}:
+        found.append(f"Signed with {digest.name.upper()}.")
+    match certificate.public_key():
+        case rsa.RSAPublicKey() as key if key.key_size < 2048:
+            found.append(f"RSA key of {key.key_size} bits.")
+        case ec.EllipticCurvePublicKey() as key if key.key_size < 256:
+            found.append(f"Curve {key.curve.name}.")
+        case dsa.DSAPublicKey():
+            found.append("DSA key.")
+    if certificate.version is not x509.Version.v3:
+        found.append("Not version 3.")
+    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    try:
+        leaf = not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        leaf = True
+    if leaf and lifetime.days > 825:
+        found.append(f"Lives {lifetime.days} days.")
+    return found
+
+
+def compromised_key(spki_sha256: str) -> bool:
+    """Whether a certificate with this key was ever revoked because the key is in other hands (BR 6.1.1.3)."""
+    reasons = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]
+    return Certificate.objects.filter(spki_sha256=spki_sha256, reason__in=reasons).exists()

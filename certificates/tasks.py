@@ -1,0 +1,68 @@
+"""Background work on certificates; each task is one service, and the tick finds whatever a lost message left undone."""
+
+from uuid import UUID
+
+from celery import Task, shared_task
+
+from certificates.models import Authority, IssuanceGrant
+from certificates.services import authorities, crls, expiry, grants, status
+from certificates.states import AuthorityState, GrantState
+from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, WrongState
+
+_WAIT = (5, 15, 30, 60, 120, 300)
+
+
+@shared_task(name="certificates.sign_authority", bind=True, max_retries=None)
+def sign_authority(self: "Task[[str], None]", authority_id: str) -> None:
+    """Sign a pending authority's certificate; a key that is away is waited for."""
+    try:
+        authorities.sign_authority(UUID(authority_id))
+        status.ensure_responder(UUID(authority_id))
+    except (NotFound, WrongState):
+        return
+    except ProviderUnavailable:
+        raise self.retry(countdown=_WAIT[min(self.request.retries, len(_WAIT) - 1)]) from None
+
+
+@shared_task(name="certificates.redeem_grant")
+def redeem_grant(grant_id: str) -> None:
+    """Sign what was agreed to."""
+    grants.redeem_open(UUID(grant_id))
+
+
+@shared_task(name="certificates.publish_crl")
+def publish_crl(authority_id: str) -> None:
+    """A new CRL because something was revoked; what fails shows on the authority's page and is tried again by the tick."""
+    try:
+        authority = crls.publish(UUID(authority_id))[0].authority
+        if authority.delta_crls:
+            crls.publish_delta(authority.pk)
+    except NotFound:
+        return
+    except PortalError as error:
+        crls.note_failure(UUID(authority_id), error)
+
+
+@shared_task(name="certificates.presign")
+def presign(certificate_id: str) -> None:
+    """OCSP answers for one certificate; when they cannot be signed now, the tick makes them."""
+    try:
+        status.presign([UUID(certificate_id)])
+    except PortalError:
+        return
+
+
+@shared_task(name="certificates.tick")
+def tick() -> None:
+    """CRLs before they run out, responders, OCSP answers, expiry notices, and messages that the broker lost."""
+    grants.reap()
+    for authority_id in Authority.objects.filter(state=AuthorityState.PENDING.value, certificate=None).values_list(
+        "pk", flat=True
+    )[:20]:
+        sign_authority.delay(str(authority_id))
+    for grant_id in IssuanceGrant.objects.filter(state=GrantState.OPEN.value).values_list("pk", flat=True)[:100]:
+        redeem_grant.delay(str(grant_id))
+    status.tick_responders()
+    crls.tick()
+    status.tick()
+    expiry.tick()

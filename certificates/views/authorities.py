@@ -1,0 +1,266 @@
+"""Authorities: the tree, the page of one, and the acts on it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views import View
+
+from certificates import lifetimes
+from certificates.forms import AuthorityForm, CrossSignForm, ImportForm
+from certificates.models import Authority, Certificate
+from certificates.profiles import PROFILES
+from certificates.services import agreement, authorities, bringing, crls, revoking
+from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
+from certificates.services.signers import url
+from certificates.states import AuthorityState
+from keys.forms import ReasonForm
+from keyvault_portal.accounts.actors import authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.audit import services as audit
+
+
+class AuthorityTree(ActorRequiredMixin, View):
+    """Roots at the top, what they signed below."""
+
+    required_permission = Permission.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        rows = list(visible_authorities(actor_of(request)).select_related("certificate", "key").order_by("name")[:500])
+        nodes = {row.pk: _node(row) for row in rows}
+        roots: list[dict[str, Any]] = []
+        for row in rows:
+            above = nodes.get(row.parent_id) if row.parent_id else None
+            (above["children"] if above else roots).append(nodes[row.pk])
+        today = timezone.now().date()
+        context = {
+            "title": "Certification authorities", "subtitle": "Who signs certificates here, and with which keys.", "nodes": roots,
+            "may_manage": actor_of(request).can_somewhere(Permission.AUTHORITY_MANAGE),
+            "steps": lifetimes.CALENDAR[1:], "step": lifetimes.step_on(today), "today": today,
+        }  # fmt: skip
+        return render(request, "certificates/authority_tree.html", context)
+
+
+def _node(row: Authority) -> dict[str, Any]:
+    until = f", until {row.certificate.not_after:%-d %b %Y}" if row.certificate else ""
+    return {
+        "title": row.title, "url": f"/certificates/authorities/{row.pk}/", "state": _state(row), "icon": "session" if row.parent_id else "lock",
+        "note": f"{row.key.algorithm} at {row.key.provider}{until}", "children": [], "open": True,
+    }  # fmt: skip
+
+
+def _state(row: Authority) -> str:
+    return {"pending": "awaiting_signature", "retired": "retired"}.get(row.state, row.state)
+
+
+class AuthorityDetail(ActorRequiredMixin, View):
+    required_permission = Permission.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        row, actor = visible_authority(actor_of(request), authority_id), actor_of(request)
+        active = row.state == AuthorityState.ACTIVE.value
+        manage = actor.can(Permission.AUTHORITY_MANAGE, row.ring_id)
+        lists = [found for number in range(min(row.crl_partitions, 20)) if (found := crls.newest(row, number))]
+        delta = crls.newest(row, 0, "delta")
+        issued = visible_certificates(actor).filter(authority=row)
+        context = {
+            "title": row.title, "authority": row, "state": _state(row), "lists": [*lists, *([delta] if delta else [])], "now": timezone.now(),
+            "newest": issued.order_by("-created_at", "-id")[:10], "children": row.children.order_by("name"), "rules": _rules(row),
+            "addresses": [(what, url(row, path)) for what, path in (("CA certificate", "ca.cer"), ("CRL", "crl"), ("OCSP", "ocsp"))],
+            "may_issue": active and row.profiles and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id), "may_manage": manage,
+            "may_cross": active and manage and row.path_length != 0, "may_retire": active and manage,
+            "may_resume": row.state == AuthorityState.RETIRED.value and manage,
+            "may_revoke": manage and row.state in {"active", "retired"}, "profiles": [PROFILES[name] for name in row.profiles],
+            "waiting": list(approvals.visible_requests(actor).filter(target_type="authority", target_id=str(row.pk), state="pending")[:5]),
+            "events": audit.events_for_target("authority", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
+            "facts": _facts(row),
+        }  # fmt: skip
+        return render(request, "certificates/authority_detail.html", context)
+
+
+def _facts(row: Authority) -> list[tuple[str, object]]:
+    certificate = row.certificate
+    return [
+        ("Kind", row.get_kind_display()), ("Issued by", row.parent or "itself"), ("Key", f"{row.key} ({row.key.algorithm}, {row.key.provider})"),
+        ("Ring", row.ring), ("Ends", f"{certificate.not_after:%-d %B %Y}" if certificate else ""),
+        ("Serial number", certificate.serial if certificate else ""), ("SHA-256", certificate.fingerprint if certificate else ""),
+        ("Path length", "no limit" if row.path_length is None else str(row.path_length)),
+        ("OCSP responder", f"delegated until {row.responder.not_after:%-d %B %Y}" if row.responder else "the authority itself"),
+    ]  # fmt: skip
+
+
+def _rules(row: Authority) -> list[tuple[str, str]]:
+    rules = row.name_rules
+    said = [
+        (label, ", ".join(getattr(rules, kind)))
+        for kind, label in (("dns", "DNS"), ("ip", "IP"), ("uri", "URI"), ("email", "E-mail"))
+    ]
+    return [(label, text) for label, text in said if text] + ([("Wildcards", "allowed")] if rules.wildcards else [])
+
+
+class AuthorityCreate(ActorRequiredMixin, View):
+    required_permission = Permission.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(
+            request, AuthorityForm(actor=actor_of(request), initial={"parent": request.GET.get("parent")})
+        )
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = AuthorityForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            row = form.run(lambda values: authorities.create_authority(actor=actor_of(request), **values))
+            if row is not None:
+                messages.success(request, f"{row} is being signed by its issuer; its page shows when it is ready.")
+                return redirect("certificates:authority-detail", row.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: AuthorityForm, status: int = 200) -> HttpResponse:
+        agree = agreement.needed_on(actor_of(request), None)
+        context = {
+            "title": "New authority", "form": form, "submit_label": "Create the authority", "cancel_url": "/certificates/authorities/",
+            "intro": "Its certificate is signed by its issuer where that key lives, never here. "
+            + (f"{agree} other security officers have to agree first." if agree else "There is no other security officer to ask."),
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class AuthorityImport(ActorRequiredMixin, View):
+    """An existing CA whose private key is in the hierarchy already."""
+
+    required_permission = Permission.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, ImportForm(actor=actor_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = ImportForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            row = form.run(lambda values: bringing.import_authority(actor=actor_of(request), **values))
+            if row is not None:
+                return redirect("certificates:authority-detail", row.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: ImportForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Import an authority", "form": form, "submit_label": "Import", "cancel_url": "/certificates/authorities/",
+            "intro": "Bring the certificate of a CA that exists. Its key has to be in the hierarchy: adopt it at its provider, or import it.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class CrossSign(ActorRequiredMixin, View):
+    required_permission = Permission.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        return self._page(request, managed(request, authority_id), CrossSignForm())
+
+    def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        row, form = managed(request, authority_id), CrossSignForm(request.POST)
+        if form.is_valid():
+            done = form.run(lambda values: bringing.cross_sign(actor=actor_of(request), authority_id=row.pk, **values))
+            if done is not None:
+                messages.success(request, "The cross-certificate is being signed; it appears in the inventory.")
+                return redirect("certificates:authority-detail", row.pk)
+        return self._page(request, row, form, status=422)
+
+    def _page(self, request: HttpRequest, row: Authority, form: CrossSignForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": f"Cross-sign with {row}", "form": form, "submit_label": "Cross-sign", "cancel_url": f"/certificates/authorities/{row.pk}/",
+            "intro": f"Whoever trusts {row} then trusts the other authority as well, with all it issues.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+def managed(request: HttpRequest, authority_id: UUID) -> Authority:
+    """The authority, if this person may manage it; raises NotFound, PermissionRefused."""
+    row = visible_authority(actor_of(request), authority_id)
+    authorize(actor_of(request), Permission.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
+    return row
+
+
+class _Confirmed(ActorRequiredMixin, View):
+    """An act on an authority that says its consequences and asks for a reason."""
+
+    required_permission = Permission.AUTHORITY_MANAGE
+    title, label, danger = "", "", False
+
+    def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        return self._page(request, managed(request, authority_id), ReasonForm())
+
+    def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        row, form = managed(request, authority_id), ReasonForm(request.POST)
+        if form.is_valid() and form.run(lambda values: self.act(request, row, values["reason"])) is not None:
+            return redirect("certificates:authority-detail", row.pk)
+        return self._page(request, row, form, status=422)
+
+    def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
+        raise NotImplementedError
+
+    def consequences(self, row: Authority) -> list[Any]:
+        raise NotImplementedError
+
+    def _page(self, request: HttpRequest, row: Authority, form: ReasonForm, status: int = 200) -> HttpResponse:
+        needed = agreement.needed_on(actor_of(request), row.ring_id) if self.danger else 0
+        context = {
+            "title": f"{self.title} {row}", "form": form, "submit_label": self.label, "cancel_url": f"/certificates/authorities/{row.pk}/",
+            "consequences": self.consequences(row), "irreversible": self.danger,
+            "needs_approval": f"{needed} other security officers." if needed else "",
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
+
+
+class Retire(_Confirmed):
+    title, label = "Retire", "Stop issuing"
+
+    def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
+        return authorities.retire_authority(actor=actor_of(request), authority_id=row.pk, reason=reason)
+
+    def consequences(self, row: Authority) -> list[Any]:
+        living = Certificate.objects.filter(authority=row, state="valid", not_after__gt=timezone.now()).count()
+        return [
+            {"count": living, "text": "certificates stay valid until they end"},
+            "It issues nothing any more until somebody resumes it.",
+        ]
+
+
+class Resume(_Confirmed):
+    title, label = "Resume", "Issue again"
+
+    def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
+        return authorities.resume_authority(actor=actor_of(request), authority_id=row.pk, reason=reason)
+
+    def consequences(self, row: Authority) -> list[Any]:
+        return ["It issues again by its profiles and names."]
+
+
+class Revoke(_Confirmed):
+    title, label, danger = "Revoke", "Revoke it and everything below it", True
+
+    def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
+        return revoking.revoke_authority(actor=actor_of(request), authority_id=row.pk, note=reason)
+
+    def consequences(self, row: Authority) -> list[Any]:
+        return [
+            {"count": revoking.affected_by(row), "text": "certificates that still live end", "tone": "danger"},
+            *revoking.consequences(row)[1:],
+        ]
+
+
+class PublishCrl(ActorRequiredMixin, View):
+    """Sign a new CRL now."""
+
+    required_permission = Permission.AUTHORITY_MANAGE
+
+    def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
+        row = managed(request, authority_id)
+        made = crls.request_publication(actor=actor_of(request), authority_id=row.pk)
+        messages.success(
+            request, f"CRL {made[0].number} is published with {sum(item.entries for item in made):,} entries."
+        )
+        return redirect("certificates:authority-detail", row.pk)
