@@ -29,7 +29,7 @@ EXAMPLES = 8  # valid and invalid requests an operation
 OBJECTS = {
     "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
-    "provider-work": "work", "seals": "seal",
+    "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
 }  # fmt: skip
 
 
