@@ -46,12 +46,14 @@ class Permission(StrEnum):
     TOKEN_MANAGE = "token.manage"  # noqa: S105
     PROVIDER_VIEW = "provider.view"
     PROVIDER_MANAGE = "provider.manage"
+    CEREMONY_VIEW = "ceremony.view"
+    CEREMONY_MANAGE = "ceremony.manage"
     SETTINGS_VIEW = "settings.view"
     SETTINGS_MANAGE = "settings.manage"
 
 
 P = Permission
-_VIEW = {P.KEY_VIEW, P.ROTATION_VIEW, P.STORE_VIEW, P.APPROVAL_VIEW, P.PROVIDER_VIEW, P.SETTINGS_VIEW}
+_VIEW = {P.KEY_VIEW, P.ROTATION_VIEW, P.STORE_VIEW, P.APPROVAL_VIEW, P.PROVIDER_VIEW, P.CEREMONY_VIEW, P.SETTINGS_VIEW}
 _DATA_PLANE = {
     P.KEY_ENCRYPT, P.KEY_DECRYPT, P.KEY_REWRAP, P.KEY_GENERATE, P.KEY_SIGN, P.KEY_VERIFY, P.KEY_MAC,
 }  # fmt: skip
@@ -62,7 +64,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(
         _VIEW | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
     ),
-    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),
+    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
     Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
 }
