@@ -1,0 +1,387 @@
+"""Asking the ceremony process. Every method raises PortalErrors of `ceremonies.errors`, ProcessUnavailable among them.
+
+Usual order, escrow: begin, make_escrow_key, wrap_master_key, split, share_for (each custodian), confirm (each), package, destroy.
+Recovery: begin, open_attempt, take_share (until `missing` is 0), reconstruct, unwrap, hand_over, destroy.
+Refresh: begin, the old quorum as in recovery up to unwrap, then make_escrow_key, wrap_master_key, split, share_for, confirm,
+verify_new_shares, take_share (all N), package, destroy.
+
+A session lives in memory only. It ends with `destroy`, after `idle_seconds` without a call, after `life_seconds` in all, and with
+the process; whatever was in it is then gone, and every method but `begin` raises SessionOver.
+"""
+
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from ceremonies.errors import REFUSALS, ProcessUnavailable, ShareRefused
+from ceremonies.shamir import SetRecord
+from keys.crypto.secret import SecretBytes
+from keys.keyholder import wire
+from keyvault_portal.errors import PortalError
+
+TIMEOUT = 60.0  # a split with a high iteration exponent, or an HSM that imports, takes a while
+
+
+class RecipientKind(StrEnum):
+    """How a share is sealed to its custodian's own public key."""
+
+    HPKE_X25519 = "hpke_x25519"  # `key` is the raw 32 bytes; the result is enc | ciphertext, info = the sealing context
+    RSA_OAEP = "rsa_oaep"  # `key` is SPKI, DER or PEM, 2048 bits or more; SHA-256 for label and MGF1, no label
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session just begun: what the room keeps (its database may hold all of it) and shows to browsers."""
+
+    nonce: str
+    public_key: bytes  # X25519, raw 32 bytes: browsers seal to it
+    idle_seconds: int
+    life_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the process would say aloud about a session; all indices count from 1."""
+
+    begun: bool
+    has_escrow_key: bool = False
+    has_master_key: bool = False
+    set_id: int | None = None  # of the set split here
+    shown: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
+    verified: bool = False  # all new shares came back under the second nonce
+    attempt: bool = False  # an attempt to gather shares is open
+    given: tuple[int, ...] = ()
+    missing: int = 0
+    idle_seconds: int = 0  # until it ends by itself
+
+
+@dataclass(frozen=True, slots=True)
+class HolderGroup:
+    """One SLIP-39 group: how many of these custodians are needed. The first group's first custodian holds share 1."""
+
+    threshold: int
+    custodians: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A share on its way to its one reader: `words` for this request's answer only, and which of them to type back."""
+
+    index: int
+    words: SecretBytes
+    positions: tuple[int, ...]  # from 1
+    check: str  # first 8 hex digits of the commitment: printed on the card
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShare:
+    """A share encrypted to its custodian's own public key; `positions` as in Shown."""
+
+    index: int
+    ciphertext: bytes
+    positions: tuple[int, ...]
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedMaster:
+    """The master key under the escrow key, as it goes into the package."""
+
+    key_id: UUID
+    key_version: int
+    key_name: str
+    key_algorithm: str
+    provider: str
+    wrap_algorithm: str
+    wrapped: bytes
+    check: str  # of the master key, `offline.check_value`
+    escrow_check: str  # of the escrow key
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An attempt after a share was taken; `missing` 0 is a quorum (or, in a verification, all of them)."""
+
+    index: int
+    given: tuple[int, ...]
+    missing: int
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Where the recovered master key went: a new version of `key_id`; `intent_id` while the provider is still at work."""
+
+    key_id: UUID
+    version_id: int
+    intent_id: UUID | None
+
+
+class CeremonyProcess:
+    """The process behind the socket at `path` (settings.CEREMONY_SOCKET). One connection a call: nothing is kept here."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # The session.
+
+    def begin(self, *, ceremony_id: UUID, script_hash: str, practice: bool = False) -> Opening:
+        """Begin a session bound to the ceremony and its script; raises SessionOpen while one is under way."""
+        answer = self._ask("begin", ceremony_id, script_hash=script_hash, practice=practice)
+        return Opening(
+            str(answer["nonce"]),
+            wire.to_bytes(answer["public_key"]),
+            int(answer["idle_seconds"]),
+            int(answer["life_seconds"]),
+        )
+
+    def status(self, *, ceremony_id: UUID) -> SessionStatus:
+        """How far the session is; `begun` is False when there is none. Does not count as a sign of life."""
+        answer = self._ask("status", ceremony_id)
+        if not answer["begun"]:
+            return SessionStatus(begun=False)
+        tuples = {name: tuple(answer[name]) for name in ("shown", "confirmed", "given")}
+        return SessionStatus(**{**answer, **tuples})
+
+    def destroy(self, *, ceremony_id: UUID) -> bool:
+        """Erase everything of this ceremony, at any time, from anybody; returns whether there was a session."""
+        return bool(self._ask("destroy", ceremony_id)["was"])
+
+    # Escrow.
+
+    def make_escrow_key(self, *, ceremony_id: UUID, nonce: str) -> str:
+        """Make a fresh AES-256 escrow key; a set split before in this session is void. Returns its check value."""
+        return str(self._ask("make_escrow_key", ceremony_id, nonce=nonce)["check"])
+
+    def wrap_master_key(
+        self, *, ceremony_id: UUID, nonce: str, version_id: int, person_id: UUID, approval_id: UUID | None = None
+    ) -> WrappedMaster:
+        """Have the key version `version_id` (KeyVersion.pk) exported under the escrow key (AES-KWP, RFC 5649).
+
+        Done by the keys services with the rights of `person_id`. In a practice session a throw-away key is wrapped instead,
+        and nothing is read. Raises NotReady without an escrow key, and what the services raise.
+        """
+        answer = self._ask(
+            "wrap_master_key", ceremony_id, nonce=nonce, version_id=version_id, person_id=str(person_id),
+            approval_id=str(approval_id) if approval_id else None,
+        )  # fmt: skip
+        return _wrapped_master(answer)
+
+    def seal_passphrase(
+        self, *, ceremony_id: UUID, nonce: str, custodian_id: str, step: str, ciphertext: bytes
+    ) -> None:
+        """Set the SLIP-39 passphrase of the next split or reconstruction, sealed in the browser as a share is."""
+        self._ask(
+            "seal_passphrase",
+            ceremony_id,
+            nonce=nonce,
+            custodian_id=custodian_id,
+            step=step,
+            ciphertext=wire.to_text(ciphertext),
+        )
+
+    def split(
+        self,
+        *,
+        ceremony_id: UUID,
+        nonce: str,
+        generation: int,
+        groups: Sequence[HolderGroup],
+        group_threshold: int = 1,
+        iteration_exponent: int = 1,
+        extendable: bool = True,
+        avoid: Collection[int] = (),
+    ) -> SetRecord:
+        """Split the escrow key; returns public commitments only. `avoid`: set ids of this key's older generations.
+
+        May be repeated until `package`: the set before is void, and its shares are erased. Raises SplitRefused, NotReady.
+        """
+        answer = self._ask(
+            "split", ceremony_id, nonce=nonce, generation=generation, group_threshold=group_threshold,
+            groups=[[group.threshold, list(group.custodians)] for group in groups], iteration_exponent=iteration_exponent,
+            extendable=extendable, avoid=sorted(avoid),
+        )  # fmt: skip
+        return SetRecord.from_json(answer["record"])
+
+    def share_for(self, *, ceremony_id: UUID, nonce: str, index: int, custodian_id: str) -> Shown:
+        """The words of one share, once, for the custodian it was split for.
+
+        Raises ShareShownAlready, ShareOfAnotherPerson, NotReady. Put the words into the answer to this one request, mark it
+        `Cache-Control: no-store`, and wipe them.
+        """
+        answer = self._ask("share_for", ceremony_id, nonce=nonce, index=index, custodian_id=custodian_id)
+        words = SecretBytes(wire.to_bytes(answer["words"]))
+        return Shown(index, words, tuple(answer["positions"]), str(answer["check"]))
+
+    def sealed_share_for(
+        self,
+        *,
+        ceremony_id: UUID,
+        nonce: str,
+        index: int,
+        custodian_id: str,
+        step: str,
+        kind: RecipientKind,
+        key: bytes,
+    ) -> SealedShare:
+        """As `share_for`, encrypted to the custodian's own public key: neither web server nor database sees the words.
+
+        A browser may make a key for this one answer (ceremony-seal.js: `receiver()`), or the key is a custodian's own. Raises
+        ShareRefused for a key that cannot be used, and as `share_for`.
+        """
+        answer = self._ask(
+            "sealed_share_for", ceremony_id, nonce=nonce, index=index, custodian_id=custodian_id, step=step, kind=kind.value,
+            key=wire.to_text(key),
+        )  # fmt: skip
+        return SealedShare(index, wire.to_bytes(answer["ciphertext"]), tuple(answer["positions"]), str(answer["check"]))
+
+    def confirm(self, *, ceremony_id: UUID, nonce: str, custodian_id: str, typed: SecretBytes) -> int:
+        """Whether the custodian typed back the words asked for (those at `positions`, in order), or all of them.
+
+        Returns the index confirmed; its words are then erased here. Raises ShareRefused, TooManyTries, NotReady.
+        """
+        answer = self._ask(
+            "confirm", ceremony_id, nonce=nonce, custodian_id=custodian_id, typed=wire.to_text(typed.reveal())
+        )
+        return int(answer["index"])
+
+    def confirm_sealed(self, *, ceremony_id: UUID, nonce: str, custodian_id: str, step: str, ciphertext: bytes) -> int:
+        """As `confirm`, with what was typed sealed in the browser; raises SealedWrongly besides."""
+        answer = self._ask(
+            "confirm",
+            ceremony_id,
+            nonce=nonce,
+            custodian_id=custodian_id,
+            step=step,
+            ciphertext=wire.to_text(ciphertext),
+        )
+        return int(answer["index"])
+
+    def package(self, *, ceremony_id: UUID, nonce: str, made_by: str, made_at: str) -> bytes:
+        """The offline package (`ceremonies.packages.Package.as_json`), once every share is confirmed; raises NotReady.
+
+        `made_at` is RFC 3339 in UTC. After a refresh it also wants `verified`. Public but for the wrapped key in it.
+        """
+        return wire.to_bytes(
+            self._ask("package", ceremony_id, nonce=nonce, made_by=made_by, made_at=made_at)["package"]
+        )
+
+    # Gathering shares.
+
+    def open_attempt(
+        self,
+        *,
+        ceremony_id: UUID,
+        nonce: str,
+        record: SetRecord,
+        holders: Mapping[int, str],
+        older: Sequence[SetRecord] = (),
+    ) -> str:
+        """Begin to gather a quorum of the set `record`; an attempt before is thrown away with its shares. Returns its nonce.
+
+        `holders` says whose share each index is (a deputy stands in by being named here); `older` lets a share of an ended
+        generation be named as such.
+        """
+        answer = self._ask(
+            "open_attempt", ceremony_id, nonce=nonce, record=record.as_json(), older=[old.as_json() for old in older],
+            holders=[[index, custodian] for index, custodian in holders.items()],
+        )  # fmt: skip
+        return str(answer["attempt"])
+
+    def verify_new_shares(self, *, ceremony_id: UUID, nonce: str) -> str:
+        """Begin to gather all N shares of the set split here, under a second nonce, which is returned. Raises NotReady.
+
+        `take_share` with the last one sets `verified`. Cancelling it leaves everything as it was.
+        """
+        return str(self._ask("verify_new_shares", ceremony_id, nonce=nonce)["attempt"])
+
+    def take_share(
+        self, *, ceremony_id: UUID, attempt: str, custodian_id: str, step: str, ciphertext: bytes
+    ) -> Progress:
+        """Take a share that a browser sealed for exactly this ceremony, script, step and custodian (sealing.context).
+
+        Raises SealedWrongly, ShareMistyped, ShareOfAnotherSet, ShareOfOldGeneration, ShareUnknown, ShareOfAnotherPerson,
+        ShareGivenAlready, AttemptOver, TooManyTries. A refused share changes nothing.
+        """
+        answer = self._ask(
+            "take_share",
+            ceremony_id,
+            attempt=attempt,
+            custodian_id=custodian_id,
+            step=step,
+            ciphertext=wire.to_text(ciphertext),
+        )
+        return Progress(int(answer["index"]), tuple(answer["given"]), int(answer["missing"]), bool(answer["verified"]))
+
+    def cancel_attempt(self, *, ceremony_id: UUID, nonce: str) -> None:
+        """Erase the shares gathered so far."""
+        self._ask("cancel_attempt", ceremony_id, nonce=nonce)
+
+    # Recovery.
+
+    def reconstruct(self, *, ceremony_id: UUID, attempt: str, escrow_check: str = "") -> str:
+        """The escrow key out of the quorum; the shares are erased. Returns its check value.
+
+        With `escrow_check` (of the package) a wrong passphrase is told at once. Raises QuorumMissing, SecretNotRecovered.
+        """
+        return str(self._ask("reconstruct", ceremony_id, attempt=attempt, escrow_check=escrow_check)["check"])
+
+    def unwrap(self, *, ceremony_id: UUID, nonce: str, package: bytes) -> WrappedMaster:
+        """Open the package with the reconstructed escrow key; the master key stays in the process.
+
+        Its checksums, set and both check values are verified. Raises PackageRefused, SecretNotRecovered, NotReady.
+        """
+        return _wrapped_master(self._ask("unwrap", ceremony_id, nonce=nonce, package=wire.to_text(package)))
+
+    def hand_over(
+        self, *, ceremony_id: UUID, nonce: str, provider: str, person_id: UUID, approval_id: UUID | None = None
+    ) -> HandedOver:
+        """Import the unwrapped master key at `provider` by the keys services, with the rights of `person_id`.
+
+        Asked again in the same session it says what it did before. Raises NotReady, and what the services raise; the
+        master key then stays in the process, for another provider.
+        """
+        answer = self._ask(
+            "hand_over", ceremony_id, nonce=nonce, provider=provider, person_id=str(person_id),
+            approval_id=str(approval_id) if approval_id else None,
+        )  # fmt: skip
+        intent = answer["intent_id"]
+        return HandedOver(UUID(answer["key_id"]), int(answer["version_id"]), UUID(intent) if intent else None)
+
+    def reissue(self, *, ceremony_id: UUID, attempt: str, index: int, custodian_id: str) -> None:
+        """Make a lost share again out of the quorum just gathered, for `custodian_id`; then `share_for` shows it once.
+
+        Before `reconstruct`. Raises QuorumMissing when its own group is not complete.
+        """
+        self._ask("reissue", ceremony_id, attempt=attempt, index=index, custodian_id=custodian_id)
+
+    def _ask(self, operation: str, ceremony_id: UUID, **arguments: Any) -> dict[str, Any]:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(TIMEOUT)
+                connection.connect(str(self.path))
+                wire.send(connection, {"op": operation, "ceremony_id": str(ceremony_id), **arguments})
+                answer = wire.receive(connection)
+        except (OSError, wire.WireError):
+            raise ProcessUnavailable(hint="Start it: ./manage.py ceremony_process") from None
+        if "error" in answer:
+            raise _refusal(answer)
+        return answer
+
+
+def _refusal(answer: Mapping[str, Any]) -> PortalError:
+    refusal = REFUSALS.get(str(answer["error"]), ShareRefused)
+    return refusal(str(answer.get("detail", "")), hint=str(answer.get("hint", "")))
+
+
+def _wrapped_master(answer: Mapping[str, Any]) -> WrappedMaster:
+    return WrappedMaster(
+        UUID(answer["key_id"]), int(answer["key_version"]), str(answer["key_name"]), str(answer["key_algorithm"]),
+        str(answer["provider"]), str(answer["wrap_algorithm"]), wire.to_bytes(answer["wrapped"]), str(answer["check"]),
+        str(answer["escrow_check"]),
+    )  # fmt: skip
