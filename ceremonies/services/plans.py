@@ -13,6 +13,7 @@ from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.models import Ceremony, Participant, ShareGeneration
 from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
 from ceremonies.script import Kind
+from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
@@ -229,7 +230,7 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
             Ceremony.objects.filter(pk=ceremony.pk).update(approval_id=request.pk)
             raise ApprovalRequired(request.pk, "The ceremony waits for agreement.")
         move(ceremony, CeremonyState.GATHERING)
-        ceremony.opened_at, ceremony.version = timezone.now(), ceremony.version + 1
+        ceremony.opened_at, ceremony.version, ceremony.before = timezone.now(), ceremony.version + 1, standing(ceremony)
         try:
             with transaction.atomic():
                 ceremony.save()
@@ -253,8 +254,6 @@ def back_to_planning(*, actor: Actor, ceremony_id: UUID) -> None:
 
 def call_off(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
     """Call a ceremony off from its page, before the commit; whoever plans may, and it counts as an abort."""
-    from ceremonies.services.endings import end_without_effect
-
     with audit.atomic(actor=actor, action="ceremony.abort", target=("ceremony", ceremony_id, "")) as record:
         ceremony = locked(ceremony_id)
         record.about(target=target_of(ceremony), ring_id=ceremony.ring_id)

@@ -1,6 +1,7 @@
 """In the room: arriving, reading the script's hash back, starting, signing steps off, pausing, leaving, attesting."""
 
 import hmac
+import secrets
 from datetime import timedelta
 from uuid import UUID
 
@@ -92,6 +93,8 @@ def start(*, actor: Actor, ceremony_id: UUID) -> None:
                                decision="The ceremony begins without.")  # fmt: skip
         move(ceremony, C.RUNNING)
         ceremony.started_at = scene.now
+        if ceremony.kind == Kind.ROLL_CALL:
+            ceremony.process = {"roll_call_nonce": secrets.token_hex(16), "proved": {}}
         scene.record.record({
             "script_hash": ceremony.script_hash, "present": [seat.name for seat in ready], "absent": [seat.name for seat in absent],
             "practice": ceremony.practice,
