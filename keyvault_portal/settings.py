@@ -209,6 +209,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "rotations and censuses by policy": {"task": "keys.tick", "schedule": 30.0, "options": {"expires": 30}},
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
+    "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
@@ -258,6 +259,8 @@ SPECTACULAR_SETTINGS = {
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
+        "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
+        "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
     },
 }

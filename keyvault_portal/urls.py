@@ -20,6 +20,7 @@ urlpatterns = [
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
+    path("ceremonies/", include("ceremonies.urls")),
     path("", include("keys.jwks_urls")),
 ]
 

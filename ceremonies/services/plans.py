@@ -55,7 +55,6 @@ def plan_ceremony(
     *,
     actor: Actor,
     title: str,
-    kind: str,
     script: str,
     purpose: str,
     key: Key | None,
@@ -78,10 +77,8 @@ def plan_ceremony(
     with audit.atomic(actor=actor, action="ceremony.plan", target=("ceremony", "", title), ring_id=ring_id) as record:
         authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=f"ceremony {title}")
         chosen = find_script(script)
-        wanted = Kind(kind) if kind in set(Kind) else None
+        wanted = chosen.kind
         errors: dict[str, list[str]] = {}
-        if wanted is None or chosen.kind is not wanted:
-            errors["script"] = ["This script is for another kind of ceremony."]
         if not title.strip() or len(title) > 150:
             errors["title"] = ["From 1 to 150 characters."]
         if not purpose.strip():
@@ -96,7 +93,7 @@ def plan_ceremony(
             errors["key"] = ["Choose the key this is about."]
         if wanted is Kind.RECOVERY and not practice and not provider:
             errors["provider"] = ["Choose where the key goes."]
-        source = _source(wanted, key, practice) if wanted in USES_GENERATION else None
+        source = _source(key, practice) if wanted in USES_GENERATION else None
         if wanted in {Kind.RECOVERY, Kind.ROLL_CALL} and source is None:
             errors["key"] = ["No set of shares is in force for this key."]
         if errors:
@@ -108,7 +105,7 @@ def plan_ceremony(
         elif not 2 <= threshold <= share_count <= 16:
             raise ValidationFailed(errors={"threshold": ["From 2 to the number of shares, which is at most 16."]})
         ceremony = Ceremony.objects.create(
-            title=title.strip(), kind=chosen.kind.value, purpose=purpose.strip(), practice=practice, key=key, ring_id=ring_id,
+            title=title.strip(), kind=wanted.value, purpose=purpose.strip(), practice=practice, key=key, ring_id=ring_id,
             script=chosen.canonical(), script_hash=chosen.sha256, script_label=f"{chosen.title}, {chosen.name} version {chosen.version}",
             threshold=threshold, share_count=share_count, policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
             time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at, planned_by_id=actor.id or UUID(int=0),
@@ -288,7 +285,7 @@ class _planning:
         self.scope.__exit__(*error)
 
 
-def _source(kind: Kind | None, key: Key | None, practice: bool) -> ShareGeneration | None:
+def _source(key: Key | None, practice: bool) -> ShareGeneration | None:
     sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=practice)
     if not practice or key is not None:
         sets = sets.filter(key=key)

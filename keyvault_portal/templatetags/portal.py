@@ -75,6 +75,20 @@ STATES: Mapping[str, Look] = {
     "open": Look("warn", "warning", "Open"),
     "ignored": Look("neutral", "slash", "Ignored"),
     "resolved": Look("ok", "check-circle", "Resolved"),
+    # Ceremonies, sets of shares and shares
+    "gathering": Look("pending", "people", "Gathering"),
+    "committed": Look("ok", "check-circle", "Committed"),
+    "closed": Look("ok", "check-circle", "Closed"),
+    "aborted": Look("danger", "cross-circle", "Aborted"),
+    "dealing": Look("info", "hourglass", "Being dealt"),
+    "dead": Look("neutral", "slash", "Dead"),
+    "dealt": Look("info", "circle", "Not shown yet"),
+    "shown": Look("warn", "hourglass", "Shown, not confirmed"),
+    "held": Look("ok", "check-circle", "Held"),
+    "lost": Look("danger", "cross-circle", "Lost"),
+    "here": Look("ok", "check-circle", "Here"),
+    "away": Look("warn", "clock", "Not here"),
+    "gone": Look("neutral", "slash", "Gone"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),
@@ -94,6 +108,14 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     ("Data", (("keys:store-list", "Data stores", "database"), ("keys:census", "Census", "census"))),
+    (
+        "Ceremonies",
+        (
+            ("ceremonies:list", "Ceremonies", "people"),
+            ("ceremonies:register", "Custody register", "lock"),
+            ("ceremonies:script-list", "Scripts", "edit"),
+        ),
+    ),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",
