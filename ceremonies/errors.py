@@ -83,14 +83,3 @@ class TooManyTries(Throttled):
 
 class ProcessUnavailable(PortalError):
     status, code, title = 503, "ceremony_process_unavailable", "The ceremony process does not answer"
-
-
-REFUSALS: dict[str, type[PortalError]] = {
-    refusal.code: refusal
-    for refusal in (
-        ShareRefused, ShareMistyped, ShareOfAnotherSet, ShareOfOldGeneration, ShareUnknown, ShareOfAnotherPerson, SealedWrongly,
-        SplitRefused, PackageRefused, ShareGivenAlready, ShareShownAlready, AttemptOver, SessionOver, SessionOpen, NotReady,
-        QuorumMissing, SecretNotRecovered, TooManyTries, ProcessUnavailable,
-    )
-}  # fmt: skip
-"""Every refusal by its code: how one that crossed the process's socket is raised again."""

@@ -2,28 +2,43 @@
 """Escrow without the portal: check a package, prove a share, combine shares and unwrap the master key.
 
     python3 offline.py inspect PACKAGE
-    python3 offline.py prove --salt HEX --challenge BASE64
+    python3 offline.py prove PACKAGE --challenge BASE64
     python3 offline.py recover PACKAGE --out FILE
 
 Needs Python 3.10 with `cryptography` and `shamir-mnemonic`, nothing else: the portal itself imports its formats from here, so
 that what works in a ceremony works on the day when the portal is lost.
 """
 
+import argparse
+import base64
+import getpass
 import hashlib
 import hmac
+import io
 import json
-from collections.abc import Iterable
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import cmac, hashes, keywrap
+from cryptography.hazmat.primitives import cmac, hashes, keywrap, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shamir_mnemonic import MnemonicError, combine_mnemonics
 from shamir_mnemonic.share import Share
 
+FORMAT = "keyvault-portal escrow package v1"
+MAX_PACKAGE = 1 << 18  # bytes of its JSON
+PACKAGE_NAME = "package.json"
+WRAPPING = "AES-256-KWP"
 COMMITMENT_LABEL = b"keyvault-portal share commitment v1\x00"
 ROLL_CALL_LABEL = b"keyvault-portal roll-call v1\x00"
+PACKAGE_LABEL = b"keyvault-portal escrow package seal v1"
 SALT_BYTES, COMMITMENT_BYTES, PROOF_BYTES = 32, 32, 64
 AES_KEY_SIZES = (16, 24, 32)
 
@@ -79,7 +94,7 @@ def proves(known: bytes, challenge: bytes, proof: bytes) -> bool:
     """Whether `proof` was made over `challenge` with the share behind the commitment `known`."""
     try:
         Ed25519PublicKey.from_public_bytes(known).verify(proof, ROLL_CALL_LABEL + challenge)
-    except Exception:  # noqa: BLE001 - InvalidSignature, or ValueError for what is no key
+    except Exception:
         return False
     return True
 
@@ -126,3 +141,334 @@ def unwrap(escrow_key: bytes, wrapped: bytes) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+# Sets: shares counted from 1 through all groups; `groups` holds (threshold, count) of each.
+
+
+def set_name(set_id: int) -> str:
+    """The set's SLIP-39 identifier as people read it: four hex digits."""
+    return f"{set_id:04X}"
+
+
+def index_of(groups: Sequence[Sequence[int]], group: int, member: int) -> int | None:
+    """The running number of a member of a group (both from 1); None where the set has no such share."""
+    if not (1 <= group <= len(groups) and 1 <= member <= groups[group - 1][1]):
+        return None
+    return sum(count for _, count in groups[: group - 1]) + member
+
+
+def needs(groups: Sequence[Sequence[int]], given: Collection[int]) -> list[int]:
+    """How many more shares each group needs."""
+    missing, start = [], 1
+    for threshold, count in groups:
+        missing.append(max(0, threshold - sum(1 for index in range(start, start + count) if index in given)))
+        start += count
+    return missing
+
+
+def missing(groups: Sequence[Sequence[int]], group_threshold: int, given: Collection[int]) -> int:
+    """How many more shares the smallest completion of `given` needs; 0 for a quorum."""
+    return sum(sorted(needs(groups, given))[:group_threshold])
+
+
+def identify(words: str, share_set: dict[str, Any]) -> int:
+    """The index of this share in the set; raises Problem "mistyped", "other_set" or "unknown"."""
+    share = read_share(words)
+    if share.identifier != share_set["set_id"]:
+        raise Problem(
+            "other_set",
+            f"This share is of the set {set_name(share.identifier)}, not of {set_name(share_set['set_id'])}.",
+        )
+    index = index_of(share_set["groups"], share.group_index + 1, share.index + 1)
+    if (
+        index is None
+        or commitment(words, bytes.fromhex(share_set["salt"])).hex() != share_set["commitments"][index - 1]
+    ):
+        raise Problem("unknown", "The words are a share of this set's name, but not one that was handed out.")
+    return index
+
+
+# Packages: the wrapped master key with all that is needed to open it, but for the shares.
+
+_SET = {
+    "set_id": int, "generation": int, "extendable": bool, "iteration_exponent": int, "group_threshold": int, "groups": [[int]],
+    "salt": str, "commitments": [str],
+}  # fmt: skip
+_KEY = {"id": str, "version": int, "name": str, "algorithm": str, "provider": str, "check": str}
+_MANIFEST = {
+    "practice": bool, "ceremony": str, "script_hash": str, "made_by": str, "made_at": str, "key": _KEY, "set": _SET,
+    "wrap": {"algorithm": str, "escrow_check": str, "sha256": str},
+}  # fmt: skip
+_PACKAGE = {"format": str, "manifest": _MANIFEST, "manifest_sha256": str, "wrapped": str, "seal": str}
+
+
+def read_package(data: bytes) -> dict[str, Any]:
+    """A package from its zip file, its JSON or its printed lines, with all checksums verified; raises Problem."""
+    if len(data) > 4 * MAX_PACKAGE:
+        raise Problem("package_damaged", "This file is too large to be an escrow package.")
+    try:
+        if data.startswith(b"PK"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if archive.getinfo(PACKAGE_NAME).file_size > MAX_PACKAGE:
+                    raise Problem("package_damaged", "The package in this file is too large.")
+                data = archive.read(PACKAGE_NAME)
+        elif not data.lstrip().startswith(b"{"):
+            data = _from_printed(data.decode("ascii"))
+        package = json.loads(data)
+    except (KeyError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile, zlib.error):
+        raise Problem("package_damaged", "This file is no escrow package, or it is damaged.") from None
+    verify_package(package)
+    return dict(package)
+
+
+def verify_package(package: Any) -> None:
+    """Return if the package is whole; raises Problem "package_damaged" with what is wrong first."""
+    if not _fits(package, _PACKAGE) or package["format"] != FORMAT:
+        raise Problem("package_damaged", f"This is no package of the form {FORMAT!r}.")
+    manifest = package["manifest"]
+    share_set = manifest["set"]
+    try:
+        wrapped = base64.b64decode(package["wrapped"], validate=True)
+        salt, known = bytes.fromhex(share_set["salt"]), [bytes.fromhex(one) for one in share_set["commitments"]]
+    except ValueError:
+        raise Problem("package_damaged", "A value of the package is not in its encoding.") from None
+    groups = share_set["groups"]
+    whole = (
+        1 <= share_set["group_threshold"] <= len(groups) <= 16
+        and all(len(group) == 2 and 1 <= group[0] <= group[1] <= 16 for group in groups)
+        and sum(group[1] for group in groups) == len(known)
+        and len(salt) == SALT_BYTES
+        and all(len(one) == COMMITMENT_BYTES for one in known)
+        and manifest["wrap"]["algorithm"] == WRAPPING
+    )
+    if not whole:
+        raise Problem("package_damaged", "The package's set of shares makes no sense.")
+    if sha256(wrapped) != manifest["wrap"]["sha256"]:
+        raise Problem("package_damaged", "The wrapped key does not match its checksum.")
+    if sha256(canonical(manifest)) != package["manifest_sha256"]:
+        raise Problem("package_damaged", "The manifest does not match its checksum.")
+
+
+def package_seal(escrow_key: bytes, manifest: dict[str, Any]) -> str:
+    """HMAC-SHA-256 over the manifest under a key derived from the escrow key: who opens it sees that nobody changed it."""
+    key = HKDF(hashes.SHA256(), 32, None, PACKAGE_LABEL).derive(escrow_key)
+    return hmac.digest(key, canonical(manifest), "sha256").hex()
+
+
+def open_package(package: dict[str, Any], escrow_key: bytes) -> bytes:
+    """The master key; raises Problem "wrong_secret", "not_unwrapped" or "package_changed"."""
+    manifest = package["manifest"]
+    if check_value(escrow_key) != manifest["wrap"]["escrow_check"]:
+        raise Problem(
+            "wrong_secret", "The recovered secret is not the escrow key of this package: is the passphrase right?"
+        )
+    if not hmac.compare_digest(package_seal(escrow_key, manifest), package["seal"]):
+        raise Problem("package_changed", "The manifest was changed after the ceremony.")
+    material = unwrap(escrow_key, base64.b64decode(package["wrapped"]))
+    if check_value(material) != manifest["key"]["check"]:
+        raise Problem("package_changed", "The unwrapped key does not have the check value of the manifest.")
+    return material
+
+
+def printed_lines(package: bytes) -> list[str]:
+    """The package's JSON as lines to be typed off paper: number, base32 in groups of four, four hex digits of checksum."""
+    packed = zlib.compress(package, 9)
+    lines = []
+    for number, start in enumerate(range(0, len(packed), 20), 1):
+        chunk = packed[start : start + 20]
+        text = base64.b32encode(chunk).decode().rstrip("=")
+        grouped = " ".join(text[place : place + 4] for place in range(0, len(text), 4))
+        lines.append(f"{number:03d}  {grouped}  {_line_check(number, chunk)}")
+    return lines
+
+
+def _from_printed(text: str) -> bytes:
+    packed = b""
+    for number, line in enumerate((line for line in text.splitlines() if line[:1].isdigit()), 1):
+        shown, *groups, check = line.split()
+        body = "".join(groups).upper()
+        try:
+            chunk = base64.b32decode(body + "=" * (-len(body) % 8))
+        except ValueError:
+            chunk = b""
+        if shown != f"{number:03d}" or _line_check(number, chunk) != check.lower():
+            raise Problem("package_damaged", f"Line {shown} is mistyped, or a line before it is missing.")
+        packed += chunk
+    unpacking = zlib.decompressobj()
+    return unpacking.decompress(packed, MAX_PACKAGE)
+
+
+def _line_check(number: int, chunk: bytes) -> str:
+    return sha256(number.to_bytes(2, "big") + chunk)[:4]
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    if isinstance(shape, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == shape.keys()
+            and all(_fits(value[k], v) for k, v in shape.items())
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(item, shape[0]) for item in value)
+    return type(value) is shape
+
+
+# The command.
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The sub-commands, for this file and for ./manage.py offline."""
+    commands = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
+    inspect = commands.add_parser("inspect", help="verify a package and say what is in it")
+    inspect.add_argument("package", type=Path, help="the zip file, the JSON, or the printed lines as text")
+    proving = commands.add_parser("prove", help="prove for a roll-call that you hold a share")
+    proving.add_argument("package", type=Path, help="the package that your share belongs to")
+    proving.add_argument("--challenge", required=True, help="what the roll-call's page shows, in base64")
+    recovery = commands.add_parser("recover", help="combine shares and unwrap the master key")
+    recovery.add_argument("package", type=Path)
+    recovery.add_argument("--out", type=Path, required=True, help="a new file for the key, mode 0600")
+    recovery.add_argument("--for", dest="receiver", type=Path, metavar="PEM", help=(
+        "RSA public key of the HSM or KMS that will import it: --out then holds it as CKM_RSA_AES_KEY_WRAP with SHA-256, "
+        "never the key itself"))  # fmt: skip
+    recovery.add_argument(
+        "--passphrase", action="store_true", help="ask for the passphrase that the shares were made with"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked; returns the exit code, after a sentence on standard error when it failed."""
+    try:
+        {"inspect": _inspect, "prove": _prove, "recover": _recover}[options.what](options)
+    except Problem as problem:
+        _say(str(problem), sys.stderr)
+        return 1
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}", sys.stderr)
+        return 1
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    package = read_package(options.package.read_bytes())
+    manifest = package["manifest"]
+    key, share_set = manifest["key"], manifest["set"]
+    if manifest["practice"]:
+        _say("PRACTICE: a rehearsal with a throw-away key.")
+    _say(f"Key           {key['name']}, version {key['version']}, {key['algorithm']} ({key['id']})")
+    _say(f"Provider      {key['provider']}")
+    _say(f"Check value   {key['check']}   of the escrow key {manifest['wrap']['escrow_check']}")
+    _say(
+        f"Shares        set {set_name(share_set['set_id'])}, generation {share_set['generation']}: {_quorum(share_set)}"
+    )
+    _say(f"Made          {manifest['made_at']} by {manifest['made_by']}")
+    _say(f"Ceremony      {manifest['ceremony']}, script {manifest['script_hash']}")
+    _say(f"Manifest      SHA-256 {package['manifest_sha256']}")
+    _say("All checksums agree.")
+
+
+def _prove(options: argparse.Namespace) -> None:
+    share_set = read_package(options.package.read_bytes())["manifest"]["set"]
+    try:
+        challenge = base64.b64decode(options.challenge, validate=True)
+    except ValueError:
+        raise Problem("challenge", "The challenge is not base64: copy all of it.") from None
+    words = _ask("Your share's words: ")
+    index = identify(words, share_set)
+    _say(
+        f"This is share {index} of set {set_name(share_set['set_id'])}. The proof, for the roll-call's page:",
+        sys.stderr,
+    )
+    _say(base64.b64encode(prove(words, bytes.fromhex(share_set["salt"]), challenge)).decode())
+
+
+def _recover(options: argparse.Namespace) -> None:
+    package = read_package(options.package.read_bytes())
+    if options.out.exists():
+        raise Problem("exists", f"{options.out} exists: name a new file.")
+    receiver = _receiver(options.receiver) if options.receiver else None
+    share_set = package["manifest"]["set"]
+    _say(f"Set {set_name(share_set['set_id'])}: {_quorum(share_set)}")
+    shares = _gather(share_set)
+    passphrase = _ask("Passphrase: ").encode() if options.passphrase else b""
+    material = open_package(package, combine(shares, passphrase))
+    with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(_rsa_aes_wrapped(receiver, material) if receiver else material)
+    _say(
+        f"The key with check value {check_value(material)} is in {options.out}{', wrapped for its receiver' if receiver else ''}."
+    )
+    _say("The shares are spent: make a new escrow with new shares.")
+
+
+def _gather(share_set: dict[str, Any]) -> list[str]:
+    groups, threshold = share_set["groups"], share_set["group_threshold"]
+    given: dict[int, str] = {}
+    while more := missing(groups, threshold, given):
+        words = _ask(f"{len(given)} taken, {more} more needed. Words of the next share: ")
+        try:
+            index = identify(words, share_set)
+            if index in given:
+                raise Problem("duplicate", f"Share {index} was given already.")
+            open_groups = [number for number, need in enumerate(needs(groups, given)) if need]
+            if read_share(words).group_index not in open_groups:
+                raise Problem("group_complete", "That share's group is complete; a share of another group is needed.")
+        except Problem as problem:
+            _say(str(problem), sys.stderr)
+            continue
+        given[index] = words
+        _say(f"Share {index} is right.")
+    complete = [number for number, need in enumerate(needs(groups, given)) if not need][:threshold]
+    return [words for words in given.values() if read_share(words).group_index in complete]
+
+
+def _quorum(share_set: dict[str, Any]) -> str:
+    parts = [f"{threshold} of {count}" for threshold, count in share_set["groups"]]
+    if len(parts) == 1:
+        return parts[0]
+    return f"{share_set['group_threshold']} of the groups ({'; '.join(parts)})"
+
+
+def _receiver(path: Path) -> rsa.RSAPublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except ValueError:
+        key = None
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < 2048:
+        raise Problem("receiver", f"{path} is no RSA public key of 2048 bits or more in PEM.")
+    return key
+
+
+def _rsa_aes_wrapped(receiver: rsa.RSAPublicKey, material: bytes) -> bytes:
+    passing = os.urandom(32)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    return receiver.encrypt(passing, oaep) + wrap(passing, material)
+
+
+def _ask(prompt: str) -> str:
+    """One line without echo; from a pipe as it comes. Raises Problem at its end."""
+    try:
+        line = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
+    except EOFError:
+        line = ""
+    if not line:
+        raise Problem("ended", "Nothing more was typed; nothing was written.")
+    return line.rstrip("\r\n")
+
+
+def _say(text: str, stream: Any = None) -> None:
+    (stream or sys.stdout).write(text + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Escrow without the portal.")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except KeyboardInterrupt:
+        _say("\nStopped; nothing was written.", sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -71,9 +71,7 @@ class SetRecord:
 
     def index_of(self, group: int, member: int) -> int | None:
         """The running number of a member of a group (both from 1); None where the set has no such share."""
-        if not (1 <= group <= len(self.groups) and 1 <= member <= self.groups[group - 1][1]):
-            return None
-        return sum(count for _, count in self.groups[: group - 1]) + member
+        return offline.index_of(self.groups, group, member)
 
     def place_of(self, index: int) -> tuple[int, int]:
         """Group and member (both from 1) of the share `index`; raises ShareUnknown."""
@@ -86,13 +84,7 @@ class SetRecord:
 
     def missing(self, given: Collection[int]) -> int:
         """How many more shares the smallest completion of `given` needs; 0 for a quorum."""
-        needs = []
-        start = 1
-        for threshold, count in self.groups:
-            have = sum(1 for index in range(start, start + count) if index in given)
-            needs.append(max(0, threshold - have))
-            start += count
-        return sum(sorted(needs)[: self.group_threshold])
+        return offline.missing(self.groups, self.group_threshold, given)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, bytes in hex; `from_json` reads it."""
@@ -238,7 +230,7 @@ def identify(words: SecretBytes, record: SetRecord, older: Sequence[SetRecord] =
                     hint="Bring the card with the newer date, and have the old one destroyed.",
                 )
         raise ShareOfAnotherSet(
-            f"This share is of the set {set_name(share.identifier)}; asked for is {set_name(record.set_id)}.",
+            f"This share is of the set {offline.set_name(share.identifier)}; asked for is {offline.set_name(record.set_id)}.",
             hint="Look for the card with the set's name on it.",
         )
     index = record.index_of(share.group_index + 1, share.index + 1)
@@ -246,11 +238,6 @@ def identify(words: SecretBytes, record: SetRecord, older: Sequence[SetRecord] =
     if index is None or not compare_digest(offline.commitment(text, record.salt), record.commitments[index - 1]):
         raise ShareUnknown("The words are a share of this set's name, but not one that was handed out.")
     return index
-
-
-def set_name(set_id: int) -> str:
-    """The set's identifier as people read it: four hex digits."""
-    return f"{set_id:04X}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,116 +10,33 @@ the process; whatever was in it is then gone, and every method but `begin` raise
 """
 
 import socket
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ceremonies.errors import REFUSALS, ProcessUnavailable, ShareRefused
+from ceremonies.errors import ProcessUnavailable
+from ceremonies.process.contract import (
+    HandedOver,
+    HolderGroup,
+    Opening,
+    Progress,
+    RecipientKind,
+    SealedShare,
+    SessionStatus,
+    Shown,
+    WrappedMaster,
+)
 from ceremonies.shamir import SetRecord
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keyvault_portal.errors import PortalError
 
+__all__ = [
+    "CeremonyProcess", "HandedOver", "HolderGroup", "Opening", "Progress", "RecipientKind", "SealedShare", "SessionStatus", "Shown",
+    "WrappedMaster",
+]  # fmt: skip
 TIMEOUT = 60.0  # a split with a high iteration exponent, or an HSM that imports, takes a while
-
-
-class RecipientKind(StrEnum):
-    """How a share is sealed to its custodian's own public key."""
-
-    HPKE_X25519 = "hpke_x25519"  # `key` is the raw 32 bytes; the result is enc | ciphertext, info = the sealing context
-    RSA_OAEP = "rsa_oaep"  # `key` is SPKI, DER or PEM, 2048 bits or more; SHA-256 for label and MGF1, no label
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A session just begun: what the room keeps (its database may hold all of it) and shows to browsers."""
-
-    nonce: str
-    public_key: bytes  # X25519, raw 32 bytes: browsers seal to it
-    idle_seconds: int
-    life_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
-    """What the process would say aloud about a session; all indices count from 1."""
-
-    begun: bool
-    has_escrow_key: bool = False
-    has_master_key: bool = False
-    set_id: int | None = None  # of the set split here
-    shown: tuple[int, ...] = ()
-    confirmed: tuple[int, ...] = ()
-    verified: bool = False  # all new shares came back under the second nonce
-    attempt: bool = False  # an attempt to gather shares is open
-    given: tuple[int, ...] = ()
-    missing: int = 0
-    idle_seconds: int = 0  # until it ends by itself
-
-
-@dataclass(frozen=True, slots=True)
-class HolderGroup:
-    """One SLIP-39 group: how many of these custodians are needed. The first group's first custodian holds share 1."""
-
-    threshold: int
-    custodians: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A share on its way to its one reader: `words` for this request's answer only, and which of them to type back."""
-
-    index: int
-    words: SecretBytes
-    positions: tuple[int, ...]  # from 1
-    check: str  # first 8 hex digits of the commitment: printed on the card
-
-
-@dataclass(frozen=True, slots=True)
-class SealedShare:
-    """A share encrypted to its custodian's own public key; `positions` as in Shown."""
-
-    index: int
-    ciphertext: bytes
-    positions: tuple[int, ...]
-    check: str
-
-
-@dataclass(frozen=True, slots=True)
-class WrappedMaster:
-    """The master key under the escrow key, as it goes into the package."""
-
-    key_id: UUID
-    key_version: int
-    key_name: str
-    key_algorithm: str
-    provider: str
-    wrap_algorithm: str
-    wrapped: bytes
-    check: str  # of the master key, `offline.check_value`
-    escrow_check: str  # of the escrow key
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """An attempt after a share was taken; `missing` 0 is a quorum (or, in a verification, all of them)."""
-
-    index: int
-    given: tuple[int, ...]
-    missing: int
-    verified: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HandedOver:
-    """Where the recovered master key went: a new version of `key_id`; `intent_id` while the provider is still at work."""
-
-    key_id: UUID
-    version_id: int
-    intent_id: UUID | None
 
 
 class CeremonyProcess:
@@ -159,15 +76,22 @@ class CeremonyProcess:
         return str(self._ask("make_escrow_key", ceremony_id, nonce=nonce)["check"])
 
     def wrap_master_key(
-        self, *, ceremony_id: UUID, nonce: str, version_id: int, person_id: UUID, approval_id: UUID | None = None
+        self,
+        *,
+        ceremony_id: UUID,
+        nonce: str,
+        version_id: int | None = None,
+        person_id: UUID | None = None,
+        approval_id: UUID | None = None,
     ) -> WrappedMaster:
         """Have the key version `version_id` (KeyVersion.pk) exported under the escrow key (AES-KWP, RFC 5649).
 
-        Done by the keys services with the rights of `person_id`. In a practice session a throw-away key is wrapped instead,
-        and nothing is read. Raises NotReady without an escrow key, and what the services raise.
+        Done by the keys services with the rights of `person_id`. Where a package was unwrapped in this session (a refresh) the
+        key in it is wrapped, and in a practice session a throw-away key; then nothing is read and both may be left out. Raises
+        NotReady without an escrow key, and what the services raise.
         """
         answer = self._ask(
-            "wrap_master_key", ceremony_id, nonce=nonce, version_id=version_id, person_id=str(person_id),
+            "wrap_master_key", ceremony_id, nonce=nonce, version_id=version_id, person_id=str(person_id) if person_id else None,
             approval_id=str(approval_id) if approval_id else None,
         )  # fmt: skip
         return _wrapped_master(answer)
@@ -263,8 +187,9 @@ class CeremonyProcess:
         return int(answer["index"])
 
     def package(self, *, ceremony_id: UUID, nonce: str, made_by: str, made_at: str) -> bytes:
-        """The offline package (`ceremonies.packages.Package.as_json`), once every share is confirmed; raises NotReady.
+        """The offline package, once every share is confirmed; raises NotReady.
 
+        Canonical JSON, which `ceremonies.packages.read` takes, to make the file and the print of it.
         `made_at` is RFC 3339 in UTC. After a refresh it also wants `verified`. Public but for the wrapped key in it.
         """
         return wire.to_bytes(
@@ -375,8 +300,20 @@ class CeremonyProcess:
 
 
 def _refusal(answer: Mapping[str, Any]) -> PortalError:
-    refusal = REFUSALS.get(str(answer["error"]), ShareRefused)
-    return refusal(str(answer.get("detail", "")), hint=str(answer.get("hint", "")))
+    """The error as it was raised over there: the services' own, ApprovalRequired among them, come through as they are."""
+    kinds = {kind.code: kind for kind in _kinds(PortalError)}
+    kind, extra = kinds.get(str(answer["error"]), PortalError), dict(answer.get("extra") or {})
+    error = kind.__new__(kind)
+    PortalError.__init__(error, str(answer.get("detail", "")), hint=str(answer.get("hint", "")), **extra)
+    for name, value in extra.items():  # what some kinds keep as an attribute, too
+        setattr(error, name, value)
+    return error
+
+
+def _kinds(kind: type[PortalError]) -> Iterator[type[PortalError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
 
 
 def _wrapped_master(answer: Mapping[str, Any]) -> WrappedMaster:

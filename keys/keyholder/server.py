@@ -1,9 +1,5 @@
-"""The keyholder's socket: who may ask is decided by the kernel's word about the other process, not by what it says."""
+"""The keyholder behind its socket."""
 
-import os
-import socket
-import socketserver
-import struct
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
@@ -11,20 +7,16 @@ from typing import Any
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
+from keys.keyholder.peers import PeerServer
 from keyvault_portal.errors import PortalError
 
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
-
-class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class KeyholderServer(PeerServer):
     """Serves one Holder at `path` to processes of `users`; the socket is for its owner's eyes only.
 
     `shared_seal` says what shares open at present, None where none is registered; `refresh` unseals by itself where a seal
     allows it; `wrap_with` wraps the root under a provider's key: alias, algorithm, handle, context, root.
     """
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(
         self,
@@ -36,27 +28,9 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
         refresh: Callable[[], None],
         wrap_with: Callable[[str, str, str, bytes, SecretBytes], bytes],
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = path.parent.stat()
-        if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
-            raise PermissionError(f"{path.parent} belongs to somebody else, or others can write to it")
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            super().__init__(str(path), _Conversation)
-        finally:
-            os.umask(before)
-        self.path, self.holder, self.users = path, holder, users
+        super().__init__(path, users=users)
+        self.holder = holder
         self.shared_seal, self.refresh, self.wrap_with = shared_seal, refresh, wrap_with
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether the kernel says that the other process belongs to one of our users."""
-        raw = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, user, _ = _CREDENTIALS.unpack(raw)
-        return user in self.users
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a traceback could quote a frame."""
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer; refusals are answers with `error` and `detail`."""
@@ -71,18 +45,6 @@ class KeyholderServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer
             return {"error": "provider", "detail": error.detail}
         except wire.WireError:
             return {"error": "malformed", "detail": "The question cannot be read."}
-
-
-class _Conversation(socketserver.BaseRequestHandler):
-    server: KeyholderServer
-
-    def handle(self) -> None:
-        while True:
-            try:
-                message = wire.receive(self.request)
-                wire.send(self.request, self.server.answer(message))
-            except (OSError, wire.WireError):
-                return
 
 
 def _status(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""What is said between the room, the process and the keys services; shares are counted from 1."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from ceremonies.packages import MasterKey
+from keys.crypto.secret import SecretBytes
+
+
+class RecipientKind(StrEnum):
+    """How a share is sealed to its custodian's own public key."""
+
+    HPKE_X25519 = "hpke_x25519"  # `key` is the raw 32 bytes; the result is enc | ciphertext, info = the sealing context
+    RSA_OAEP = "rsa_oaep"  # `key` is SPKI, DER or PEM, 2048 bits or more; SHA-256 for label and MGF1, no label
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session just begun: what the room keeps (its database may hold all of it) and shows to browsers."""
+
+    nonce: str
+    public_key: bytes  # X25519, raw 32 bytes: browsers seal to it
+    idle_seconds: int
+    life_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What the process would say aloud about a session; all indices count from 1."""
+
+    begun: bool
+    has_escrow_key: bool = False
+    has_master_key: bool = False
+    set_id: int | None = None  # of the set split here
+    shown: tuple[int, ...] = ()
+    confirmed: tuple[int, ...] = ()
+    verified: bool = False  # all new shares came back under the second nonce
+    attempt: bool = False  # an attempt to gather shares is open
+    given: tuple[int, ...] = ()
+    missing: int = 0
+    idle_seconds: int = 0  # until it ends by itself
+
+
+@dataclass(frozen=True, slots=True)
+class HolderGroup:
+    """One SLIP-39 group: how many of these custodians are needed. The first group's first custodian holds share 1."""
+
+    threshold: int
+    custodians: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A share on its way to its one reader: `words` for this request's answer only, and which of them to type back."""
+
+    index: int
+    words: SecretBytes
+    positions: tuple[int, ...]  # from 1
+    check: str  # first 8 hex digits of the commitment: printed on the card
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShare:
+    """A share encrypted to its custodian's own public key; `positions` as in Shown."""
+
+    index: int
+    ciphertext: bytes
+    positions: tuple[int, ...]
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedMaster:
+    """The master key under the escrow key, as it goes into the package."""
+
+    key_id: UUID
+    key_version: int
+    key_name: str
+    key_algorithm: str
+    provider: str
+    wrap_algorithm: str
+    wrapped: bytes
+    check: str  # of the master key, `offline.check_value`
+    escrow_check: str  # of the escrow key
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An attempt after a share was taken; `missing` 0 is a quorum (or, in a verification, all of them)."""
+
+    index: int
+    given: tuple[int, ...]
+    missing: int
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Where the recovered master key went: a new version of `key_id`; `intent_id` while the provider is still at work."""
+
+    key_id: UUID
+    version_id: int
+    intent_id: UUID | None
+
+
+class KeyServices(Protocol):
+    """What a session needs of the keys services, with the rights of a person."""
+
+    def export(
+        self, *, version_id: int, person_id: UUID, approval_id: UUID | None, escrow_key: SecretBytes
+    ) -> tuple[MasterKey, bytes]:
+        """The version's material under the escrow key (RFC 5649)."""
+        ...
+
+    def hand_over(
+        self,
+        *,
+        key: MasterKey,
+        material: SecretBytes,
+        provider: str,
+        person_id: UUID,
+        approval_id: UUID | None,
+        ceremony_id: UUID,
+    ) -> HandedOver:
+        """Import the material at the provider; once a ceremony, however often it is asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """The master key under the present escrow key."""
+
+    key: MasterKey
+    wrapped: bytes
+    escrow_check: str

@@ -1,0 +1,81 @@
+"""Sealing to the ceremony and to one custodian: HPKE base mode (RFC 9180) and RSA-OAEP, with the ceremony's context bound.
+
+The suite is DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; a message is enc (32 bytes) | ciphertext. The context goes
+in as `info` with an empty aad (8.2 of the RFC: for one message both bind alike), as everywhere in this portal.
+"""
+
+from uuid import UUID
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa, x25519
+
+from ceremonies import offline
+from ceremonies.errors import SealedWrongly, ShareRefused
+from ceremonies.process.contract import RecipientKind
+from keys.crypto.errors import DecryptFailed
+from keys.crypto.hpke import X25519_SUITE
+from keys.crypto.secret import SecretBytes
+
+MAX_SEALED = 4096  # bytes: the longest mnemonic is far shorter
+MIN_RSA_BITS = 2048
+
+
+def context(*, ceremony_id: UUID, script_hash: str, step: str, custodian_id: str) -> bytes:
+    """What a sealed message is bound to, as canonical JSON; ceremony-seal.js builds the same bytes."""
+    return offline.canonical(
+        {"ceremony": str(ceremony_id), "custodian": custodian_id, "script": script_hash, "step": step}
+    )
+
+
+class ReceivingKey:
+    """The one-time X25519 pair of a session; `forget` ends it."""
+
+    def __init__(self) -> None:
+        self._private: x25519.X25519PrivateKey | None = x25519.X25519PrivateKey.generate()
+        self.public = self._private.public_key().public_bytes_raw()
+
+    def open(self, ciphertext: bytes, bound_to: bytes) -> SecretBytes:
+        """What was sealed to this key for exactly this context; raises SealedWrongly whatever differs."""
+        if self._private is None or not 0 < len(ciphertext) <= MAX_SEALED:
+            raise SealedWrongly
+        try:
+            return SecretBytes(X25519_SUITE.decrypt(self._private, ciphertext, bound_to))
+        except DecryptFailed:
+            raise SealedWrongly(hint="Load the page again and seal once more.") from None
+
+    def forget(self) -> None:
+        """Nothing that was sealed to it can be opened any more."""
+        self._private = None
+
+
+def seal_to(kind: RecipientKind, key: bytes, words: SecretBytes, bound_to: bytes) -> bytes:
+    """`words` for the owner of a public key; raises ShareRefused for a key that cannot be used.
+
+    RSA-OAEP (SHA-256) carries at most 190 bytes under 2048 bits, less than 33 words: there the words go under a fresh
+    AES-256-GCM key (nonce of zeros), which goes under the RSA key. The result is the RSA block | ciphertext | tag.
+    """
+    try:
+        if kind is RecipientKind.HPKE_X25519:
+            return bytes(X25519_SUITE.encrypt(x25519.X25519PublicKey.from_public_bytes(key), words.reveal(), bound_to))
+        return _rsa_sealed(_rsa_key(key), words, bound_to)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ShareRefused(
+            "The custodian's public key cannot be used.", hint="X25519: 32 bytes; RSA: SPKI, 2048 bits or more."
+        ) from None
+
+
+def _rsa_key(raw: bytes) -> rsa.RSAPublicKey:
+    load = serialization.load_pem_public_key if raw.lstrip().startswith(b"-----") else serialization.load_der_public_key
+    key = load(raw)
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
+        raise ValueError("not an RSA key of enough bits")
+    return key
+
+
+def _rsa_sealed(key: rsa.RSAPublicKey, words: SecretBytes, bound_to: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    passing = AESGCM.generate_key(256)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    return key.encrypt(passing, oaep) + AESGCM(passing).encrypt(bytes(12), words.reveal(), bound_to)

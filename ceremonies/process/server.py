@@ -1,0 +1,196 @@
+"""The ceremony process behind its socket: what may be asked, and nothing else."""
+
+from collections.abc import Callable, Set
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from ceremonies.process.contract import HolderGroup, RecipientKind, Wrapped
+from ceremonies.process.session import Session
+from ceremonies.process.sessions import Sessions
+from ceremonies.shamir import SetRecord
+from keys.crypto.secret import SecretBytes
+from keys.keyholder import wire
+from keys.keyholder.peers import PeerServer
+from keyvault_portal.errors import PortalError, ValidationFailed
+
+type Message = dict[str, Any]
+
+
+class CeremonyServer(PeerServer):
+    """Serves `sessions` at `path` to processes of `users`."""
+
+    def __init__(self, path: Path, sessions: Sessions, *, users: Set[int]) -> None:
+        super().__init__(path, users=users)
+        self.sessions = sessions
+
+    def answer(self, message: Message) -> Message:
+        """One question, one answer; a refusal is an answer with `error`, `detail`, `hint` and `extra`."""
+        try:
+            operation = str(message.get("op"))
+            ceremony_id = UUID(str(message["ceremony_id"]))
+            if operation in _OPEN:
+                return _OPEN[operation](self.sessions, ceremony_id, message)
+            if operation in _UNDER_NONCE:
+                return _UNDER_NONCE[operation](self.sessions.under(ceremony_id, str(message["nonce"])), message)
+            if operation in _UNDER_ATTEMPT:
+                return _UNDER_ATTEMPT[operation](self.sessions.under(ceremony_id, None), message)
+            raise ValidationFailed("There is no such operation.")
+        except PortalError as error:
+            return {"error": error.code, "detail": error.detail, "hint": error.hint, "extra": error.extra}
+        except (KeyError, TypeError, ValueError, wire.WireError):
+            return {"error": ValidationFailed.code, "detail": "The question cannot be read.", "hint": "", "extra": {}}
+
+
+def _begin(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
+    session = sessions.begin(ceremony_id, str(message["script_hash"]), practice=bool(message["practice"]))
+    return {
+        "nonce": session.nonce, "public_key": wire.to_text(session.public_key),
+        "idle_seconds": sessions.idle_seconds, "life_seconds": sessions.life_seconds,
+    }  # fmt: skip
+
+
+def _status(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
+    session = sessions.find(ceremony_id)
+    return {"begun": False} if session is None else {**session.status(), "idle_seconds": sessions.idle_left(session)}
+
+
+def _destroy(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
+    return {"was": sessions.destroy(ceremony_id)}
+
+
+def _make_escrow_key(session: Session, message: Message) -> Message:
+    return {"check": session.make_escrow_key()}
+
+
+def _wrap_master_key(session: Session, message: Message) -> Message:
+    version, person = message["version_id"], message["person_id"]
+    return _wrapped(
+        session.wrap_master_key(
+            version_id=int(version) if version is not None else None, person_id=UUID(person) if person else None,
+            approval_id=_approval(message),
+        )
+    )  # fmt: skip
+
+
+def _seal_passphrase(session: Session, message: Message) -> Message:
+    session.seal_passphrase(**_sealed(message))
+    return {}
+
+
+def _split(session: Session, message: Message) -> Message:
+    groups = [HolderGroup(int(threshold), tuple(map(str, people))) for threshold, people in message["groups"]]
+    record = session.split(
+        generation=int(message["generation"]), groups=groups, group_threshold=int(message["group_threshold"]),
+        iteration_exponent=int(message["iteration_exponent"]), extendable=bool(message["extendable"]),
+        avoid={int(set_id) for set_id in message["avoid"]},
+    )  # fmt: skip
+    return {"record": record.as_json()}
+
+
+def _share_for(session: Session, message: Message) -> Message:
+    words, positions, check = session.share_for(index=int(message["index"]), custodian_id=str(message["custodian_id"]))
+    with words:
+        return {"words": wire.to_text(words.reveal()), "positions": positions, "check": check}
+
+
+def _sealed_share_for(session: Session, message: Message) -> Message:
+    ciphertext, positions, check = session.sealed_share_for(
+        index=int(message["index"]), custodian_id=str(message["custodian_id"]), step=str(message["step"]),
+        kind=RecipientKind(message["kind"]), key=wire.to_bytes(message["key"]),
+    )  # fmt: skip
+    return {"ciphertext": wire.to_text(ciphertext), "positions": positions, "check": check}
+
+
+def _confirm(session: Session, message: Message) -> Message:
+    if "typed" in message:
+        typed = SecretBytes(wire.to_bytes(message["typed"]))
+        return {"index": session.confirm(custodian_id=str(message["custodian_id"]), typed=typed)}
+    return {"index": session.confirm(**_sealed(message))}
+
+
+def _package(session: Session, message: Message) -> Message:
+    made = session.package(made_by=str(message["made_by"]), made_at=str(message["made_at"]))
+    return {"package": wire.to_text(made)}
+
+
+def _open_attempt(session: Session, message: Message) -> Message:
+    attempt = session.open_attempt(
+        record=SetRecord.from_json(message["record"]), older=[SetRecord.from_json(old) for old in message["older"]],
+        holders={int(index): str(custodian) for index, custodian in message["holders"]},
+    )  # fmt: skip
+    return {"attempt": attempt}
+
+
+def _verify_new_shares(session: Session, message: Message) -> Message:
+    return {"attempt": session.verify_new_shares()}
+
+
+def _take_share(session: Session, message: Message) -> Message:
+    progress = session.take_share(attempt=str(message["attempt"]), **_sealed(message))
+    return {
+        "index": progress.index, "given": progress.given, "missing": progress.missing, "verified": progress.verified,
+    }  # fmt: skip
+
+
+def _cancel_attempt(session: Session, message: Message) -> Message:
+    session.cancel_attempt()
+    return {}
+
+
+def _reissue(session: Session, message: Message) -> Message:
+    session.reissue(
+        attempt=str(message["attempt"]), index=int(message["index"]), custodian_id=str(message["custodian_id"])
+    )
+    return {}
+
+
+def _reconstruct(session: Session, message: Message) -> Message:
+    return {"check": session.reconstruct(attempt=str(message["attempt"]), escrow_check=str(message["escrow_check"]))}
+
+
+def _unwrap(session: Session, message: Message) -> Message:
+    return _wrapped(session.unwrap(package=wire.to_bytes(message["package"])))
+
+
+def _hand_over(session: Session, message: Message) -> Message:
+    handed = session.hand_over(
+        provider=str(message["provider"]), person_id=UUID(message["person_id"]), approval_id=_approval(message)
+    )
+    intent = str(handed.intent_id) if handed.intent_id else None
+    return {"key_id": str(handed.key_id), "version_id": handed.version_id, "intent_id": intent}
+
+
+def _approval(message: Message) -> UUID | None:
+    return UUID(message["approval_id"]) if message["approval_id"] else None
+
+
+def _sealed(message: Message) -> dict[str, Any]:
+    return {
+        "custodian_id": str(message["custodian_id"]), "step": str(message["step"]),
+        "ciphertext": wire.to_bytes(message["ciphertext"]),
+    }  # fmt: skip
+
+
+def _wrapped(made: Wrapped) -> Message:
+    key = made.key
+    return {
+        "key_id": str(key.key_id), "key_version": key.version, "key_name": key.name, "key_algorithm": key.algorithm,
+        "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped),
+        "escrow_check": made.escrow_check,
+    }  # fmt: skip
+
+
+_OPEN: dict[str, Callable[[Sessions, UUID, Message], Message]] = {
+    "begin": _begin, "status": _status, "destroy": _destroy,
+}  # fmt: skip
+_UNDER_NONCE: dict[str, Callable[[Session, Message], Message]] = {
+    "make_escrow_key": _make_escrow_key, "wrap_master_key": _wrap_master_key, "seal_passphrase": _seal_passphrase,
+    "split": _split, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
+    "package": _package, "open_attempt": _open_attempt, "verify_new_shares": _verify_new_shares,
+    "cancel_attempt": _cancel_attempt, "unwrap": _unwrap, "hand_over": _hand_over,
+}  # fmt: skip
+# An attempt has a nonce of its own, which is the one that whoever hands in a share knows.
+_UNDER_ATTEMPT: dict[str, Callable[[Session, Message], Message]] = {
+    "take_share": _take_share, "reconstruct": _reconstruct, "reissue": _reissue,
+}  # fmt: skip
