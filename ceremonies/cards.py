@@ -29,6 +29,16 @@ def _qr(text: str) -> SafeString:
     """A QR code (ISO/IEC 18004, level M) of the text as inline SVG, without styles."""
     out = io.BytesIO()
     segno.make(text, error="m", micro=False).save(
-        out, kind="svg", xmldecl=False, svgns=True, scale=4, border=4, svgclass="qr-code", lineclass=None, title="The words as a QR code", dark="#000", light="#fff"
+        out,
+        kind="svg",
+        xmldecl=False,
+        svgns=True,
+        scale=4,
+        border=4,
+        svgclass="qr-code",
+        lineclass=None,
+        title="The words as a QR code",
+        dark="#000",
+        light="#fff",
     )
     return mark_safe(out.getvalue().decode())  # noqa: S308  drawn here, of modules only

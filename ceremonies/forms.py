@@ -33,27 +33,43 @@ def _text(rows: int = 2, **more: Any) -> forms.Textarea:
 class PlanForm(ServiceForm):
     script = forms.ChoiceField(help_text="Says what kind of ceremony it is, step by step.")
     title = forms.CharField(max_length=150)
-    purpose = forms.CharField(widget=_text(), max_length=2000, help_text="Read aloud at the beginning, and kept in the minutes.")
-    practice = forms.BooleanField(required=False, label="Rehearsal", help_text="Throw-away keys; PRACTICE on every page and print.")
+    purpose = forms.CharField(
+        widget=_text(), max_length=2000, help_text="Read aloud at the beginning, and kept in the minutes."
+    )
+    practice = forms.BooleanField(
+        required=False, label="Rehearsal", help_text="Throw-away keys; PRACTICE on every page and print."
+    )
     key = forms.ModelChoiceField(Key.objects.none(), required=False, empty_label="None")
     provider = forms.ChoiceField(required=False, help_text="For a recovery: where the key goes.")
-    threshold = forms.IntegerField(min_value=2, max_value=MAX_SHARES, initial=3, required=False, help_text="So many shares open it.")
+    threshold = forms.IntegerField(
+        min_value=2, max_value=MAX_SHARES, initial=3, required=False, help_text="So many shares open it."
+    )
     share_count = forms.IntegerField(min_value=2, max_value=MAX_SHARES, initial=5, required=False, label="Shares")
-    allow_all = forms.BooleanField(required=False, label="Allow that all shares are needed", help_text="One lost share then loses the key.")
+    allow_all = forms.BooleanField(
+        required=False, label="Allow that all shares are needed", help_text="One lost share then loses the key."
+    )
     distinct_sites = forms.BooleanField(required=False, initial=True, label="No site may hold a quorum")
     distinct_lines = forms.BooleanField(required=False, label="No reporting line may hold a quorum")
     rehearsed_within_days = forms.IntegerField(
-        min_value=0, max_value=3650, required=False, label="Rehearsed within so many days", help_text="This very script; empty: not needed."
+        min_value=0,
+        max_value=3650,
+        required=False,
+        label="Rehearsed within so many days",
+        help_text="This very script; empty: not needed.",
     )
     place = forms.CharField(max_length=200, help_text="A room, or how people in different places meet.")
     time_zone = forms.ChoiceField(choices=[(name, name) for name in sorted(available_timezones())], initial="UTC")
-    starts_at = forms.DateTimeField(widget=forms.DateTimeInput(attrs=_LOCAL), label="Date and time", help_text="In the time zone above.")
+    starts_at = forms.DateTimeField(
+        widget=forms.DateTimeInput(attrs=_LOCAL), label="Date and time", help_text="In the time zone above."
+    )
     reserve_at = forms.DateTimeField(widget=forms.DateTimeInput(attrs=_LOCAL), required=False, label="Reserve date")
 
     def __init__(self, data: Any = None, *, actor: Actor, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, initial=initial)
         fields: dict[str, Any] = self.fields
-        fields["script"].choices = [(label, f"{script.title} (version {script.version})") for label, script in usable_scripts().items()]
+        fields["script"].choices = [
+            (label, f"{script.title} (version {script.version})") for label, script in usable_scripts().items()
+        ]
         fields["key"].queryset = visible_keys(actor).select_related("ring").order_by("-kind", "name")
         fields["provider"].choices = [("", "None"), *[(alias, alias) for alias in sorted(aliases())]]
 
@@ -95,7 +111,9 @@ class JoinForm(ServiceForm):
 
 
 class ScriptForm(ServiceForm):
-    text = forms.CharField(widget=_text(20, spellcheck="false", **{"class": "mono"}), max_length=LARGEST, label="The script (YAML)")
+    text = forms.CharField(
+        widget=_text(20, spellcheck="false", **{"class": "mono"}), max_length=LARGEST, label="The script (YAML)"
+    )
     reason = forms.CharField(widget=_text(), max_length=2000, help_text="Why it is needed; those who agree read it.")
 
 

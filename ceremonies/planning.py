@@ -75,7 +75,9 @@ def examine(rules: Rules, seats: Sequence[Seat], *, needs_shares: bool = True) -
     if needs_shares:
         problems += _apart(rules, seats)
         if reach is not None and reach.size < rules.threshold:
-            problems.append(f"{_and(reach.people)} could reach the key: {reach.size} instead of {rules.threshold} people.")
+            problems.append(
+                f"{_and(reach.people)} could reach the key: {reach.size} instead of {rules.threshold} people."
+            )
     return Verdict(tuple(dict.fromkeys(problems)), reach, tuple(_notes(rules, seats) if needs_shares else ()))
 
 
@@ -125,12 +127,18 @@ def _numbers(rules: Rules, seats: Sequence[Seat], needs_shares: bool) -> list[st
         elif rules.threshold > rules.shares:
             problems.append(f"{rules.threshold} of {rules.shares} shares can never be brought together.")
         elif rules.threshold == rules.shares and not rules.allow_all:
-            problems.append("All shares would be needed: one that is lost loses the key. Lower the threshold, or allow it in the policy.")
+            problems.append(
+                "All shares would be needed: one that is lost loses the key. Lower the threshold, or allow it in the policy."
+            )
         if rules.deals_shares and holders != rules.shares:
             problems.append(f"{rules.shares} shares need {rules.shares} share holders; the plan has {holders}.")
         elif not rules.deals_shares and holders < rules.threshold:
             problems.append(f"{rules.threshold} share holders are needed; the plan has {holders}.")
-    for role, word, most in ((RoomRole.LEADER, "leader", 1), (RoomRole.OPERATOR, "operator", 1), (RoomRole.INTERNAL_WITNESS, "internal witness", 3)):
+    for role, word, most in (
+        (RoomRole.LEADER, "leader", 1),
+        (RoomRole.OPERATOR, "operator", 1),
+        (RoomRole.INTERNAL_WITNESS, "internal witness", 3),
+    ):
         count = sum(seat.role is role for seat in seats)
         if not count:
             problems.append(f"The plan has no {word}.")
@@ -171,7 +179,9 @@ def _deputies(seats: Sequence[Seat]) -> list[str]:
         if principal is None or principal.role is RoomRole.DEPUTY:
             problems.append(f"{seat.name} is deputy of nobody in the plan.")
         elif seat.who in own:
-            problems.append(f"{seat.name} is {own[seat.who].role.value.replace('_', ' ')} already and may not stand in for {principal.name}.")
+            problems.append(
+                f"{seat.name} is {own[seat.who].role.value.replace('_', ' ')} already and may not stand in for {principal.name}."
+            )
     problems += [
         f"{next(seat.name for seat in seats if seat.who == who)} would stand in for {count} people."
         for who, count in stands_for.items()
@@ -184,15 +194,22 @@ def _apart(rules: Rules, seats: Sequence[Seat]) -> list[str]:
     """No site and no reporting line holds a quorum, where the policy says so; a deputy counts at their own place."""
     problems = []
     holders = [seat for seat in seats if seat.role is RoomRole.HOLDER]
-    for wanted, attribute, word in ((rules.distinct_sites, "site", "site"), (rules.distinct_lines, "line", "reporting line")):
+    for wanted, attribute, word in (
+        (rules.distinct_sites, "site", "site"),
+        (rules.distinct_lines, "line", "reporting line"),
+    ):
         if not wanted:
             continue
         if nameless := [seat.name for seat in holders if not getattr(seat, attribute).strip()]:
             problems.append(f"The {word} of {_and(nameless)} is not known.")
-        counts = Counter(getattr(seat, attribute).strip().casefold() for seat in holders if getattr(seat, attribute).strip())
+        counts = Counter(
+            getattr(seat, attribute).strip().casefold() for seat in holders if getattr(seat, attribute).strip()
+        )
         for place, count in counts.items():
             if rules.threshold and count >= rules.threshold:
-                said = next(getattr(seat, attribute) for seat in holders if getattr(seat, attribute).strip().casefold() == place)
+                said = next(
+                    getattr(seat, attribute) for seat in holders if getattr(seat, attribute).strip().casefold() == place
+                )
                 problems.append(f"{count} share holders are of the {word} {said}, which could reach the key by itself.")
     return problems
 

@@ -193,7 +193,11 @@ def _step(number: int, value: Any, problems: list[str]) -> Step | None:
             problems.append(f"Step {number}, {key}: text of at most {longest} characters.")
     signers = value.get("sign_off")
     people = {who.value for who in Who}
-    if not isinstance(signers, (list, tuple)) or not signers or not all(isinstance(one, str) and one in people for one in signers):
+    if (
+        not isinstance(signers, (list, tuple))
+        or not signers
+        or not all(isinstance(one, str) and one in people for one in signers)
+    ):
         problems.append(f"Step {number}, sign_off: a list of {', '.join(Who)}.")
     if not isinstance(value.get("who"), str) or value["who"] not in people:
         problems.append(f"Step {number}, who: one of {', '.join(Who)}.")

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
+from ceremonies import api as ceremonies_api
 from keys import api as keys_api
 from keys.dataplane.urls import urlpatterns as dataplane_urls
 from keyvault_portal.accounts import api as accounts_api
@@ -16,6 +17,7 @@ from keyvault_portal.audit import api as audit_api
 router = SimpleRouter(trailing_slash=False)
 for entries in (
     keys_api.router_entries,
+    ceremonies_api.router_entries,
     approvals_api.router_entries,
     accounts_api.router_entries,
     audit_api.router_entries,

@@ -35,10 +35,14 @@ class Ceremony(models.Model):
     state = models.CharField(max_length=20, choices=CEREMONY_STATES, default=CeremonyState.PLANNED.value)
     step = models.PositiveSmallIntegerField(default=0, help_text="The number of the current step, from 0.")
     acted = models.BooleanField(default=False, help_text="Whether the portal's own part of the current step is done.")
-    version = models.PositiveIntegerField(default=1, help_text="Rises with every change anybody in the room should see.")
+    version = models.PositiveIntegerField(
+        default=1, help_text="Rises with every change anybody in the room should see."
+    )
     threshold = models.PositiveSmallIntegerField(default=0)
     share_count = models.PositiveSmallIntegerField(default=0)
-    policy = models.JSONField(default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days.")
+    policy = models.JSONField(
+        default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days."
+    )
     source = models.ForeignKey(
         "ShareGeneration", on_delete=models.PROTECT, null=True, blank=True, related_name="used_by",
         help_text="The set of shares that a recovery, roll-call or refresh is about.",
@@ -60,15 +64,23 @@ class Ceremony(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     aborted_by = models.CharField(max_length=200, blank=True)
     abort_reason = models.TextField(blank=True)
-    process = models.JSONField(default=dict, help_text="Nonces and the public key of the ceremony process; nothing secret.")
-    before = models.JSONField(default=dict, help_text="How things stood when the room was opened: what an abort must leave.")
+    process = models.JSONField(
+        default=dict, help_text="Nonces and the public key of the ceremony process; nothing secret."
+    )
+    before = models.JSONField(
+        default=dict, help_text="How things stood when the room was opened: what an abort must leave."
+    )
     busy_at = models.DateTimeField(null=True, blank=True, help_text="Since when the portal works on the current step.")
     result = models.JSONField(default=dict, help_text="What it came to, in words and check values; never a secret.")
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(state__in=[s.value for s in CeremonyState]), name="ceremonies_ceremony_state"),
-            models.CheckConstraint(condition=models.Q(kind__in=[kind.value for kind in Kind]), name="ceremonies_ceremony_kind"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in CeremonyState]), name="ceremonies_ceremony_state"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=[kind.value for kind in Kind]), name="ceremonies_ceremony_kind"
+            ),
             models.CheckConstraint(condition=_SHARES, name="ceremonies_threshold"),
             models.CheckConstraint(
                 condition=~models.Q(state="aborted") | (~models.Q(abort_reason="") & models.Q(committed_at=None)),
@@ -130,7 +142,9 @@ class Participant(models.Model):
     confirmed_at = models.DateTimeField(null=True, blank=True, help_text="When the script's hash was read back.")
     left_at = models.DateTimeField(null=True, blank=True)
     attested_at = models.DateTimeField(null=True, blank=True)
-    attests = models.BooleanField(null=True, blank=True, help_text="Present throughout, script followed except as noted.")
+    attests = models.BooleanField(
+        null=True, blank=True, help_text="Present throughout, script followed except as noted."
+    )
     attest_reason = models.TextField(blank=True)
 
     class Meta:

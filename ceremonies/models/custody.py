@@ -6,7 +6,8 @@ from django.db import models
 from django.utils import timezone
 
 from ceremonies.models.ceremonies import Ceremony
-from ceremonies.shamir import SetRecord, set_name
+from ceremonies.offline import set_name
+from ceremonies.shamir import SetRecord
 from ceremonies.states import GenerationState, ShareState
 from keys.models import Key
 from keyvault_portal.accounts.models import Person
@@ -28,7 +29,9 @@ class ShareGeneration(models.Model):
     threshold = models.PositiveSmallIntegerField()
     share_count = models.PositiveSmallIntegerField()
     key_version = models.PositiveIntegerField(null=True, blank=True)
-    check_value = models.CharField(max_length=64, help_text="Of the master key: tells whether a recovered one is the right one.")
+    check_value = models.CharField(
+        max_length=64, help_text="Of the master key: tells whether a recovered one is the right one."
+    )
     record = models.JSONField(help_text="The set's public record with its commitments: ceremonies.shamir.SetRecord.")
     package = models.BinaryField(default=b"", help_text="The offline package: the wrapped master key and its manifest.")
     package_sha256 = models.CharField(max_length=64, blank=True)
@@ -41,9 +44,13 @@ class ShareGeneration(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=models.Q(state__in=[s.value for s in GenerationState]), name="ceremonies_generation_state"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in GenerationState]), name="ceremonies_generation_state"
+            ),
             models.UniqueConstraint(
-                fields=["key"], condition=models.Q(state="active", practice=False), name="ceremonies_one_active_generation"
+                fields=["key"],
+                condition=models.Q(state="active", practice=False),
+                name="ceremonies_one_active_generation",
             ),
             models.UniqueConstraint(
                 fields=["key", "number"], condition=models.Q(practice=False), name="ceremonies_generation_number"
@@ -52,7 +59,8 @@ class ShareGeneration(models.Model):
                 condition=~models.Q(state="dead") | ~models.Q(end_reason=""), name="ceremonies_dead_says_why"
             ),
             models.CheckConstraint(
-                condition=~models.Q(state="active") | (~models.Q(package_bag="") & models.Q(activated_at__isnull=False)),
+                condition=~models.Q(state="active")
+                | (~models.Q(package_bag="") & models.Q(activated_at__isnull=False)),
                 name="ceremonies_active_package_is_stored",
             ),
         ]
@@ -81,7 +89,9 @@ class Share(models.Model):
     email = models.EmailField(max_length=254)
     site = models.CharField(max_length=100, blank=True)
     custodian_id = models.CharField(max_length=64, help_text="By which the ceremony process knew the custodian.")
-    check_value = models.CharField(max_length=16, help_text="The beginning of the commitment; it is printed on the card.")
+    check_value = models.CharField(
+        max_length=16, help_text="The beginning of the commitment; it is printed on the card."
+    )
     positions = models.JSONField(default=list, help_text="Which words, counted from 1, are to be typed back.")
     state = models.CharField(max_length=10, choices=SHARE_STATES, default=ShareState.DEALT.value)
     bag = models.CharField(max_length=50, blank=True)
@@ -90,13 +100,17 @@ class Share(models.Model):
     confirmed_at = models.DateTimeField(null=True, blank=True)
     proved_at = models.DateTimeField(null=True, blank=True)
     missed_at = models.DateTimeField(null=True, blank=True, help_text="A roll-call after which it counts as missing.")
-    acknowledged_at = models.DateTimeField(null=True, blank=True, help_text="Duty as custodian, signed yearly (PCI DSS 3.7.8).")
+    acknowledged_at = models.DateTimeField(
+        null=True, blank=True, help_text="Duty as custodian, signed yearly (PCI DSS 3.7.8)."
+    )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["generation", "index"], name="ceremonies_share_index"),
             models.UniqueConstraint(fields=["generation", "email"], name="ceremonies_share_one_each"),
-            models.CheckConstraint(condition=models.Q(state__in=[s.value for s in ShareState]), name="ceremonies_share_state"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[s.value for s in ShareState]), name="ceremonies_share_state"
+            ),
             models.CheckConstraint(
                 condition=~models.Q(state="held") | (models.Q(confirmed_at__isnull=False) & ~models.Q(bag="")),
                 name="ceremonies_held_in_a_bag",

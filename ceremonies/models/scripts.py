@@ -28,9 +28,12 @@ class ScriptTemplate(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="ceremonies_script_version"),
-            models.CheckConstraint(condition=models.Q(kind__in=[kind.value for kind in Kind]), name="ceremonies_script_kind"),
             models.CheckConstraint(
-                condition=models.Q(approved_at=None) | models.Q(approval_id__isnull=False), name="ceremonies_script_approved"
+                condition=models.Q(kind__in=[kind.value for kind in Kind]), name="ceremonies_script_kind"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(approved_at=None) | models.Q(approval_id__isnull=False),
+                name="ceremonies_script_approved",
             ),
         ]
         ordering = ["name", "-version"]

@@ -16,8 +16,8 @@ from keys.models import Key
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals.eligibility import eligible_people
-from keyvault_portal.approvals.notices import notify
 from keyvault_portal.approvals.models import Notice
+from keyvault_portal.approvals.notices import notify
 from keyvault_portal.approvals.quorum import Group
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PermissionRefused, ValidationFailed, WrongState
@@ -108,7 +108,15 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
         own = actor.kind == "person" and share.person_id == actor.id
         if not own:
             authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(share))
-        if what not in {What.SEALED, What.ACCESSED, What.MOVED, What.ACKNOWLEDGED, What.LOST, What.LEAVING, What.DESTROYED}:
+        if what not in {
+            What.SEALED,
+            What.ACCESSED,
+            What.MOVED,
+            What.ACKNOWLEDGED,
+            What.LOST,
+            What.LEAVING,
+            What.DESTROYED,
+        }:
             raise ValidationFailed(errors={"what": ["Not something the register knows."]})
         if what == What.ACKNOWLEDGED and not own:
             raise PermissionRefused("Only the custodian acknowledges the duty.")
@@ -140,7 +148,11 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
 
 def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
     """(tone, sentence, key) for everything that needs a ceremony or a custodian now; with `actor`, as far as they may see."""
-    sets = visible_generations(actor) if actor else ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
+    sets = (
+        visible_generations(actor)
+        if actor
+        else ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
+    )
     found: list[tuple[str, str, Key | None]] = []
     active = list(sets.filter(state=GenerationState.ACTIVE.value, practice=False))
     for generation in active:
@@ -149,19 +161,32 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
             found.append(("danger", f"{name}: one more lost share loses the key. {health.words}.", generation.key))
         elif health.roll_call_due:
             found.append(("warn", f"{name}: a roll-call is due. {health.words}.", generation.key))
-        leaving = generation.log.filter(what=What.LEAVING, share__isnull=False).values_list("share__custodian", flat=True)
-        found += [("warn", f"{name}: {custodian} leaves, so new shares are due.", generation.key) for custodian in dict.fromkeys(leaving)]
+        leaving = generation.log.filter(what=What.LEAVING, share__isnull=False).values_list(
+            "share__custodian", flat=True
+        )
+        found += [
+            ("warn", f"{name}: {custodian} leaves, so new shares are due.", generation.key)
+            for custodian in dict.fromkeys(leaving)
+        ]
         since = timezone.now() - DUTY_EVERY
-        silent = [s.custodian for s in generation.shares.all() if s.state == ShareState.HELD and (s.acknowledged_at or s.confirmed_at or since) < since]
+        silent = [
+            s.custodian
+            for s in generation.shares.all()
+            if s.state == ShareState.HELD and (s.acknowledged_at or s.confirmed_at or since) < since
+        ]
         if silent:
             found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", generation.key))
     covered = {generation.key_id for generation in active}
-    recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False, key__isnull=False)
+    recovered = Ceremony.objects.filter(
+        kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False, key__isnull=False
+    )
     if actor is not None:
         rings = actor.ring_ids(Permission.CEREMONY_VIEW)
         recovered = recovered if rings is None else recovered.filter(ring_id__in=rings)
     for key in Key.objects.filter(pk__in=recovered.exclude(key_id__in=covered).values("key_id")):
-        found.append(("danger", f"{key}: recovered, and without escrow since. A new escrow with new shares is needed.", key))
+        found.append(
+            ("danger", f"{key}: recovered, and without escrow since. A new escrow with new shares is needed.", key)
+        )
     return found
 
 
@@ -180,7 +205,12 @@ def remind() -> int:
 
 def _alarm(generation: ShareGeneration, text: str) -> None:
     officers: Iterable[UUID] = eligible_people([Group(Role.SECURITY_OFFICER.value, 1, generation.ceremony.ring_id)])
-    notify(officers, f"{generation.key or generation}: {text}"[:300], path=reverse("ceremonies:register"), alarm=health_of(generation).alarm)
+    notify(
+        officers,
+        f"{generation.key or generation}: {text}"[:300],
+        path=reverse("ceremonies:register"),
+        alarm=health_of(generation).alarm,
+    )
 
 
 def _ago(moment: datetime | None) -> str:

@@ -36,8 +36,8 @@ def deal(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         process.make_escrow_key(ceremony_id=ceremony.pk, nonce=opening.nonce)
         version = _version_in_use(ceremony)
         master = process.wrap_master_key(
-            ceremony_id=ceremony.pk, nonce=opening.nonce, version_id=version.pk if version else 0, person_id=ceremony.planned_by_id,
-            approval_id=ceremony.approval_id,
+            ceremony_id=ceremony.pk, nonce=opening.nonce, version_id=version.pk if version else None,
+            person_id=ceremony.planned_by_id if version else None, approval_id=ceremony.approval_id,
         )  # fmt: skip
         number, used = _next_number(ceremony)
         record = process.split(
@@ -70,7 +70,13 @@ def deal(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         }  # fmt: skip
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.DEAL, roles=(RoomRole.OPERATOR,), effect=effect, result=result
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.DEAL,
+        roles=(RoomRole.OPERATOR,),
+        effect=effect,
+        result=result,
     )
 
 
@@ -82,13 +88,18 @@ def show_share(*, actor: Actor, ceremony_id: UUID, step: int) -> tuple[Share, Sh
     with in_room(actor, ceremony_id, "show_share", states=RUNNING, step=step) as scene:
         share = _own_share(scene)
         if share.state != ShareState.DEALT:
-            raise AlreadyDone("Your share was shown.", hint="If you could not write it down, tell the leader: all shares are then dealt again.")
+            raise AlreadyDone(
+                "Your share was shown.",
+                hint="If you could not write it down, tell the leader: all shares are then dealt again.",
+            )
         _move(share, ShareState.SHOWN)
         share.shown_at = scene.now
         share.save(update_fields=["state", "shown_at"])
         nonce = scene.ceremony.process["nonce"]
         scene.record.record({"share": share.index, "custodian": share.custodian})
-    shown = ceremony_process().share_for(ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id)
+    shown = ceremony_process().share_for(
+        ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id
+    )
     share.positions, share.check_value = list(shown.positions), shown.check
     Share.objects.filter(pk=share.pk).update(positions=share.positions)
     return share, shown
@@ -104,7 +115,9 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBy
     with in_room(actor, ceremony_id, "confirm_share_begin", states=RUNNING, step=step) as scene:
         share = _own_share(scene)
         if share.state != ShareState.SHOWN:
-            raise WrongState("Let your share be shown first." if share.state == ShareState.DEALT else "Your share is confirmed.")
+            raise WrongState(
+                "Let your share be shown first." if share.state == ShareState.DEALT else "Your share is confirmed."
+            )
         nonce = scene.ceremony.process["nonce"]
     ceremony_process().confirm(ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, typed=typed)
     with in_room(actor, ceremony_id, "confirm_share", states=RUNNING, step=step, any_clock=True) as scene:
@@ -114,10 +127,17 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBy
         share.bag, share.place = bag.strip(), place.strip() or scene.me.site
         share.save(update_fields=["state", "confirmed_at", "proved_at", "bag", "place"])
         CustodyEntry.objects.create(
-            generation_id=share.generation_id, share=share, what=CustodyEntry.What.SEALED, bag=share.bag, place=share.place, by=scene.me.name
+            generation_id=share.generation_id,
+            share=share,
+            what=CustodyEntry.What.SEALED,
+            bag=share.bag,
+            place=share.place,
+            by=scene.me.name,
         )
         SignOff.objects.get_or_create(participant=scene.me, step=step, defaults={"ceremony": scene.ceremony})
-        scene.record.record({"share": share.index, "custodian": share.custodian, "bag": share.bag, "place": share.place})
+        scene.record.record(
+            {"share": share.index, "custodian": share.custodian, "bag": share.bag, "place": share.place}
+        )
         if not share.generation.shares.exclude(state=ShareState.HELD.value).exists():
             scene.ceremony.acted = True
             go_on(scene, scene.ceremony.read_script())
@@ -130,7 +150,12 @@ def deal_again(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
         need_role(scene.me, RoomRole.LEADER)
         if not reason.strip():
             raise ValidationFailed(errors={"reason": ["Say why."]})
-        go_back(scene, Action.DEAL, happened=reason.strip(), decision="New shares are made; cards written so far are destroyed.")
+        go_back(
+            scene,
+            Action.DEAL,
+            happened=reason.strip(),
+            decision="New shares are made; cards written so far are destroyed.",
+        )
         scene.record.record({"reason": reason.strip()})
 
 
@@ -153,12 +178,26 @@ def store_package(*, actor: Actor, ceremony_id: UUID, step: int, bag: str, place
         generation.package_bag, generation.package_place = bag.strip()[:50], place.strip()[:200]
         generation.save(update_fields=["package", "package_sha256", "package_bag", "package_place"])
         CustodyEntry.objects.create(
-            generation=generation, what=CustodyEntry.What.SEALED, bag=generation.package_bag, place=generation.package_place, by=scene.me.name
+            generation=generation,
+            what=CustodyEntry.What.SEALED,
+            bag=generation.package_bag,
+            place=generation.package_place,
+            by=scene.me.name,
         )
-        return {"package_sha256": generation.package_sha256, "bag": generation.package_bag, "place": generation.package_place}
+        return {
+            "package_sha256": generation.package_sha256,
+            "bag": generation.package_bag,
+            "place": generation.package_place,
+        }
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.STORE_PACKAGE, roles=(RoomRole.OPERATOR,), effect=effect, result=result
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.STORE_PACKAGE,
+        roles=(RoomRole.OPERATOR,),
+        effect=effect,
+        result=result,
     )
 
 
@@ -172,7 +211,9 @@ def activate(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         ceremony, generation = scene.ceremony, scene.ceremony.generation
         if generation.shares.exclude(state=ShareState.HELD.value).exists() or not generation.package_sha256:
             raise WrongState("Not every share is confirmed, or the package is not stored.")
-        older = ShareGeneration.objects.select_for_update().filter(state=GenerationState.ACTIVE.value, key=ceremony.key, practice=ceremony.practice)
+        older = ShareGeneration.objects.select_for_update().filter(
+            state=GenerationState.ACTIVE.value, key=ceremony.key, practice=ceremony.practice
+        )
         ended = [old.number for old in older]
         for old in older:
             end_generation(old, f"Followed by the set {generation.set_name}.", by=scene.me.name)
@@ -184,7 +225,15 @@ def activate(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         }  # fmt: skip
         return dict(ceremony.result)
 
-    perform(actor=actor, ceremony_id=ceremony_id, step=step, action=Action.ACTIVATE, roles=(RoomRole.LEADER,), effect=effect, result=result)
+    perform(
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.ACTIVATE,
+        roles=(RoomRole.LEADER,),
+        effect=effect,
+        result=result,
+    )
     erase(ceremony_id)
 
 
@@ -192,10 +241,16 @@ def end_generation(generation: ShareGeneration, reason: str, *, by: str) -> None
     """Mark a set and all its shares dead; the caller is inside a transaction."""
     if not may_move(GENERATION_MOVES, GenerationState(generation.state), GenerationState.DEAD):
         raise WrongState("This set is dead already.")
-    generation.state, generation.ended_at, generation.end_reason = GenerationState.DEAD.value, timezone.now(), reason[:200]
+    generation.state, generation.ended_at, generation.end_reason = (
+        GenerationState.DEAD.value,
+        timezone.now(),
+        reason[:200],
+    )
     generation.save(update_fields=["state", "ended_at", "end_reason"])
     generation.shares.exclude(state=ShareState.DEAD.value).update(state=ShareState.DEAD.value)
-    CustodyEntry.objects.create(generation=generation, what=CustodyEntry.What.DESTROYED, reason=reason[:500], by=by[:200])
+    CustodyEntry.objects.create(
+        generation=generation, what=CustodyEntry.What.DESTROYED, reason=reason[:500], by=by[:200]
+    )
 
 
 def older_records(key_id: UUID | None, practice: bool, besides: UUID | None = None) -> list[SetRecord]:

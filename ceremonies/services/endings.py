@@ -32,7 +32,11 @@ ENDABLE = (VersionState.DECRYPT_ONLY, VersionState.SUSPENDED, VersionState.COMPR
 def standing(ceremony: Ceremony) -> dict[str, Any]:
     """How the key and its escrow stand now: what an aborted ceremony has to leave as it was."""
     versions = KeyVersion.objects.filter(key=ceremony.key).order_by("key_version") if ceremony.key_id else []
-    sets = ShareGeneration.objects.filter(key=ceremony.key, practice=ceremony.practice).exclude(ceremony=ceremony).order_by("number")
+    sets = (
+        ShareGeneration.objects.filter(key=ceremony.key, practice=ceremony.practice)
+        .exclude(ceremony=ceremony)
+        .order_by("number")
+    )
     return {
         "versions": [[version.key_version, version.status, version.kms_key_arn] for version in versions],
         "sets": [[found.number, found.state, found.set_id, found.package_sha256] for found in sets],
@@ -86,7 +90,11 @@ def destroy_key(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
             return {"versions": []}
         planner = _planner(ceremony)
         found = []
-        for version in KeyVersion.objects.filter(key=ceremony.key).exclude(status=VersionState.DESTROYED.value).order_by("key_version"):
+        for version in (
+            KeyVersion.objects.filter(key=ceremony.key)
+            .exclude(status=VersionState.DESTROYED.value)
+            .order_by("key_version")
+        ):
             found.append(_end(planner, version, f"Destruction ceremony: {ceremony.title}"))
         return {"versions": found}
 
@@ -94,12 +102,20 @@ def destroy_key(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         scene.ceremony.result = {"destroyed": found["versions"]}
         key = scene.ceremony.key
         if key is not None and not scene.ceremony.practice:
-            for generation in ShareGeneration.objects.select_for_update().filter(key=key, state=GenerationState.ACTIVE.value, practice=False):
+            for generation in ShareGeneration.objects.select_for_update().filter(
+                key=key, state=GenerationState.ACTIVE.value, practice=False
+            ):
                 end_generation(generation, f"The key is destroyed: {scene.ceremony.title}"[:200], by=scene.me.name)
         return dict(scene.ceremony.result)
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.DESTROY, roles=(RoomRole.OPERATOR,), effect=effect, result=result
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.DESTROY,
+        roles=(RoomRole.OPERATOR,),
+        effect=effect,
+        result=result,
     )
 
 
@@ -113,7 +129,13 @@ def visited(*, actor: Actor, ceremony_id: UUID, step: int, outcome: str) -> None
         return dict(scene.ceremony.result)
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.VISIT, roles=(RoomRole.OPERATOR,), effect=lambda _: {}, result=result
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.VISIT,
+        roles=(RoomRole.OPERATOR,),
+        effect=lambda _: {},
+        result=result,
     )
 
 
@@ -127,7 +149,10 @@ def _end(planner: Actor, version: KeyVersion, reason: str) -> dict[str, Any]:
         ended = lifecycle.schedule_deletion(actor=planner, version_id=version.pk, accept_loss=True, reason=reason)
     except ApprovalRequired as waiting:
         return said | {"state": "awaiting_approval", "approval": str(waiting.request_id)}
-    return said | {"state": ended.status, "due_at": ended.deletion_due_at.isoformat() if ended.deletion_due_at else None}
+    return said | {
+        "state": ended.status,
+        "due_at": ended.deletion_due_at.isoformat() if ended.deletion_due_at else None,
+    }
 
 
 def _planner(ceremony: Ceremony) -> Actor:

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from ceremonies.room_errors import ClockChanged, NotInTheRoom, NotYours
 from ceremonies.models import Ceremony, DeviationNote, Participant
 from ceremonies.planning import RoomRole
+from ceremonies.room_errors import ClockChanged, NotInTheRoom, NotYours
 from ceremonies.script import Step
 from ceremonies.states import BEFORE_COMMIT, CEREMONY_MOVES, CeremonyState, may_move
 from keyvault_portal.accounts.actors import Actor
@@ -56,7 +56,13 @@ def guest_actor(seat: Participant, address: str | None = None) -> Actor:
 
 @contextmanager
 def in_room(
-    actor: Actor, ceremony_id: UUID, action: str, *, states: frozenset[CeremonyState], step: int | None = None, any_clock: bool = False
+    actor: Actor,
+    ceremony_id: UUID,
+    action: str,
+    *,
+    states: frozenset[CeremonyState],
+    step: int | None = None,
+    any_clock: bool = False,
 ) -> Iterator[Scene]:
     """Open the transaction of one act of somebody in the room.
 
@@ -76,7 +82,9 @@ def in_room(
             if not any_clock:
                 _check_clock(ceremony, now)
             if step is not None and step != ceremony.step:
-                raise WrongState("The ceremony has gone on meanwhile.", hint="Look at the current step and decide again.")
+                raise WrongState(
+                    "The ceremony has gone on meanwhile.", hint="Look at the current step and decide again."
+                )
             if me.left_at is not None:
                 raise NotYours("You left this ceremony.", hint="The leader can tell you what comes next.")
             yield Scene(ceremony, me, record, now)
@@ -90,7 +98,9 @@ def in_room(
 
 def locked(ceremony_id: UUID) -> Ceremony:
     """The ceremony, its row locked, with the database's clock beside it; raises NotInTheRoom."""
-    found = Ceremony.objects.select_for_update(of=("self",)).annotate(database_clock=Now()).filter(pk=ceremony_id).first()
+    found = (
+        Ceremony.objects.select_for_update(of=("self",)).annotate(database_clock=Now()).filter(pk=ceremony_id).first()
+    )
     if found is None:
         raise NotInTheRoom
     return found
@@ -99,7 +109,9 @@ def locked(ceremony_id: UUID) -> Ceremony:
 def need_state(ceremony: Ceremony, states: frozenset[CeremonyState]) -> None:
     """Raise WrongState unless the ceremony is in one of `states`."""
     if ceremony.status not in states:
-        raise WrongState(f"The ceremony is {ceremony.get_state_display().lower()}.", hint=_HINTS.get(ceremony.status, ""))
+        raise WrongState(
+            f"The ceremony is {ceremony.get_state_display().lower()}.", hint=_HINTS.get(ceremony.status, "")
+        )
 
 
 _HINTS = {
@@ -113,7 +125,9 @@ _HINTS = {
 def move(ceremony: Ceremony, new: CeremonyState) -> None:
     """Change the state along the table; raises WrongState. The caller saves."""
     if not may_move(CEREMONY_MOVES, ceremony.status, new):
-        raise WrongState(f"A ceremony that is {ceremony.get_state_display().lower()} cannot become {new.value.replace('_', ' ')}.")
+        raise WrongState(
+            f"A ceremony that is {ceremony.get_state_display().lower()} cannot become {new.value.replace('_', ' ')}."
+        )
     ceremony.state = new.value
 
 
@@ -127,16 +141,26 @@ def need_role(me: Participant, *roles: RoomRole) -> None:
 def note_deviation(ceremony: Ceremony, *, expected: str, happened: str, by: str, decision: str = "") -> DeviationNote:
     """Write a line of the exception sheet."""
     return DeviationNote.objects.create(
-        ceremony=ceremony, step=ceremony.step, expected=expected[:500], happened=happened, decision=decision, noted_by=by[:200]
+        ceremony=ceremony,
+        step=ceremony.step,
+        expected=expected[:500],
+        happened=happened,
+        decision=decision,
+        noted_by=by[:200],
     )
 
 
 def _check_clock(ceremony: Ceremony, now: datetime) -> None:
     database: datetime = ceremony.database_clock  # type: ignore[attr-defined]
     if abs(database - now) > APART:
-        raise ClockChanged(f"The portal's clock and the database's are {abs(database - now).total_seconds():.0f} s apart.", hint=_CLOCK_HINT)
+        raise ClockChanged(
+            f"The portal's clock and the database's are {abs(database - now).total_seconds():.0f} s apart.",
+            hint=_CLOCK_HINT,
+        )
     if ceremony.last_act_at is not None and now < ceremony.last_act_at - BACKWARD:
-        raise ClockChanged(f"The clock went back by {(ceremony.last_act_at - now).total_seconds():.0f} s.", hint=_CLOCK_HINT)
+        raise ClockChanged(
+            f"The clock went back by {(ceremony.last_act_at - now).total_seconds():.0f} s.", hint=_CLOCK_HINT
+        )
 
 
 _CLOCK_HINT = "The ceremony is paused. Set the clocks right, then the leader resumes."

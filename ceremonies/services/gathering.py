@@ -29,7 +29,11 @@ def open_attempt(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
 
     def effect(ceremony: Ceremony) -> dict[str, Any]:
         source = _source(ceremony)
-        holders = {seat.share_index: str(seat.pk) for seat in active_people(ceremony) if seat.room_role is RoomRole.HOLDER and seat.share_index}
+        holders = {
+            seat.share_index: str(seat.pk)
+            for seat in active_people(ceremony)
+            if seat.room_role is RoomRole.HOLDER and seat.share_index
+        }
         process = ceremony_process()
         process.destroy(ceremony_id=ceremony.pk)
         opening = process.begin(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, practice=ceremony.practice)
@@ -48,7 +52,14 @@ def open_attempt(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         return {"set": _source(scene.ceremony).set_name, "holders": len(found["holders"])}
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.COLLECT, roles=(RoomRole.OPERATOR,), effect=effect, result=result, done=False
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.COLLECT,
+        roles=(RoomRole.OPERATOR,),
+        effect=effect,
+        result=result,
+        done=False,
     )
 
 
@@ -69,7 +80,11 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
         step_id = scene.step.id
     try:
         progress = ceremony_process().take_share(
-            ceremony_id=ceremony_id, attempt=process["attempt"], custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed)
+            ceremony_id=ceremony_id,
+            attempt=process["attempt"],
+            custodian_id=custodian,
+            step=step_id,
+            ciphertext=unpacked(sealed),
         )
     except ShareRefused as error:
         _note_refused(actor, ceremony_id, me, error)
@@ -83,9 +98,16 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
             share.proved_at = scene.now
             share.save(update_fields=["proved_at"])
             CustodyEntry.objects.create(
-                generation=source, share=share, what=CustodyEntry.What.ACCESSED, bag=share.bag, reason=f"Handed in: {ceremony}"[:500], by=me.name
+                generation=source,
+                share=share,
+                what=CustodyEntry.What.ACCESSED,
+                bag=share.bag,
+                reason=f"Handed in: {ceremony}"[:500],
+                by=me.name,
             )
-        scene.record.record({"share": progress.index, "custodian": me.name, "given": list(progress.given), "missing": progress.missing})
+        scene.record.record(
+            {"share": progress.index, "custodian": me.name, "given": list(progress.given), "missing": progress.missing}
+        )
         if progress.missing == 0:
             ceremony.acted = True
             go_on(scene, ceremony.read_script())
@@ -105,7 +127,9 @@ def recover(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
             process.reconstruct(ceremony_id=ceremony.pk, attempt=names["attempt"])
         master = process.unwrap(ceremony_id=ceremony.pk, nonce=names["nonce"], package=bytes(source.package))
         if master.check != source.check_value:
-            raise ShareRefused("The recovered key is another one: its check value differs from the one noted at the escrow.")
+            raise ShareRefused(
+                "The recovered key is another one: its check value differs from the one noted at the escrow."
+            )
         if ceremony.practice:
             return {"check": master.check, "handed": None}
         handed = process.hand_over(
@@ -125,7 +149,15 @@ def recover(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
             }  # fmt: skip
         return dict(ceremony.result)
 
-    perform(actor=actor, ceremony_id=ceremony_id, step=step, action=Action.RECOVER, roles=(RoomRole.OPERATOR,), effect=effect, result=result)
+    perform(
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.RECOVER,
+        roles=(RoomRole.OPERATOR,),
+        effect=effect,
+        result=result,
+    )
     erase(ceremony_id)
 
 
@@ -138,7 +170,11 @@ def challenge_for(ceremony: Ceremony, seat: Participant) -> bytes:
     """What this custodian proves the share against: one roll-call, one custodian, one set."""
     source = _source(ceremony)
     return roll_call_challenge(
-        nonce=roll_call_nonce(ceremony), roll_call_id=str(ceremony.pk), custodian_id=str(seat.pk), set_id=source.set_id, generation=source.number
+        nonce=roll_call_nonce(ceremony),
+        roll_call_id=str(ceremony.pk),
+        custodian_id=str(seat.pk),
+        set_id=source.set_id,
+        generation=source.number,
     )
 
 
@@ -156,15 +192,24 @@ def prove_share(*, actor: Actor, ceremony_id: UUID, step: int, proof: str, bag: 
             if str(me.share_index) in ceremony.process.get("proved", {}):
                 raise AlreadyDone("Your proof is in.")
             found = whose_proof(
-                challenge_for(ceremony, me), unpacked(proof), source.public_record, older_records(source.key_id, source.practice, source.pk)
+                challenge_for(ceremony, me),
+                unpacked(proof),
+                source.public_record,
+                older_records(source.key_id, source.practice, source.pk),
             )
             if found.index is None:
-                raise ShareUnknown("This proof was made with no share the portal knows.", hint="Read the card again, word by word.")
+                raise ShareUnknown(
+                    "This proof was made with no share the portal knows.", hint="Read the card again, word by word."
+                )
             if found.generation != source.number:
-                raise ShareOfOldGeneration(f"This share is of generation {found.generation}; the present one is {source.number}.")
+                raise ShareOfOldGeneration(
+                    f"This share is of generation {found.generation}; the present one is {source.number}."
+                )
             if found.index != me.share_index:
                 raise ShareOfAnotherPerson(f"This proof was made with share {found.index}, yours is {me.share_index}.")
-            ceremony.process = ceremony.process | {"proved": ceremony.process.get("proved", {}) | {str(found.index): bag.strip()[:50]}}
+            ceremony.process = ceremony.process | {
+                "proved": ceremony.process.get("proved", {}) | {str(found.index): bag.strip()[:50]}
+            }
             scene.record.record({"share": found.index, "custodian": me.name, "bag": bag.strip()[:50]})
             _all_proved(scene, source)
     except ShareRefused as error:
@@ -189,12 +234,20 @@ def record_proofs(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
                 missed.append(share.custodian)
             share.save(update_fields=["proved_at", "missed_at", "bag"])
             what = CustodyEntry.What.PROVED if held else CustodyEntry.What.MISSED
-            CustodyEntry.objects.create(generation=source, share=share, what=what, bag=share.bag, place=share.place, by=scene.me.name)
+            CustodyEntry.objects.create(
+                generation=source, share=share, what=what, bag=share.bag, place=share.place, by=scene.me.name
+            )
         ceremony.result = {"set": source.set_name, "proved": len(proved), "of": source.share_count, "missed": missed}
         return dict(ceremony.result)
 
     perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.RECORD_PROOFS, roles=(RoomRole.LEADER,), effect=lambda _: {}, result=result
+        actor=actor,
+        ceremony_id=ceremony_id,
+        step=step,
+        action=Action.RECORD_PROOFS,
+        roles=(RoomRole.LEADER,),
+        effect=lambda _: {},
+        result=result,
     )
 
 
@@ -205,7 +258,9 @@ def unpacked(text: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not data or len(data) > LARGEST:
-        raise ValidationFailed(errors={"sealed": ["This was not sealed by this page. Reload it and type the words again."]})
+        raise ValidationFailed(
+            errors={"sealed": ["This was not sealed by this page. Reload it and type the words again."]}
+        )
     return data
 
 

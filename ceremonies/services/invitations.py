@@ -9,8 +9,8 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
-from ceremonies.room_errors import CodeRefused, NotInTheRoom
 from ceremonies.models import Ceremony, Participant
+from ceremonies.room_errors import CodeRefused, NotInTheRoom
 from ceremonies.services.frame import guest_actor, locked, target_of
 from ceremonies.states import ENDED
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -62,10 +62,24 @@ def invite_guest(*, actor: Actor, ceremony_id: UUID, participant_id: UUID) -> In
 def find_invitation(link: str) -> Participant:
     """The seat `link` was made for, nothing used up; raises NotInTheRoom for a link that does not work."""
     match = LINK_TEXT.fullmatch(link)
-    seat = Participant.objects.select_related("ceremony").filter(pk=UUID(hex=match[1]), person=None).first() if match else None
-    if match is None or seat is None or seat.link_digest is None or not credential_matches(bytes(seat.link_digest), seat.pk, match[2]):
+    seat = (
+        Participant.objects.select_related("ceremony").filter(pk=UUID(hex=match[1]), person=None).first()
+        if match
+        else None
+    )
+    if (
+        match is None
+        or seat is None
+        or seat.link_digest is None
+        or not credential_matches(bytes(seat.link_digest), seat.pk, match[2])
+    ):
         raise _not_working()
-    if seat.link_expires_at is None or seat.link_expires_at <= timezone.now() or seat.ceremony.status in ENDED or seat.code_tries >= TRIES:
+    if (
+        seat.link_expires_at is None
+        or seat.link_expires_at <= timezone.now()
+        or seat.ceremony.status in ENDED
+        or seat.code_tries >= TRIES
+    ):
         raise _not_working()
     return seat
 
@@ -76,13 +90,22 @@ def redeem_invitation(*, link: str, code: str, address: str | None = None) -> tu
     After five wrong codes the link is dead and a new invitation is needed.
     """
     seat = find_invitation(link)
-    Participant.objects.filter(pk=seat.pk).update(code_tries=seat.code_tries + 1)  # counted before the code is looked at
-    with audit.atomic(actor=guest_actor(seat, address), action="ceremony.join", target=target_of(seat.ceremony), ring_id=seat.ceremony.ring_id) as record:
+    Participant.objects.filter(pk=seat.pk).update(
+        code_tries=seat.code_tries + 1
+    )  # counted before the code is looked at
+    with audit.atomic(
+        actor=guest_actor(seat, address),
+        action="ceremony.join",
+        target=target_of(seat.ceremony),
+        ring_id=seat.ceremony.ring_id,
+    ) as record:
         seat = Participant.objects.select_for_update(of=("self",)).select_related("ceremony").get(pk=seat.pk)
         if seat.link_digest is None or seat.code_digest is None or seat.code_tries > TRIES:
             raise _not_working()
         if not credential_matches(bytes(seat.code_digest), seat.pk, "".join(code.split())):
-            raise CodeRefused(f"{max(TRIES - seat.code_tries, 0)} tries are left.", hint="The code came by another way than the link.")
+            raise CodeRefused(
+                f"{max(TRIES - seat.code_tries, 0)} tries are left.", hint="The code came by another way than the link."
+            )
         secret = new_secret()
         seat.session_digest, seat.joined_at = credential_digest(seat.pk, secret), timezone.now()
         seat.link_digest = seat.code_digest = None
@@ -93,8 +116,16 @@ def redeem_invitation(*, link: str, code: str, address: str | None = None) -> tu
 
 def guest_of(ceremony_id: UUID, participant_id: str, secret: str) -> Participant | None:
     """The seat a guest's session may use now, or None."""
-    seat = Participant.objects.select_related("ceremony").filter(pk=participant_id, ceremony_id=ceremony_id, person=None).first()
-    if seat is None or seat.session_digest is None or not credential_matches(bytes(seat.session_digest), seat.pk, secret):
+    seat = (
+        Participant.objects.select_related("ceremony")
+        .filter(pk=participant_id, ceremony_id=ceremony_id, person=None)
+        .first()
+    )
+    if (
+        seat is None
+        or seat.session_digest is None
+        or not credential_matches(bytes(seat.session_digest), seat.pk, secret)
+    ):
         return None
     return seat
 

@@ -1,5 +1,6 @@
 """What one person in the room sees: who is here, which step, what is expected of them. Reads only."""
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,11 @@ class Part:
     share: Share | None = None
     facts: dict[str, Any] | None = None
 
+    @property
+    def act(self) -> str:
+        """The last part of the address that this part's form goes to."""
+        return self.name.replace("_", "-")
+
 
 def tag_of(ceremony: Ceremony, seats: list[Participant]) -> str:
     """Changes whenever anything in the live part of the page does; two columns of rows that are read anyway."""
@@ -79,9 +85,9 @@ def look(ceremony: Ceremony, me: Participant | None, seats: list[Participant]) -
     }  # fmt: skip
 
 
-def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911, PLR0912
+def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911
     """The one thing that this person is asked to do next."""
-    if me is None or me.room_role is RoomRole.EXTERNAL_WITNESS and ceremony.status is not C.COMMITTED:
+    if me is None or (me.room_role is RoomRole.EXTERNAL_WITNESS and ceremony.status is not C.COMMITTED):
         return Part("watch", "You may watch; nothing is asked of you.")
     if ceremony.status in ENDED:
         return Part("over", "The ceremony is over.")
@@ -94,11 +100,23 @@ def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: St
         return Part("wait", f"{by} says who you are. Show your identity card.")
     if me.room_role is RoomRole.DEPUTY:
         principal = me.deputy_for
-        return Part("stand_in", f"{principal} left. You can stand in.") if principal and principal.left_at else Part("wait", f"You stand in if {principal} leaves.")
+        return (
+            Part("stand_in", f"{principal} left. You can stand in.")
+            if principal and principal.left_at
+            else Part("wait", f"You stand in if {principal} leaves.")
+        )
     if ceremony.status is C.GATHERING:
-        return Part("start", "When everybody is identified and has confirmed, begin.") if me.room_role is RoomRole.LEADER else Part("wait", "The leader begins when everybody is ready.")
+        return (
+            Part("start", "When everybody is identified and has confirmed, begin.")
+            if me.room_role is RoomRole.LEADER
+            else Part("wait", "The leader begins when everybody is ready.")
+        )
     if ceremony.status is C.PAUSED:
-        return Part("resume", "The ceremony is paused.") if me.room_role is RoomRole.LEADER else Part("wait", "The ceremony is paused; the leader resumes it.")
+        return (
+            Part("resume", "The ceremony is paused.")
+            if me.room_role is RoomRole.LEADER
+            else Part("wait", "The ceremony is paused; the leader resumes it.")
+        )
     return _at_work(ceremony, me, script, step, awaited)
 
 
@@ -114,7 +132,11 @@ def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, aw
             return _collect(ceremony, me, step)
         if step.action is Action.COLLECT and mine is RoomRole.OPERATOR and "attempt" in ceremony.process:
             return Part("wait", f"{ceremony.process['missing']} more shares are needed.", facts={"again": True})
-        if step.action is Action.PROVE and mine is RoomRole.HOLDER and str(me.share_index) not in ceremony.process.get("proved", {}):
+        if (
+            step.action is Action.PROVE
+            and mine is RoomRole.HOLDER
+            and str(me.share_index) not in ceremony.process.get("proved", {})
+        ):
             return _prove(ceremony, me)
         performer = PERFORMERS.get(step.action)
         if step.commits and me.pk in awaited:
@@ -123,7 +145,12 @@ def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, aw
             return Part("perform", step.text)
         if performer is not None:
             word = performer.value.replace("_", " ")
-            return Part("wait", f"The {word} acts." if not step.commits or may_commit(ceremony, step) else "Others still have to sign before the act.")
+            return Part(
+                "wait",
+                f"The {word} acts."
+                if not step.commits or may_commit(ceremony, step)
+                else "Others still have to sign before the act.",
+            )
         if step.action is Action.HAND_OUT:
             left = Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count()
             return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
@@ -154,19 +181,33 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
         "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian, "key": process["public_key"],
         "nonce": process["nonce"], "attempt": process["attempt"],
     }  # fmt: skip
-    return Part("submit", "Open your bag and type the words of your share. They are encrypted before they leave this page.", facts=facts)
+    return Part(
+        "submit",
+        "Open your bag and type the words of your share. They are encrypted before they leave this page.",
+        facts=facts,
+    )
 
 
 def _prove(ceremony: Ceremony, me: Participant) -> Part:
-    import base64
-
     assert ceremony.source is not None
-    facts = {"challenge": base64.b64encode(challenge_for(ceremony, me)).decode(), "salt": ceremony.source.public_record.salt.hex()}
-    return Part("prove", "Open your bag and type the words. Only a proof leaves this page, never the words.", facts=facts)
+    facts = {
+        "challenge": base64.b64encode(challenge_for(ceremony, me)).decode(),
+        "salt": ceremony.source.public_record.salt.hex(),
+    }
+    return Part(
+        "prove", "Open your bag and type the words. Only a proof leaves this page, never the words.", facts=facts
+    )
 
 
 def _may_identify(me: Participant | None, seat: Participant, ceremony: Ceremony) -> bool:
-    if me is None or me.left_at is not None or seat.pk == me.pk or seat.identified_at is not None or seat.left_at is not None or ceremony.status in ENDED:
+    if (
+        me is None
+        or me.left_at is not None
+        or seat.pk == me.pk
+        or seat.identified_at is not None
+        or seat.left_at is not None
+        or ceremony.status in ENDED
+    ):
         return False
     wanted = RoomRole.LEADER if seat.room_role is RoomRole.INTERNAL_WITNESS else RoomRole.INTERNAL_WITNESS
     return me.room_role is wanted

@@ -9,9 +9,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.models import Ceremony, Participant, ShareGeneration
 from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
+from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.script import Kind
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
@@ -157,7 +157,9 @@ def add_person(
                     share_index=index,
                 )  # fmt: skip
         except IntegrityError:
-            raise ValidationFailed(errors={"email": ["This person, or another leader or operator, is in the plan already."]}) from None
+            raise ValidationFailed(
+                errors={"email": ["This person, or another leader or operator, is in the plan already."]}
+            ) from None
         record.record({"seat": str(seat.pk), "name": seat.name, "role": role, "guest": person is None, "share": index})
     return seat
 
@@ -222,7 +224,11 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
                 ceremony.version += 1
                 ceremony.save()
             request = approvals.require_or_request(
-                actor, OPEN_ROOM, params, groups=officers_besides(actor, ceremony.ring_id), reason=reason or ceremony.purpose
+                actor,
+                OPEN_ROOM,
+                params,
+                groups=officers_besides(actor, ceremony.ring_id),
+                reason=reason or ceremony.purpose,
             )
             Ceremony.objects.filter(pk=ceremony.pk).update(approval_id=request.pk)
             raise ApprovalRequired(request.pk, "The ceremony waits for agreement.")
@@ -310,5 +316,6 @@ def _need_rehearsal(ceremony: Ceremony) -> None:
     )
     if not rehearsals.exists():
         raise RehearsalNeeded(
-            f"The policy asks for a rehearsal of this very script within {days} days before.", hint="Plan and hold a rehearsal first."
+            f"The policy asks for a rehearsal of this very script within {days} days before.",
+            hint="Plan and hold a rehearsal first.",
         )

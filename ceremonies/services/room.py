@@ -7,9 +7,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from ceremonies.room_errors import AlreadyDone, NotYours, QuorumLost
 from ceremonies.models import Ceremony, Participant, SignOff
 from ceremonies.planning import RoomRole
+from ceremonies.room_errors import AlreadyDone, NotYours, QuorumLost
 from ceremonies.script import Action, Kind, Script, Step, Who
 from ceremonies.services.frame import Scene, guest_actor, in_room, move, need_role, note_deviation, seat_of
 from ceremonies.states import OPEN, CeremonyState
@@ -78,7 +78,11 @@ def start(*, actor: Actor, ceremony_id: UUID) -> None:
         ready, absent = [], []
         for seat in ceremony.participants.filter(left_at=None):
             (ready if seat.confirmed_at and seat.identified_at else absent).append(seat)
-        needed = [seat for seat in absent if seat.room_role in _NEEDED or (_needs_all(ceremony) and seat.role == RoomRole.HOLDER)]
+        needed = [
+            seat
+            for seat in absent
+            if seat.room_role in _NEEDED or (_needs_all(ceremony) and seat.role == RoomRole.HOLDER)
+        ]
         if needed:
             names = ", ".join(f"{seat.name} ({_lacks(seat)})" for seat in needed)
             raise WrongState(f"Not everybody is ready: {names}.")
@@ -110,10 +114,14 @@ def sign_off(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
             raise NotYours("This step is signed off by others.")
         if not _may_sign(ceremony, scene.step):
             raise WrongState("The step is not done yet.", hint=scene.step.expected)
-        _, made = SignOff.objects.get_or_create(participant=scene.me, step=step, defaults={"ceremony": ceremony, "at": scene.now})
+        _, made = SignOff.objects.get_or_create(
+            participant=scene.me, step=step, defaults={"ceremony": ceremony, "at": scene.now}
+        )
         if not made:
             raise AlreadyDone("You have signed this step off.")
-        scene.record.record({"step": scene.step.id, "number": step + 1, "seat": str(scene.me.pk), "role": scene.me.role})
+        scene.record.record(
+            {"step": scene.step.id, "number": step + 1, "seat": str(scene.me.pk), "role": scene.me.role}
+        )
         go_on(scene, script)
 
 
@@ -145,7 +153,9 @@ def attest(*, actor: Actor, ceremony_id: UUID, agrees: bool, reason: str = "") -
             raise ValidationFailed(errors={"attest_reason": ["Say why you decline."]})
         scene.me.attested_at, scene.me.attests, scene.me.attest_reason = scene.now, agrees, reason.strip()
         scene.me.save(update_fields=["attested_at", "attests", "attest_reason"])
-        scene.record.record({"seat": str(scene.me.pk), "name": scene.me.name, "attests": agrees, "reason": reason.strip()})
+        scene.record.record(
+            {"seat": str(scene.me.pk), "name": scene.me.name, "attests": agrees, "reason": reason.strip()}
+        )
         go_on(scene, script)
 
 
@@ -155,7 +165,11 @@ def note_exception(*, actor: Actor, ceremony_id: UUID, expected: str, happened: 
         if not happened.strip():
             raise ValidationFailed(errors={"happened": ["Say what happened."]})
         note_deviation(
-            scene.ceremony, expected=expected.strip() or scene.step.expected, happened=happened.strip(), decision=decision.strip(), by=scene.me.name
+            scene.ceremony,
+            expected=expected.strip() or scene.step.expected,
+            happened=happened.strip(),
+            decision=decision.strip(),
+            by=scene.me.name,
         )
         scene.record.record({"step": scene.step.id, "happened": happened.strip(), "decision": decision.strip()})
 
@@ -166,7 +180,9 @@ def pause(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
         if not reason.strip():
             raise ValidationFailed(errors={"reason": ["Say why."]})
         move(scene.ceremony, C.PAUSED)
-        note_deviation(scene.ceremony, expected=scene.step.expected, happened=f"Paused: {reason.strip()}", by=scene.me.name)
+        note_deviation(
+            scene.ceremony, expected=scene.step.expected, happened=f"Paused: {reason.strip()}", by=scene.me.name
+        )
         scene.record.record({"reason": reason.strip()})
 
 
@@ -177,7 +193,9 @@ def resume(*, actor: Actor, ceremony_id: UUID) -> None:
         people = active_people(scene.ceremony)
         lacking = [role.value.replace("_", " ") for role in _NEEDED if all(seat.role != role.value for seat in people)]
         if lacking:
-            raise WrongState(f"Without {' and '.join(lacking)} it cannot go on.", hint="A deputy steps in, or somebody aborts.")
+            raise WrongState(
+                f"Without {' and '.join(lacking)} it cannot go on.", hint="A deputy steps in, or somebody aborts."
+            )
         if quorum_lost(scene.ceremony, people):
             raise QuorumLost(_QUORUM)
         move(scene.ceremony, C.RUNNING)
@@ -213,7 +231,12 @@ def stand_in(*, actor: Actor, ceremony_id: UUID) -> None:
         principal.save(update_fields=["share_index"])
         me.role, me.share_index, me.seen_at = principal.role, index, scene.now
         me.save(update_fields=["role", "share_index", "seen_at"])
-        note_deviation(scene.ceremony, expected=f"{principal.name} is {_word(me.role)}.", happened=f"{me.name} stands in.", by=me.name)
+        note_deviation(
+            scene.ceremony,
+            expected=f"{principal.name} is {_word(me.role)}.",
+            happened=f"{me.name} stands in.",
+            by=me.name,
+        )
         scene.record.record({"for": principal.name, "role": me.role, "share": index})
 
 
@@ -269,12 +292,16 @@ def _gone(scene: Scene, seat: Participant, reason: str) -> None:
     ceremony = scene.ceremony
     seat.left_at = scene.now
     seat.save(update_fields=["left_at"])
-    note_deviation(ceremony, expected=f"{seat.name} stays.", happened=f"{seat.name} left: {reason.strip()}", by=scene.me.name)
+    note_deviation(
+        ceremony, expected=f"{seat.name} stays.", happened=f"{seat.name} left: {reason.strip()}", by=scene.me.name
+    )
     people = active_people(ceremony)
     empty = any(all(other.role != role.value for other in people) for role in _NEEDED)
     if ceremony.status is C.RUNNING and (empty or quorum_lost(ceremony, people)):
         move(ceremony, C.PAUSED)
-    scene.record.record({"seat": str(seat.pk), "name": seat.name, "role": seat.role, "reason": reason.strip(), "state": ceremony.state})
+    scene.record.record(
+        {"seat": str(seat.pk), "name": seat.name, "role": seat.role, "reason": reason.strip(), "state": ceremony.state}
+    )
     if ceremony.status in AT_WORK:
         go_on(scene, ceremony.read_script())
 
@@ -295,7 +322,11 @@ def _seat(ceremony: Ceremony, participant_id: UUID) -> Participant:
 
 
 def _lacks(seat: Participant) -> str:
-    lacks = [word for word, at in (("not identified", seat.identified_at), ("script not confirmed", seat.confirmed_at)) if at is None]
+    lacks = [
+        word
+        for word, at in (("not identified", seat.identified_at), ("script not confirmed", seat.confirmed_at))
+        if at is None
+    ]
     return " and ".join(lacks)
 
 
@@ -306,4 +337,3 @@ def _word(role: str) -> str:
 def transcript(ceremony: Ceremony, limit: int = 2000) -> list[audit.AuditEvent]:
     """The record's events about this ceremony, oldest first; each is a leaf of the audit tree."""
     return audit.events_for_target("ceremony", ceremony.pk, limit)[::-1]
-

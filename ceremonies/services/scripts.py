@@ -6,8 +6,8 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ceremonies.room_errors import ScriptRefused
 from ceremonies.models import ScriptTemplate
+from ceremonies.room_errors import ScriptRefused
 from ceremonies.script import Kind, Script, ScriptError, in_tree, parse
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person

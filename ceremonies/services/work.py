@@ -30,7 +30,9 @@ C = CeremonyState
 def ceremony_process() -> CeremonyProcess:
     """The process that alone ever holds an escrow key or a share; raises ProcessUnavailable where none is configured."""
     if not settings.CEREMONY_SOCKET:
-        raise ProcessUnavailable("This portal runs without a ceremony process.", hint="Start it: ./manage.py ceremony_process")
+        raise ProcessUnavailable(
+            "This portal runs without a ceremony process.", hint="Start it: ./manage.py ceremony_process"
+        )
     return CeremonyProcess(Path(settings.CEREMONY_SOCKET))
 
 
@@ -47,7 +49,15 @@ type Result = Callable[[Scene, dict[str, Any]], dict[str, Any]]
 
 
 def perform(
-    *, actor: Actor, ceremony_id: UUID, step: int, action: Action, roles: tuple[RoomRole, ...], effect: Effect, result: Result, done: bool = True
+    *,
+    actor: Actor,
+    ceremony_id: UUID,
+    step: int,
+    action: Action,
+    roles: tuple[RoomRole, ...],
+    effect: Effect,
+    result: Result,
+    done: bool = True,
 ) -> None:
     """Do the portal's part of step number `step`: claim it, run `effect` outside any transaction, then write `result`.
 
@@ -113,9 +123,16 @@ def _session_over(actor: Actor, ceremony_id: UUID, step: int) -> Iterator[None]:
     except SessionOver:
         with in_room(actor, ceremony_id, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
             script = scene.ceremony.read_script()
-            first = next((action for action in (Action.COLLECT, Action.DEAL) if script.number_of(action) is not None), None)
+            first = next(
+                (action for action in (Action.COLLECT, Action.DEAL) if script.number_of(action) is not None), None
+            )
             if first is not None:
-                go_back(scene, first, happened="The ceremony process lost what it held in memory.", decision="This part is done again.")
+                go_back(
+                    scene,
+                    first,
+                    happened="The ceremony process lost what it held in memory.",
+                    decision="This part is done again.",
+                )
                 scene.ceremony.process = {}
             scene.record.record({"step": scene.step.id})
         raise

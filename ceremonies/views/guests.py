@@ -32,7 +32,9 @@ class Join(View):
         if not form.is_valid():
             return self._page(request, link, form, status=422)
         try:
-            seat, secret = invitations.redeem_invitation(link=link, code=form.cleaned_data["code"], address=client_address(request))
+            seat, secret = invitations.redeem_invitation(
+                link=link, code=form.cleaned_data["code"], address=client_address(request)
+            )
         except PortalError as error:
             if error.status != 403:
                 raise
@@ -44,7 +46,13 @@ class Join(View):
 
     def _page(self, request: HttpRequest, link: str, form: JoinForm, status: int = 200) -> HttpResponse:
         seat = invitations.find_invitation(link)
-        context = {"title": "Your seat in a ceremony", "seat": seat, "ceremony": seat.ceremony, "form": form, "practice_banner": banner(seat.ceremony.practice)}
+        context = {
+            "title": "Your seat in a ceremony",
+            "seat": seat,
+            "ceremony": seat.ceremony,
+            "form": form,
+            "practice_banner": banner(seat.ceremony.practice),
+        }
         return render(request, "ceremonies/join.html", context, status=status)
 
 

@@ -72,7 +72,12 @@ class CeremonyCreate(ActorRequiredMixin, View):
         return self._page(request, form, 422)
 
     def _page(self, request: HttpRequest, form: PlanForm, status: int = 200) -> HttpResponse:
-        context = {"title": "Plan a ceremony", "form": form, "submit_label": "Write the plan down", "cancel_url": "/ceremonies/"}
+        context = {
+            "title": "Plan a ceremony",
+            "form": form,
+            "submit_label": "Write the plan down",
+            "cancel_url": "/ceremonies/",
+        }
         return render(request, "generic/form.html", context, status=status)
 
 
@@ -144,7 +149,12 @@ class PersonInvite(_Act):
     def post(self, request: HttpRequest, ceremony_id: UUID, participant_id: UUID) -> HttpResponse:
         ceremony = self.ceremony(request, ceremony_id)
         made = invitations.invite_guest(actor=actor_of(request), ceremony_id=ceremony.pk, participant_id=participant_id)
-        context = {"title": f"Invitation of {made.seat.name}", "ceremony": ceremony, "invitation": made, "practice_banner": banner(ceremony.practice)}
+        context = {
+            "title": f"Invitation of {made.seat.name}",
+            "ceremony": ceremony,
+            "invitation": made,
+            "practice_banner": banner(ceremony.practice),
+        }
         return render(request, "ceremonies/invitation.html", context)
 
 
@@ -196,7 +206,9 @@ class Calendar(View):
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         _, _, ceremony = enter(request, ceremony_id)
         headers = {"Content-Disposition": 'attachment; filename="ceremony.ics"'}
-        return HttpResponse(invitations.calendar_file(ceremony), content_type="text/calendar; charset=utf-8", headers=headers)
+        return HttpResponse(
+            invitations.calendar_file(ceremony), content_type="text/calendar; charset=utf-8", headers=headers
+        )
 
 
 class Minutes(View):
@@ -205,8 +217,17 @@ class Minutes(View):
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         actor, _, ceremony = enter(request, ceremony_id)
         made = minutes.write(ceremony, transcript(ceremony))
-        audit.record(actor=actor, action="ceremony.minutes", target=("ceremony", ceremony.pk, str(ceremony)), ring_id=ceremony.ring_id)
-        return HttpResponse(made, content_type="application/pdf", headers={"Content-Disposition": f'inline; filename="minutes-{ceremony.pk}.pdf"'})
+        audit.record(
+            actor=actor,
+            action="ceremony.minutes",
+            target=("ceremony", ceremony.pk, str(ceremony)),
+            ring_id=ceremony.ring_id,
+        )
+        return HttpResponse(
+            made,
+            content_type="application/pdf",
+            headers={"Content-Disposition": f'inline; filename="minutes-{ceremony.pk}.pdf"'},
+        )
 
 
 def _said(value: Any) -> str:

@@ -95,5 +95,8 @@ class Package(ActorRequiredMixin, View):
             if not found.ceremony.participants.filter(person_id=actor.id, role="operator").exists():
                 authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(found))
             record.record({"sha256": found.package_sha256})
-        headers = {"Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"', "Cache-Control": "no-store"}
+        headers = {
+            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"',
+            "Cache-Control": "no-store",
+        }
         return HttpResponse(bytes(found.package), content_type="application/json", headers=headers)

@@ -25,7 +25,7 @@ from ceremonies.forms import (
     WhyForm,
 )
 from ceremonies.models import Ceremony, Participant, Share
-from ceremonies.script import Action
+from ceremonies.script import Action, Step
 from ceremonies.services import dealing, endings, gathering, looking, room
 from ceremonies.states import ENDED
 from ceremonies.views.entering import enter, frame_for
@@ -65,20 +65,27 @@ class RoomLive(View):
         return HttpResponse(html)
 
 
-def room_context(request: HttpRequest, seat: Participant | None, ceremony: Ceremony, seats: list[Participant]) -> dict[str, Any]:
+def room_context(
+    request: HttpRequest, seat: Participant | None, ceremony: Ceremony, seats: list[Participant]
+) -> dict[str, Any]:
     """Everything the room's page shows to this person."""
     found = looking.look(ceremony, seat, seats)
     part = found["part"]
     return found | {
         "title": str(ceremony), "ceremony": ceremony, "seat": seat, "state": ceremony.state, "practice_banner": banner(ceremony.practice),
-        "part_form": _form_of(part), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
+        "part_form": _form_of(part, found["step"]), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
         "may_abort": seat is not None and seat.left_at is None and ceremony.committed_at is None and ceremony.status not in ENDED,
         "generation": getattr(ceremony, "generation", None),
     }  # fmt: skip
 
 
 def room_page(
-    request: HttpRequest, ceremony_id: UUID, *, status: int = 200, problem: PortalError | None = None, form: forms.Form | None = None
+    request: HttpRequest,
+    ceremony_id: UUID,
+    *,
+    status: int = 200,
+    problem: PortalError | None = None,
+    form: forms.Form | None = None,
 ) -> HttpResponse:
     """The page as it is now; `form` replaces the form of the reader's own part, with its complaints."""
     actor, seat, ceremony = enter(request, ceremony_id)
@@ -90,6 +97,8 @@ def room_page(
         context["part_form"] = form
     return render(request, "ceremonies/room.html", context, status=status)
 
+
+_ASKING: Mapping[Action, Callable[[], forms.Form]] = {Action.STORE_PACKAGE: PackageForm, Action.VISIT: OutcomeForm}
 
 type Handler = Callable[[HttpRequest, Actor, Ceremony, int], forms.Form | None]
 
@@ -104,9 +113,8 @@ class RoomAct(View):
         actor, seat, ceremony = enter(request, ceremony_id)
         if seat is None:
             raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
-        step = request.POST.get("step", "")
         try:
-            wrong = handler(request, actor, ceremony, int(step) if step.isascii() and step.isdigit() and len(step) < 4 else ceremony.step)
+            wrong = handler(request, actor, ceremony, _step(request, ceremony))
         except PortalError as error:
             if error.status >= 500 or error.status == 401:
                 return respond(request, error)
@@ -144,9 +152,11 @@ def _step(request: HttpRequest, ceremony: Ceremony) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else ceremony.step
 
 
-def _form_of(part: looking.Part) -> forms.Form | None:
+def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
     if part.name == "confirm_share" and part.share is not None:
         return ConfirmShareForm(positions=part.share.positions)
+    if part.name == "perform":
+        return _ASKING[step.action]() if step.action in _ASKING else None
     makers: Mapping[str, Callable[[], forms.Form]] = {
         "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": SealedForm, "deal_again": WhyForm,
     }  # fmt: skip
@@ -197,7 +207,11 @@ def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) 
 
 def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     seat = room.seat_of(actor, ceremony.pk)
-    share = Share.objects.filter(generation__ceremony=ceremony, index=seat.share_index).first() if seat and seat.share_index else None
+    share = (
+        Share.objects.filter(generation__ceremony=ceremony, index=seat.share_index).first()
+        if seat and seat.share_index
+        else None
+    )
     form = ConfirmShareForm(request.POST, positions=share.positions if share else [])
     if form.is_valid():
         with SecretBytes(form.words.encode()) as typed:
@@ -216,7 +230,9 @@ def _without_words(form: ConfirmShareForm) -> forms.Form:
 def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     form = SealedForm(request.POST)
     if form.is_valid():
-        progress = gathering.submit_share(actor=actor, ceremony_id=ceremony.pk, step=step, sealed=form.cleaned_data["sealed"])
+        progress = gathering.submit_share(
+            actor=actor, ceremony_id=ceremony.pk, step=step, sealed=form.cleaned_data["sealed"]
+        )
         messages.success(request, f"Share {progress.index} is accepted.")
     return form if form.errors else None
 
@@ -224,7 +240,13 @@ def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -
 def _prove(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     form = SealedForm(request.POST)
     if form.is_valid():
-        gathering.prove_share(actor=actor, ceremony_id=ceremony.pk, step=step, proof=form.cleaned_data["sealed"], bag=form.cleaned_data["bag"])
+        gathering.prove_share(
+            actor=actor,
+            ceremony_id=ceremony.pk,
+            step=step,
+            proof=form.cleaned_data["sealed"],
+            bag=form.cleaned_data["bag"],
+        )
         messages.success(request, "Your proof is accepted.")
     return form if form.errors else None
 
@@ -234,7 +256,9 @@ def _exception(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int
     if not form.is_valid():
         raise ValidationFailed("Say what happened.")
     values = form.cleaned_data
-    room.note_exception(actor=actor, ceremony_id=ceremony.pk, expected="", happened=values["happened"], decision=values["decision"])
+    room.note_exception(
+        actor=actor, ceremony_id=ceremony.pk, expected="", happened=values["happened"], decision=values["decision"]
+    )
     return None
 
 
@@ -261,7 +285,12 @@ def _stand_in(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int)
 
 
 def _send_away(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
-    room.send_away(actor=actor, ceremony_id=ceremony.pk, participant_id=_seat_id(request), reason=request.POST.get("reason", "")[:2000])
+    room.send_away(
+        actor=actor,
+        ceremony_id=ceremony.pk,
+        participant_id=_seat_id(request),
+        reason=request.POST.get("reason", "")[:2000],
+    )
 
 
 def _seat_id(request: HttpRequest) -> UUID:

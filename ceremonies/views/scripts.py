@@ -28,7 +28,12 @@ class ScriptDetail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, label: str) -> HttpResponse:
         script = scripts.find_script(label)
-        context = {"title": script.title, "subtitle": f"{script.name}, version {script.version}", "script": script, "commit_step": script.commit_step}
+        context = {
+            "title": script.title,
+            "subtitle": f"{script.name}, version {script.version}",
+            "script": script,
+            "commit_step": script.commit_step,
+        }
         return render(request, "ceremonies/script_detail.html", context)
 
 

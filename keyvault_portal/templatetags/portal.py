@@ -191,6 +191,19 @@ def quorum(groups: Iterable[Mapping[str, Any]]) -> str:
 
 
 @register.filter
+def room_word(role: object) -> str:
+    """Say a role in a ceremony, such as ``internal witness``."""
+    return str(role).replace("_", " ")
+
+
+@register.filter
+def room_words(roles: Iterable[object]) -> str:
+    """Say several roles, such as ``leader and internal witness``."""
+    words = [room_word(role) for role in roles]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+@register.filter
 def short_hash(value: bytes | memoryview | str | None, length: int = 8) -> str:
     """Return the first ``length`` and last four characters of a hash or identifier, bytes being read as hexadecimal."""
     if not value:
