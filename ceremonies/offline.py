@@ -27,7 +27,7 @@ from typing import Any
 from cryptography.hazmat.primitives import cmac, hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shamir_mnemonic import MnemonicError, combine_mnemonics
 from shamir_mnemonic.share import Share
@@ -40,7 +40,6 @@ COMMITMENT_LABEL = b"keyvault-portal share commitment v1\x00"
 ROLL_CALL_LABEL = b"keyvault-portal roll-call v1\x00"
 PACKAGE_LABEL = b"keyvault-portal escrow package seal v1"
 SALT_BYTES, COMMITMENT_BYTES, PROOF_BYTES = 32, 32, 64
-AES_KEY_SIZES = (16, 24, 32)
 
 
 class Problem(Exception):
@@ -113,17 +112,17 @@ def combine(shares: Iterable[str], passphrase: bytes = b"") -> bytes:
 # Keys and their check values.
 
 
-def check_value(material: bytes) -> str:
-    """Ten hex digits by which a key is known again, and which say nothing about it.
+def check_value(material: bytes, algorithm: str = WRAPPING) -> str:
+    """Ten hex digits by which a key is known again, and which say nothing about it; the first six are its key check value.
 
-    An AES key: the leftmost five bytes of AES-CMAC over a block of zeros (ANSI X9.24-1:2017, annex A). Other material: of
-    HMAC-SHA-256 under the material over a label.
+    A 256-bit AES key: the leftmost bytes of AES-CMAC over a block of zeros (ANSI X9.24-1:2017). Others: of HMAC-SHA-256.
     """
-    if len(material) in AES_KEY_SIZES:
-        code = cmac.CMAC(AES(material))
-        code.update(bytes(16))
+    block = bytes(16)
+    if algorithm.startswith("AES-") and len(material) == 32:
+        code = cmac.CMAC(AES256(material))
+        code.update(block)
         return code.finalize()[:5].hex()
-    return hmac.digest(material, b"keyvault-portal key check value", "sha256")[:5].hex()
+    return hmac.digest(material, block, "sha256")[:5].hex()
 
 
 def wrap(escrow_key: bytes, material: bytes) -> bytes:
@@ -266,7 +265,7 @@ def open_package(package: dict[str, Any], escrow_key: bytes) -> bytes:
     if not hmac.compare_digest(package_seal(escrow_key, manifest), package["seal"]):
         raise Problem("package_changed", "The manifest was changed after the ceremony.")
     material = unwrap(escrow_key, base64.b64decode(package["wrapped"]))
-    if check_value(material) != manifest["key"]["check"]:
+    if check_value(material, manifest["key"]["algorithm"]) != manifest["key"]["check"]:
         raise Problem("package_changed", "The unwrapped key does not have the check value of the manifest.")
     return material
 
@@ -396,7 +395,7 @@ def _recover(options: argparse.Namespace) -> None:
     with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(_rsa_aes_wrapped(receiver, material) if receiver else material)
     _say(
-        f"The key with check value {check_value(material)} is in {options.out}{', wrapped for its receiver' if receiver else ''}."
+        f"The key with check value {package['manifest']['key']['check']} is in {options.out}{', wrapped for its receiver' if receiver else ''}."
     )
     _say("The shares are spent: make a new escrow with new shares.")
 

@@ -48,7 +48,29 @@ class IntentState(StrEnum):
     FAILED = "failed"  # needs somebody: another try has to be asked for
 
 
+class ImportState(StrEnum):
+    """A key on its way in: waiting for material, being checked, being brought to its provider, over."""
+
+    OPEN = "open"
+    RECEIVED = "received"
+    HANDED = "handed"  # the work at the provider is written down
+    DONE = "done"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+
+
+class ExportState(StrEnum):
+    """A key on its way out: decided, wrapped and waiting to be collected, erased here, or given up."""
+
+    QUEUED = "queued"
+    READY = "ready"
+    ERASED = "erased"
+    FAILED = "failed"
+
+
 V, R, J, I = VersionState, RotationState, JobState, IntentState  # noqa: E741
+M, X = ImportState, ExportState
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
@@ -92,12 +114,31 @@ INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {
     I.DONE: frozenset(),
 }
 
+IMPORT_MOVES: Mapping[ImportState, frozenset[ImportState]] = {
+    M.OPEN: frozenset({M.RECEIVED, M.ABORTED, M.EXPIRED}),
+    # An upload that does not fit its check value may be followed by another one.
+    M.RECEIVED: frozenset({M.OPEN, M.HANDED, M.DONE, M.FAILED, M.ABORTED, M.EXPIRED}),
+    M.HANDED: frozenset({M.DONE, M.FAILED, M.ABORTED, M.EXPIRED}),
+    M.DONE: frozenset(),
+    M.FAILED: frozenset(),
+    M.ABORTED: frozenset(),
+    M.EXPIRED: frozenset(),
+}
+OPEN_IMPORTS = frozenset({M.OPEN, M.RECEIVED, M.HANDED})
+
+EXPORT_MOVES: Mapping[ExportState, frozenset[ExportState]] = {
+    X.QUEUED: frozenset({X.READY, X.ERASED, X.FAILED}),
+    X.READY: frozenset({X.ERASED}),
+    X.ERASED: frozenset(),
+    X.FAILED: frozenset(),
+}
+
 # What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState, IntentState)](
+def may_move[State: (VersionState, RotationState, JobState, IntentState, ImportState, ExportState)](
     moves: Mapping[State, frozenset[State]], old: State, new: State
 ) -> bool:
     """Whether the table lets `old` become `new`."""

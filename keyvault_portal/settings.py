@@ -54,7 +54,10 @@ ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"
 # Where the keyholder listens; without it each process reads the root key file by itself (tests, single commands).
 KEYHOLDER_USERS = _list("PORTAL_KEYHOLDER_USERS")  # numbers of other system users who may ask it
 KEYHOLDER_SOCKET = os.environ.get("PORTAL_KEYHOLDER_SOCKET", "")
+# Where the ceremony process listens, and how long it keeps a ceremony's secrets without a sign of life, and in all.
 CEREMONY_SOCKET = os.environ.get("PORTAL_CEREMONY_SOCKET", "")
+CEREMONY_IDLE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_IDLE_SECONDS", "900"))
+CEREMONY_LIFE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_LIFE_SECONDS", "28800"))
 AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
 AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
 AUDIT_GROUP_COMMIT = True

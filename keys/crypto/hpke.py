@@ -63,6 +63,13 @@ class HybridHpke(HpkeScheme):
         except ValueError:
             raise InvalidKey(f"not a key for {row.name}") from None
 
+    def public_form(self, row: Algorithm, raw: bytes) -> bytes:
+        """The 1216-byte form; raises InvalidKey."""
+        self.load_private(row, raw)
+        lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(raw[:_MLKEM_SEED])
+        curve = x25519.X25519PrivateKey.from_private_bytes(raw[_MLKEM_SEED:])
+        return lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+
     def load_public(self, row: Algorithm, raw: bytes) -> Any:
         """Read the 1216-byte form; raises InvalidKey."""
         try:

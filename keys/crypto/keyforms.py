@@ -112,3 +112,7 @@ class PublicKeyScheme:
 
     def public_of(self, private: Any) -> Any:
         return private.public_key()
+
+    def public_form(self, row: Algorithm, raw: bytes) -> bytes:
+        """The stored form of the public half that belongs to a stored private key; raises InvalidKey."""
+        return spki(self.public_of(self.load_private(row, raw)))

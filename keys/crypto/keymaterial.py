@@ -26,6 +26,7 @@ __all__ = [
     "generate",
     "mac",
     "prepare",
+    "public_half",
     "public_jwk",
     "sign",
     "unwrap",
@@ -70,6 +71,15 @@ def prepare(algorithm: str | Algorithm, material: SecretBytes | bytes) -> Prepar
         private = scheme.load_private(row, material.reveal())
         return PreparedKey(row, private, scheme.public_of(private))
     return PreparedKey(row, None, scheme.load_public(row, material))
+
+
+def public_half(algorithm: str | Algorithm, material: SecretBytes) -> bytes | None:
+    """The stored form of the public half of a private key, None for a symmetric key; raises InvalidKey if it does not fit."""
+    row = resolve(algorithm)
+    if row.symmetric:
+        row.implementation.load_private(row, material.reveal())
+        return None
+    return bytes(row.implementation.public_form(row, material.reveal()))
 
 
 def _key(algorithm: str | Algorithm, material: Material, operation: Operation) -> PreparedKey:

@@ -5,8 +5,10 @@ from keys.models.providers import KeyProvider, ProviderFinding, ProviderIntent
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
 from keys.models.seals import RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
+from keys.models.transfers import KeyComponent, KeyExport, KeyImport
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyPolicy", "KeyProvider", "KeyVersion", "ProviderFinding",
-    "ProviderIntent", "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy",
+    "KeyProvider", "KeyVersion", "ProviderFinding", "ProviderIntent",
+    "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

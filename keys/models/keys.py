@@ -32,6 +32,9 @@ class Key(models.Model):
     algorithm = models.CharField(max_length=50)
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
     provider = models.SlugField(max_length=63, default="local")
+    exportable = models.BooleanField(
+        default=False, help_text="Given when the key is made, or never; taken away at any time, never given back."
+    )
     current = models.ForeignKey("KeyVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     next_rotation_at = models.DateTimeField(null=True, blank=True)
     labels = models.JSONField(default=dict, blank=True)
@@ -87,6 +90,9 @@ class KeyPolicy(models.Model):
     token_lifetime_hours = models.PositiveSmallIntegerField(
         default=24, help_text="Token keys: how long an issued token may live."
     )
+    initiator_may_enter = models.BooleanField(
+        default=False, help_text="Whoever opens an import by components may enter one of them."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -121,6 +127,11 @@ class KeyVersion(models.Model):
     wrapped_by = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="wraps")
     handle = models.TextField(blank=True, editable=False)
     public_key = models.BinaryField(null=True, blank=True, editable=False)
+    # One way only, here and in the database: what PKCS#11 calls CKA_LOCAL (and, as material is never in the clear outside
+    # its place, CKA_ALWAYS_SENSITIVE) and CKA_NEVER_EXTRACTABLE, and the first time it was given out.
+    generated_here = models.BooleanField(default=True)
+    never_extractable = models.BooleanField(default=True)
+    exported_at = models.DateTimeField(null=True, blank=True)
     # Uses: an upper bound, because workers lease blocks and may die with some unused.
     uses_reserved = models.BigIntegerField(default=0)
     last_used_at = models.DateTimeField(null=True, blank=True)
@@ -149,6 +160,10 @@ class KeyVersion(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(status="destroyed") | models.Q(wrapped_material=None, handle=""),
                 name="keys_destroyed_has_no_material",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(exported_at=None) | models.Q(never_extractable=False),
+                name="keys_exported_was_extractable",
             ),
         ]
         indexes = [

@@ -31,6 +31,8 @@ class Capability(StrEnum):
     # `generate` and `import_key` take `tag`, at most 36 letters, digits and hyphens, and keep it with the key from its very
     # beginning; `describe` and `list_keys` give it back as tags[TAG]. So a caller who died finds the key it had made.
     TAGS = "tags"
+    # Gives keys out that were made with `exportable`, and only wrapped; `generate` and `import_key` take `exportable`.
+    EXPORTER = "exporter"
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 
@@ -251,6 +253,26 @@ class Tagging(Protocol):
     def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey: ...
 
     def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey: ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Gives a key out, wrapped; where the material is in a device it is wrapped in there."""
+
+    def export_key(self, handle: KeyHandle, kek: SecretBytes) -> bytes:
+        """The raw or PKCS#8 material under the AES-256 key `kek` by RFC 5649.
+
+        Raises KeyUnusable for a key that was not made exportable, DecryptRefused, ProviderUnavailable.
+        """
+        ...
+
+
+class Extractable(Protocol):
+    """What a provider with the capability EXPORTER can do besides; a matter of arguments, as with `Tagging`."""
+
+    def generate(self, algorithm: str, *, exportable: bool = False) -> GeneratedKey: ...
+
+    def import_key(self, algorithm: str, material: SecretBytes, *, exportable: bool = False) -> GeneratedKey: ...
 
 
 @runtime_checkable

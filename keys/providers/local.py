@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from keys.crypto import keymaterial
+from keys.crypto import keymaterial, transport
 from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation, resolve
 from keys.crypto.errors import CryptoError, InvalidSignature
-from keys.crypto.keyforms import spki
 from keys.crypto.keymaterial import PreparedKey
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
@@ -35,6 +34,7 @@ class LocalProvider:
             Capability.SIGNER,
             Capability.MAC,
             Capability.IMPORTER,
+            Capability.EXPORTER,
             Capability.CONTEXT,
         }
     )
@@ -47,18 +47,21 @@ class LocalProvider:
     def __init__(self, alias: str = "local") -> None:
         self.alias = alias
 
-    def generate(self, algorithm: str) -> GeneratedKey:
+    def generate(self, algorithm: str, *, exportable: bool = False) -> GeneratedKey:
+        """`exportable` makes no difference to the material: the portal alone holds that flag of its own keys."""
         with portal_errors():
             made = keymaterial.generate(algorithm)
         return GeneratedKey(material=made.private, public_key=made.public)
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def import_key(self, algorithm: str, material: SecretBytes, *, exportable: bool = False) -> GeneratedKey:
         """Check that the material fits the algorithm before anything is stored; raises ProviderFault if not."""
         with portal_errors():
-            row = resolve(algorithm)
-            prepared = keymaterial.prepare(row, material)
-            public = None if row.symmetric else spki(prepared.public)
+            public = keymaterial.public_half(algorithm, material)
         return GeneratedKey(material=material, public_key=public)
+
+    def export_key(self, handle: KeyHandle, kek: SecretBytes) -> bytes:
+        with portal_errors():
+            return transport.wrap_under(kek, _material(handle))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
         with portal_errors():

@@ -9,11 +9,12 @@ from keys.crypto.algorithms import ALGORITHMS, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hierarchy import PARENT_KINDS, KeyKind, kind_accepts
 from keys.models import Key, KeyPolicy, ProviderIntent
+from keys.providers.base import Capability
 from keys.providers.registry import aliases
 from keys.services import policies, versions
 from keys.services.policies import PolicyValues
 from keys.services.providers import intents
-from keys.services.providers.registration import offered_algorithms
+from keys.services.providers.registration import can, offered_algorithms
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -38,6 +39,7 @@ def create_key(
     cryptoperiod_days: int | None = None,
     policy: PolicyValues | None = None,
     material: SecretBytes | None = None,
+    exportable: bool = False,
 ) -> Key:
     """Make a key with its policy and an active first version, out of `material` made elsewhere if that is given.
 
@@ -53,10 +55,10 @@ def create_key(
         values = policy or (policies.default_values(key_kind, cryptoperiod_days) if key_kind else None)
         key = new_key(
             actor, ring=ring, name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider,
-            purpose=purpose, labels=labels or {}, values=values,
+            purpose=purpose, labels=labels or {}, values=values, exportable=exportable,
         )  # fmt: skip
         if intents.is_remote(key):
-            version = versions.new_version(key)
+            version = versions.new_version(key, imported=material is not None)
             how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT
             intents.write(version, how, actor, secret=material, activate=True)
         else:
@@ -70,6 +72,8 @@ def create_key(
                 "parent": str(parent.pk) if parent else None,
                 "provider": provider,
                 "version": version.key_version,
+                "exportable": exportable,
+                "imported": material is not None,
                 "policy": policies.values_of(key.policy).as_dict(),
             }
         )
@@ -89,6 +93,7 @@ def new_key(
     purpose: str,
     labels: dict[str, str],
     values: PolicyValues | None,
+    exportable: bool = False,
 ) -> Key:
     """The key and its policy, checked and stored, without a version; the caller authorises for the ring and records.
 
@@ -96,13 +101,16 @@ def new_key(
     """
     if parent is not None:
         authorize(actor, Permission.KEY_VIEW, ring_id=parent.ring_id, target=f"key {parent.name}")
-    _check(name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider, labels=labels)
+    _check(
+        name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider, labels=labels,
+        exportable=exportable,
+    )  # fmt: skip
     assert values is not None  # `_check` refused a kind that has no policy of its own
     policies.check(values, kind=KeyKind(kind))
     policies.require_algorithm(algorithm, values)
     key = Key(
         ring=ring, name=name, title=title.strip(), kind=kind, algorithm=algorithm, parent=parent, provider=provider,
-        purpose=purpose, labels=labels, created_by=actor.label,
+        purpose=purpose, labels=labels, exportable=exportable, created_by=actor.label,
     )  # fmt: skip
     try:
         with transaction.atomic():
@@ -116,7 +124,15 @@ def new_key(
 
 
 def _check(
-    *, name: str, title: str, kind: str, algorithm: str, parent: Key | None, provider: str, labels: dict[str, str]
+    *,
+    name: str,
+    title: str,
+    kind: str,
+    algorithm: str,
+    parent: Key | None,
+    provider: str,
+    labels: dict[str, str],
+    exportable: bool,
 ) -> None:
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(name):
@@ -125,10 +141,7 @@ def _check(
         ]
     if not title.strip() or len(title) > 150:
         errors["title"] = ["From 1 to 150 characters."]
-    if provider not in aliases():
-        errors["provider"] = ["No provider is registered and enabled under this name."]
-    elif algorithm not in offered_algorithms(provider):
-        errors["algorithm"] = [f"The provider {provider} does not offer it."]
+    errors |= _provider_errors(provider, algorithm, exportable=exportable)
     if not all(isinstance(k, str) and isinstance(v, str) and len(k) <= 63 and len(v) <= 255 for k, v in labels.items()):
         errors["labels"] = ["Text to text, names up to 63 and values up to 255 characters."]
     row = ALGORITHMS.get(algorithm)
@@ -146,3 +159,13 @@ def _check(
             errors["parent"] = [f"A key of kind {kind} cannot stand under one of kind {parent.kind}."]
     if errors:
         raise ValidationFailed("The key cannot be made.", errors=errors)
+
+
+def _provider_errors(provider: str, algorithm: str, *, exportable: bool) -> dict[str, list[str]]:
+    if provider not in aliases():
+        return {"provider": ["No provider is registered and enabled under this name."]}
+    if algorithm not in offered_algorithms(provider):
+        return {"algorithm": [f"The provider {provider} does not offer it."]}
+    if exportable and not can(provider, Capability.EXPORTER):
+        return {"exportable": [f"The provider {provider} gives no key out."]}
+    return {}

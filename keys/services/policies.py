@@ -30,6 +30,7 @@ class PolicyValues:
     use_share_due: int = 50
     publish_before_use_hours: int = 24
     token_lifetime_hours: int = 24
+    initiator_may_enter: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -140,6 +141,8 @@ def weakens(old: PolicyValues, new: PolicyValues) -> list[str]:
         weaker.add("cryptoperiod_days")
     if old.auto_rotate and not new.auto_rotate:
         weaker.add("auto_rotate")
+    if new.initiator_may_enter and not old.initiator_may_enter:
+        weaker.add("initiator_may_enter")
     if new.use_share_due > old.use_share_due:
         weaker.add("use_share_due")
     return sorted(weaker)

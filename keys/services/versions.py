@@ -43,10 +43,13 @@ def move(version: KeyVersion, new: VersionState, act: str) -> None:
     version.status = new.value
 
 
-def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | None = None) -> KeyVersion:
+def new_version(
+    key: Key, *, secret: SecretBytes | None = None, imported: bool = False, now: datetime | None = None
+) -> KeyVersion:
     """Make and store the next version of a locked key, pre-active, wrapped under its parent's active version.
 
-    A version that will live elsewhere is stored empty: its intent has it made. Raises WrongState if the parent has no
+    A version that will live elsewhere is stored empty: its intent has it made, of material
+    brought along if `imported`. Raises WrongState if the parent has no
     active version, OperationUnsupported, LimitExceeded.
     """
     generated = GeneratedKey() if key.provider != LOCAL else _generated(key, secret)
@@ -57,6 +60,8 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
         kms_key_arn=materials.arn(key.pk, latest + 1, key.provider),
         public_key=generated.public_key,
         created_at=now or timezone.now(),
+        generated_here=secret is None and not imported,
+        never_extractable=not key.exportable,
     )
     if generated.material is not None:
         context = materials.version_context(version)
@@ -71,10 +76,11 @@ def new_version(key: Key, *, secret: SecretBytes | None = None, now: datetime | 
 
 
 def adopted(key: Key, opaque: str, public_key: bytes | None, made_at: datetime) -> KeyVersion:
-    """Store a version that its provider has had all along, pre-active."""
+    """Store a version that its provider has had all along, pre-active; nobody here can vouch for where it has been."""
     return KeyVersion.objects.create(
-        key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at
-    )
+        key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at,
+        generated_here=False, never_extractable=False,
+    )  # fmt: skip
 
 
 def _generated(key: Key, secret: SecretBytes | None) -> GeneratedKey:

@@ -30,6 +30,7 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.SIGNER: ("Signs", "Does not sign"),
     Capability.MAC: ("Authenticates messages", "Does not authenticate messages"),
     Capability.IMPORTER: ("Takes keys made elsewhere", "Takes no keys made elsewhere"),
+    Capability.EXPORTER: ("Gives exportable keys out, wrapped", "Gives no key out: its keys can never be exported"),
     Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
     Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
     Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),

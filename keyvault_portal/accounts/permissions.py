@@ -23,6 +23,9 @@ class Permission(StrEnum):
     KEY_DISABLE = "key.disable"
     KEY_COMPROMISE = "key.compromise"
     KEY_DESTROY = "key.destroy"
+    KEY_IMPORT = "key.import"
+    KEY_COMPONENT = "key.enter_component"
+    KEY_EXPORT = "key.export"
     KEY_ENCRYPT = "key.encrypt"
     KEY_DECRYPT = "key.decrypt"
     KEY_REWRAP = "key.rewrap"
@@ -64,10 +67,14 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(
         _VIEW | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
     ),
+<<<<<<< HEAD
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
+=======
+    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),
+>>>>>>> escrow
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
     Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
 }
 
-# What a token may carry. Agreement is given by people, and no token makes tokens.
-TOKEN_SCOPES = frozenset(set(P) - {P.APPROVAL_DECIDE, P.APPROVAL_BREAK_GLASS, P.TOKEN_MANAGE})
+# What a token may carry. Agreement and key components are given by people, and no token makes tokens.
+TOKEN_SCOPES = frozenset(set(P) - {P.APPROVAL_DECIDE, P.APPROVAL_BREAK_GLASS, P.TOKEN_MANAGE, P.KEY_COMPONENT})

@@ -31,16 +31,17 @@ def prepare(arguments: list[str]) -> None:
         embedded.ensure_config(root, web_port=port)
     except embedded.EmbeddedError as error:
         sys.exit(str(error))
-    os.environ["PORTAL_KEYHOLDER_SOCKET"] = str(_socket(root))
+    os.environ["PORTAL_KEYHOLDER_SOCKET"] = str(_socket(root, "keyholder.sock"))
+    os.environ["PORTAL_CEREMONY_SOCKET"] = str(_socket(root, "ceremony.sock"))
 
 
-def _socket(root: Path) -> Path:
-    """Where the keyholder listens: below `root`, or where that name is too long for a socket, in a folder of ours in /tmp."""
-    path = root / "run" / "keyholder.sock"
+def _socket(root: Path, name: str) -> Path:
+    """Where a process listens: below `root`, or where that name is too long for a socket, in a folder of ours in /tmp."""
+    path = root / "run" / name
     if len(os.fsencode(path)) <= MAX_SOCKET_NAME:
         return path
-    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"keyvault-portal-{os.getuid()}-{name}" / "keyholder.sock"
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"keyvault-portal-{os.getuid()}-{digest}" / name
 
 
 def port_number(text: str) -> int:

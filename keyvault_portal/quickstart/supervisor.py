@@ -47,6 +47,7 @@ class Supervisor:
         celery = ["-m", "celery", "-A", "keyvault_portal"]
         commands = {
             "keyholder": ["manage.py", "keyholder"],
+            "ceremonies": ["manage.py", "ceremony_process"],
             "web": ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"],
             "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle",
                        "--hostname", "quickstart@%h", "--loglevel", "INFO"],
@@ -108,7 +109,7 @@ class Supervisor:
                 return
 
     def start_children(self) -> None:
-        """Web, worker and beat; returns when the web server answers. Raises EmbeddedError when it does not."""
+        """Web, worker, beat and ceremony process; returns when the web server answers. Raises EmbeddedError when it does not."""
         web, deadline = self.children["web"], time.monotonic() + SERVE_DEADLINE
         web.start()  # alone, because a person waits for it; the others follow
         with self.console.status("Starting the web server"):
@@ -119,10 +120,11 @@ class Supervisor:
         self.wait_for_keyholder()
         self.line("Keyholder", "alone knows the root", self.children["keyholder"].log)
         self.line("Web", f"127.0.0.1:{self.port}, 2 processes", web.log)
-        self.children["worker"].start()
-        self.children["beat"].start()
+        for name in ("worker", "beat", "ceremonies"):
+            self.children[name].start()
         self.line("Worker", "2 processes", self.children["worker"].log)
         self.line("Beat", "schedule", self.children["beat"].log)
+        self.line("Ceremonies", "alone holds shares", self.children["ceremonies"].log)
 
     def watch(self) -> None:
         """Until a signal: restart what ends by itself; raises EmbeddedError when one part keeps ending."""

@@ -244,7 +244,16 @@ def test_a_wrong_passphrase_makes_another_secret():
 
 @pytest.mark.parametrize(
     ("groups", "needed"),
-    [([], 1), ([(2, 3)], 0), ([(2, 3)], 2), ([(3, 2)], 1), ([(0, 2)], 1), ([(2, 17)], 1), ([(1, 3)], 1), ([(1, 1)] * 17, 1)],
+    [
+        ([], 1),
+        ([(2, 3)], 0),
+        ([(2, 3)], 2),
+        ([(3, 2)], 1),
+        ([(0, 2)], 1),
+        ([(2, 17)], 1),
+        ([(1, 3)], 1),
+        ([(1, 1)] * 17, 1),
+    ],
 )
 def test_splits_that_cannot_be(groups, needed):
     with pytest.raises(SplitRefused):
@@ -304,7 +313,13 @@ def test_every_custodian_proves_and_nothing_else_does():
     for index, share in enumerate(made.shares, 1):
         proof = shamir.prove(share, made.record.salt, challenge())
         assert shamir.whose_proof(challenge(), proof, made.record) == shamir.RollCall(index, 1)
-        for other in ({"nonce": "n2"}, {"roll_call_id": "r2"}, {"custodian_id": "c2"}, {"set_id": 8}, {"generation": 2}):
+        for other in (
+            {"nonce": "n2"},
+            {"roll_call_id": "r2"},
+            {"custodian_id": "c2"},
+            {"set_id": 8},
+            {"generation": 2},
+        ):
             assert not shamir.whose_proof(challenge(**other), proof, made.record)
         for byte in (0, 31, 32, 63):
             broken = bytearray(proof)

@@ -7,7 +7,7 @@ and the class agree.
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keys.crypto import keymaterial
+from keys.crypto import keymaterial, transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.errors import InvalidSignature
 from keys.crypto.secret import SecretBytes
@@ -16,6 +16,7 @@ from keys.providers.base import (
     Cipher,
     DataKeys,
     Discovery,
+    Exporter,
     GeneratedKey,
     Importer,
     KeyHandle,
@@ -30,6 +31,7 @@ from keys.providers.base import (
     Signer,
     Wrapper,
 )
+from keys.providers.local import LocalProvider
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable
 from tests.providers.place import Place
 
@@ -39,6 +41,7 @@ PROTOCOLS = {
     Capability.SIGNER: Signer,
     Capability.MAC: Mac,
     Capability.IMPORTER: Importer,
+    Capability.EXPORTER: Exporter,
     Capability.ROTATOR: Rotator,
     Capability.DATA_KEYS: DataKeys,
     Capability.LIFECYCLE: Lifecycle,
@@ -218,6 +221,37 @@ def test_imported_material_is_what_it_was(place):
         described = place.provider.describe(handle)
         assert described.imported
         assert described.state is RemoteState.ENABLED
+
+
+def test_an_exportable_key_is_given_out_wrapped_and_no_other(place):
+    need(place, Capability.EXPORTER)
+    kek = SecretBytes(bytes(range(32)))
+    for algorithm in sorted(place.provider.algorithms - place.untested.keys()):
+        try:
+            handle = handle_of(algorithm, place.provider.generate(algorithm, exportable=True))
+        except OperationUnsupported:
+            assert (place.kind, algorithm) == ("pkcs11", "Ed25519"), (
+                "SoftHSM wraps no Edwards keys, and says so at once"
+            )
+            continue
+        material = transport.unwrap_under(kek, place.provider.export_key(handle, kek))
+        assert keymaterial.public_half(algorithm, material) == handle.public_key, algorithm
+        if place.kind != "local":  # the portal alone holds that flag of its own keys
+            with pytest.raises(KeyUnusable):
+                place.provider.export_key(new_key(place, algorithm), kek)
+
+
+def test_what_is_exported_and_imported_elsewhere_opens_old_data(place):
+    need(place, Capability.EXPORTER, Capability.IMPORTER, Capability.CONTEXT)
+    kek = SecretBytes(bytes(range(32)))
+    first = handle_of("AES-256-GCM", place.provider.generate("AES-256-GCM", exportable=True))
+    sealed = place.provider.cipher(first).encrypt(b"old data", AAD)
+    material = transport.unwrap_under(kek, place.provider.export_key(first, kek))
+    again = handle_of("AES-256-GCM", place.provider.import_key("AES-256-GCM", material, exportable=True))
+    assert place.provider.cipher(again).decrypt(sealed, AAD) == b"old data"
+    assert transport.unwrap_under(kek, place.provider.export_key(again, kek)) == material
+    sealed_here = LocalProvider().cipher(KeyHandle("AES-256-GCM", material=lambda: material)).encrypt(b"new", AAD)
+    assert place.provider.cipher(first).decrypt(sealed_here, AAD) == b"new"
 
 
 def test_a_disabled_key_is_refused_until_enabled(place):

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from ceremonies.errors import ProcessUnavailable
+from ceremonies.process.client import CeremonyProcess
 from keys.keyholder.client import Keyholder
 from keyvault_portal import embedded
 from keyvault_portal.embedded.placement import place
@@ -102,7 +105,7 @@ def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?\s*", portal.run(portal.build))
     assert "https://keys.example.org/set-up/" in portal.run(portal.set_up)
     units = _units()
-    assert sorted(units) == [f"keyvault-{name}.service" for name in ("beat", "keyholder", "web", "worker")]
+    assert sorted(units) == [f"keyvault-{name}.service" for name in ("beat", "ceremonies", "keyholder", "web", "worker")]
     running = {}
     try:
         for name, text in units.items():
@@ -119,9 +122,11 @@ def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
         assert '"status": "ok"' in portal.run(portal.health.replace(":8000/", f":{free_port}/"))
         socket_path = Path(portal.environment["PORTAL_KEYHOLDER_SOCKET"])
         wait_until(lambda: _holds_the_root(socket_path), "the keyholder answers, unsealed")
+        ceremonies = CeremonyProcess(Path(portal.environment["PORTAL_CEREMONY_SOCKET"]))
+        wait_until(lambda: _answers(ceremonies), "the ceremony process answers")
         worker = portal.folder / "keyvault-worker.service.log"
         wait_until(lambda: "Task approvals.tick" in worker.read_text(), "the worker works for beat")
-        assert [stop(process) for process in running.values()] == [0, 0, 0, 0]
+        assert [stop(process) for process in running.values()] == [0] * len(units)
     finally:
         for process in running.values():
             if process.poll() is None:
@@ -131,6 +136,13 @@ def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
     portal.run(dump.text)
     assert (portal.home / "keyvault.dump").stat().st_size > 10_000
     assert "checkpoints verify" in portal.run(check.text)
+
+
+def _answers(ceremonies: CeremonyProcess) -> bool:
+    try:
+        return not ceremonies.status(ceremony_id=uuid4()).begun
+    except ProcessUnavailable:
+        return False
 
 
 def _holds_the_root(socket_path: Path) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant
+
 from ceremonies.process.key_services import PortalKeyServices
 from ceremonies.process.server import CeremonyServer
 from ceremonies.process.sessions import Sessions

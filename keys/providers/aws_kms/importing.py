@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto.secret import SecretBytes
+from keys.crypto.transport import rsa_aes_wrap
 from keys.providers.base import ProviderFault
-from keys.providers.transfer import rsa_aes_wrap
 
 _WRAPPING_KEY = "RSA_4096"
 _SYMMETRIC_LIMIT = 64

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
+from keys.crypto.transport import rsa_aes_wrap
 from keys.providers.base import ProviderFault
-from keys.providers.transfer import rsa_aes_wrap
 
 _O = KeyOperation
 _CRYPT = (_O.encrypt, _O.decrypt, _O.wrap_key, _O.unwrap_key)

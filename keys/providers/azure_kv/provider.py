@@ -60,7 +60,9 @@ class AzureKeyVaultProvider:
     `hosts`, `ca_file`, `authority` and `verify_challenge` are for the program's own use, never a form's.
     """
 
-    capabilities: frozenset[Capability] = frozenset(set(Capability) - {Capability.DATA_KEYS, Capability.MAC})
+    capabilities: frozenset[Capability] = frozenset(
+        set(Capability) - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER}
+    )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("vault_url", "Vault URL", "https://NAME.vault.azure.net, or https://NAME.managedhsm.azure.net."),

@@ -15,6 +15,7 @@ from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ImportJob
 
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
+from keys.crypto.transport import rsa_aes_wrap
 from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.base import (
     TAG,
@@ -45,7 +46,6 @@ from keys.providers.gcp_kms.algorithms import (
 )
 from keys.providers.gcp_kms.bound import PublicKeyCipher, SymmetricCipher, VersionMac, VersionSigner
 from keys.providers.gcp_kms.connection import HOSTS, Connection, checked_account, intact
-from keys.providers.transfer import rsa_aes_wrap
 from keyvault_portal.errors import ProviderUnavailable, ValidationFailed
 
 _State = CryptoKeyVersion.CryptoKeyVersionState
@@ -75,7 +75,9 @@ class GcpKmsProvider:
     `hosts` is for the program's own use: what a person registers goes to Google only.
     """
 
-    capabilities: ClassVar[frozenset[Capability]] = frozenset(set(Capability) - {Capability.DATA_KEYS})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        set(Capability) - {Capability.DATA_KEYS, Capability.EXPORTER}
+    )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("project", "Project", "The identifier of the Google Cloud project."),

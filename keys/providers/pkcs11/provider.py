@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.conf import settings as portal_settings
 
-from keys.crypto import keymaterial
+from keys.crypto import keymaterial, transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
@@ -96,7 +96,7 @@ class Pkcs11Provider:
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.CIPHER, Capability.WRAPPER, Capability.SIGNER, Capability.IMPORTER, Capability.ROTATOR,
+        {Capability.CIPHER, Capability.WRAPPER, Capability.SIGNER, Capability.IMPORTER, Capability.EXPORTER, Capability.ROTATOR,
          Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CONTEXT}
     )  # fmt: skip
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -149,16 +149,40 @@ class Pkcs11Provider:
         if algorithm not in SHAPES or algorithm not in self._offered():
             raise OperationUnsupported(f"This HSM makes no {algorithm} keys.")
 
-    def generate(self, algorithm: str) -> GeneratedKey:
+    def generate(self, algorithm: str, *, exportable: bool = False) -> GeneratedKey:
         self._need(algorithm)
-        made = self._call("generate", algorithm)
+        made = self._call("generate", algorithm, exportable)
+        self._prove_exportable(made["opaque"], exportable=exportable)
         return GeneratedKey(made["opaque"], public_key=public_key(algorithm, made))
 
     def rotate(self, handle: KeyHandle) -> GeneratedKey:
-        """A token has no versions: the next one is a new object."""
-        return self.generate(handle.algorithm)
+        """A token has no versions: the next one is a new object, extractable if the one before is."""
+        return self.generate(handle.algorithm, exportable=self.describe(handle).extractable)
 
-    def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey:
+    def _prove_exportable(self, opaque: str, *, exportable: bool) -> None:
+        """Some tokens cannot wrap every kind of key out (SoftHSM no Ed25519): found out now, not when it is needed."""
+        try:
+            if exportable:
+                self._call("export", opaque, os.urandom(32))
+        except OperationUnsupported:
+            self._call("destroy", opaque)
+            raise OperationUnsupported(
+                "This HSM cannot give out keys of this kind.", hint="Make it not exportable."
+            ) from None
+
+    def export_key(self, handle: KeyHandle, kek: SecretBytes) -> bytes:
+        """Wrapped by the token itself (C_WrapKey, CKM_AES_KEY_WRAP_PAD); raises KeyUnusable unless CKA_EXTRACTABLE.
+
+        A symmetric key is never seen here in the clear. A private key is, for a moment: SoftHSM fills its PKCS#8 up with
+        zeros before it wraps, which readers of DER refuse.
+        """
+        wrapped = bytes(self._call("export", handle.opaque, kek.reveal()))
+        if ALGORITHMS[handle.algorithm].symmetric:
+            return wrapped
+        with portal_errors(), transport.unwrap_under(kek, wrapped) as padded:
+            return transport.wrap_under(kek, without_padding(padded))
+
+    def import_key(self, algorithm: str, material: SecretBytes, *, exportable: bool = False) -> GeneratedKey:
         """Bring material wrapped for a key pair of this token only; it never enters by C_CreateObject."""
         self._need(algorithm)
         row = ALGORITHMS[algorithm]
@@ -166,7 +190,8 @@ class Pkcs11Provider:
             prepared = keymaterial.prepare(row, material)
             public = None if row.symmetric else spki(prepared.public)
         with _portal_words(), self._link.channel() as ask:
-            opaque = _bring(ask, algorithm, material.reveal())
+            opaque = _bring(ask, algorithm, material.reveal(), exportable)
+        self._prove_exportable(opaque, exportable=exportable)
         return GeneratedKey(opaque, public_key=public)
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
@@ -245,7 +270,14 @@ def read_pin(source: str) -> str:
     return pin
 
 
-def _bring(ask: Ask, algorithm: str, clear: bytes) -> str:
+def without_padding(padded: SecretBytes) -> SecretBytes:
+    """One DER sequence without the zeros behind it; anything else is left to those who read it."""
+    whole = padded.reveal()
+    size = int.from_bytes(whole[2 : 2 + (whole[1] & 0x7F)]) + 2 + (whole[1] & 0x7F) if whole[1] & 0x80 else whole[1] + 2
+    return SecretBytes(whole[:size] if not any(whole[size:]) else whole)
+
+
+def _bring(ask: Ask, algorithm: str, clear: bytes, exportable: bool) -> str:
     begun = ask("begin_import", "")
     try:
         wrapping = load_der_public_key(public_key("", begun) or b"")
@@ -253,7 +285,7 @@ def _bring(ask: Ask, algorithm: str, clear: bytes) -> str:
         kek, digest = os.urandom(32), _HASHES[begun["digest"]]
         sealed_kek = wrapping.encrypt(kek, padding.OAEP(padding.MGF1(digest()), digest(), None))
         sealed = keywrap.aes_key_wrap_with_padding(kek, clear)
-        return str(ask("finish_import", algorithm, begun["digest"], sealed_kek, sealed))
+        return str(ask("finish_import", algorithm, begun["digest"], sealed_kek, sealed, exportable))
     finally:
         ask("end_import")
 

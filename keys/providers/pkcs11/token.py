@@ -126,9 +126,9 @@ class Session:
 
     # Making and destroying
 
-    def generate(self, algorithm: str) -> dict[str, Any]:
+    def generate(self, algorithm: str, exportable: bool) -> dict[str, Any]:
         shape, identity = SHAPES[algorithm], os.urandom(16)
-        inside = _template(algorithm, identity, shape)
+        inside = _template(algorithm, identity, shape, exportable)
         if shape.secret:
             self._session.generate_key(KeyType.AES, shape.bits, template=inside)
             return {"opaque": f"secret:{identity.hex()}"}
@@ -165,7 +165,7 @@ class Session:
         self._wrapping = pair[1]
         return {"digest": digest or self._token.oaep_digest(self._session), **_public(pair)}
 
-    def finish_import(self, algorithm: str, digest: str, wrapped_kek: bytes, wrapped: bytes) -> str:
+    def finish_import(self, algorithm: str, digest: str, wrapped_kek: bytes, wrapped: bytes, exportable: bool) -> str:
         """RSA-OAEP brings an AES key, AES-KWP under it the material (CKM_RSA_AES_KEY_WRAP in its two steps)."""
         shape, identity = SHAPES[algorithm], os.urandom(16)
         kek = self._unwrapped(
@@ -175,7 +175,7 @@ class Session:
         try:
             self._unwrapped(
                 kek, wrapped, Mechanism.AES_KEY_WRAP_PAD, None, KeyType[shape.key_type],
-                _template(algorithm, identity, shape),
+                _template(algorithm, identity, shape, exportable),
             )  # fmt: skip
         except exceptions.FunctionFailed:  # SoftHSM 2.6 on an Ed25519 key: it unwraps RSA and EC ones only
             raise Refused(wire.UNSUPPORTED) from None
@@ -187,6 +187,21 @@ class Session:
         if self._wrapping is not None:
             self._wrapping.destroy()
             self._wrapping = None
+
+    def export(self, opaque: str, kek: bytes) -> bytes:
+        """A key that may leave, under an AES key of ours that lives in this session as long as the wrapping takes."""
+        wrapper = self._session.create_object(
+            {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES, Attribute.VALUE: kek,
+             Attribute.TOKEN: False, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.WRAP: True}
+        )  # fmt: skip
+        try:
+            return bytes(wrapper.wrap_key(self._fresh(opaque), mechanism=Mechanism.AES_KEY_WRAP_PAD))
+        except exceptions.KeyUnextractable:
+            raise Refused(wire.UNUSABLE) from None
+        except (exceptions.KeyNotWrappable, exceptions.FunctionFailed, exceptions.GeneralError):
+            raise Refused(wire.UNSUPPORTED) from None
+        finally:
+            wrapper.destroy()
 
     # Using
 
@@ -330,8 +345,8 @@ def _flags(of: tuple[str, ...], on: tuple[str, ...]) -> dict[Any, bool]:
     return {Attribute[flag]: flag in on for flag in of}
 
 
-def _template(algorithm: str, identity: bytes, shape: Shape) -> dict[Any, Any]:
-    return {**_KEPT_INSIDE, **_flags(FLAGS if shape.secret else _PRIVATE_FLAGS, shape.uses), Attribute.TOKEN: True,
+def _template(algorithm: str, identity: bytes, shape: Shape, exportable: bool) -> dict[Any, Any]:
+    return {**_KEPT_INSIDE, Attribute.EXTRACTABLE: exportable, **_flags(FLAGS if shape.secret else _PRIVATE_FLAGS, shape.uses), Attribute.TOKEN: True,
             Attribute.ID: identity, Attribute.LABEL: LABEL + algorithm}  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from keys.crypto import transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
@@ -27,10 +28,12 @@ from keys.providers.base import (
     Health,
     KeyHandle,
     KeyMissing,
+    KeyUnusable,
     OperationUnsupported,
     RemoteKey,
     RemoteState,
     Setting,
+    portal_errors,
 )
 from keys.providers.vault_transit import importing
 from keys.providers.vault_transit.connection import Connection, Identity
@@ -52,6 +55,7 @@ class VaultTransitProvider:
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,
+            Capability.EXPORTER,
             Capability.CONTEXT,
             Capability.TAGS,
         }
@@ -98,9 +102,11 @@ class VaultTransitProvider:
             rule or host_rule(),
         )
 
-    def generate(self, algorithm: str, *, tag: str = "") -> GeneratedKey:
+    def generate(self, algorithm: str, *, tag: str = "", exportable: bool = False) -> GeneratedKey:
         spec, name = spec_named(algorithm), _new_name(algorithm, tag)
-        options: dict[str, Any] = {"key_size": spec.key_size} if spec.key_size else {}
+        options: dict[str, Any] = {"exportable": exportable}
+        if spec.key_size:
+            options["key_size"] = spec.key_size
         self._connection.call("post", f"keys/{name}", type=spec.key_type, **options)
         return self._made(Version(name, 1))
 
@@ -114,10 +120,20 @@ class VaultTransitProvider:
     def _made(self, version: Version) -> GeneratedKey:
         return GeneratedKey(opaque=str(version), public_key=public_key_of(self._read(version.name), version.number))
 
-    def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
+    def export_key(self, handle: KeyHandle, kek: SecretBytes) -> bytes:
+        """The engine gives the version out over TLS, and it is wrapped here at once; raises KeyUnusable if it may not."""
+        version, spec = Version.of(handle.opaque), spec_named(handle.algorithm)
+        if not self._present(version).get("exportable"):
+            raise KeyUnusable("This transit key was not made exportable.")
+        with portal_errors(), importing.take(self._connection, spec, version) as material:
+            return transport.wrap_under(kek, material)
+
+    def import_key(
+        self, algorithm: str, material: SecretBytes, *, tag: str = "", exportable: bool = False
+    ) -> GeneratedKey:
         """Bring material under the engine's own wrapping key; the key can be rotated there afterwards."""
         name = _new_name(algorithm, tag)
-        importing.bring(self._connection, spec_named(algorithm), name, material)
+        importing.bring(self._connection, spec_named(algorithm), name, material, exportable=exportable)
         return self._made(Version(name, 1))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:

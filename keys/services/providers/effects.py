@@ -30,7 +30,6 @@ from keys.providers.base import (
     RemoteKey,
     RemoteState,
     Signer,
-    Tagging,
 )
 from keys.services import materials, sealing
 from keys.services.providers import binding
@@ -51,6 +50,7 @@ class Order:
     tag: str  # of the intent that makes, or made, the key
     tried_before: bool = False
     secret: SecretBytes | None = None
+    exportable: bool = False
     due_at: datetime | None = None
 
 
@@ -74,6 +74,7 @@ def order_of(intent: ProviderIntent) -> Order:
         str(making.pk) if making else "",
         intent.attempts > 1,
         sealing.open_value(intent.sealed_material) if intent.sealed_material else None,
+        not version.never_extractable,
         datetime.fromisoformat(due_at) if due_at else None,
     )
 
@@ -107,9 +108,16 @@ def _make(order: Order) -> Outcome:
 
 
 def _generate(order: Order) -> GeneratedKey:
-    if Capability.TAGS in order.keeper.capabilities:
-        return cast("Tagging", order.keeper).generate(order.handle.algorithm, tag=order.tag)
-    return order.keeper.generate(order.handle.algorithm)
+    made: GeneratedKey = cast("Any", order.keeper).generate(order.handle.algorithm, **_wishes(order))
+    return made
+
+
+def _wishes(order: Order) -> dict[str, Any]:
+    """What this provider can be told besides, as `Tagging` and `Extractable` have it."""
+    has = order.keeper.capabilities
+    if order.exportable and Capability.EXPORTER not in has:
+        raise OperationUnsupported(f"The provider {order.keeper.alias} gives no key out, and this one is exportable.")
+    return ({"tag": order.tag} if Capability.TAGS in has else {}) | ({"exportable": True} if order.exportable else {})
 
 
 def _import(order: Order) -> GeneratedKey:
@@ -118,9 +126,8 @@ def _import(order: Order) -> GeneratedKey:
         raise OperationUnsupported(f"The provider {keeper.alias} takes no material made elsewhere.")
     if secret is None:
         raise ProviderFault("The material to be imported is gone.")
-    if Capability.TAGS in keeper.capabilities:
-        return cast("Tagging", keeper).import_key(order.handle.algorithm, secret, tag=order.tag)
-    return keeper.import_key(order.handle.algorithm, secret)
+    made: GeneratedKey = cast("Any", keeper).import_key(order.handle.algorithm, secret, **_wishes(order))
+    return made
 
 
 def _tagged(order: Order) -> list[RemoteKey]:

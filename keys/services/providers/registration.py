@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyProvider, RootSeal
 from keys.providers import registry
-from keys.providers.base import Provider, Setting
+from keys.providers.base import Capability, Provider, Setting
 from keys.services import sealing, stores
 from keys.services.providers import source
 from keys.services.providers.calls import call
@@ -63,6 +63,11 @@ def offered_algorithms(alias: str) -> frozenset[str]:
         return call(alias, "algorithms", lambda: keeper.algorithms)  # some have to ask their device
     except ProviderUnavailable:
         return frozenset(ALGORITHMS)
+
+
+def can(alias: str, capability: Capability) -> bool:
+    """Whether the provider of this name declares it; asked before anything that needs it is offered."""
+    return capability in registry.provider(alias).capabilities
 
 
 def register_provider(

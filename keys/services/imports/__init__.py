@@ -1,0 +1,1 @@
+"""Keys made elsewhere, brought here wrapped or in components."""

@@ -1,0 +1,113 @@
+"""People, a set of their shares, and a session they can hold it in."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import x25519
+
+from ceremonies import offline, packages
+from ceremonies.packages import MasterKey
+from ceremonies.process import sealing
+from ceremonies.process.contract import HandedOver, HolderGroup
+from ceremonies.process.session import Session
+from keys.crypto.hpke import X25519_SUITE
+from keys.crypto.secret import SecretBytes
+
+SCRIPT = "ab" * 32
+MASTER = bytes(range(100, 132))
+KEY_ID = UUID("6f1c2f0e-3b0d-4a53-9c5b-0f4f0a8b8a11")
+MADE = {"made_by": "Olga Officer", "made_at": "2026-11-25T20:00:00Z"}
+
+
+class Clock:
+    """Time that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class OneKey:
+    """The keys services of an organisation with one master key; the real ones are met in test_process.py."""
+
+    handed: list[tuple[str, bytes]] = field(default_factory=list)
+    refuses: Exception | None = None
+
+    def export(self, *, version_id: int, person_id: UUID, approval_id: UUID | None, escrow_key: SecretBytes) -> Any:
+        key = MasterKey(KEY_ID, version_id, "root", "AES-256-GCM", "local", offline.check_value(MASTER, "AES-256-GCM"))
+        return key, packages.wrap_master(escrow_key, SecretBytes(MASTER))
+
+    def hand_over(self, *, key: MasterKey, material: SecretBytes, provider: str, **rest: Any) -> HandedOver:
+        if self.refuses:
+            raise self.refuses
+        self.handed.append((provider, material.reveal()))
+        return HandedOver(key.key_id, 7, None)
+
+
+@dataclass
+class Room:
+    """One session and its custodians, who do what a browser does."""
+
+    session: Session
+    services: OneKey
+    clock: Clock
+    cards: dict[str, str] = field(default_factory=dict)
+
+    def sealed(self, who: str, text: str, *, step: str = "give", **other: Any) -> bytes:
+        """What the browser of `who` makes of `text`; `other` overrides what it is bound to."""
+        values = {
+            "ceremony_id": self.session.ceremony_id,
+            "script_hash": SCRIPT,
+            "step": step,
+            "custodian_id": who,
+            **other,
+        }
+        public = x25519.X25519PublicKey.from_public_bytes(other.get("public") or self.session.public_key)
+        values.pop("public", None)
+        return bytes(X25519_SUITE.encrypt(public, text.encode(), sealing.context(**values)))
+
+    def escrow(self, groups: list[HolderGroup] | None = None, generation: int = 1, **more: Any) -> Any:
+        """A whole handing out: make, wrap, split, show, confirm. Returns the set's record."""
+        self.session.make_escrow_key()
+        self.session.wrap_master_key(version_id=3, person_id=uuid4())
+        groups = groups or [HolderGroup(3, ("ann", "ben", "cleo", "dan", "eva"))]
+        values = {"group_threshold": 1, "iteration_exponent": 0, "extendable": True, "avoid": (), **more}
+        record = self.session.split(generation=generation, groups=groups, **values)
+        for index, who in enumerate([who for group in groups for who in group.custodians], 1):
+            words, _, _ = self.session.share_for(index=index, custodian_id=who)
+            self.cards[who] = words.reveal().decode()
+            assert self.session.confirm(custodian_id=who, typed=words) == index
+        return record
+
+    def give(self, attempt: str, who: str, text: str | None = None, **other: Any) -> Any:
+        """Hand in a card."""
+        ciphertext = self.sealed(who, self.cards[who] if text is None else text, **other)
+        return self.session.take_share(attempt=attempt, custodian_id=who, step="give", ciphertext=ciphertext)
+
+    def next_session(self, *, practice: bool = False) -> "Room":
+        """Another ceremony of the same people."""
+        session = Session(uuid4(), SCRIPT, self.services, practice=practice, clock=self.clock)
+        return Room(session, self.services, self.clock, dict(self.cards))
+
+
+@pytest.fixture
+def room() -> Room:
+    clock, services = Clock(), OneKey()
+    return Room(Session(uuid4(), SCRIPT, services, clock=clock), services, clock)
+
+
+@pytest.fixture
+def escrowed(room: Room) -> Any:
+    """A finished 3-of-5 escrow: the room of the recovery to come, the record of the set, the package."""
+    record = room.escrow()
+    package = room.session.package(**MADE)
+    room.session.destroy()
+    return room.next_session(), record, package
+
+
+HOLDERS = dict(enumerate(("ann", "ben", "cleo", "dan", "eva"), 1))
