@@ -64,6 +64,8 @@ NEEDS: Mapping[Action, frozenset[Action]] = {
     Action.RECORD_PROOFS: frozenset({Action.PROVE}),
 }
 COMMITS = frozenset({Action.ACTIVATE, Action.RECOVER, Action.RECORD_PROOFS, Action.DESTROY, Action.VISIT})
+# Steps that people end by signing them off: the portal has no part of its own, or takes what comes.
+PEOPLES = frozenset({Action.NONE, Action.CHECK_CLOCK, Action.PROVE})
 # The action without which a script is not of its kind.
 CORE: Mapping[Kind, Action] = {
     Kind.ESCROW: Action.ACTIVATE, Kind.REFRESH: Action.ACTIVATE, Kind.RECOVERY: Action.RECOVER, Kind.ROLL_CALL: Action.RECORD_PROOFS,

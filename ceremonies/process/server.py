@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ceremonies.packages import WRAPPING
 from ceremonies.process.contract import HolderGroup, RecipientKind, Wrapped
 from ceremonies.process.session import Session
 from ceremonies.process.sessions import Sessions
@@ -176,7 +177,7 @@ def _wrapped(made: Wrapped) -> Message:
     key = made.key
     return {
         "key_id": str(key.key_id), "key_version": key.version, "key_name": key.name, "key_algorithm": key.algorithm,
-        "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped),
+        "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped), "wrap_algorithm": WRAPPING,
         "escrow_check": made.escrow_check,
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from ceremonies.models import Ceremony, Participant, SignOff
 from ceremonies.planning import RoomRole
 from ceremonies.room_errors import AlreadyDone, NotYours, QuorumLost
-from ceremonies.script import Action, Kind, Script, Step, Who
+from ceremonies.script import PEOPLES, Kind, Script, Step, Who
 from ceremonies.services.frame import Scene, guest_actor, in_room, move, need_role, note_deviation, seat_of
 from ceremonies.states import OPEN, CeremonyState
 from keyvault_portal.accounts.actors import Actor
@@ -130,7 +130,7 @@ def go_on(scene: Scene, script: Script) -> None:
     ceremony = scene.ceremony
     step = script.steps[ceremony.step]
     people = active_people(ceremony)
-    done = ceremony.acted or step.action in {Action.NONE, Action.CHECK_CLOCK}
+    done = ceremony.acted or step.action in PEOPLES
     if not done or missing_signers(ceremony, step, people):
         return
     if ceremony.step + 1 < len(script.steps):
@@ -283,7 +283,7 @@ def _needs_all(ceremony: Ceremony) -> bool:
 
 def _may_sign(ceremony: Ceremony, step: Step) -> bool:
     """Before the act where it cannot be taken back, after it everywhere else."""
-    return ceremony.acted or step.commits or step.action in {Action.NONE, Action.CHECK_CLOCK, Action.PROVE}
+    return ceremony.acted or step.commits or step.action in PEOPLES
 
 
 def _gone(scene: Scene, seat: Participant, reason: str) -> None:
