@@ -177,8 +177,11 @@ class AttestForm(ServiceForm):
 class SealedForm(ServiceForm):
     """What the page's script made of the words; the words themselves have no name and are never sent."""
 
-    sealed = forms.CharField(max_length=8192, widget=forms.HiddenInput)
-    bag = forms.CharField(max_length=50, required=False, widget=forms.HiddenInput)
+    sealed = forms.CharField(max_length=8192, widget=forms.HiddenInput(attrs={"data-sealed": ""}))
+
+
+class ProofForm(SealedForm):
+    bag = forms.CharField(max_length=50, required=False, label="Number of the new bag", help_text="If you opened the old one.")
 
 
 class CustodyForm(ServiceForm):

@@ -179,7 +179,7 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     custodian = process["holders"].get(str(me.share_index), str(me.pk))
     facts = {
         "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian, "key": process["public_key"],
-        "nonce": process["nonce"], "attempt": process["attempt"],
+        "attempt": process["attempt"],
     }  # fmt: skip
     return Part(
         "submit",
@@ -190,9 +190,11 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
 
 def _prove(ceremony: Ceremony, me: Participant) -> Part:
     assert ceremony.source is not None
+    record = ceremony.source.public_record
     facts = {
+        "set-id": record.set_id,
         "challenge": base64.b64encode(challenge_for(ceremony, me)).decode(),
-        "salt": ceremony.source.public_record.salt.hex(),
+        "salt": record.salt.hex(),
     }
     return Part(
         "prove", "Open your bag and type the words. Only a proof leaves this page, never the words.", facts=facts

@@ -21,6 +21,7 @@ from ceremonies.forms import (
     ExceptionForm,
     OutcomeForm,
     PackageForm,
+    ProofForm,
     SealedForm,
     WhyForm,
 )
@@ -158,7 +159,7 @@ def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
     if part.name == "perform":
         return _ASKING[step.action]() if step.action in _ASKING else None
     makers: Mapping[str, Callable[[], forms.Form]] = {
-        "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": SealedForm, "deal_again": WhyForm,
+        "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": ProofForm, "deal_again": WhyForm,
     }  # fmt: skip
     return makers[part.name]() if part.name in makers else None
 
@@ -238,7 +239,7 @@ def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -
 
 
 def _prove(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
-    form = SealedForm(request.POST)
+    form = ProofForm(request.POST)
     if form.is_valid():
         gathering.prove_share(
             actor=actor,
