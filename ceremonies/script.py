@@ -49,6 +49,7 @@ class Action(StrEnum):
     ACTIVATE = "activate"  # commit: the new generation is in force, the old one dead
     COLLECT = "collect"  # holders hand their shares in, encrypted
     RECOVER = "recover"  # commit: reconstruct, unwrap, import elsewhere
+    TAKE_PLACE = "take_place"  # the recovered key takes the place of the lost one in the hierarchy
     PROVE = "prove"  # every holder proves the share without revealing it
     RECORD_PROOFS = "record_proofs"  # commit of a roll-call
     DESTROY = "destroy"  # commit: end the key's versions
@@ -61,6 +62,7 @@ NEEDS: Mapping[Action, frozenset[Action]] = {
     Action.STORE_PACKAGE: frozenset({Action.DEAL}),
     Action.ACTIVATE: frozenset({Action.DEAL, Action.HAND_OUT, Action.STORE_PACKAGE}),
     Action.RECOVER: frozenset({Action.COLLECT}),
+    Action.TAKE_PLACE: frozenset({Action.RECOVER}),
     Action.RECORD_PROOFS: frozenset({Action.PROVE}),
 }
 COMMITS = frozenset({Action.ACTIVATE, Action.RECOVER, Action.RECORD_PROOFS, Action.DESTROY, Action.VISIT})

@@ -4,7 +4,6 @@ import secrets
 from uuid import UUID
 
 from django.db import close_old_connections
-from keys.services.exports import escrow
 
 from ceremonies import offline, packages
 from ceremonies.packages import MasterKey
@@ -13,6 +12,7 @@ from keys.crypto import keycheck
 from keys.crypto.secret import SecretBytes
 from keys.models import Key, KeyVersion, ProviderIntent
 from keys.providers.base import portal_errors
+from keys.services.exports import escrow
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person

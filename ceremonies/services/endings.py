@@ -12,18 +12,16 @@ from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Kind
 from ceremonies.services.dealing import end_generation
 from ceremonies.services.frame import Scene, in_room, move
-from ceremonies.services.work import erase, perform
+from ceremonies.services.work import erase, perform, planner_of
 from ceremonies.states import BEFORE_COMMIT, CeremonyState, GenerationState
 from keys.models import KeyVersion
 from keys.services import lifecycle
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.accounts.identity import actor_for_person
-from keyvault_portal.accounts.models import Person
 from keyvault_portal.approvals.registry import digest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.canonical import dumps
-from keyvault_portal.errors import ApprovalRequired, ValidationFailed, WrongState
+from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 
 ROLL_CALL_DAYS = 90  # quarterly, as practitioners do
 ENDABLE = (VersionState.DECRYPT_ONLY, VersionState.SUSPENDED, VersionState.COMPROMISED)
@@ -88,7 +86,7 @@ def destroy_key(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
     def effect(ceremony: Ceremony) -> dict[str, Any]:
         if ceremony.practice:
             return {"versions": []}
-        planner = _planner(ceremony)
+        planner = planner_of(ceremony)
         found = []
         for version in (
             KeyVersion.objects.filter(key=ceremony.key)
@@ -153,10 +151,3 @@ def _end(planner: Actor, version: KeyVersion, reason: str) -> dict[str, Any]:
         "state": ended.status,
         "due_at": ended.deletion_due_at.isoformat() if ended.deletion_due_at else None,
     }
-
-
-def _planner(ceremony: Ceremony) -> Actor:
-    person = Person.objects.filter(pk=ceremony.planned_by_id, is_active=True).first()
-    if person is None:
-        raise WrongState("Whoever planned this ceremony has no account any more.", hint="Abort it and plan it again.")
-    return actor_for_person(person)

@@ -14,9 +14,11 @@ from ceremonies.script import Action
 from ceremonies.services.dealing import end_generation, older_records
 from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
 from ceremonies.services.room import active_people, go_on
-from ceremonies.services.work import RUNNING, ceremony_process, erase, need_action, perform
+from ceremonies.services.work import RUNNING, ceremony_process, erase, need_action, perform, planner_of
 from ceremonies.shamir import roll_call_challenge, whose_proof
 from ceremonies.states import ShareState
+from keys.models import KeyVersion
+from keys.services.succession import take_place as take_place_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ValidationFailed, WrongState
@@ -159,6 +161,30 @@ def recover(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         result=result,
     )
     erase(ceremony_id)
+
+
+def take_place(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
+    """Let the recovered key take the place of the lost one, once its provider has finished the import. The operator does."""
+
+    def effect(ceremony: Ceremony) -> dict[str, Any]:
+        if ceremony.practice:
+            return {"moved": 0}
+        source = _source(ceremony)
+        lost = KeyVersion.objects.filter(key=source.key, key_version=source.key_version).first()
+        if lost is None:
+            raise WrongState("The lost key's version is not in the portal any more.")
+        moved = take_place_of(
+            actor=planner_of(ceremony), lost_version_id=lost.pk, version_id=int(ceremony.result["version"])
+        )
+        return {"moved": moved}
+
+    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+        scene.ceremony.result = scene.ceremony.result | {"wrapped_keys_moved": found["moved"]}
+        return {"wrapped_keys_moved": found["moved"]}
+
+    perform(
+        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.TAKE_PLACE, roles=(RoomRole.OPERATOR,), effect=effect, result=result
+    )  # fmt: skip
 
 
 def roll_call_nonce(ceremony: Ceremony) -> str:

@@ -20,10 +20,13 @@ from ceremonies.services.frame import Scene, in_room, move, need_role, note_devi
 from ceremonies.services.room import go_on, may_commit
 from ceremonies.states import CeremonyState
 from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.errors import PortalError, WrongState
 
 LEASE = timedelta(minutes=2)  # after which a step whose worker died may be performed again
 RUNNING = frozenset({CeremonyState.RUNNING})
+AT_WORK = frozenset({CeremonyState.RUNNING, CeremonyState.COMMITTED})
 C = CeremonyState
 
 
@@ -64,7 +67,7 @@ def perform(
     `result` returns what the record says. Of two people at once one performs; the other gets AlreadyDone. `done` is False for
     an act after which people still have their own part in the same step.
     """
-    with in_room(actor, ceremony_id, f"{action.value}_begin", states=RUNNING, step=step) as scene:
+    with in_room(actor, ceremony_id, f"{action.value}_begin", states=AT_WORK, step=step) as scene:
         need_role(scene.me, *roles)
         need_action(scene, action)
         ceremony = scene.ceremony
@@ -83,7 +86,7 @@ def perform(
     except BaseException:
         _release(ceremony_id, actor.label, f"{action.value.replace('_', ' ').capitalize()} failed inside the portal.")
         raise
-    with in_room(actor, ceremony_id, action.value, states=RUNNING, step=step, any_clock=True) as scene:
+    with in_room(actor, ceremony_id, action.value, states=AT_WORK, step=step, any_clock=True) as scene:
         commits = scene.step.commits
         said = result(scene, found)
         scene.ceremony.busy_at = None
@@ -153,3 +156,11 @@ def _release(ceremony_id: UUID, by: str, happened: str) -> None:
 def rfc3339() -> str:
     """Now, in UTC, as the package's manifest writes it."""
     return timezone.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def planner_of(ceremony: Ceremony) -> Actor:
+    """Whoever planned the ceremony, with the rights held now: acts on keys are done with these."""
+    person = Person.objects.filter(pk=ceremony.planned_by_id, is_active=True).first()
+    if person is None:
+        raise WrongState("Whoever planned this ceremony has no account any more.", hint="Abort it and plan it again.")
+    return actor_for_person(person)

@@ -197,7 +197,7 @@ def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) 
             form.run(lambda values: endings.visited(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
         return form if form.errors else None
     performers: Mapping[Action, Callable[..., None]] = {
-        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover,
+        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover, Action.TAKE_PLACE: gathering.take_place,
         Action.RECORD_PROOFS: gathering.record_proofs, Action.DESTROY: endings.destroy_key,
     }  # fmt: skip
     if action not in performers:

@@ -13,7 +13,6 @@ import pytest
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant
-
 from ceremonies.process.key_services import PortalKeyServices
 from ceremonies.process.server import CeremonyServer
 from ceremonies.process.sessions import Sessions
