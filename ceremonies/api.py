@@ -45,8 +45,8 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
     def create(self, request: Request) -> Response:
         values = self.body(shapes.PlanSerializer)
         key = visible_keys(self.actor).filter(pk=values["key"]).first() if values["key"] else None
-        if values["key"] and key is None:
-            raise ValidationFailed(errors={"key": ["There is no such key, or you may not see it."]})
+        if values["key"] and (key is None or not self.actor.can(Permission.CEREMONY_MANAGE, key.ring_id)):
+            raise ValidationFailed(errors={"key": ["There is no such key, or you may plan nothing about it."]})
         made = plans.plan_ceremony(
             actor=self.actor, **(values | {"key": key, "policy": dict(values.get("policy") or {})})
         )

@@ -51,6 +51,8 @@ class RoomLive(View):
         try:
             _, seat, ceremony = enter(request, ceremony_id)
         except NotAuthenticated:
+            if not request.headers.get("HX-Request"):
+                raise
             return HttpResponse(headers={"HX-Refresh": "true"})
         if seat is not None:
             room.mark_present(seat)

@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "provider-work": "work", "key": "key", "audit-event": "event", "checkpoint": "size",
+    "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "key": "key", "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 
@@ -72,6 +72,12 @@ def address(name: str, where: str, world: World) -> str:
         "kind",
         "finding_id",
         "intent_id",
+        "ceremony_id",
+        "participant_id",
+        "share_id",
+        "generation_id",
+        "label",
+        "act",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -93,6 +99,8 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
+        "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
+        "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
     }[word]  # fmt: skip
 
 
