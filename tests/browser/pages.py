@@ -105,6 +105,17 @@ PAGES: dict[str, Entry] = {
     "keys:store-seal": Entry(),
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
+    "ceremonies:list": Entry(),
+    "ceremonies:create": Entry(),
+    "ceremonies:detail": Entry(args=("ceremonies.planned",)),
+    "ceremonies:call-off": Entry(args=("ceremonies.planned",)),
+    "ceremonies:room": Entry(args=("ceremonies.open",)),
+    "ceremonies:register": Entry(),
+    "ceremonies:share-detail": Entry("boris", ("ceremonies.share",)),
+    "ceremonies:script-list": Entry("fay"),
+    "ceremonies:script-detail": Entry("fay", ("escrow:1",)),
+    "ceremonies:script-upload": Entry(),
+    "ceremonies:join": Entry("", ("ceremonies.link",)),
 }
 
 # The same page in another state, looked at as well.
@@ -121,6 +132,8 @@ MORE: dict[str, tuple[str, Entry]] = {
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
     "second factors before there is one": ("mfa_index", Entry("emil")),
     "dashboard of an auditor": ("dashboard", Entry("fay")),
+    "a ceremony that was held": ("ceremonies:detail", Entry(args=("ceremonies.held",))),
+    "a room being watched": ("ceremonies:room", Entry("boris", ("ceremonies.open",))),
     "refused": ("accounts:person-invite", Entry("fay", status=403)),
     "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
 }
@@ -128,6 +141,10 @@ MORE: dict[str, tuple[str, Entry]] = {
 # Not pages of their own, and why.
 NOT_PAGES: dict[str, str] = {
     "healthz": "JSON for monitors",
+    "ceremonies:room-live": "a fragment of the room",
+    "ceremonies:calendar": "a calendar file",
+    "ceremonies:minutes": "a PDF",
+    "ceremonies:package": "a JSON file",
     "jwks": "JSON for verifiers",
     "jwks-key": "JSON for verifiers",
     "audit:event-news": "a fragment of the record's page",

@@ -4,30 +4,23 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
-from ceremonies.models import Ceremony, Participant
 from ceremonies.process.key_services import PortalKeyServices
 from ceremonies.process.server import CeremonyServer
 from ceremonies.process.sessions import Sessions
-from ceremonies.script import Action
-from ceremonies.services import dealing, gathering, invitations, plans, room
-from ceremonies.services.frame import guest_actor
-from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
 from tests.api.conftest import make_person
 from tests.keys.conftest import forget_all
+from tests.room.cast import HOLDERS, Cast, plan
 
 STAFF = (("lena", "leader", "security_officer"), ("otto", "operator", "operator"), ("wilma", "internal_witness", "auditor"))
-HOLDERS = ("hana", "igor", "jane", "karl", "lucy")
 
 
 @pytest.fixture(autouse=True)
@@ -63,119 +56,6 @@ def process(settings: Any) -> Iterator[Process]:
         thread.join()
 
 
-@dataclass
-class Cast:
-    """The people of one ceremony and what each may do; `words` is what holders wrote down, as on their cards."""
-
-    planner: Actor
-    people: dict[str, Person]
-    ceremony: Ceremony
-    words: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def id(self) -> Any:
-        return self.ceremony.pk
-
-    @property
-    def now(self) -> Ceremony:
-        self.ceremony = Ceremony.objects.get(pk=self.ceremony.pk)
-        return self.ceremony
-
-    def seat(self, name: str) -> Participant:
-        return Participant.objects.select_related("ceremony").get(ceremony_id=self.id, email=f"{name}@example.org")
-
-    def actor(self, name: str) -> Actor:
-        seat = self.seat(name)
-        return actor_for_person(seat.person, second_factor=True) if seat.person else guest_actor(seat)
-
-    def gather(self, *, besides: tuple[str, ...] = ()) -> None:
-        """Everybody arrives, reads the hash back and is identified."""
-        for seat in self.now.participants.exclude(role="external_witness"):
-            name = seat.email.split("@")[0]
-            if name in besides:
-                continue
-            room.confirm_script(actor=self.actor(name), ceremony_id=self.id, read_back=self.ceremony.script_hash[:8])
-            by = "lena" if seat.role == "internal_witness" else "wilma"
-            room.identify(actor=self.actor(by), ceremony_id=self.id, participant_id=seat.pk)
-
-    def start(self) -> None:
-        room.start(actor=self.actor("lena"), ceremony_id=self.id)
-
-    def sign(self, *names: str) -> None:
-        step = self.now.step
-        for name in names:
-            room.sign_off(actor=self.actor(name), ceremony_id=self.id, step=step)
-
-    def sign_all(self) -> None:
-        """Everybody whose signature the current step needs."""
-        ceremony = self.now
-        step = ceremony.read_script().steps[ceremony.step]
-        waiting = room.missing_signers(ceremony, step, room.active_people(ceremony))
-        self.sign(*[seat.email.split("@")[0] for seat in waiting])
-
-    def until(self, action: Action) -> None:
-        """Sign plain steps off up to the one with this action."""
-        while (step := self.now.read_script().steps[self.ceremony.step]).action is not action:
-            assert step.action in {Action.NONE, Action.CHECK_CLOCK}, step
-            self.sign_all()
-
-    def see(self, name: str) -> str:
-        share, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
-        with shown.words as words:
-            self.words[name] = words.reveal().decode()
-        return self.words[name]
-
-    def confirm(self, name: str, typed: str | None = None) -> None:
-        share = self.now.generation.shares.get(index=self.seat(name).share_index)
-        words = self.words[name].split()
-        answer = typed if typed is not None else " ".join(words[position - 1] for position in share.positions)
-        dealing.confirm_share(
-            actor=self.actor(name), ceremony_id=self.id, step=self.now.step, typed=SecretBytes(answer.encode()), bag=f"BAG-{name}", place="Safe"
-        )
-
-    def hold_escrow(self, *, attest: bool = True) -> None:
-        """A whole escrow, from the open room to the last word."""
-        self.gather()
-        self.start()
-        self.until(Action.DEAL)
-        dealing.deal(actor=self.actor("otto"), ceremony_id=self.id, step=self.now.step)
-        self.sign_all()
-        for seat in self.now.participants.filter(role="holder"):
-            name = seat.email.split("@")[0]
-            self.see(name)
-            self.confirm(name)
-        self.sign_all()
-        dealing.store_package(actor=self.actor("otto"), ceremony_id=self.id, step=self.now.step, bag="BAG-P", place="Vault")
-        self.sign_all()
-        self.sign_all()
-        dealing.activate(actor=self.actor("lena"), ceremony_id=self.id, step=self.now.step)
-        if attest:
-            self.close()
-
-    def close(self) -> None:
-        self.sign_all()
-        for seat in room.active_people(self.now):
-            room.attest(actor=self.actor(seat.email.split("@")[0]), ceremony_id=self.id, agrees=True)
-
-    def seal(self, name: str, words: str, *, step: str = "collect", custodian: str = "", ceremony: Any = None, script: str = "") -> str:
-        """What the browser makes of the words."""
-        import base64
-
-        from cryptography.hazmat.primitives.asymmetric import x25519
-
-        from ceremonies.process import sealing
-        from keys.crypto.hpke import X25519_SUITE
-
-        public = x25519.X25519PublicKey.from_public_bytes(bytes.fromhex(self.now.process["public_key"]))
-        bound = sealing.context(
-            ceremony_id=ceremony or self.id, script_hash=script or self.ceremony.script_hash, step=step, custodian_id=custodian or str(self.seat(name).pk)
-        )
-        return base64.b64encode(X25519_SUITE.encrypt(public, words.encode(), bound)).decode()
-
-    def submit(self, name: str, words: str, **more: Any) -> Any:
-        return gathering.submit_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step, sealed=self.seal(name, words, **more))
-
-
 @pytest.fixture
 def people(db: None) -> dict[str, Person]:
     found = {name: make_person(name, role) for name, _, role in STAFF}
@@ -184,44 +64,27 @@ def people(db: None) -> dict[str, Person]:
     return found
 
 
-def plan(people: dict[str, Person], script: str = "escrow:1", **more: Any) -> Ceremony:
-    """A rehearsal unless said otherwise."""
-    values: dict[str, Any] = {
-        "title": "Yearly escrow", "script": script, "purpose": "So that a lost HSM is not a lost key.", "key": None, "place": "Oslo",
-        "time_zone": "Europe/Oslo", "starts_at": timezone.now() + timedelta(days=1), "threshold": 3, "share_count": 5, "practice": True,
-    }  # fmt: skip
-    return plans.plan_ceremony(actor=actor_for_person(people["lena"], second_factor=True), **(values | more))
-
-
-def seat_everybody(planner: Actor, ceremony: Ceremony, holders: tuple[str, ...] = HOLDERS) -> None:
-    for name, role, _ in STAFF:
-        plans.add_person(actor=planner, ceremony_id=ceremony.pk, role=role, email=f"{name}@example.org")
-    for name in holders:
-        plans.add_person(actor=planner, ceremony_id=ceremony.pk, role="holder", email=f"{name}@example.org", name=name.title(), site=name.title())
+@pytest.fixture
+def planner(people: dict[str, Person]) -> Actor:
+    return actor_for_person(people["lena"], second_factor=True)
 
 
 @pytest.fixture
-def cast(people: dict[str, Person], process: Process) -> Cast:
+def cast(planner: Actor, process: Process) -> Cast:
     """A rehearsal of a 3-of-5 escrow whose room is open; two of the custodians are guests."""
-    planner = actor_for_person(people["lena"], second_factor=True)
-    ceremony = plan(people)
-    seat_everybody(planner, ceremony)
-    plans.open_room(actor=planner, ceremony_id=ceremony.pk)
-    return Cast(planner, people, ceremony)
+    made = Cast(planner, plan(planner))
+    made.seat_staff()
+    made.seat_holders(*HOLDERS)
+    return made.open()
 
 
 @pytest.fixture
-def recovery_of(people: dict[str, Person]) -> Callable[..., Cast]:
-    """A rehearsal of the recovery of what a cast put in escrow, its room open."""
+def recovery_of(planner: Actor) -> Callable[..., Cast]:
+    """A rehearsal about the set that a cast put in escrow, its room open."""
 
     def make(cast: Cast, script: str = "recovery:1") -> Cast:
-        ceremony = plan(people, script, title="Recovery")
-        for name, role, _ in STAFF:
-            plans.add_person(actor=cast.planner, ceremony_id=ceremony.pk, role=role, email=f"{name}@example.org")
-        plans.open_room(actor=cast.planner, ceremony_id=ceremony.pk)
-        return Cast(cast.planner, people, ceremony, dict(cast.words))
+        made = Cast(planner, plan(planner, script, title="Recovery"), dict(cast.words))
+        made.seat_staff()
+        return made.open()
 
     return make
-
-
-__all__ = ["HOLDERS", "STAFF", "Cast", "Process", "invitations", "plan", "seat_everybody"]

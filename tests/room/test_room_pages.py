@@ -64,8 +64,8 @@ def test_whoever_has_no_seat_watches_or_finds_nothing(cast):
     assert act(nobody, cast, "abort", reason="No.").status_code == 404
 
 
-def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast):
-    lena, wilma = sign_in(cast.people["lena"]), sign_in(cast.people["wilma"])
+def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast, people):
+    lena, wilma = sign_in(people["lena"]), sign_in(people["wilma"])
     assert cast.ceremony.script_hash in page(lena, cast)
     wrong = act(lena, cast, "confirm", read_back="deadbeef")
     assert wrong.status_code == 422
@@ -78,13 +78,13 @@ def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast
     assert "Hana (not identified and script not confirmed)" in early.content.decode()
 
 
-def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast):
+def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast, people):
     cast.gather()
     cast.start()
     cast.until(Action.DEAL)
     dealing.deal(actor=cast.actor("otto"), ceremony_id=cast.id, step=cast.now.step)
     cast.sign_all()
-    hana, igor = sign_in(cast.people["hana"]), sign_in(cast.people["igor"])
+    hana, igor = sign_in(people["hana"]), sign_in(people["igor"])
     url = reverse("ceremonies:room-share", args=[cast.id])
     assert hana.get(url).status_code == 405
     shown = hana.post(url, {"step": cast.now.step})
@@ -109,13 +109,13 @@ def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast):
     typed = {f"word_{number}": words[number - 1].upper() for number in positions}
     assert act(hana, cast, "confirm-share", step=cast.now.step, bag="B1", place="Safe", **typed).status_code == 302
     assert "Your share is confirmed" in page(hana, cast)
-    wilma = sign_in(cast.people["wilma"])
+    wilma = sign_in(people["wilma"])
     assert wilma.post(url, {"step": cast.now.step}).status_code == 403
 
 
-def test_the_poll_is_cheap_and_says_only_what_changed(cast):
+def test_the_poll_is_cheap_and_says_only_what_changed(cast, people):
     cast.gather()
-    lena = sign_in(cast.people["lena"])
+    lena = sign_in(people["lena"])
     html = page(lena, cast)
     url = re.search(r'hx-get="([^"]+)"', html)[1].replace("&amp;", "&")
     lena.get(url)
@@ -134,9 +134,9 @@ def test_the_poll_is_cheap_and_says_only_what_changed(cast):
     assert len(queries) <= GUEST_QUERIES, [query["sql"][:120] for query in queries]
 
 
-def test_minutes_and_calendar(cast):
+def test_minutes_and_calendar(cast, people):
     cast.hold_escrow()
-    lena = sign_in(cast.people["lena"])
+    lena = sign_in(people["lena"])
     made = lena.get(reverse("ceremonies:minutes", args=[cast.id]))
     assert made.content.startswith(b"%PDF")
     calendar = lena.get(reverse("ceremonies:calendar", args=[cast.id])).content
