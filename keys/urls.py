@@ -57,5 +57,6 @@ urlpatterns = [
     path("stores/<uuid:store_id>/", stores.StoreDetail.as_view(), name="store-detail"),
     path("stores/<uuid:store_id>/census/", stores.StoreCensus.as_view(), name="store-census"),
     path("stores/<uuid:store_id>/check/", stores.StoreCheck.as_view(), name="store-check"),
+    path("stores/<uuid:store_id>/deregister/", stores.StoreDeregister.as_view(), name="store-deregister"),
     path("census/", stores.Census.as_view(), name="census"),
 ]

@@ -11,6 +11,7 @@ from keys import api as keys_api
 from keys.dataplane.urls import urlpatterns as dataplane_urls
 from keyvault_portal.accounts import api as accounts_api
 from keyvault_portal.accounts import api_schema  # noqa: F401  importing it registers it
+from keyvault_portal.api import DashboardView, SettingsView
 from keyvault_portal.approvals import api as approvals_api
 from keyvault_portal.audit import api as audit_api
 
@@ -30,6 +31,8 @@ _open: dict[str, Any] = {"permission_classes": [], "authentication_classes": []}
 urlpatterns: list[URLPattern | URLResolver] = [
     *dataplane_urls,
     *router.urls,
+    path("dashboard", DashboardView.as_view(), name="api-dashboard"),
+    path("settings", SettingsView.as_view(), name="api-settings"),
     path("schema", SpectacularAPIView.as_view(**_open), name="api-schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api-schema", **_open), name="api-docs"),
 ]

@@ -18,6 +18,7 @@ from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.models import IdempotencyRecord
 
 KEPT_FOR = timedelta(hours=24)
+LONGEST_REQUEST = timedelta(minutes=5)
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HEADERS = ("Content-Type", "Location")
 
@@ -59,6 +60,13 @@ def forget_old() -> int:
 
 def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
     record = IdempotencyRecord.objects.filter(caller=caller, key=key).first()
+    if record is not None and record.status is None and record.created_at < timezone.now() - LONGEST_REQUEST:
+        return json_problem(
+            Conflict(
+                "The first request with this Idempotency-Key was interrupted; whether it acted is not known.",
+                hint="Look whether it was done, then use a new key.",
+            )
+        )
     if record is None or record.status is None:
         return json_problem(
             Conflict("The first request with this Idempotency-Key is still running.", hint="Ask again in a moment.")

@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,17 +17,13 @@ import django
 import pytest
 from redis import Redis
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-VAR = Path(os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test")))
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several side by side, each over servers and key files of its own
-    VAR = VAR / os.environ["PYTEST_XDIST_WORKER"]
-    os.environ["PORTAL_VAR_DIR"] = str(VAR)
-_KEYS = tempfile.TemporaryDirectory(prefix="keyvault-test-keys-")
-os.environ["PORTAL_ROOT_KEY_FILE"] = str(Path(_KEYS.name) / "root.key")
-os.environ["PORTAL_AUDIT_KEY_FILE"] = str(Path(_KEYS.name) / "audit-signing.key")
-os.environ.setdefault("PORTAL_ORIGIN", "http://localhost:8000")
-_started: list[Any] = []
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.environment import KEYS, ROOT, STARTED
+
+django.setup()
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Workers inherit this environment, and with that name in it pytest-django reads their settings before us.
+    del os.environ["DJANGO_SETTINGS_MODULE"]
 
 # What a marked test needs from the system, and how a person gets it.
 SYSTEM_PACKAGES = {
@@ -38,30 +32,10 @@ SYSTEM_PACKAGES = {
 }
 
 
-def _start_services() -> None:
-    from keyvault_portal import embedded
-
-    if "DATABASE_URL" in os.environ:
-        return
-    services = embedded.Services(VAR, durable=False)
-    services.start()
-    _started.append(services)
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the wheels that carry the servers
-    _start_services()
-
-(VAR / "staticfiles").mkdir(parents=True, exist_ok=True)  # WhiteNoise warns about a folder that is not there
-# Only now may the settings be read: they take what the services chose.
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
-django.setup()
-
-
 def pytest_unconfigure() -> None:
-    for services in _started:
+    for services in STARTED:
         services.stop()
-    _KEYS.cleanup()
+    KEYS.cleanup()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -146,9 +120,9 @@ def places() -> Iterator[Any]:
 @pytest.fixture
 def embedded_services() -> Any:
     """The servers these tests run on, for tests that restart one."""
-    if not _started:
+    if not STARTED:
         pytest.skip("the servers are the user's own: they are not ours to restart")
-    return _started[0]
+    return STARTED[0]
 
 
 @pytest.fixture
@@ -167,8 +141,8 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
     """The environment in which another process of ours meets this test's database, broker and key files."""
     from django.db import connection
 
-    if _started:
-        config = _started[0].config
+    if STARTED:
+        config = STARTED[0].config
         database = config.database_url(str(connection.settings_dict["NAME"]))
     else:
         database = os.environ["DATABASE_URL"].rsplit("/", 1)[0] + f"/{connection.settings_dict['NAME']}"
@@ -215,7 +189,7 @@ def start_worker(
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, 15)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for process in running:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))

@@ -268,8 +268,9 @@ class CeremonyProcess:
     ) -> HandedOver:
         """Import the unwrapped master key at `provider` by the keys services, with the rights of `person_id`.
 
-        Asked again in the same session it says what it did before. Raises NotReady, and what the services raise; the
-        master key then stays in the process, for another provider.
+        Returns when the provider has it and the new version is in use. Asked again, in this session or a later one of the same
+        ceremony, it says what it did before. Raises NotReady, and what services and provider raise; the master key then stays
+        in the process, for another try or another provider.
         """
         answer = self._ask(
             "hand_over", ceremony_id, nonce=nonce, provider=provider, person_id=str(person_id),
@@ -286,12 +287,17 @@ class CeremonyProcess:
         self._ask("reissue", ceremony_id, attempt=attempt, index=index, custodian_id=custodian_id)
 
     def _ask(self, operation: str, ceremony_id: UUID, **arguments: Any) -> dict[str, Any]:
+        head = {"op": operation, "ceremony_id": str(ceremony_id)}
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(TIMEOUT)
                 connection.connect(str(self.path))
-                wire.send(connection, {"op": operation, "ceremony_id": str(ceremony_id), **arguments})
+                # What may be secret is sent only when the ceremony's own process is at the other end.
+                wire.send(connection, head | (arguments if operation == "begin" else {}))
                 answer = wire.receive(connection)
+                if "go" in answer:
+                    wire.send(connection, arguments)
+                    answer = wire.receive(connection)
         except (OSError, wire.WireError):
             raise ProcessUnavailable(hint="Start it: ./manage.py ceremony_process") from None
         if "error" in answer:

@@ -98,7 +98,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """Where the recovered master key went: a new version of `key_id`; `intent_id` while the provider is still at work."""
+    """Where the recovered master key went: the first version of a new key; `intent_id` is the work at a provider, done."""
 
     key_id: UUID
     version_id: int

@@ -1,9 +1,15 @@
-"""The ceremony process behind its socket: what may be asked, and nothing else."""
+"""One ceremony's own process: what may be asked of its session, and nothing else."""
 
-from collections.abc import Callable, Set
-from pathlib import Path
-from typing import Any
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
 from uuid import UUID
+
+import orjson
 
 from ceremonies.packages import WRAPPING
 from ceremonies.process.contract import HolderGroup, RecipientKind, Wrapped
@@ -12,52 +18,82 @@ from ceremonies.process.sessions import Sessions
 from ceremonies.shamir import SetRecord
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
-from keys.keyholder.peers import PeerServer
 from keyvault_portal.errors import PortalError, ValidationFailed
 
+logger = logging.getLogger("ceremonies.process")
+LOOK_EVERY = 1.0  # seconds between looks at whether the session is over its time
+TIMEOUT = 30.0  # for a question that was announced
+MAX_HEAD = 4096
 type Message = dict[str, Any]
 
 
-class CeremonyServer(PeerServer):
-    """Serves `sessions` at `path` to processes of `users`."""
+def serve(
+    session_of: Callable[[], Sessions], begin: Message, connection: socket.socket, channel: socket.socket
+) -> NoReturn:
+    """One ceremony's process, from the fork to its end: begin, answer that on `connection`, then what comes over `channel`.
 
-    def __init__(self, path: Path, sessions: Sessions, *, users: Set[int]) -> None:
-        super().__init__(path, users=users)
-        self.sessions = sessions
+    Each packet on the channel is the head of a question, with the connection it came on. Never returns: with the session
+    ends the process, and with the process everything that was ever in its memory.
+    """
+    try:
+        sessions = session_of()
+        ceremony_id = UUID(begin["ceremony_id"])
+        session = sessions.begin(ceremony_id, begin["script_hash"], practice=begin["practice"])
+        opening = {"nonce": session.nonce, "public_key": wire.to_text(session.public_key)}
+        wire.send(connection, opening | {"idle_seconds": sessions.idle_seconds, "life_seconds": sessions.life_seconds})
+        connection.close()
+        channel.settimeout(LOOK_EVERY)
+        while not sessions.expire():
+            try:
+                head, descriptors, _, _ = socket.recv_fds(channel, MAX_HEAD, 1)
+            except TimeoutError:
+                continue
+            if not head:
+                break  # the doorkeeper is gone
+            asked = socket.socket(fileno=descriptors[0])
+            threading.Thread(
+                target=_converse, args=(sessions, ceremony_id, orjson.loads(head), asked), daemon=True
+            ).start()
+        else:
+            logger.warning("ceremony %s: nobody gave a sign of life; everything of it is erased", ceremony_id)
+    except BaseException as error:  # its text could quote what it was about
+        logger.error("ceremony %s: its process failed: %s", begin["ceremony_id"], type(error).__name__)
+    finally:
+        os._exit(0)
 
-    def answer(self, message: Message) -> Message:
-        """One question, one answer; a refusal is an answer with `error`, `detail`, `hint` and `extra`."""
-        try:
-            operation = str(message.get("op"))
-            ceremony_id = UUID(str(message["ceremony_id"]))
-            if operation in _OPEN:
-                return _OPEN[operation](self.sessions, ceremony_id, message)
-            if operation in _UNDER_NONCE:
-                return _UNDER_NONCE[operation](self.sessions.under(ceremony_id, str(message["nonce"])), message)
-            if operation in _UNDER_ATTEMPT:
-                return _UNDER_ATTEMPT[operation](self.sessions.under(ceremony_id, None), message)
-            raise ValidationFailed("There is no such operation.")
-        except PortalError as error:
-            return {"error": error.code, "detail": error.detail, "hint": error.hint, "extra": error.extra}
-        except (KeyError, TypeError, ValueError, wire.WireError):
-            return {"error": ValidationFailed.code, "detail": "The question cannot be read.", "hint": "", "extra": {}}
+
+def _converse(sessions: Sessions, ceremony_id: UUID, head: Message, connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError, wire.WireError):
+        connection.settimeout(TIMEOUT)
+        if head["op"] == "status":
+            wire.send(connection, _status(sessions, ceremony_id))
+            return
+        wire.send(connection, {"go": True})
+        wire.send(connection, answer(sessions, ceremony_id, str(head["op"]), wire.receive(connection)))
 
 
-def _begin(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
-    session = sessions.begin(ceremony_id, str(message["script_hash"]), practice=bool(message["practice"]))
-    return {
-        "nonce": session.nonce, "public_key": wire.to_text(session.public_key),
-        "idle_seconds": sessions.idle_seconds, "life_seconds": sessions.life_seconds,
-    }  # fmt: skip
+def answer(sessions: Sessions, ceremony_id: UUID, operation: str, message: Message) -> Message:
+    """One question, one answer; a refusal is an answer with `error`, `detail`, `hint` and `extra`."""
+    try:
+        if operation in _UNDER_NONCE:
+            return _UNDER_NONCE[operation](sessions.under(ceremony_id, str(message["nonce"])), message)
+        if operation in _UNDER_ATTEMPT:
+            return _UNDER_ATTEMPT[operation](sessions.under(ceremony_id, None), message)
+        raise ValidationFailed("There is no such operation.")
+    except PortalError as error:
+        return refused(error)
+    except (KeyError, TypeError, ValueError, wire.WireError):
+        return refused(ValidationFailed("The question cannot be read."))
 
 
-def _status(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
+def refused(error: PortalError) -> Message:
+    """How a refusal crosses the socket."""
+    return {"error": error.code, "detail": error.detail, "hint": error.hint, "extra": error.extra}
+
+
+def _status(sessions: Sessions, ceremony_id: UUID) -> Message:
     session = sessions.find(ceremony_id)
     return {"begun": False} if session is None else {**session.status(), "idle_seconds": sessions.idle_left(session)}
-
-
-def _destroy(sessions: Sessions, ceremony_id: UUID, message: Message) -> Message:
-    return {"was": sessions.destroy(ceremony_id)}
 
 
 def _make_escrow_key(session: Session, message: Message) -> Message:
@@ -177,14 +213,11 @@ def _wrapped(made: Wrapped) -> Message:
     key = made.key
     return {
         "key_id": str(key.key_id), "key_version": key.version, "key_name": key.name, "key_algorithm": key.algorithm,
-        "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped), "wrap_algorithm": WRAPPING,
-        "escrow_check": made.escrow_check,
+        "provider": key.provider, "check": key.check, "wrapped": wire.to_text(made.wrapped),
+        "escrow_check": made.escrow_check, "wrap_algorithm": WRAPPING,
     }  # fmt: skip
 
 
-_OPEN: dict[str, Callable[[Sessions, UUID, Message], Message]] = {
-    "begin": _begin, "status": _status, "destroy": _destroy,
-}  # fmt: skip
 _UNDER_NONCE: dict[str, Callable[[Session, Message], Message]] = {
     "make_escrow_key": _make_escrow_key, "wrap_master_key": _wrap_master_key, "seal_passphrase": _seal_passphrase,
     "split": _split, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,

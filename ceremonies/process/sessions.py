@@ -1,4 +1,4 @@
-"""All sessions of the process: one a ceremony, ended by themselves when nobody gives a sign of life."""
+"""Sessions by ceremony, ended by themselves when nobody gives a sign of life; each ceremony's process holds its own one."""
 
 import threading
 import time
@@ -9,10 +9,15 @@ from uuid import UUID
 from ceremonies.errors import SessionOpen, SessionOver
 from ceremonies.process.contract import KeyServices
 from ceremonies.process.session import Session
-from keyvault_portal.errors import Throttled, ValidationFailed
+from keyvault_portal.errors import ValidationFailed
 
 IDLE_SECONDS, LIFE_SECONDS = 900, 28_800
-MAX_SESSIONS = 32
+
+
+def check_script_hash(script_hash: str) -> None:
+    """Raise ValidationFailed for what is no SHA-256 in lower-case hex."""
+    if len(script_hash) != 64 or not set(script_hash) <= set("0123456789abcdef"):
+        raise ValidationFailed("A script's hash is 64 lower-case hex digits.")
 
 
 class Sessions:
@@ -32,15 +37,12 @@ class Sessions:
         self._sessions: dict[UUID, Session] = {}
 
     def begin(self, ceremony_id: UUID, script_hash: str, *, practice: bool) -> Session:
-        """A new session; raises SessionOpen while the ceremony has one, ValidationFailed, Throttled for too many."""
-        if len(script_hash) != 64 or not set(script_hash) <= set("0123456789abcdef"):
-            raise ValidationFailed("A script's hash is 64 lower-case hex digits.")
+        """A new session; raises SessionOpen while the ceremony has one, ValidationFailed."""
+        check_script_hash(script_hash)
         self.expire()
         with self._lock:
             if ceremony_id in self._sessions:
                 raise SessionOpen(hint="Go on with that one, or abort the ceremony.")
-            if len(self._sessions) >= MAX_SESSIONS:
-                raise Throttled("Too many ceremonies are under way at once.")
             session = Session(ceremony_id, script_hash, self._services, practice=practice, clock=self._clock)
             self._sessions[ceremony_id] = session
             return session
@@ -82,13 +84,6 @@ class Sessions:
         with self._lock:
             over = [ceremony_id for ceremony_id, session in self._sessions.items() if self._is_over(session)]
         return [ceremony_id for ceremony_id in over if self.destroy(ceremony_id)]
-
-    def destroy_all(self) -> None:
-        """At the end of the process."""
-        with self._lock:
-            known = list(self._sessions)
-        for ceremony_id in known:
-            self.destroy(ceremony_id)
 
     def _is_over(self, session: Session) -> bool:
         now = self._clock()

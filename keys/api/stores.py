@@ -12,9 +12,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keys import serializers as shapes
-from keys.api.base import ActorView
+from keys.api.base import ACCEPTED, ActorView
 from keys.models import CensusCount, DataStore
-from keys.services import census, stores
+from keys.services import census, store_removal, stores
 from keys.services.overview import visible_keys
 from keys.views.stores import visible_stores
 from keyvault_portal.accounts.models import KeyRing
@@ -76,6 +76,15 @@ class StoreViewSet(ActorView, ReadOnlyModelViewSet[DataStore]):
     def check(self, request: Request, pk: str) -> Response:
         """Read a sample of the store again."""
         return Response(stores.check_store(actor=self.actor, store_id=self.get_object().pk).as_dict())
+
+    @extend_schema(request=shapes.ReasonSerializer, responses={200: shapes.StoreSerializer, 202: ACCEPTED})
+    @action(detail=True, methods=["post"])
+    def deregister(self, request: Request, pk: str) -> Response:
+        """Take the store out of census and rotations and forget how to connect; its data stays as it is."""
+        store = store_removal.deregister_store(
+            actor=self.actor, store_id=self.get_object().pk, **self.body(shapes.ReasonSerializer)
+        )
+        return Response(shapes.StoreSerializer(store).data)
 
     @extend_schema(request=None, responses={202: shapes.CountingSerializer})
     @action(detail=True, methods=["post"])

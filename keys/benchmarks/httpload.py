@@ -49,6 +49,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, wire: bytes, left: list[int], done: asyncio.Future[None]) -> None:
         self._wire, self._left, self._done = wire, left, done
+        self.gone: asyncio.Future[None] = done.get_loop().create_future()
         self._buffer = bytearray()
         self._expected = 0  # bytes of the answer under way, or _CHUNKED; 0 until its head is complete
         self.last = b""
@@ -92,6 +93,11 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self._done.done():
             self._fail("the connection was closed")
+        self.gone.set_result(None)
+
+    def close(self) -> None:
+        """Close the connection; `gone` tells when that is done."""
+        self._transport.close()
 
     def _fail(self, reason: str) -> None:
         if not self._done.done():
@@ -134,11 +140,16 @@ async def _send(request: Request, count: int, connections: int) -> bytes:
     loop, left = asyncio.get_running_loop(), [count]
     ends: list[asyncio.Future[None]] = []
     protocols: list[_Connection] = []
-    for _ in range(min(count, connections)):
-        done = loop.create_future()
-        ends.append(done)
-        factory = partial(_Connection, request.wire, left, done)
-        _, protocol = await loop.create_connection(factory, "127.0.0.1", request.port)
-        protocols.append(protocol)
-    await asyncio.gather(*ends)
+    try:
+        for _ in range(min(count, connections)):
+            done = loop.create_future()
+            factory = partial(_Connection, request.wire, left, done)
+            _, protocol = await loop.create_connection(factory, "127.0.0.1", request.port)
+            ends.append(done)
+            protocols.append(protocol)
+        await asyncio.gather(*ends)
+    finally:
+        for protocol in protocols:
+            protocol.close()
+        await asyncio.gather(*ends, *(protocol.gone for protocol in protocols), return_exceptions=True)
     return protocols[-1].last

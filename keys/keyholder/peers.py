@@ -13,13 +13,12 @@ from keys.keyholder import wire
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
-class PeerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Answers frames at `path` from processes of `users`; the socket is for its owner's eyes only.
+class PeerListener(socketserver.UnixStreamServer):
+    """Listens at `path` to processes of `users`; the socket is for its owner's eyes only.
 
-    A subclass gives `answer`. Raises PermissionError for a folder that others can write to.
+    Raises PermissionError for a folder that others can write to.
     """
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, path: Path, *, users: Set[int]) -> None:
@@ -43,6 +42,12 @@ class PeerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a traceback could quote a frame."""
+
+
+class PeerServer(socketserver.ThreadingMixIn, PeerListener):
+    """Answers frames, each connection in a thread of its own; a subclass gives `answer`."""
+
+    daemon_threads = True
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer."""

@@ -29,7 +29,7 @@ SET CONSTRAINTS ALL IMMEDIATE;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('keys', '0003_providers'),
+        ('keys', '0004_deregistered_stores'),
     ]
 
     operations = [

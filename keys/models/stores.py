@@ -24,6 +24,13 @@ class SealedValue(models.Model):
         return f"{self.purpose} {self.id}"
 
 
+class RegisteredStores(models.Manager["DataStore"]):
+    """Stores that are followed; what was deregistered is history."""
+
+    def get_queryset(self) -> models.QuerySet["DataStore"]:
+        return super().get_queryset().filter(deregistered_at=None)
+
+
 class DataStore(models.Model):
     """A place where encrypted data lives and how to read it; `key` is the key that governs its items."""
 
@@ -39,7 +46,7 @@ class DataStore(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     ring = models.ForeignKey(KeyRing, on_delete=models.PROTECT, related_name="stores")
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="stores")
-    name = models.SlugField(max_length=100, unique=True)
+    name = models.SlugField(max_length=100)
     title = models.CharField(max_length=150)
     kind = models.CharField(max_length=30, choices=Kind)
     format = models.CharField(max_length=20, choices=Format, default=Format.COMPACT)
@@ -56,12 +63,20 @@ class DataStore(models.Model):
     census_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.CharField(max_length=200)
+    deregistered_at = models.DateTimeField(null=True, blank=True)
+    deregistered_by = models.CharField(max_length=200, blank=True)
+
+    objects = RegisteredStores()
+    ever = models.Manager["DataStore"]()
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(kind__in=["sealed_values", "postgresql_table"]), name="keys_store_kind"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["name"], condition=models.Q(deregistered_at=None), name="keys_store_name_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -59,7 +59,8 @@ def keep(store: DataStore, counts: dict[tuple[str, int | None], int]) -> None:
     """Replace the kept counts of the store by these."""
     now = timezone.now()
     with transaction.atomic():
-        DataStore.objects.select_for_update().get(pk=store.pk)
+        if not DataStore.objects.select_for_update().filter(pk=store.pk).exists():
+            return  # deregistered meanwhile
         CensusCount.objects.filter(store=store).delete()
         CensusCount.objects.bulk_create(
             [

@@ -39,11 +39,13 @@ def create_key(
     cryptoperiod_days: int | None = None,
     policy: PolicyValues | None = None,
     material: SecretBytes | None = None,
+    by_hand: bool = False,
     exportable: bool = False,
 ) -> Key:
     """Make a key with its policy and an active first version, out of `material` made elsewhere if that is given.
 
-    A key that lives at a provider is made there by a task; until then it has no version in use.
+    A key that lives at a provider is made there by a task; until then it has no version in use. `by_hand` keeps the material
+    from being sealed for that task: the caller brings it to the provider (`providers.work.perform`).
 
     Without a policy the default of its kind holds, with `cryptoperiod_days` instead of its own if that is given.
     Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault,
@@ -60,7 +62,7 @@ def create_key(
         if intents.is_remote(key):
             version = versions.new_version(key, imported=material is not None)
             how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT
-            intents.write(version, how, actor, secret=material, activate=True)
+            intents.write(version, how, actor, secret=material, by_hand=by_hand, activate=True)
         else:
             version = versions.new_version(key, secret=material)
             versions.make_active(version, key.policy, now=timezone.now())

@@ -18,7 +18,9 @@ def census_pieces() -> Iterator[bytes]:
     be counted when last tried, says so. Nothing here opens anything: places are named, credentials are not.
     """
     yield b'{"version": 1, "written_at": %b,\n "stores": [' % _json(timezone.now().isoformat())
-    yield from _lines(_store(row) for row in DataStore.objects.select_related("key").order_by("name").iterator(500))
+    yield from _lines(
+        _store(row) for row in DataStore.ever.select_related("key").order_by("name", "created_at").iterator(500)
+    )
     yield b'],\n "items": ['
     counts = CensusCount.objects.select_related("version", "store").order_by("store__name", "column", "pk")
     yield from _lines(_items(row) for row in counts.iterator(500))
@@ -32,6 +34,7 @@ def _store(store: DataStore) -> dict[str, Any]:
     return {
         "store": store.name, "key_id": str(store.key_id), "place": place, "columns": store.columns, "format": store.format,
         "counted_at": store.census_at and store.census_at.isoformat(), "problem": store.last_error or None,
+        "deregistered_at": store.deregistered_at and store.deregistered_at.isoformat(),
     }  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views import View
 
-from keys.forms import SealForm, StoreForm
+from keys.forms import ReasonForm, SealForm, StoreForm
 from keys.models import DataStore
-from keys.services import census, stores
-from keyvault_portal.accounts.actors import Actor
+from keys.services import census, store_removal, stores
+from keys.views.keys import agreement_words
+from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.downloads import list_download
@@ -52,6 +53,7 @@ class StoreList(ActorRequiredMixin, View):
         context = page_context(request, rows, ["name", "id"]) | {
             "exportable": True,
             "title": "Data stores", "may_create": actor_of(request).can_somewhere(Permission.STORE_MANAGE),
+            "may_seal": actor_of(request).can(Permission.STORE_MANAGE),
             "unsealed": not DataStore.objects.filter(kind=DataStore.Kind.SEALED_VALUES).exists(),
             "columns": [{"label": "Store"}, {"label": "Where"}, {"label": "Format"}, {"label": "Key"}, {"label": "State"}, {"label": "Last census"}],
             "empty_title": "No data store is registered", "empty_text": "Register the table whose encrypted columns the portal should follow.",
@@ -96,9 +98,11 @@ class StoreSeal(ActorRequiredMixin, View):
     required_permission = Permission.STORE_MANAGE
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.STORE_MANAGE, target="everything")
         return self._page(request, SealForm(actor=actor_of(request)))
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.STORE_MANAGE, target="everything")
         form = SealForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             store = form.run(lambda values: stores.register_sealed_values(actor=actor_of(request), **values))
@@ -125,6 +129,8 @@ class StoreDetail(ActorRequiredMixin, View):
             "title": store.title, "store": store, "state": "unreachable" if store.last_error else "reachable",
             "counts": census.stored_for_store(store.pk), "jobs": list(store.jobs.select_related("rotation").order_by("-created_at")[:10]),
             "may_manage": actor_of(request).can(Permission.STORE_MANAGE, store.ring_id),
+            "may_deregister": store.kind != DataStore.Kind.SEALED_VALUES
+            and actor_of(request).can(Permission.STORE_MANAGE, store.ring_id),
             "facts": [
                 ("Kind", store.get_kind_display()), ("Where", where), ("Primary key", store.primary_key), ("Columns", ", ".join(store.columns)),
                 ("Format", store.get_format_display()), ("Key", store.key), ("Ring", store.ring),
@@ -154,6 +160,38 @@ class StoreCheck(ActorRequiredMixin, View):
         report = stores.check_store(actor=actor_of(request), store_id=store.pk)
         messages.success(request, f"The store answers: {report.items:,} items sampled, all readable.")
         return redirect("keys:store-detail", store.pk)
+
+
+class StoreDeregister(ActorRequiredMixin, View):
+    """Says what is no longer counted afterwards, then asks."""
+
+    required_permission = Permission.STORE_MANAGE
+
+    def get(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
+        return self._page(request, self._find(request, store_id), ReasonForm())
+
+    def post(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
+        store = self._find(request, store_id)
+        form, actor = ReasonForm(request.POST), actor_of(request)
+        if form.is_valid():
+            gone = form.run(lambda values: store_removal.deregister_store(actor=actor, store_id=store.pk, **values))
+            if gone is not None:
+                messages.success(request, f"{gone} is no longer followed.")
+                return redirect("keys:store-list")
+        return self._page(request, store, form, status=422)
+
+    def _find(self, request: HttpRequest, store_id: UUID) -> DataStore:
+        store = visible_store(request, store_id)
+        authorize(actor_of(request), self.required_permission, ring_id=store.ring_id, target=str(store))
+        return store
+
+    def _page(self, request: HttpRequest, store: DataStore, form: ReasonForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": f"Deregister {store}", "question": "The portal stops following this store.", "form": form, "danger": True,
+            "submit_label": "Deregister it", "consequences": store_removal.consequences(store), "cancel_url": f"/keys/stores/{store.pk}/",
+            "needs_approval": agreement_words(store.key.policy.destroy_groups),
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
 
 
 class Census(ActorRequiredMixin, View):

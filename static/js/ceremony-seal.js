@@ -158,7 +158,7 @@ async function submit(event) {
   }
   field.value = "";
   say(form, "");
-  form.requestSubmit(event.submitter);
+  setTimeout(() => form.requestSubmit(event.submitter)); // a task of its own: Chromium ignores it in this one
 }
 
 if (globalThis.document) {

@@ -44,6 +44,7 @@ def test_no_token_agrees_or_makes_tokens():
     assert set(Permission) - TOKEN_SCOPES == {
         Permission.APPROVAL_DECIDE,
         Permission.APPROVAL_BREAK_GLASS,
+        Permission.KEY_COMPONENT,
         Permission.TOKEN_MANAGE,
     }
 

@@ -1,11 +1,13 @@
 """Writes of the management API: idempotency keys, 202 with a Location, cursor pages, filters and progress."""
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from keys.models import Key, KeyVersion, ReEncryptionJob, Rotation
 from keyvault_portal.accounts.models import KeyRing
@@ -53,6 +55,17 @@ def test_a_key_belongs_to_its_caller(officer):
     assert stranger.status_code in {409, 422}
     assert not stranger.has_header("Idempotency-Replayed")
     assert send(Client(), "/api/v1/rings", body, "k1").status_code == 401
+
+
+def test_a_write_that_was_interrupted_says_so_after_a_while(officer):
+    body = {"name": "orders", "title": "Orders"}
+    send(officer, "/api/v1/rings", body, "k1")
+    IdempotencyRecord.objects.update(status=None)
+    running = send(officer, "/api/v1/rings", body, "k1")
+    assert (running.status_code, running.json()["hint"]) == (409, "Ask again in a moment.")
+    IdempotencyRecord.objects.update(created_at=timezone.now() - timedelta(minutes=6))
+    lost = send(officer, "/api/v1/rings", body, "k1")
+    assert (lost.status_code, lost.json()["hint"]) == (409, "Look whether it was done, then use a new key.")
 
 
 def test_a_refusal_is_not_kept(officer):

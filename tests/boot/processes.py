@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -39,6 +40,13 @@ def production_settings(folder: Path, database_url: str, broker_url: str) -> dic
         PORTAL_ROOT_KEY_FILE=str(folder / "keys" / "root.key"), C_FORCE_ROOT="1",
         PORTAL_AUDIT_KEY_FILE=str(folder / "keys" / "audit.key"),
     )  # fmt: skip
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], bool], what: str, patience: float = 240) -> None:

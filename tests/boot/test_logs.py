@@ -21,7 +21,14 @@ def test_secrets_are_taken_out_and_ids_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["/keys/d196b924-08d2-46b1-bbaa-33b06053b070/", "a" * 32, "sha256 " + "0f" * 32, f"act {'0f' * 32}", "/static/css/base.css"]
+    "text",
+    [
+        "/keys/d196b924-08d2-46b1-bbaa-33b06053b070/",
+        "a" * 32,
+        "sha256 " + "0f" * 32,
+        f"act {'0f' * 32}",
+        "/static/css/base.css",
+    ],
 )
 def test_other_things_stay_as_they_are(text: str) -> None:
     assert redact(text) == text

@@ -104,6 +104,7 @@ PAGES: dict[str, Entry] = {
     "keys:store-create": Entry(),
     "keys:store-seal": Entry(),
     "keys:store-detail": Entry(args=("stores.shop-orders",)),
+    "keys:store-deregister": Entry(args=("stores.shop-orders",)),
     "keys:census": Entry("fay"),
     "ceremonies:list": Entry(),
     "ceremonies:create": Entry(),

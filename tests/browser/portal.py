@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keyvault_portal.quickstart import _socket as socket_path
+from tests.boot.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
@@ -24,7 +24,7 @@ class RunningPortal:
     def __init__(self, folder: Path, *, customers: int = 300, orders: int = 90) -> None:
         self.folder = folder
         self.customers, self.orders = customers, orders
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.log = folder / "quickstart.log"
         self.facts: dict[str, Any] = {}
@@ -104,9 +104,3 @@ class RunningPortal:
             raise RuntimeError(f"the demonstration was not made: {done.stderr[-3000:]}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,6 +1,12 @@
 """People, a set of their shares, and a session they can hold it in."""
 
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,12 +14,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import x25519
 
 from ceremonies import offline, packages
+from ceremonies.errors import ProcessUnavailable
 from ceremonies.packages import MasterKey
 from ceremonies.process import sealing
+from ceremonies.process.client import CeremonyProcess
 from ceremonies.process.contract import HandedOver, HolderGroup
 from ceremonies.process.session import Session
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
+from tests.conftest import ROOT
 
 SCRIPT = "ab" * 32
 MASTER = bytes(range(100, 132))
@@ -111,3 +120,61 @@ def escrowed(room: Room) -> Any:
 
 
 HOLDERS = dict(enumerate(("ann", "ben", "cleo", "dan", "eva"), 1))
+
+
+@dataclass
+class Running:
+    """A real ceremony process, its log, and where it may put temporary files."""
+
+    process: subprocess.Popen[bytes]
+    client: CeremonyProcess
+    log: Path
+    temporary: Path
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start_process(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start the real process over the test's database; returns once it answers."""
+    running: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:  # a socket's path holds 107 bytes
+        path = Path(folder) / "run" / "ceremony.sock"
+        temporary = Path(folder) / "temporary"
+        temporary.mkdir()
+
+        def start(**more: str) -> Running:
+            environment = worker_environment | {
+                "PORTAL_CEREMONY_SOCKET": str(path),
+                "TMPDIR": str(temporary),
+                "LOG_LEVEL": "DEBUG",
+            }
+            log = tmp_path / f"ceremonies-{len(running)}.log"
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "manage.py", "ceremony_process"],
+                    env=environment | more,
+                    cwd=ROOT,
+                    stdout=output,
+                    stderr=output,
+                )
+            running.append(process)
+            deadline = time.monotonic() + 60
+            client = CeremonyProcess(path)
+            while time.monotonic() < deadline:
+                try:
+                    client.status(ceremony_id=uuid4())
+                except ProcessUnavailable:
+                    assert process.poll() is None, log.read_text()
+                    time.sleep(0.1)
+                else:
+                    return Running(process, client, log, temporary)
+            raise AssertionError(log.read_text())
+
+        yield start
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(30)

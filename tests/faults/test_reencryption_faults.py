@@ -79,11 +79,14 @@ class Application(threading.Thread):
         self.writes += 1
 
 
-def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
+PATIENCE = 240.0  # seconds, only there to end a hopeless run
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
     swept = 0.0
     while not condition():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"never happened: {what}"
         if time.monotonic() - swept > 1:  # what the beat does
             sweep()
             swept = time.monotonic()
@@ -142,7 +145,7 @@ def test_killed_workers_lose_no_row_while_an_application_writes(organisation, sh
     new = active(key)
     application.know(new)
     chance = random.Random(11)
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
     for _ in range(4):
         time.sleep(chance.uniform(0.3, 0.9))
         kill(workers.pop(chance.randrange(len(workers))))
@@ -151,7 +154,7 @@ def test_killed_workers_lose_no_row_while_an_application_writes(organisation, sh
 
     application.writers = application.writers[1:]  # the application has been told of the new version everywhere
     rotation.throttle(actor=organisation.actor("dana"), rotation_id=found.pk, rate_limit=None)
-    wait(lambda: state(found) == "re_encrypted", 60, f"the end of the walk ({state(found)})")
+    wait(lambda: state(found) == "re_encrypted", f"the end of the walk ({state(found)})")
     application.stopping.set()
     application.join(10)
     assert application.failure is None
@@ -169,17 +172,17 @@ def test_the_target_database_away_for_a_while_is_waited_out(organisation, shop, 
     store = register_customers(organisation, shop, dsn=shop.dsn.replace(f":{base['PORT']}/", f":{proxy.port}/"))
     start_worker()
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="outage", rate_limit=2000)
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
 
     proxy.cut()
-    wait(lambda: "does not answer" in found.jobs.get().last_error, 20, "the complaint on the job")
+    wait(lambda: "does not answer" in found.jobs.get().last_error, "the complaint on the job")
     before = done(found)
     time.sleep(3)
     assert done(found) == before
     assert state(found) == "re_encrypting"
     proxy.mend()
 
-    wait(lambda: state(found) == "re_encrypted", 60, "the end of the walk")
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
     proxy.cut()
 
@@ -190,16 +193,16 @@ def test_a_table_that_disappears_stops_the_job_until_a_person_acts(organisation,
     store = register_customers(organisation, shop)
     start_worker()
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="rename", rate_limit=2000)
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
 
     shop.connection.execute("ALTER TABLE customers RENAME TO elsewhere")
-    wait(lambda: state(found) == "failed", 20, "the failure")
+    wait(lambda: state(found) == "failed", "the failure")
     found.refresh_from_db()
     assert "public.customers cannot be used any more" in found.last_error
     shop.connection.execute("ALTER TABLE elsewhere RENAME TO customers")
 
     rotation.retry_failed(actor=organisation.actor("dana"), rotation_id=found.pk)
-    wait(lambda: state(found) == "re_encrypted", 60, "the end of the walk")
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
 
 
@@ -209,7 +212,7 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     store = register_customers(organisation, shop)
     start_worker()
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="pause", rate_limit=2000)
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
     rotation.pause(actor=organisation.actor("dana"), rotation_id=found.pk)
     time.sleep(1.5)  # the page under way ends
     before = done(found)
@@ -217,7 +220,7 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     assert (state(found), done(found)) == ("paused", before)
     assert before < 8000
     rotation.resume(actor=organisation.actor("dana"), rotation_id=found.pk)
-    wait(lambda: state(found) == "re_encrypted", 60, "the end of the walk")
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
 
 
@@ -227,10 +230,10 @@ def test_a_restarted_broker_loses_nothing(organisation, shop, active, start_work
     store = register_customers(organisation, shop)
     start_worker()
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="broker", rate_limit=2000)
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
     embedded_services.valkey.stop()
     embedded_services.valkey.start()
-    wait(lambda: state(found) == "re_encrypted", 90, "the end of the walk")
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
 
 
@@ -243,9 +246,9 @@ def test_a_restarted_database_loses_nothing(organisation, shop, active, start_wo
     found = rotation.request_rotation(
         actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=2000
     )
-    wait(lambda: done(found) > 0, 30, "the first page")
+    wait(lambda: done(found) > 0, "the first page")
     connections.close_all()
     embedded_services.postgresql.stop()
     embedded_services.postgresql.start()
-    wait(lambda: state(found) == "re_encrypted", 90, "the end of the walk")
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)

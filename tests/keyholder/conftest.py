@@ -42,7 +42,7 @@ def start_keyholder(
                 [sys.executable, "manage.py", "keyholder"], env=environment, cwd=ROOT, stdout=log, stderr=log
             )
         running.append(process)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
                 Keyholder(socket_path).status()

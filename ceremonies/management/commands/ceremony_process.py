@@ -3,20 +3,22 @@
 import logging
 import os
 import signal
-import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from ceremonies.process.doorkeeper import Doorkeeper
 from ceremonies.process.key_services import PortalKeyServices
-from ceremonies.process.server import CeremonyServer
 from ceremonies.process.sessions import Sessions
 from keys.keyholder import memory
 
 logger = logging.getLogger("ceremonies.process")
-LOOK_EVERY = 1.0  # seconds between looks at what is over its time
+
+
+class Stopping(BaseException):
+    """A signal asked for the end."""
 
 
 class Command(BaseCommand):
@@ -31,20 +33,25 @@ class Command(BaseCommand):
         for sentence in memory.protect():
             logger.warning(sentence)
         users = {os.getuid(), *(int(user) for user in settings.KEYHOLDER_USERS)}
-        sessions = Sessions(
-            PortalKeyServices(),
-            idle_seconds=settings.CEREMONY_IDLE_SECONDS,
-            life_seconds=settings.CEREMONY_LIFE_SECONDS,
-        )
-        server = CeremonyServer(Path(settings.CEREMONY_SOCKET), sessions, users=users)
-        stopping = threading.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sign, lambda *_: stopping.set())
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
-        logger.info("listening")
-        while not stopping.wait(LOOK_EVERY):
-            for ceremony_id in sessions.expire():
-                logger.warning("ceremony %s: nobody gave a sign of life; everything of it was erased", ceremony_id)
-        server.shutdown()
-        sessions.destroy_all()
-        server.path.unlink(missing_ok=True)
+            signal.signal(sign, _stop)
+        doorkeeper = Doorkeeper(Path(settings.CEREMONY_SOCKET), _sessions, users=users)
+        try:
+            logger.info("listening")
+            doorkeeper.serve_forever()
+        except Stopping:
+            logger.info("stopping")
+        finally:
+            doorkeeper.destroy_all()
+            doorkeeper.server_close()
+            doorkeeper.path.unlink(missing_ok=True)
+
+
+def _sessions() -> Sessions:
+    return Sessions(
+        PortalKeyServices(), idle_seconds=settings.CEREMONY_IDLE_SECONDS, life_seconds=settings.CEREMONY_LIFE_SECONDS
+    )
+
+
+def _stop(*_: Any) -> NoReturn:
+    raise Stopping

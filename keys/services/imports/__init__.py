@@ -1,1 +1,11 @@
-"""Keys made elsewhere, brought here wrapped or in components."""
+"""Keys made elsewhere, brought here wrapped or in components; what opens an import and what ends it is in modules of their own."""
+
+from keys.services.imports.components import enter_component, may_enter
+from keys.services.imports.ending import abort_import, tick_imports
+from keys.services.imports.opening import open_import, open_import_of_new_key
+from keys.services.imports.receiving import finish_import, receive_upload
+
+__all__ = [
+    "abort_import", "enter_component", "finish_import", "may_enter", "open_import", "open_import_of_new_key", "receive_upload",
+    "tick_imports",
+]  # fmt: skip

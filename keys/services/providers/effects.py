@@ -62,8 +62,8 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def order_of(intent: ProviderIntent) -> Order:
-    """Read what is needed; raises ProviderUnavailable and its kinds, ProviderDisabled, Sealed."""
+def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order:
+    """Read what is needed, but for `secret` where that is brought by hand; raises ProviderUnavailable and its kinds, ProviderDisabled, Sealed."""
     version = intent.version
     making = ProviderIntent.objects.filter(version=version, act__in=[Act.CREATE, Act.IMPORT]).first()
     due_at = intent.params.get("due_at")
@@ -73,7 +73,7 @@ def order_of(intent: ProviderIntent) -> Order:
         materials.handle(version),
         str(making.pk) if making else "",
         intent.attempts > 1,
-        sealing.open_value(intent.sealed_material) if intent.sealed_material else None,
+        sealing.open_value(intent.sealed_material) if intent.sealed_material else secret,
         not version.never_extractable,
         datetime.fromisoformat(due_at) if due_at else None,
     )

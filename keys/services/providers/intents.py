@@ -21,6 +21,7 @@ from keyvault_portal.errors import Conflict, NotFound, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
 
 Act = ProviderIntent.Act
+BY_HAND = "by_hand"  # in the params of an import whose material is nowhere but with its caller
 MAKING = (Act.CREATE.value, Act.IMPORT.value)
 LOST_AFTER = timedelta(seconds=15)  # a queued intent this old had no worker: its message was lost
 
@@ -31,13 +32,25 @@ def is_remote(key: Key) -> bool:
 
 
 def write(
-    version: KeyVersion, act: str, actor: Actor, *, secret: SecretBytes | None = None, **params: Any
+    version: KeyVersion,
+    act: str,
+    actor: Actor,
+    *,
+    secret: SecretBytes | None = None,
+    by_hand: bool = False,
+    **params: Any,
 ) -> ProviderIntent:
     """Write one piece of work down and send it to a worker after commit; the caller authorises and records.
 
-    `secret` (for an import) is sealed under the portal's own data key and erased when the work is done.
+    `secret` (for an import) is sealed under the portal's own data key and erased when the work is done. `by_hand` leaves an
+    import to its caller, who alone has the material and calls `work.perform` with it: nothing is sealed, no worker is sent.
     """
+    if by_hand:
+        params[BY_HAND] = True
     intent = ProviderIntent(version=version, act=act, params=params, requested_by=actor.label[:200])
+    if by_hand:
+        intent.save(force_insert=True)
+        return intent
     if secret is not None:
         intent.sealed_material = sealing.seal_value(
             actor, purpose="key to be imported", plaintext=secret.reveal(), key=stores.sealing_key(actor)
@@ -118,15 +131,18 @@ def move(intent: ProviderIntent, new: IntentState, act: str) -> None:
     intent.state = new.value
 
 
-def due() -> QuerySet[ProviderIntent]:
-    """Work that nobody is at and whose time has come, the oldest of each version first."""
+def due(*, by_hand: bool = False) -> QuerySet[ProviderIntent]:
+    """Work that nobody is at and whose time has come, the oldest of each version first; `by_hand` for that alone."""
     now = timezone.now()
     earlier = ProviderIntent.objects.filter(
         version=OuterRef("version"), state__in=OPEN_INTENTS, created_at__lt=OuterRef("created_at")
     )
     ready = Q(state=IntentState.QUEUED.value) | Q(state=IntentState.WAITING.value, next_try_at__lte=now)
+    if by_hand:  # somebody stands there with the material: now, however often it failed before
+        ready |= Q(state__in=[IntentState.WAITING.value, IntentState.FAILED.value])
+    whose = Q(params__has_key=BY_HAND)
     return ProviderIntent.objects.filter(
-        ready | Q(state=IntentState.CALLING.value, lease_until__lt=now), ~Exists(earlier)
+        ready | Q(state=IntentState.CALLING.value, lease_until__lt=now), whose if by_hand else ~whose, ~Exists(earlier)
     ).order_by("created_at")
 
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from keys.crypto.secret import SecretBytes
 from keys.models import KeyProvider, KeyVersion, ProviderIntent, Rotation
 from keys.providers import registry
 from keys.providers.base import CredentialsRefused, KeyHandle
@@ -35,15 +36,18 @@ TRIES = 24  # with these waits: about three quarters of an hour
 LONGEST_WAIT = 300.0
 
 
-def perform(intent_id: UUID) -> None:
-    """Do one intent, if it is due and nobody else is at it; what goes wrong is written into it."""
-    intent = _claim(intent_id)
+def perform(intent_id: UUID, *, secret: SecretBytes | None = None) -> None:
+    """Do one intent, if it is due and nobody else is at it; what goes wrong is written into it.
+
+    `secret` is the material of an import by hand, which is stored nowhere: without it such an intent is left alone.
+    """
+    intent = _claim(intent_id, by_hand=secret is not None)
     if intent is None:
         return
     alias = intent.version.key.provider
     try:
         _take_turn(intent)
-        order = effects.order_of(intent)
+        order = effects.order_of(intent, secret)
         outcome = call(alias, intent.act, lambda: effects.perform(order), deadline=settings.PROVIDER_LEASE_SECONDS / 2)
     except PortalError as error:
         _put_off(intent, error)
@@ -58,16 +62,19 @@ class _Overtaken(Exception):
     """The lease ran out while the provider was called, and somebody else holds it."""
 
 
-def _claim(intent_id: UUID) -> ProviderIntent | None:
+def _claim(intent_id: UUID, *, by_hand: bool) -> ProviderIntent | None:
     with transaction.atomic():
-        rows = intents.due().select_for_update(of=("self",), skip_locked=True)
+        rows = intents.due(by_hand=by_hand).select_for_update(of=("self",), skip_locked=True)
         intent = rows.select_related("version__key__ring", "sealed_material").filter(pk=intent_id).first()
         if intent is None:
             return None
+        if intent.state == IntentState.FAILED:
+            intents.move(intent, IntentState.QUEUED, "try again")
+            intent.finished_at = None
         intents.move(intent, IntentState.CALLING, "call for")
         intent.lease, intent.attempts, intent.next_try_at = uuid4(), intent.attempts + 1, None
         intent.lease_until = timezone.now() + timedelta(seconds=settings.PROVIDER_LEASE_SECONDS)
-        intent.save(update_fields=["state", "lease", "lease_until", "attempts", "next_try_at"])
+        intent.save(update_fields=["state", "lease", "lease_until", "attempts", "next_try_at", "finished_at"])
     return intent
 
 

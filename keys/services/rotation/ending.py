@@ -81,7 +81,8 @@ def verify(rotation_id: UUID) -> int:
     rotation = Rotation.objects.select_related("old_version__key", "new_version__key").filter(pk=rotation_id).first()
     if rotation is None or rotation.new_version is None:
         raise NotFound("There is no such rotation.")
-    items = FailedItem.objects.filter(job__rotation=rotation)
+    # What was deregistered is in no count any more, so its items must not be taken off the others'.
+    items = FailedItem.objects.filter(job__rotation=rotation, store__deregistered_at=None)
     if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
         raise StillInUse(
             f"{number:,} unreadable items wait for a decision.", hint="Read them again or give them up, with a reason."

@@ -243,7 +243,9 @@ def census_lines(pack: zipfile.ZipFile) -> list[str]:
         name = row["version"]["kms_key_arn"] if row["version"] else "no readable version"
         totals[name] = totals.get(name, 0) + row["items"]
     for store in census["stores"]:
-        if store["problem"] or not store["counted_at"]:
+        if store.get("deregistered_at"):
+            lines.append(f"census: {store['store']} was deregistered on {store['deregistered_at']}: nobody counts it.")
+        elif store["problem"] or not store["counted_at"]:
             lines.append(f"census: {store['store']} is not counted: {store['problem'] or 'never tried'}")
     lines += [f"census: {items} items stand on {name}." for name, items in sorted(totals.items())]
     return lines

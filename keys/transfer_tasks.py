@@ -1,0 +1,33 @@
+"""Keys on their way in and out, in the background; messages carry ids, never material."""
+
+import logging
+from uuid import UUID
+
+from celery import shared_task
+
+from keys.services import exports, imports
+from keyvault_portal.errors import Sealed
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="keys.import_work")
+def import_work(import_id: str) -> None:
+    """Open, check and bring what has arrived; a sealed portal is waited for by the tick."""
+    try:
+        imports.finish_import(UUID(import_id))
+    except Sealed:
+        logger.warning("import %s waits: the portal is sealed", import_id)
+
+
+@shared_task(name="keys.export_work")
+def export_work(export_id: str) -> None:
+    """Wrap a key for whom it was agreed to give it to; what fails is written into the export."""
+    exports.wrap_export(UUID(export_id))
+
+
+@shared_task(name="keys.transfer_tick")
+def transfer_tick() -> None:
+    """Send what no worker got, end what has expired."""
+    imports.tick_imports()
+    exports.tick_exports()
