@@ -1,25 +1,19 @@
 """A portal with people, a real ceremony process on a socket of its own, and a cast that plays ceremonies through the services."""
 
-import os
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ceremonies.process.key_services import PortalKeyServices
-from ceremonies.process.server import CeremonyServer
-from ceremonies.process.sessions import Sessions
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
 from tests.api.conftest import make_person
+from tests.ceremonies.conftest import Running, start_process
 from tests.keys.conftest import forget_all
 from tests.room.cast import HOLDERS, Cast, plan
 
+__all__ = ["start_process"]
 STAFF = (("lena", "leader", "security_officer"), ("otto", "operator", "operator"), ("wilma", "internal_witness", "auditor"))
 
 
@@ -31,29 +25,12 @@ def _quiet(settings: Any) -> Iterator[None]:
     forget_all()
 
 
-@dataclass
-class Process:
-    """The ceremony process of a test, and a way to lose what it holds."""
-
-    sessions: Sessions
-
-    def restart(self) -> None:
-        self.sessions.destroy_all()
-
-
 @pytest.fixture
-def process(settings: Any) -> Iterator[Process]:
-    with tempfile.TemporaryDirectory(prefix="ceremony-") as folder:
-        path = Path(folder) / "c.sock"
-        sessions = Sessions(PortalKeyServices())
-        server = CeremonyServer(path, sessions, users={os.getuid()})
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        settings.CEREMONY_SOCKET = str(path)
-        yield Process(sessions)
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def process(start_process: Callable[..., Running], settings: Any) -> Running:
+    """The real ceremony process over this test's database."""
+    running = start_process()
+    settings.CEREMONY_SOCKET = str(running.client.path)
+    return running
 
 
 @pytest.fixture
@@ -70,7 +47,7 @@ def planner(people: dict[str, Person]) -> Actor:
 
 
 @pytest.fixture
-def cast(planner: Actor, process: Process) -> Cast:
+def cast(planner: Actor, process: Running) -> Cast:
     """A rehearsal of a 3-of-5 escrow whose room is open; two of the custodians are guests."""
     made = Cast(planner, plan(planner))
     made.seat_staff()
