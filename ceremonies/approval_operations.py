@@ -6,7 +6,7 @@ from uuid import UUID
 from django.urls import reverse
 
 from ceremonies.models import Ceremony, ScriptTemplate
-from ceremonies.planning import RoomRole
+from ceremonies.planning import RoomRole, Verdict
 from ceremonies.services import plans, scripts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -66,5 +66,5 @@ class ApproveScript:
         return {"url": reverse("ceremonies:script-list")}
 
 
-def _reach(found: plans.Verdict) -> str:
+def _reach(found: Verdict) -> str:
     return f"the fewest people who could reach it are {found.reach.size}." if found.reach else "nobody could reach it."

@@ -181,7 +181,9 @@ class SealedForm(ServiceForm):
 
 
 class ProofForm(SealedForm):
-    bag = forms.CharField(max_length=50, required=False, label="Number of the new bag", help_text="If you opened the old one.")
+    bag = forms.CharField(
+        max_length=50, required=False, label="Number of the new bag", help_text="If you opened the old one."
+    )
 
 
 class CustodyForm(ServiceForm):

@@ -15,7 +15,7 @@ from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
 from reportlab.lib.units import mm
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration
+from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.script import Kind
 from ceremonies.states import CeremonyState
 from keys.models import KeyVersion
@@ -93,34 +93,55 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent]) -> list[Flowable]:
     ]
     if certificate:
         story += _certificate(ceremony)
-    story += [Paragraph("People", HEAD), *_table(
-        ["Role", "Name", "Site", "Identified by", "Script confirmed", "Attests"],
-        [[_words(seat.role) + (f" {seat.share_index}" if seat.share_index else ""), seat.name, seat.site, seat.identified_by, local(ceremony, seat.confirmed_at), _attests(seat)] for seat in seats],
-        [28 * mm, 34 * mm, 24 * mm, 30 * mm, 32 * mm, WIDTH - 148 * mm],
-    )]  # fmt: skip
+    story += [
+        Paragraph("People", HEAD),
+        *_table(
+            ["Role", "Name", "Site", "Identified by", "Script confirmed", "Attests"],
+            [_person_row(ceremony, seat) for seat in seats],
+            [28 * mm, 34 * mm, 24 * mm, 30 * mm, 32 * mm, WIDTH - 148 * mm],
+        ),
+    ]
     signed: dict[int, list[str]] = {}
     for sign in ceremony.sign_offs.select_related("participant").order_by("at"):
         signed.setdefault(sign.step, []).append(f"{sign.participant.name} {sign.at:%H:%M:%S}")
-    story += [Paragraph("Script", HEAD), *_table(
-        ["No.", "Step", "Expected", "Signed off (UTC)"],
-        [[str(number + 1), f"{step.title}. {step.text}", step.expected, ", ".join(signed.get(number, [])) or "—"] for number, step in enumerate(ceremony.read_script().steps)],
-        [10 * mm, 70 * mm, 40 * mm, WIDTH - 120 * mm],
-    )]  # fmt: skip
-    story += [Paragraph("Exception sheet", HEAD), *_table(
-        ["Step", "At (UTC)", "Expected", "Happened", "Decision", "By"],
-        [[str(note.step + 1), f"{note.at:%H:%M:%S}", note.expected, note.happened, note.decision, note.noted_by] for note in ceremony.deviations.all()] or [["—", "", "", "No exceptions.", "", ""]],
-        [10 * mm, 16 * mm, 36 * mm, 48 * mm, 34 * mm, WIDTH - 144 * mm],
-    )]  # fmt: skip
+    story += [
+        Paragraph("Script", HEAD),
+        *_table(
+            ["No.", "Step", "Expected", "Signed off (UTC)"],
+            [
+                [str(number + 1), f"{step.title}. {step.text}", step.expected, ", ".join(signed.get(number, [])) or "—"]
+                for number, step in enumerate(ceremony.read_script().steps)
+            ],
+            [10 * mm, 70 * mm, 40 * mm, WIDTH - 120 * mm],
+        ),
+    ]
+    story += [
+        Paragraph("Exception sheet", HEAD),
+        *_table(
+            ["Step", "At (UTC)", "Expected", "Happened", "Decision", "By"],
+            [
+                [str(note.step + 1), f"{note.at:%H:%M:%S}", note.expected, note.happened, note.decision, note.noted_by]
+                for note in ceremony.deviations.all()
+            ]
+            or [["—", "", "", "No exceptions.", "", ""]],
+            [10 * mm, 16 * mm, 36 * mm, 48 * mm, 34 * mm, WIDTH - 144 * mm],
+        ),
+    ]
     generation = ShareGeneration.objects.filter(ceremony=ceremony).first() or ceremony.source
     if generation is not None:
         story += _custody(generation)
-    story += [Paragraph("Transcript", HEAD), Paragraph(
-        "Each line is a leaf of the portal's audit tree: its number there and the SHA-256 of its bytes. The evidence pack proves them offline.", BODY
-    ), *_table(
-        ["Leaf", "At (UTC)", "Who", "What", "Details", "Hash"],
-        [[str(event.seq), f"{event.at:%H:%M:%S}", event.actor_label, event.action.removeprefix("ceremony."), _details(event), bytes(event.leaf_hash).hex()[:16]] for event in events],
-        [12 * mm, 15 * mm, 28 * mm, 26 * mm, WIDTH - 111 * mm, 30 * mm],
-    )]  # fmt: skip
+    story += [
+        Paragraph("Transcript", HEAD),
+        Paragraph(
+            "Each line is a leaf of the portal's audit tree: its number there and the SHA-256 of its bytes. The evidence pack proves them offline.",
+            BODY,
+        ),
+        *_table(
+            ["Leaf", "At (UTC)", "Who", "What", "Details", "Hash"],
+            [_leaf_row(event) for event in events],
+            [12 * mm, 15 * mm, 28 * mm, 26 * mm, WIDTH - 111 * mm, 30 * mm],
+        ),
+    ]
     chain = hashlib.sha256(b"".join(bytes(event.leaf_hash) for event in events)).hexdigest()
     story += [
         Spacer(1, 3 * mm),
@@ -159,16 +180,32 @@ def _certificate(ceremony: Ceremony) -> list[Flowable]:
 def _custody(generation: ShareGeneration) -> list[Flowable]:
     shares: list[Share] = list(generation.shares.all())
     log: list[CustodyEntry] = list(generation.log.select_related("share").order_by("at")[:200])
+    package = f"bag {generation.package_bag or '—'}, {generation.package_place or '—'}"
     return [
         Paragraph(escape(f"Custody: {generation}"), HEAD),
-        Paragraph(escape(f"Package SHA-256 {generation.package_sha256 or '—'}, bag {generation.package_bag or '—'}, {generation.package_place or '—'}."), SMALL),
+        Paragraph(escape(f"Package SHA-256 {generation.package_sha256 or '—'}, {package}."), SMALL),
         *_table(["Share", "Custodian", "Check value", "Bag", "Place", "State"],
                 [[str(share.index), share.custodian, share.check_value, share.bag, share.place, share.get_state_display()] for share in shares],
                 [14 * mm, 40 * mm, 26 * mm, 30 * mm, 40 * mm, WIDTH - 150 * mm]),
         *_table(["At (UTC)", "What", "Share", "Bag", "Why", "By"],
-                [[f"{line.at:%Y-%m-%d %H:%M}", line.get_what_display(), str(line.share.index) if line.share else "package", line.bag, line.reason, line.by] for line in log] or [["—"] * 6],
+                [_custody_row(line) for line in log] or [["—"] * 6],
                 [30 * mm, 28 * mm, 16 * mm, 26 * mm, 40 * mm, WIDTH - 140 * mm]),
     ]  # fmt: skip
+
+
+def _person_row(ceremony: Ceremony, seat: Participant) -> list[str]:
+    role = _words(seat.role) + (f" {seat.share_index}" if seat.share_index else "")
+    return [role, seat.name, seat.site, seat.identified_by, local(ceremony, seat.confirmed_at), _attests(seat)]
+
+
+def _leaf_row(event: AuditEvent) -> list[str]:
+    what, leaf_hash = event.action.removeprefix("ceremony."), bytes(event.leaf_hash).hex()[:16]
+    return [str(event.seq), f"{event.at:%H:%M:%S}", event.actor_label, what, _details(event), leaf_hash]
+
+
+def _custody_row(line: CustodyEntry) -> list[str]:
+    which = str(line.share.index) if line.share else "package"
+    return [f"{line.at:%Y-%m-%d %H:%M}", line.get_what_display(), which, line.bag, line.reason, line.by]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float]) -> list[Flowable]:
@@ -187,7 +224,7 @@ def _lines(text: str) -> str:
     return escape(str(text)[:1500]).replace("\n", "<br/>")
 
 
-def _attests(seat: Any) -> str:
+def _attests(seat: Participant) -> str:
     if seat.attested_at is None:
         return "—"
     return "yes" if seat.attests else f"declines: {seat.attest_reason}"

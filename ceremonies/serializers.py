@@ -31,8 +31,9 @@ class CeremonySerializer(serializers.ModelSerializer[Ceremony]):
     class Meta:
         model = Ceremony
         fields = [
-            "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold", "share_count",
-            "policy", "provider", "place", "time_zone", "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
+            "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold",
+            "share_count", "policy", "provider", "place", "time_zone",
+            "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
             "started_at", "committed_at", "ended_at", "aborted_by", "abort_reason", "result",
         ]  # fmt: skip
         read_only_fields = fields

@@ -176,14 +176,16 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
         ]
         if silent:
             found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", generation.key))
-    covered = {generation.key_id for generation in active}
+    covered = {generation.key_id for generation in active if generation.key_id}
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:
         rings = actor.ring_ids(Permission.CEREMONY_VIEW)
         recovered = recovered if rings is None else recovered.filter(ring_id__in=rings)
     made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
     for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
-        found.append(("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", key))
+        found.append(
+            ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", key)
+        )
     return found
 
 

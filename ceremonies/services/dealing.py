@@ -253,9 +253,10 @@ def end_generation(generation: ShareGeneration, reason: str, *, by: str) -> None
     )
 
 
-def older_records(key_id: UUID | None, practice: bool, besides: UUID | None = None) -> list[SetRecord]:
-    """The public records of sets that have ended, so that a share of one is named as such."""
-    rows = ShareGeneration.objects.filter(key_id=key_id, practice=practice).exclude(pk=besides).order_by("-created_at")
+def older_records(generation: ShareGeneration) -> list[SetRecord]:
+    """The public records of the other sets of the same key, so that a share of one is named as such."""
+    sets = ShareGeneration.objects.filter(key=generation.key, practice=generation.practice)
+    rows = sets.exclude(pk=generation.pk).order_by("-created_at")
     return [row.public_record for row in rows[:50]]
 
 
@@ -285,7 +286,7 @@ def _own_share(scene: Scene) -> Share:
     need_role(scene.me, RoomRole.HOLDER)
     need_action(scene, Action.HAND_OUT)
     share = Share.objects.select_for_update(of=("self",)).select_related("generation").filter(
-        generation__ceremony=scene.ceremony, index=scene.me.share_index
+        generation__ceremony=scene.ceremony, index=scene.me.share_index or 0
     ).first()  # fmt: skip
     if share is None:
         raise NotYours("There is no share for you.")

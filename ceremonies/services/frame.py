@@ -45,7 +45,7 @@ def seat_of(actor: Actor, ceremony_id: UUID) -> Participant | None:
     """The seat of this actor in this ceremony; a guest's actor carries the id of the seat itself."""
     seats = Participant.objects.select_related("ceremony").filter(ceremony_id=ceremony_id)
     if actor.kind == GUEST:
-        return seats.filter(pk=actor.id, person=None).first()
+        return seats.filter(pk=str(actor.id), person=None).first()
     return seats.filter(person_id=actor.id).first() if actor.kind == "person" and actor.id else None
 
 

@@ -41,7 +41,7 @@ def open_attempt(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         opening = process.begin(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, practice=ceremony.practice)
         attempt = process.open_attempt(
             ceremony_id=ceremony.pk, nonce=opening.nonce, record=source.public_record, holders=holders,
-            older=older_records(source.key_id, source.practice, source.pk),
+            older=older_records(source),
         )  # fmt: skip
         return {"opening": opening, "attempt": attempt, "holders": holders}
 
@@ -170,7 +170,7 @@ def take_place(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
         if ceremony.practice:
             return {"moved": 0}
         source = _source(ceremony)
-        lost = KeyVersion.objects.filter(key=source.key, key_version=source.key_version).first()
+        lost = KeyVersion.objects.filter(key=source.key, key_version=source.key_version or 0).first()
         if lost is None:
             raise WrongState("The lost key's version is not in the portal any more.")
         moved = take_place_of(
@@ -221,7 +221,7 @@ def prove_share(*, actor: Actor, ceremony_id: UUID, step: int, proof: str, bag: 
                 challenge_for(ceremony, me),
                 unpacked(proof),
                 source.public_record,
-                older_records(source.key_id, source.practice, source.pk),
+                older_records(source),
             )
             if found.index is None:
                 raise ShareUnknown(
@@ -306,8 +306,8 @@ def _note_refused(actor: Actor, ceremony_id: UUID, seat: Participant | None, err
     """A wrong share goes on the exception sheet by name, so that everybody in the room sees it."""
     with audit.atomic(actor=actor, action="ceremony.share_refused", target=("ceremony", ceremony_id, "")) as record:
         ceremony = Ceremony.objects.select_for_update().get(pk=ceremony_id)
-        note_deviation(ceremony, expected="The right share.", happened=f"The share of {seat.name if seat else actor.label} was refused: {error.detail}",
-                       by="the portal")  # fmt: skip
+        happened = f"The share of {seat.name if seat else actor.label} was refused: {error.detail}"
+        note_deviation(ceremony, expected="The right share.", happened=happened, by="the portal")
         ceremony.version += 1
         ceremony.save(update_fields=["version"])
         record.record({"code": error.code, "who": actor.label}, outcome="refused")

@@ -153,7 +153,8 @@ def _escaped(text: str) -> str:
 
 def _folded(line: str) -> bytes:
     """One content line in pieces of at most 75 octets (section 3.1), cut between characters."""
-    pieces, piece = [], b""
+    pieces: list[bytes] = []
+    piece = b""
     for character in line:
         encoded = character.encode()
         if len(piece) + len(encoded) > (75 if not pieces else 74):

@@ -77,7 +77,7 @@ def look(ceremony: Ceremony, me: Participant | None, seats: list[Participant]) -
     ]  # fmt: skip
     part = part_of(ceremony, me, script, step, awaited)
     return {
-        "rows": rows, "steps": _steps(ceremony, script), "step": step, "number": ceremony.step, "under_way": under_way, "commit_step": script.commit_step,
+        "rows": rows, "steps": _steps(ceremony, script), "step": step, "number": ceremony.step, "under_way": under_way,
         "part": part, "part_tag": _part_tag(ceremony, part), "tag": tag_of(ceremony, seats), "deviations": list(ceremony.deviations.all()),
         "quorum_lost": ceremony.status not in ENDED and ceremony.status is not C.COMMITTED and under_way and quorum_lost(ceremony, people),
         "here": sum(row.standing == "here" for row in rows), "expected_here": sum(row.standing != "gone" for row in rows), "now": now,
@@ -162,7 +162,7 @@ def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, aw
 
 
 def _hand_out(ceremony: Ceremony, me: Participant) -> Part:
-    share = Share.objects.filter(generation__ceremony=ceremony, index=me.share_index).first()
+    share = Share.objects.filter(generation__ceremony=ceremony, index=me.share_index or 0).first()
     if share is None or share.state == ShareState.HELD:
         return Part("wait", "Your share is confirmed. Others are still at theirs.")
     if share.state == ShareState.SHOWN:

@@ -78,17 +78,9 @@ def plan_ceremony(
         authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=f"ceremony {title}")
         chosen = find_script(script)
         wanted = chosen.kind
-        errors: dict[str, list[str]] = {}
-        if not title.strip() or len(title) > 150:
-            errors["title"] = ["From 1 to 150 characters."]
-        if not purpose.strip():
-            errors["purpose"] = ["Say what it is for; it is read aloud."]
-        if not place.strip():
-            errors["place"] = ["Say where people meet."]
-        if time_zone not in available_timezones():
-            errors["time_zone"] = ["Not a time zone of the IANA database, such as Europe/Oslo."]
-        if reserve_at is not None and reserve_at <= starts_at:
-            errors["reserve_at"] = ["After the first date."]
+        errors = _wrong_values(
+            title=title, purpose=purpose, place=place, time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at
+        )
         if wanted in NEEDS_KEY and key is None and not practice:
             errors["key"] = ["Choose the key this is about."]
         if wanted is Kind.RECOVERY and not practice and not provider:
@@ -141,7 +133,9 @@ def add_person(
             raise ValidationFailed(errors={"name": ["Nobody here has this address: give the guest's name."]})
         principal = None
         if role == RoomRole.DEPUTY:
-            principal = ceremony.participants.filter(pk=deputy_for).exclude(role=RoomRole.DEPUTY.value).first()
+            principal = (
+                ceremony.participants.filter(pk=deputy_for or UUID(int=0)).exclude(role=RoomRole.DEPUTY.value).first()
+            )
             if principal is None:
                 raise ValidationFailed(errors={"deputy_for": ["Choose for whom they stand in."]})
         seats = list(ceremony.participants.all())
@@ -289,6 +283,23 @@ class _planning:
             self.ceremony.version += 1
             self.ceremony.save(update_fields=["version"])
         self.scope.__exit__(*error)
+
+
+def _wrong_values(
+    *, title: str, purpose: str, place: str, time_zone: str, starts_at: datetime, reserve_at: datetime | None
+) -> dict[str, list[str]]:
+    errors: dict[str, list[str]] = {}
+    if not title.strip() or len(title) > 150:
+        errors["title"] = ["From 1 to 150 characters."]
+    if not purpose.strip():
+        errors["purpose"] = ["Say what it is for; it is read aloud."]
+    if not place.strip():
+        errors["place"] = ["Say where people meet."]
+    if time_zone not in available_timezones():
+        errors["time_zone"] = ["Not a time zone of the IANA database, such as Europe/Oslo."]
+    if reserve_at is not None and reserve_at <= starts_at:
+        errors["reserve_at"] = ["After the first date."]
+    return errors
 
 
 def _source(key: Key | None, practice: bool) -> ShareGeneration | None:

@@ -15,6 +15,7 @@ from ceremonies.services.frame import Scene, guest_actor, in_room, move, need_ro
 from ceremonies.states import OPEN, CeremonyState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.audit import services as audit
+from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import ValidationFailed, WrongState
 
 __all__ = [
@@ -75,7 +76,8 @@ def start(*, actor: Actor, ceremony_id: UUID) -> None:
     with in_room(actor, ceremony_id, "start", states=frozenset({C.GATHERING})) as scene:
         need_role(scene.me, RoomRole.LEADER)
         ceremony = scene.ceremony
-        ready, absent = [], []
+        ready: list[Participant] = []
+        absent: list[Participant] = []
         for seat in ceremony.participants.filter(left_at=None):
             (ready if seat.confirmed_at and seat.identified_at else absent).append(seat)
         needed = [
@@ -334,6 +336,6 @@ def _word(role: str) -> str:
     return role.replace("_", " ")
 
 
-def transcript(ceremony: Ceremony, limit: int = 2000) -> list[audit.AuditEvent]:
+def transcript(ceremony: Ceremony, limit: int = 2000) -> list[AuditEvent]:
     """The record's events about this ceremony, oldest first; each is a leaf of the audit tree."""
     return audit.events_for_target("ceremony", ceremony.pk, limit)[::-1]

@@ -97,7 +97,8 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     result = ceremony.result
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
-        "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING, "waiting": state is CeremonyState.AWAITING_APPROVAL,
+        "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
+        "waiting": state is CeremonyState.AWAITING_APPROVAL,
         "open": state in OPEN, "may_call_off": may_manage and state in BEFORE_COMMIT, "may_invite": may_manage and state not in ENDED,
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(seats=ceremony.participants.all()), "deviations": list(ceremony.deviations.all()),

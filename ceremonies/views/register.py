@@ -47,10 +47,12 @@ class ShareDetail(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest, share_id: int) -> HttpResponse:
         share, form = custody.visible_share(actor_of(request), share_id), CustodyForm(request.POST)
+        noted = None
         if form.is_valid():
-            if form.run(lambda values: custody.note_custody(actor=actor_of(request), share_id=share_id, **values)):
-                messages.success(request, "It is in the register.")
-                return redirect("ceremonies:share-detail", share_id)
+            noted = form.run(lambda values: custody.note_custody(actor=actor_of(request), share_id=share_id, **values))
+        if noted is not None:
+            messages.success(request, "It is in the register.")
+            return redirect("ceremonies:share-detail", share_id)
         return self._page(request, share, form, 422)
 
     def _page(self, request: HttpRequest, share: Share, form: CustodyForm, status: int = 200) -> HttpResponse:
@@ -92,7 +94,7 @@ class Package(ActorRequiredMixin, View):
             raise NotFound("There is no such package.")
         target, ring_id = ("share_set", found.pk, str(found)), found.ceremony.ring_id
         with audit.atomic(actor=actor, action="custody.download_package", target=target, ring_id=ring_id) as record:
-            if not found.ceremony.participants.filter(person_id=actor.id, role="operator").exists():
+            if not found.ceremony.participants.filter(person_id=str(actor.id), role="operator").exists():
                 authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(found))
             record.record({"sha256": found.package_sha256})
         headers = {

@@ -199,8 +199,8 @@ def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) 
             form.run(lambda values: endings.visited(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
         return form if form.errors else None
     performers: Mapping[Action, Callable[..., None]] = {
-        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover, Action.TAKE_PLACE: gathering.take_place,
-        Action.RECORD_PROOFS: gathering.record_proofs, Action.DESTROY: endings.destroy_key,
+        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover,
+        Action.TAKE_PLACE: gathering.take_place, Action.RECORD_PROOFS: gathering.record_proofs, Action.DESTROY: endings.destroy_key,
     }  # fmt: skip
     if action not in performers:
         raise ValidationFailed("There is nothing for the portal to do in this step.")
@@ -226,7 +226,7 @@ def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step:
 
 def _without_words(form: ConfirmShareForm) -> forms.Form:
     """The complaints without the words: what was typed of a share goes into no page."""
-    form.data = {name: value for name, value in form.data.items() if name not in form.names}  # type: ignore[assignment]
+    form.data = {name: value for name, value in form.data.items() if name not in form.names}
     return form
 
 

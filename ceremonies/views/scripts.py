@@ -17,8 +17,10 @@ class ScriptList(ActorRequiredMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         actor = actor_of(request)
         context = {
-            "title": "Ceremony scripts", "subtitle": "Everybody confirms a script's hash before it is held.", "scripts": scripts.usable_scripts().items(),
-            "waiting": ScriptTemplate.objects.filter(approved_at=None), "may_upload": actor.can_somewhere(Permission.CEREMONY_MANAGE),
+            "title": "Ceremony scripts", "subtitle": "Everybody confirms a script's hash before it is held.",
+            "scripts": scripts.usable_scripts().items(),
+            "waiting": ScriptTemplate.objects.filter(approved_at=None),
+            "may_upload": actor.can_somewhere(Permission.CEREMONY_MANAGE),
         }  # fmt: skip
         return render(request, "ceremonies/script_list.html", context)
 

@@ -27,8 +27,8 @@ def take_place(*, actor: Actor, lost_version_id: int, version_id: int) -> int:
         raise WrongState(f"{new} is {new.status}.", hint="Wait until its provider has finished the import.")
     if (new.key.algorithm, new.key.kind) != (lost.key.algorithm, lost.key.kind):
         raise Conflict("The two keys are of different kinds.")
-    versions = dict(lost.wraps.exclude(wrapped_material=None).values_list("pk", "wrapped_material"))
-    data_keys = dict(DataKey.objects.filter(wrapped_by=lost).values_list("pk", "wrapped"))
+    versions = {row.pk: bytes(row.wrapped_material or b"") for row in lost.wraps.exclude(wrapped_material=None)}
+    data_keys = {row.pk: bytes(row.wrapped) for row in DataKey.objects.filter(wrapped_by=lost)}
     _all_open(new, versions, data_keys)
     with act_on_key(actor, Permission.KEY_ROTATE, "key.take_place", new.key_id) as (key, act):
         with transaction.atomic():
@@ -45,9 +45,9 @@ def take_place(*, actor: Actor, lost_version_id: int, version_id: int) -> int:
 def _all_open(new: KeyVersion, versions: dict[int, bytes], data_keys: dict[UUID, bytes]) -> None:
     try:
         for version in KeyVersion.objects.filter(pk__in=versions):
-            materials.unwrap_under(new, bytes(versions[version.pk]), context=version_context(version)).wipe()
+            materials.unwrap_under(new, versions[version.pk], context=version_context(version)).wipe()
         for identifier, wrapped in data_keys.items():
-            materials.unwrap_under(new, bytes(wrapped), context=data_key_context(identifier)).wipe()
+            materials.unwrap_under(new, wrapped, context=data_key_context(identifier)).wipe()
     except DecryptRefused:
         raise Conflict(
             "What the lost key wrapped does not open with this one.",

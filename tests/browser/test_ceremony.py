@@ -217,7 +217,10 @@ def test_escrow_loss_and_recovery(
     expect(room.ada.get_by_text("without escrow since its recovery")).to_be_visible()
     with room.ada.expect_download() as download:
         room.ada.goto(f"{room.path}")
-        room.ada.evaluate("path => { const a = document.createElement('a'); a.href = path; a.download = 'm.pdf'; a.click(); }", f"{room.path}minutes.pdf")
+        room.ada.evaluate(
+            "path => { const a = document.createElement('a'); a.href = path; a.download = 'm.pdf'; a.click(); }",
+            f"{room.path}minutes.pdf",
+        )
     path = tmp_path / "minutes.pdf"
     download.value.save_as(path)
     assert path.read_bytes().startswith(b"%PDF")

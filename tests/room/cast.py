@@ -80,7 +80,7 @@ class Cast:
             self.sign_all()
 
     def see(self, name: str) -> str:
-        share, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
+        _, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
         with shown.words as words:
             self.words[name] = words.reveal().decode()
         return self.words[name]
@@ -90,7 +90,12 @@ class Cast:
         words = self.words[name].split()
         answer = typed if typed is not None else " ".join(words[position - 1] for position in share.positions)
         dealing.confirm_share(
-            actor=self.actor(name), ceremony_id=self.id, step=self.now.step, typed=SecretBytes(answer.encode()), bag=f"BAG-{name}", place="Safe"
+            actor=self.actor(name),
+            ceremony_id=self.id,
+            step=self.now.step,
+            typed=SecretBytes(answer.encode()),
+            bag=f"BAG-{name}",
+            place="Safe",
         )
 
     def hold_escrow(self, *, attest: bool = True) -> None:
@@ -105,7 +110,9 @@ class Cast:
             self.see(name)
             self.confirm(name)
         self.sign_all()
-        dealing.store_package(actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step, bag="BAG-P", place="Vault")
+        dealing.store_package(
+            actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step, bag="BAG-P", place="Vault"
+        )
         self.sign_all()
         self.sign_all()
         dealing.activate(actor=self.actor(self.leader), ceremony_id=self.id, step=self.now.step)
@@ -117,16 +124,30 @@ class Cast:
         for seat in room.active_people(self.now):
             room.attest(actor=self.actor(seat.email.split("@")[0]), ceremony_id=self.id, agrees=True)
 
-    def seal(self, name: str, words: str, *, step: str = "collect", custodian: str = "", ceremony: Any = None, script: str = "") -> str:
+    def seal(
+        self,
+        name: str,
+        words: str,
+        *,
+        step: str = "collect",
+        custodian: str = "",
+        ceremony: Any = None,
+        script: str = "",
+    ) -> str:
         """What the browser makes of the words."""
         public = x25519.X25519PublicKey.from_public_bytes(bytes.fromhex(self.now.process["public_key"]))
         bound = sealing.context(
-            ceremony_id=ceremony or self.id, script_hash=script or self.ceremony.script_hash, step=step, custodian_id=custodian or str(self.seat(name).pk)
+            ceremony_id=ceremony or self.id,
+            script_hash=script or self.ceremony.script_hash,
+            step=step,
+            custodian_id=custodian or str(self.seat(name).pk),
         )
         return base64.b64encode(X25519_SUITE.encrypt(public, words.encode(), bound)).decode()
 
     def submit(self, name: str, words: str, **more: Any) -> Any:
-        return gathering.submit_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step, sealed=self.seal(name, words, **more))
+        return gathering.submit_share(
+            actor=self.actor(name), ceremony_id=self.id, step=self.now.step, sealed=self.seal(name, words, **more)
+        )
 
     def seat_staff(self) -> None:
         for name, role in ((self.leader, "leader"), (self.operator, "operator"), (self.witness, "internal_witness")):
@@ -135,7 +156,12 @@ class Cast:
     def seat_holders(self, *names: str) -> None:
         for name in names:
             plans.add_person(
-                actor=self.planner, ceremony_id=self.id, role="holder", email=f"{name}@example.org", name=name.title(), site=name.title()
+                actor=self.planner,
+                ceremony_id=self.id,
+                role="holder",
+                email=f"{name}@example.org",
+                name=name.title(),
+                site=name.title(),
             )
 
     def open(self) -> "Cast":

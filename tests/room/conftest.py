@@ -14,7 +14,11 @@ from tests.keys.conftest import forget_all
 from tests.room.cast import HOLDERS, Cast, plan
 
 __all__ = ["start_process"]
-STAFF = (("lena", "leader", "security_officer"), ("otto", "operator", "operator"), ("wilma", "internal_witness", "auditor"))
+STAFF = (
+    ("lena", "leader", "security_officer"),
+    ("otto", "operator", "operator"),
+    ("wilma", "internal_witness", "auditor"),
+)
 
 
 @pytest.fixture(autouse=True)

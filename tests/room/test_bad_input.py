@@ -157,7 +157,12 @@ def test_without_its_leader_a_ceremony_waits_for_the_deputy(people, process, pla
     made.seat_staff()
     made.seat_holders("hana", "igor", "jane", "karl", "lucy")
     plans.add_person(
-        actor=planner, ceremony_id=made.id, role="deputy", email="dora@example.org", name="Dora", deputy_for=made.seat("lena").pk
+        actor=planner,
+        ceremony_id=made.id,
+        role="deputy",
+        email="dora@example.org",
+        name="Dora",
+        deputy_for=made.seat("lena").pk,
     )
     made.open()
     made.gather()
@@ -184,7 +189,12 @@ def test_a_quorum_out_of_reach_stops_the_ceremony(cast, recovery_of):
         recovery.start()
     recovery.gather(besides=("igor", "jane", "karl", "lucy", "lena", "otto", "wilma"))
     recovery.start()
-    room.send_away(actor=recovery.actor("wilma"), ceremony_id=recovery.id, participant_id=recovery.seat("karl").pk, reason="Taken ill.")
+    room.send_away(
+        actor=recovery.actor("wilma"),
+        ceremony_id=recovery.id,
+        participant_id=recovery.seat("karl").pk,
+        reason="Taken ill.",
+    )
     assert recovery.now.status is CeremonyState.PAUSED
     with pytest.raises(QuorumLost):
         room.resume(actor=recovery.actor("lena"), ceremony_id=recovery.id)
@@ -259,7 +269,10 @@ def test_a_plan_that_cannot_be_held_opens_no_room(people, planner):
 
 def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, process):
     def real() -> Any:
-        made = Cast(planner, plan(planner, "unseal:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0))
+        made = Cast(
+            planner,
+            plan(planner, "unseal:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
+        )
         made.seat_staff()
         return made
 
@@ -272,10 +285,15 @@ def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, pr
     rehearsal.start()
     rehearsal.sign_all()
     rehearsal.sign_all()
-    endings.visited(actor=rehearsal.actor("otto"), ceremony_id=rehearsal.id, step=rehearsal.now.step, outcome="It opened.")
+    endings.visited(
+        actor=rehearsal.actor("otto"), ceremony_id=rehearsal.id, step=rehearsal.now.step, outcome="It opened."
+    )
     rehearsal.close()
     assert rehearsal.now.status is CeremonyState.CLOSED
     made = real()
     with pytest.raises(PortalError) as waiting:
         made.open()
-    assert waiting.value.code in {"approval_required", "quorum_unreachable"}  # the rehearsal is not what stands in the way
+    assert waiting.value.code in {
+        "approval_required",
+        "quorum_unreachable",
+    }  # the rehearsal is not what stands in the way

@@ -12,8 +12,15 @@ R = RoomRole
 
 def seats(*holders: str, **more: str) -> list[Seat]:
     """leader, operator, witness and these holders; `site` and `line` by holder."""
-    found = [Seat("L", "l", "Lena", R.LEADER), Seat("O", "o", "Otto", R.OPERATOR), Seat("W", "w", "Wilma", R.INTERNAL_WITNESS)]
-    return found + [Seat(f"H{n}", who, who.title(), R.HOLDER, site=more.get(who, f"site {n}"), line=f"line {n}") for n, who in enumerate(holders)]
+    found = [
+        Seat("L", "l", "Lena", R.LEADER),
+        Seat("O", "o", "Otto", R.OPERATOR),
+        Seat("W", "w", "Wilma", R.INTERNAL_WITNESS),
+    ]
+    return found + [
+        Seat(f"H{n}", who, who.title(), R.HOLDER, site=more.get(who, f"site {n}"), line=f"line {n}")
+        for n, who in enumerate(holders)
+    ]
 
 
 RULES = Rules(3, 5)
@@ -41,14 +48,25 @@ def test_all_shares_needed_only_where_the_policy_allows_it():
 def test_nobody_holds_two_shares_or_two_roles():
     assert "A would hold two shares." in problems(RULES, seats("a", "a", "b", "c", "d"))
     for who, word in (("l", "leader"), ("w", "internal witness"), ("o", "operator")):
-        assert f"is {word} and may not hold a share" in problems(RULES, [*seats("a", "b", "c", "d"), Seat("X", who, who, R.HOLDER)])
-    double = [*seats("a", "b", "c", "d", "e")[:2], Seat("W", "l", "Lena", R.INTERNAL_WITNESS), *seats("a", "b", "c", "d", "e")[3:]]
+        assert f"is {word} and may not hold a share" in problems(
+            RULES, [*seats("a", "b", "c", "d"), Seat("X", who, who, R.HOLDER)]
+        )
+    double = [
+        *seats("a", "b", "c", "d", "e")[:2],
+        Seat("W", "l", "Lena", R.INTERNAL_WITNESS),
+        *seats("a", "b", "c", "d", "e")[3:],
+    ]
     assert "Lena has two roles: leader and internal witness." in problems(RULES, double)
 
 
 def test_the_plan_needs_its_roles_and_its_numbers():
     said = problems(RULES, [seat for seat in seats("a", "b", "c", "d") if seat.role is R.HOLDER])
-    for sentence in ("The plan has no leader.", "The plan has no operator.", "The plan has no internal witness.", "the plan has 4"):
+    for sentence in (
+        "The plan has no leader.",
+        "The plan has no operator.",
+        "The plan has no internal witness.",
+        "the plan has 4",
+    ):
         assert sentence in said
     assert not problems(Rules(3, 5, deals_shares=False), seats("a", "b", "c"))
     assert "3 share holders are needed" in problems(Rules(3, 5, deals_shares=False), seats("a", "b"))
@@ -57,9 +75,13 @@ def test_the_plan_needs_its_roles_and_its_numbers():
 
 def test_no_site_and_no_line_holds_a_quorum():
     plan = seats("a", "b", "c", "d", "e", a="Oslo", b="oslo ", c="OSLO")
-    assert "3 share holders are of the site Oslo, which could reach the key by itself." in problems(Rules(3, 5, distinct_sites=True), plan)
+    assert "3 share holders are of the site Oslo, which could reach the key by itself." in problems(
+        Rules(3, 5, distinct_sites=True), plan
+    )
     assert not problems(Rules(3, 5), plan)
-    assert "The site of A is not known." in problems(Rules(3, 5, distinct_sites=True), seats("a", "b", "c", "d", "e", a=" "))
+    assert "The site of A is not known." in problems(
+        Rules(3, 5, distinct_sites=True), seats("a", "b", "c", "d", "e", a=" ")
+    )
     assert not problems(Rules(3, 5, distinct_lines=True), plan)
 
 
@@ -67,8 +89,12 @@ def test_a_deputy_stands_in_for_one_person_and_has_no_part_of_their_own():
     plan = seats("a", "b", "c", "d", "e")
     deputy = Seat("D", "dora", "Dora", R.DEPUTY, deputy_for="H0")
     assert not problems(RULES, [*plan, deputy])
-    assert "Dora would stand in for 2 people." in problems(RULES, [*plan, deputy, Seat("D2", "dora", "Dora", R.DEPUTY, deputy_for="H1")])
-    assert "could reach the key: 2 instead of 3" in problems(RULES, [*plan, deputy, Seat("D2", "dora", "Dora", R.DEPUTY, deputy_for="H1")])
+    assert "Dora would stand in for 2 people." in problems(
+        RULES, [*plan, deputy, Seat("D2", "dora", "Dora", R.DEPUTY, deputy_for="H1")]
+    )
+    assert "could reach the key: 2 instead of 3" in problems(
+        RULES, [*plan, deputy, Seat("D2", "dora", "Dora", R.DEPUTY, deputy_for="H1")]
+    )
     assert "may not stand in" in problems(RULES, [*plan, Seat("D", "b", "B", R.DEPUTY, deputy_for="H0")])
     assert "deputy of nobody" in problems(RULES, [*plan, Seat("D", "dora", "Dora", R.DEPUTY, deputy_for="nobody")])
 
@@ -79,7 +105,9 @@ def test_a_deputy_stands_in_for_one_person_and_has_no_part_of_their_own():
 )  # fmt: skip
 def test_the_smallest_group_is_the_one_that_trying_all_finds(who, deputies, threshold):
     plan = [Seat(number, name, name, R.HOLDER) for number, name in enumerate(who)]
-    plan += [Seat(f"d{number}", name, name, R.DEPUTY, deputy_for=share) for number, (name, share) in enumerate(deputies)]
+    plan += [
+        Seat(f"d{number}", name, name, R.DEPUTY, deputy_for=share) for number, (name, share) in enumerate(deputies)
+    ]
     brings: dict[str, set[int]] = {}
     for seat in plan:
         share = seat.key if seat.role is R.HOLDER else seat.deputy_for

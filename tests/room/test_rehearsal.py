@@ -19,7 +19,7 @@ def test_escrow_from_the_open_room_to_the_last_word(cast):
     health = custody.health_of(made)
     assert (health.held, health.spare, health.proved, health.alarm) == (5, 2, 5, False)
     assert health.words == "5 of 5 proved today, threshold 3, spare 2"
-    assert len({words for words in cast.words.values()}) == 5
+    assert len(set(cast.words.values())) == 5
 
 
 def test_recovery_from_any_quorum_ends_the_set(cast, recovery_of):
@@ -59,7 +59,11 @@ def test_the_roll_is_called(cast, recovery_of):
         import base64
 
         gathering.prove_share(
-            actor=roll.actor(name), ceremony_id=roll.id, step=roll.now.step, proof=base64.b64encode(proof).decode(), bag=f"NEW-{name}"
+            actor=roll.actor(name),
+            ceremony_id=roll.id,
+            step=roll.now.step,
+            proof=base64.b64encode(proof).decode(),
+            bag=f"NEW-{name}",
         )
     roll.sign_all()
     roll.sign_all()
