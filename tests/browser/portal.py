@@ -79,7 +79,9 @@ class RunningPortal:
         (self.folder / "softhsm2.conf").write_text(
             f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
         )
-        (self.folder / "pin").write_text(PIN)
+        pin = self.folder / "pin"
+        pin.write_text(PIN)
+        pin.chmod(0o600)
         command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", "90281734"]
         subprocess.run(command, env=self.environment, check=True, capture_output=True)
 
