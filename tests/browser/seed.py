@@ -131,18 +131,22 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
     custodians = ("boris", "chen", "emil", "guus", "hedda")
     held = Cast(ada, plan(ada, title="Rehearsal of the escrow"), leader="ada", operator="dana", witness="fay")
     opened = Cast(ada, plan(ada, title="Rehearsal, second try"), leader="ada", operator="dana", witness="fay")
-    for cast in (held, opened):
+    dealt = Cast(ada, plan(ada, title="Rehearsal of the hand-out"), leader="ada", operator="dana", witness="fay")
+    for cast in (held, opened, dealt):
         cast.seat_staff()
         cast.seat_holders(*custodians)
         cast.open()
     held.hold_escrow()
     opened.gather(besides=("guus",))
+    dealt.deal()
+    dealt.see("chen")
+    dealt.confirm("chen")
     planned = plan(ada, title="Escrow of the archive root", key=org.keys["root-archive"], practice=False)
     guest = opened.seat("guus")
     link = invitations.invite_guest(actor=ada, ceremony_id=opened.id, participant_id=guest.pk).link
     share = held.now.generation.shares.get(index=held.seat("boris").share_index)
     return {
-        "held": str(held.id), "open": str(opened.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
+        "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
 
 

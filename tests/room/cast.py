@@ -98,13 +98,17 @@ class Cast:
             place="Safe",
         )
 
-    def hold_escrow(self, *, attest: bool = True) -> None:
-        """A whole escrow, from the open room to the last word."""
+    def deal(self) -> None:
+        """From the open room to shares that wait to be shown."""
         self.gather()
         self.start()
         self.until(Action.DEAL)
         dealing.deal(actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step)
         self.sign_all()
+
+    def hold_escrow(self, *, attest: bool = True) -> None:
+        """A whole escrow, from the open room to the last word."""
+        self.deal()
         for seat in self.now.participants.filter(role="holder"):
             name = seat.email.split("@")[0]
             self.see(name)

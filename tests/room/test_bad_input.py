@@ -32,11 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def dealt(cast: Cast) -> Cast:
     """A ceremony in which the shares wait to be shown."""
-    cast.gather()
-    cast.start()
-    cast.until(Action.DEAL)
-    dealing.deal(actor=cast.actor("otto"), ceremony_id=cast.id, step=cast.now.step)
-    cast.sign_all()
+    cast.deal()
     return cast
 
 

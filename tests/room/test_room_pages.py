@@ -79,11 +79,7 @@ def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast
 
 
 def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast, people):
-    cast.gather()
-    cast.start()
-    cast.until(Action.DEAL)
-    dealing.deal(actor=cast.actor("otto"), ceremony_id=cast.id, step=cast.now.step)
-    cast.sign_all()
+    cast.deal()
     hana, igor = sign_in(people["hana"]), sign_in(people["igor"])
     url = reverse("ceremonies:room-share", args=[cast.id])
     assert hana.get(url).status_code == 405
