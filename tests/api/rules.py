@@ -116,6 +116,7 @@ _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
 _DECIDE = {"opens": (P.APPROVAL_DECIDE,), "sees": (P.APPROVAL_VIEW, HERE), "decides": "security_officer"}
 
+
 def _plan(world: World) -> dict[str, Any]:
     return {
         "title": "Escrow", "script": "escrow:1", "purpose": "A test.", "key": str(world.place.keys["root"].pk), "place": "Oslo", "time_zone": "UTC",

@@ -152,7 +152,9 @@ def _ceremonies(place: Place) -> dict[str, Any]:
         generation=generation, index=1, custodian="Gus", email="gus@example.org", custodian_id="gus", check_value="abcd1234", state="held",
         bag="B1", confirmed_at=timezone.now(), proved_at=timezone.now(),
     )  # fmt: skip
-    seat = Participant.objects.create(ceremony=planned, role="holder", name="Gus", email="gus@example.org", share_index=1)
+    seat = Participant.objects.create(
+        ceremony=planned, role="holder", name="Gus", email="gus@example.org", share_index=1
+    )
     return {"ceremony": planned, "seat": seat, "generation": generation, "share": share}
 
 

@@ -110,7 +110,9 @@ def test_the_units_operate_the_portal(portal: Operator) -> None:
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?\s*", portal.run(portal.build))
     assert "https://keys.example.org/set-up/" in portal.run(portal.set_up)
     units = _units()
-    assert sorted(units) == [f"keyvault-{name}.service" for name in ("beat", "ceremonies", "keyholder", "web", "worker")]
+    assert sorted(units) == [
+        f"keyvault-{name}.service" for name in ("beat", "ceremonies", "keyholder", "web", "worker")
+    ]
     running = {}
     try:
         for name, text in units.items():

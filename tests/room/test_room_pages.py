@@ -10,8 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from ceremonies.models import Participant
-from ceremonies.script import Action
-from ceremonies.services import dealing, invitations, room
+from ceremonies.services import invitations, room
 from tests.api.conftest import make_person, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
