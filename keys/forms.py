@@ -118,6 +118,11 @@ class KeyForm(ServiceForm):
         + ".",
     )  # fmt: skip
 
+    exportable = forms.BooleanField(
+        required=False, label="It may be exported, wrapped and by agreement",
+        help_text="Decided now and never again: it can be taken away later, not given. Needs a provider that gives keys out.",
+    )  # fmt: skip
+
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         rings = rings_of(actor, Permission.KEY_CREATE)
@@ -147,6 +152,9 @@ class PolicyForm(ServiceForm):
     minimum_grace_days = forms.IntegerField(min_value=7, max_value=365, label="Shortest grace period allowed, in days")
     use_share_due = forms.IntegerField(
         min_value=1, max_value=95, label="Rotate at this share of the safe number of uses, in per cent"
+    )
+    initiator_may_enter = forms.BooleanField(
+        required=False, label="Whoever opens an import by components may enter one of them"
     )
     allowed_algorithms = forms.MultipleChoiceField(
         choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),

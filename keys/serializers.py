@@ -16,7 +16,7 @@ class VersionSerializer(serializers.ModelSerializer[KeyVersion]):
         fields = [
             "key_id", "key_version", "kms_key_arn", "status", "created_at", "activated_at", "rotated_at", "expires_at", "re_encrypt_done",
             "uses_reserved", "last_used_at", "last_used_by", "compromised_at", "compromise_reason", "deletion_due_at", "deletion_halted_at",
-            "deletion_halted_by", "destroyed_at",
+            "deletion_halted_by", "destroyed_at", "generated_here", "never_extractable", "exported_at",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -41,8 +41,8 @@ class KeySerializer(serializers.ModelSerializer[Key]):
     class Meta:
         model = Key
         fields = [
-            "id", "ring", "ring_id", "name", "title", "purpose", "kind", "algorithm", "parent_id", "provider", "current", "next_rotation_at",
-            "labels", "created_at", "created_by",
+            "id", "ring", "ring_id", "name", "title", "purpose", "kind", "algorithm", "parent_id", "provider", "exportable", "current",
+            "next_rotation_at", "labels", "created_at", "created_by",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -58,6 +58,7 @@ class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     )
     provider = serializers.SlugField(max_length=63, default="local", help_text="The alias of the provider it lives at.")
     purpose = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+    exportable = serializers.BooleanField(default=False, help_text="Now or never; it can be withdrawn later.")
     cryptoperiod_days = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=3650
     )

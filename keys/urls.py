@@ -2,17 +2,31 @@
 
 from django.urls import path
 
-from keys.views import keys, places, providers, rotations, seals, stores, versions
+from keys.views import exports, imports, keys, places, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
 _rotation = "rotations/<uuid:rotation_id>/"
 _provider = "providers/<slug:alias>/"
+_import = "imports/<uuid:import_id>/"
+_export = "exports/<uuid:export_id>/"
 _finding = _provider + "differences/<int:finding_id>/"
 urlpatterns = [
     path("", keys.KeyList.as_view(), name="key-list"),
     path("hierarchy/", keys.Hierarchy.as_view(), name="hierarchy"),
     path("new/", keys.KeyCreate.as_view(), name="key-create"),
+    path("new/import/", imports.ImportNew.as_view(), name="import-new"),
+    path("imports/", imports.ImportList.as_view(), name="import-list"),
+    path(_import, imports.ImportDetail.as_view(), name="import-detail"),
+    path(_import + "upload/", imports.ImportUpload.as_view(), name="import-upload"),
+    path(_import + "components/<int:number>/", imports.ComponentEnter.as_view(), name="component-enter"),
+    path(_import + "abort/", imports.ImportAbort.as_view(), name="import-abort"),
+    path(_export, exports.ExportDetail.as_view(), name="export-detail"),
+    path(_export + "collect/", exports.ExportCollect.as_view(), name="export-collect"),
+    path(_export + "erase/", exports.ExportErase.as_view(), name="export-erase"),
+    path("<uuid:key_id>/import/", imports.ImportOpen.as_view(), name="import-open"),
+    path("<uuid:key_id>/export/", exports.ExportRequest.as_view(), name="export-request"),
+    path("<uuid:key_id>/never-export/", exports.WithdrawExportability.as_view(), name="export-withdraw"),
     path("<uuid:key_id>/", keys.KeyDetail.as_view(), name="key-detail"),
     path("<uuid:key_id>/policy/", keys.PolicyEdit.as_view(), name="policy-edit"),
     path("<uuid:key_id>/rotate/", rotations.RotationRequest.as_view(), name="rotation-request"),

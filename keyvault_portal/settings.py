@@ -266,6 +266,8 @@ SPECTACULAR_SETTINGS = {
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
         "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
+        "ImportMethodEnum": "keys.models.transfers.KeyImport.Method",
+        "ExportMethodEnum": "keys.models.transfers.KeyExport.Method",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",
     },
 }

@@ -13,6 +13,7 @@ class RecipientKind(StrEnum):
     """How a share is sealed to its custodian's own public key."""
 
     HPKE_X25519 = "hpke_x25519"  # `key` is the raw 32 bytes; the result is enc | ciphertext, info = the sealing context
+    OPENPGP = "openpgp"  # `key` is a certificate (RFC 9580), armoured or not; the result is an armoured message
     RSA_OAEP = "rsa_oaep"  # `key` is SPKI, DER or PEM, 2048 bits or more; SHA-256 for label and MGF1, no label
 
 

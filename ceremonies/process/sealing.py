@@ -1,4 +1,4 @@
-"""Sealing to the ceremony and to one custodian: HPKE base mode (RFC 9180) and RSA-OAEP, with the ceremony's context bound.
+"""Sealing to the ceremony and to one custodian: HPKE base mode (RFC 9180), RSA-OAEP and OpenPGP.
 
 The suite is DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; a message is enc (32 bytes) | ciphertext. The context goes
 in as `info` with an empty aad (8.2 of the RFC: for one message both bind alike), as everywhere in this portal.
@@ -58,10 +58,13 @@ def seal_to(kind: RecipientKind, key: bytes, words: SecretBytes, bound_to: bytes
     try:
         if kind is RecipientKind.HPKE_X25519:
             return bytes(X25519_SUITE.encrypt(x25519.X25519PublicKey.from_public_bytes(key), words.reveal(), bound_to))
+        if kind is RecipientKind.OPENPGP:
+            return _openpgp_sealed(key, words)
         return _rsa_sealed(_rsa_key(key), words, bound_to)
     except (ValueError, UnsupportedAlgorithm):
         raise ShareRefused(
-            "The custodian's public key cannot be used.", hint="X25519: 32 bytes; RSA: SPKI, 2048 bits or more."
+            "The custodian's public key cannot be used.",
+            hint="X25519: 32 bytes; RSA: SPKI, 2048 bits or more; OpenPGP: a certificate that can be encrypted to.",
         ) from None
 
 
@@ -79,3 +82,13 @@ def _rsa_sealed(key: rsa.RSAPublicKey, words: SecretBytes, bound_to: bytes) -> b
     passing = AESGCM.generate_key(256)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     return key.encrypt(passing, oaep) + AESGCM(passing).encrypt(bytes(12), words.reveal(), bound_to)
+
+
+def _openpgp_sealed(certificate: bytes, words: SecretBytes) -> bytes:
+    """An OpenPGP message; it carries no context, and needs none: whoever can open it is its custodian."""
+    from pysequoia import Cert, encrypt
+
+    try:
+        return bytes(encrypt(recipients=[Cert.from_bytes(certificate)], bytes=words.reveal()))
+    except Exception:  # the library raises bare ones for what it cannot read or encrypt to
+        raise ValueError("not a certificate to encrypt to") from None

@@ -4,10 +4,13 @@ from keys.api.keys import KeyViewSet
 from keys.api.providers import ProviderViewSet, WorkViewSet
 from keys.api.rotations import RotationViewSet
 from keys.api.stores import CensusViewSet, StoreViewSet
+from keys.api.transfers import ExportViewSet, ImportViewSet
 
 router_entries = [
     ("keys", KeyViewSet, "key"),
     ("providers", ProviderViewSet, "provider"),
+    ("imports", ImportViewSet, "import"),
+    ("exports", ExportViewSet, "export"),
     ("provider-work", WorkViewSet, "provider-work"),
     ("rotations", RotationViewSet, "rotation"),
     ("stores", StoreViewSet, "store"),

@@ -16,8 +16,9 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from keys import serializers as shapes
 from keys.api.base import ACCEPTED, CURSOR, ActorView
 from keys.models import Key, KeyVersion
-from keys.services import budget, lifecycle, rotation
+from keys.services import budget, exports, lifecycle, rotation
 from keys.services.overview import visible_keys
+from keys.transfer_serializers import ExportRequestSerializer
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -140,6 +141,22 @@ class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
             status=status.HTTP_201_CREATED,
             headers={"Location": f"/api/v1/rotations/{found.pk}"},
         )
+
+    @extend_schema(request=ExportRequestSerializer, responses={202: ACCEPTED})
+    @action(detail=True, methods=["post"])
+    def export(self, request: Request, pk: str) -> Response:
+        """Ask for a wrapped copy for a recipient; others always have to agree, so this never answers at once."""
+        values = self.body(ExportRequestSerializer)
+        row = exports.request_export(actor=self.actor, key_id=self.get_object().pk, **values)
+        return Response(status=status.HTTP_202_ACCEPTED, headers={"Location": f"/api/v1/exports/{row.pk}"})
+
+    @extend_schema(request=shapes.ReasonSerializer, responses=shapes.KeySerializer)
+    @action(detail=True, methods=["post"], url_path="withdraw-exportability")
+    def withdraw_exportability(self, request: Request, pk: str) -> Response:
+        """No version of this key can be exported from now on, for ever."""
+        key = self.get_object()
+        exports.withdraw_exportability(actor=self.actor, key_id=key.pk, **self.body(shapes.ReasonSerializer))
+        return Response(shapes.KeySerializer(self.get_object()).data)
 
     @staticmethod
     def _version(key: Key, number: str) -> KeyVersion:

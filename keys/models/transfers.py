@@ -22,7 +22,6 @@ class KeyImport(models.Model):
         RSA_OAEP = "rsa_oaep", "RSA-OAEP (SHA-256)"
         RSA_AES_KW = "rsa_aes_kw", "RSA-AES key wrap"
         HPKE_X25519 = "hpke_x25519", "HPKE (X25519)"
-        PROVIDER = "provider", "The provider's own wrapping key"
         COMPONENTS = "components", "Components of custodians"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -36,7 +35,6 @@ class KeyImport(models.Model):
     sealed_private = models.ForeignKey(
         SealedValue, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", editable=False
     )
-    offer = models.JSONField(default=dict, blank=True, help_text="What the provider gave with its wrapping key.")
     upload = models.BinaryField(null=True, blank=True, editable=False)
     seen = models.JSONField(default=list, blank=True, help_text="Digests of uploads that were tried.")
     component_values = models.JSONField(default=list, blank=True, help_text="Check value of each component, in order.")
@@ -75,6 +73,11 @@ class KeyImport(models.Model):
 
     def __str__(self) -> str:
         return f"Import of {self.key}"
+
+    @property
+    def shown_state(self) -> str:
+        """What the pages say of it."""
+        return "expecting" if self.state == ImportState.OPEN.value else self.state
 
     @property
     def components_wanted(self) -> int:

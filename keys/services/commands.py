@@ -11,26 +11,27 @@ from keys.crypto.keycheck import check_method
 from keys.crypto.keyforms import load_public_key
 from keys.crypto.transport import Method
 
-_OAEP = "-pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256"
+_OAEP = "-pkeyopt rsa_padding_mode:oaep \\\n  -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256 \\\n "
 _HEX = "$(od -An -v -tx1 {file} | tr -d ' \\n')"
 _KWP = "-id-aes256-wrap-pad -iv A65959A6"  # the initial value of RFC 5649, 3
 
 
 def pem(spki: bytes) -> str:
     """A public key as people save it."""
-    return load_public_key(spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    text: bytes = load_public_key(spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
 
 
 def wrap_commands(method: str) -> str:
     """From `key.bin` and `wrapping.pem` to `upload.bin`."""
     if method == Method.RSA_OAEP:
-        return f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem {_OAEP} -in key.bin -out upload.bin"
+        return f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem \\\n  {_OAEP} -in key.bin -out upload.bin"
     if method == Method.RSA_AES_KW:
         return "\n".join(
             [
                 "openssl rand -out passing.bin 32",
-                f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem {_OAEP} -in passing.bin -out first.bin",
-                f'openssl enc {_KWP} -K "{_HEX.format(file="passing.bin")}" -in key.bin -out second.bin',
+                f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem \\\n  {_OAEP} -in passing.bin -out first.bin",
+                f'openssl enc {_KWP} \\\n  -K "{_HEX.format(file="passing.bin")}" \\\n  -in key.bin -out second.bin',
                 "cat first.bin second.bin > upload.bin",
                 "rm passing.bin first.bin second.bin",
             ]
@@ -52,10 +53,10 @@ def check_commands(algorithm: str) -> str:
     """From `key.bin` to its check value of six digits."""
     words, given = check_method(algorithm), _HEX.format(file="key.bin")
     if not ALGORITHMS[algorithm].symmetric:
-        return "openssl pkey -inform DER -in key.bin -pubout -outform DER | openssl dgst -sha256 -r | cut -c 1-6"
+        return "openssl pkey -inform DER -in key.bin -pubout -outform DER |\n  openssl dgst -sha256 -r | cut -c 1-6"
     how = "-cipher AES-256-CBC" if words == "AES-CMAC" else "-digest SHA256"
     name = "CMAC" if words == "AES-CMAC" else "HMAC"
-    return f'head -c 16 /dev/zero | openssl mac {how} -macopt hexkey:"{given}" {name} | cut -c 1-6'
+    return f'head -c 16 /dev/zero |\n  openssl mac {how} \\\n  -macopt hexkey:"{given}" {name} |\n  cut -c 1-6'
 
 
 def open_commands(method: str, spki: bytes) -> str:
@@ -64,9 +65,9 @@ def open_commands(method: str, spki: bytes) -> str:
         size = load_public_key(spki).key_size // 8
         return "\n".join(
             [
-                f"head -c {size} export.bin | openssl pkeyutl -decrypt -inkey private.pem {_OAEP} -out passing.bin",
+                f"head -c {size} export.bin |\n  openssl pkeyutl -decrypt -inkey private.pem \\\n  {_OAEP} -out passing.bin",
                 f"tail -c +{size + 1} export.bin > second.bin",
-                f'openssl enc -d {_KWP} -K "{_HEX.format(file="passing.bin")}" -in second.bin -out key.bin',
+                f'openssl enc -d {_KWP} \\\n  -K "{_HEX.format(file="passing.bin")}" \\\n  -in second.bin -out key.bin',
                 "rm passing.bin second.bin",
             ]
         )

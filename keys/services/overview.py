@@ -12,6 +12,8 @@ from keys.models import (
     DataStore,
     FailedItem,
     Key,
+    KeyExport,
+    KeyImport,
     KeyProvider,
     KeyVersion,
     ProviderFinding,
@@ -187,3 +189,15 @@ def posture(actor: Actor) -> Posture:
 def _count(number: int, noun: str) -> str:
     shown = f"{BOUND:,}+" if number > BOUND else f"{number:,}"
     return f"{shown} {noun}" if number == 1 else f"{shown} {noun}s"
+
+
+def visible_imports(actor: Actor) -> QuerySet[KeyImport]:
+    """The imports of keys on the rings where the actor may see keys."""
+    rings = actor.ring_ids(Permission.KEY_VIEW)
+    return KeyImport.objects.all() if rings is None else KeyImport.objects.filter(key__ring_id__in=rings)
+
+
+def visible_exports(actor: Actor) -> QuerySet[KeyExport]:
+    """The exports of keys on the rings where the actor may see keys."""
+    rings = actor.ring_ids(Permission.KEY_VIEW)
+    return KeyExport.objects.all() if rings is None else KeyExport.objects.filter(version__key__ring_id__in=rings)

@@ -14,6 +14,9 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.forms import KeyFilterForm, KeyForm, PolicyForm
 from keys.models import DataKey, Key, KeyVersion, Rotation
 from keys.services import budget, census, lifecycle
+from keys.services.exports.giving import exports_of, why_not
+from keys.services.imports import frame as imports
+from keys.services.imports.bringing import takes_material
 from keys.services.overview import visible_keys
 from keys.services.providers import intents
 from keys.services.versions import is_made
@@ -185,11 +188,14 @@ class KeyDetail(ActorRequiredMixin, View):
                 "may": {
                     "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
                     "disable": actor.can(Permission.KEY_DISABLE, key.ring_id), "compromise": actor.can(Permission.KEY_COMPROMISE, key.ring_id),
-                    "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id),
+                    "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id), "export": actor.can(Permission.KEY_EXPORT, key.ring_id),
                 },
+                "imports": list(imports.of_key(key)[:5]), "exports": list(exports_of(key)),
+                "export_refused": why_not(key), "may_import": actor.can(Permission.KEY_IMPORT, key.ring_id) and takes_material(key),
                 "facts": [
                     ("Ring", key.ring), ("Kind", key.get_kind_display()), ("Algorithm", f"{key.algorithm} ({algorithm.standing.value})"),
                     ("Standard", algorithm.clause), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
+                    ("Can be exported", (why_not(key) and f"No. {why_not(key)}") or "Yes: wrapped, and only by agreement."),
                     ("Identifier", key.pk), ("Created", f"{key.created_at:%Y-%m-%d %H:%M} by {key.created_by}"),
                 ],
             },

@@ -79,7 +79,6 @@ STATES: Mapping[str, Look] = {
     "gathering": Look("pending", "people", "Gathering"),
     "committed": Look("ok", "check-circle", "Committed"),
     "closed": Look("ok", "check-circle", "Closed"),
-    "aborted": Look("danger", "cross-circle", "Aborted"),
     "dealing": Look("info", "hourglass", "Being dealt"),
     "dead": Look("neutral", "slash", "Dead"),
     "dealt": Look("info", "circle", "Not shown yet"),
@@ -89,6 +88,13 @@ STATES: Mapping[str, Look] = {
     "here": Look("ok", "check-circle", "Here"),
     "away": Look("warn", "clock", "Not here"),
     "gone": Look("neutral", "slash", "Gone"),
+    # Keys on their way in and out
+    "expecting": Look("pending", "hourglass", "Waiting for material"),
+    "received": Look("info", "rotate", "Being checked"),
+    "handed": Look("info", "rotate", "With its provider"),
+    "aborted": Look("neutral", "slash", "Aborted"),
+    "ready": Look("ok", "check-circle", "Ready"),
+    "erased": Look("neutral", "slash", "Erased here"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),

@@ -111,6 +111,10 @@ _POLICY = {
     "destroy_roles": ["security_officer"], "grace_days": 40, "minimum_grace_days": 10, "use_share_due": 50,
 }  # fmt: skip
 _RING = {"title": "Title", "description": ""}
+_COMPONENTS = {
+    "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
+}  # fmt: skip
+_COMPONENTS_FORM = _COMPONENTS | {"component_values": "AABBCC DDEEFF"}
 _ROTATION = {"view": P.ROTATION_VIEW}
 _API_ROTATION = {"view": P.ROTATION_VIEW, "opens": P.ROTATION_VIEW}
 _API_KEY = {"opens": P.KEY_VIEW}
@@ -226,6 +230,24 @@ _PAGES: dict[str, Rule] = {
     "GET keys:finding-adopt": _provider(P.PROVIDER_MANAGE),
     "POST keys:finding-adopt": _provider(P.PROVIDER_MANAGE, _adoption),
     "POST keys:work-retry": acts(P.KEY_ROTATE),
+    "GET keys:import-list": lists(P.KEY_VIEW),
+    "GET keys:import-new": lists(P.KEY_IMPORT),
+    "POST keys:import-new": makes(P.KEY_IMPORT, lambda world: _key(world) | _COMPONENTS_FORM, hidden=422),
+    "GET keys:import-open": acts(P.KEY_IMPORT),
+    "POST keys:import-open": acts(P.KEY_IMPORT, _COMPONENTS_FORM),
+    "GET keys:import-detail": sees(P.KEY_VIEW),
+    "POST keys:import-upload": acts(P.KEY_IMPORT),
+    "GET keys:component-enter": acts(P.KEY_COMPONENT),
+    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"component": "00" * 32}),
+    "GET keys:import-abort": acts(P.KEY_IMPORT),
+    "POST keys:import-abort": acts(P.KEY_IMPORT, REASON),
+    "GET keys:export-request": acts(P.KEY_EXPORT),
+    "POST keys:export-request": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON),
+    "GET keys:export-detail": sees(P.KEY_VIEW),
+    "POST keys:export-collect": acts(P.KEY_EXPORT),
+    "POST keys:export-erase": acts(P.KEY_EXPORT),
+    "GET keys:export-withdraw": acts(P.KEY_EDIT),
+    "POST keys:export-withdraw": acts(P.KEY_EDIT, REASON),
     "GET accounts:person-list": lists(P.PERSON_VIEW),
     "GET accounts:person-invite": lists(P.PERSON_MANAGE),
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
@@ -358,6 +380,22 @@ _API: dict[str, Rule] = {
     "POST api-provider-adopt": _provider(P.PROVIDER_VIEW, _adoption),
     "GET api-provider-work-list": lists(P.KEY_VIEW),
     "GET api-provider-work-detail": sees(P.KEY_VIEW),
+    "POST api-key-export": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON, **_API_KEY),
+    "POST api-key-withdraw-exportability": acts(P.KEY_EDIT, REASON, **_API_KEY),
+    "GET api-import-list": lists(P.KEY_VIEW),
+    "POST api-import-list": Rule(
+        (P.KEY_VIEW,), acts=(P.KEY_IMPORT, HERE), body=lambda world: _key(world) | _COMPONENTS, hidden=422
+    ),
+    "GET api-import-detail": sees(P.KEY_VIEW),
+    "POST api-import-upload": acts(
+        P.KEY_IMPORT, {"nonce": "n", "wrapped": "eA==", "check_value": "AABBCC"}, **_API_KEY
+    ),
+    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "component": "00" * 32}, **_API_KEY),
+    "POST api-import-abort": acts(P.KEY_IMPORT, REASON, **_API_KEY),
+    "GET api-export-list": lists(P.KEY_VIEW),
+    "GET api-export-detail": sees(P.KEY_VIEW),
+    "POST api-export-collect": acts(P.KEY_EXPORT, **_API_KEY),
+    "POST api-export-erase": acts(P.KEY_EXPORT, **_API_KEY),
     "POST api-provider-work-retry": acts(P.KEY_ROTATE, **_API_KEY),
     "GET api-approval-list": lists(P.APPROVAL_VIEW),
     "GET api-approval-detail": sees(P.APPROVAL_VIEW),

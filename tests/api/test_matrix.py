@@ -23,7 +23,8 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "key": "key", "audit-event": "event", "checkpoint": "size",
+    "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "import": "import", "export": "export", "key": "key",
+    "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 
@@ -78,6 +79,8 @@ def address(name: str, where: str, world: World) -> str:
         "generation_id",
         "label",
         "act",
+        "import_id",
+        "export_id",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -101,6 +104,7 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
         "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
         "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
+        "import_id": objects["import"].pk, "export_id": objects["export"].pk,
     }[word]  # fmt: skip
 
 

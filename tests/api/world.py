@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
+from keys.crypto import transport
 from keys.models import (
     DataStore,
     FailedItem,
     Key,
+    KeyExport,
     KeyProvider,
     KeyVersion,
     ProviderFinding,
@@ -23,7 +25,7 @@ from keys.models import (
     RootSeal,
     Rotation,
 )
-from keys.services import lifecycle
+from keys.services import creation, imports, lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -116,7 +118,20 @@ def _objects(place: Place) -> dict[str, Any]:
     provider = KeyProvider.objects.create(
         alias="far", kind="stand_in", title="Far", settings={"place": "there"}, created_by="test"
     )
+    officer = actor(make_person("importer", "security_officer"))
+    parts = {"component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test."}
+    coming = imports.open_import(actor=officer, key_id=key.pk, method="components", **parts)
+    loose = creation.create_key(
+        actor=officer, ring=ring, name="loose", title="Loose", kind="dek", algorithm="AES-256-GCM", parent=place.keys["kek"],
+        exportable=True,
+    )  # fmt: skip
+    recipient = transport.new_receiver(transport.Method.HPKE_X25519).public
     return {
+        "import": coming,
+        "export": KeyExport.objects.create(
+            version=loose.versions.get(), method="hpke_x25519", state="ready", recipient="Partner", recipient_key=recipient, fingerprint="f" * 64,
+            wrapped=b"w", reason="A test.", requested_by="test", finished_at=timezone.now(),
+        ),
         "provider": provider,
         "finding": ProviderFinding.objects.create(
             provider=provider, kind="unknown_key", opaque="stranger", detail="A stranger.", facts={"algorithm": "AES-256-GCM"}

@@ -22,9 +22,12 @@ from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ceremonies.services import invitations  # noqa: E402
+from keys.crypto import keycheck, transport  # noqa: E402
+from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
 from keys.models import DataStore, KeyProvider, ProviderFinding, Rotation  # noqa: E402
-from keys.services import lifecycle, materials, rotation  # noqa: E402
+from keys.services import exports, imports, lifecycle, materials, rotation  # noqa: E402
+from keys.services.exports.giving import note  # noqa: E402
 from keys.services.providers import registration  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
@@ -78,6 +81,8 @@ def main(customers: int, orders: int) -> Facts:
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
     facts["ceremonies"] = _ceremonies(org)
+
+    facts |= _transfers(org)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
                                      rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
     facts["token"] = str(token.pk)
@@ -148,6 +153,38 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
     return {
         "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
+
+
+def _transfers(org: organisation.Organisation) -> Facts:
+    """Keys on their way in, wrapped and in components with one of them here; and one that was given out."""
+    ada, chen, ring = org.actor("ada"), org.actor("chen"), org.rings["shop"]
+    part, other = SecretBytes(bytes(range(32))), SecretBytes(bytes(range(1, 33)))
+    place = {
+        "ring": ring,
+        "kind": "dek",
+        "algorithm": "AES-256-GCM",
+        "parent": org.keys["orders-kek"],
+        "reason": "From the old HSM.",
+    }
+    wrapped = imports.open_import_of_new_key(
+        actor=ada, name="card-import", title="Card data", method="rsa_aes_kw", **place
+    )
+    coming = imports.open_import_of_new_key(
+        actor=ada, name="zone-master", title="Zone key of the card network", method="components", check_value="A1B2C3",
+        component_values=[keycheck.check_bytes("AES-256-GCM", value).hex() for value in (part, other, part)], **place,
+    )  # fmt: skip
+    imports.enter_component(actor=chen, import_id=coming.pk, number=1, component=part)
+    loose = lifecycle.create_key(
+        actor=ada, ring=ring, name="partner-feed", title="Feed to the partner", kind="dek", algorithm="AES-256-GCM",
+        parent=org.keys["orders-kek"], exportable=True,
+    )  # fmt: skip
+    receiver = transport.receiver_of(transport.new_receiver(transport.Method.RSA_AES_KW).public or b"")
+    given = note(
+        loose.versions.get(), ada, method="rsa_aes_kw", recipient="Nordic Parcel AB", recipient_key=receiver.spki,
+        fingerprint=receiver.fingerprint, reason="The partner reads our feed.",
+    )  # fmt: skip
+    exports.wrap_export(given.pk)
+    return {"import": str(wrapped.pk), "components": str(coming.pk), "loose": str(loose.pk), "export": str(given.pk)}
 
 
 def _approvals(org: organisation.Organisation, facts: Facts) -> Facts:

@@ -2,14 +2,17 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
+import pysequoia
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, x25519
@@ -279,6 +282,41 @@ def test_a_share_can_go_to_its_custodians_own_key(start_process):
     assert offline.commitment(words, record.salt) == record.commitments[1]
     with pytest.raises(NotReady):
         client.package(**ceremony.session, **MADE)
+
+
+def gpg(home: Path, *arguments: str, data: bytes = b"") -> bytes:
+    batch = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--passphrase", "", "--quiet"]
+    return subprocess.run([*batch, *arguments], input=data, capture_output=True, check=True).stdout
+
+
+def test_a_share_can_go_to_an_openpgp_certificate(start_process, tmp_path):
+    """GnuPG opens it, where that is installed; the library itself everywhere."""
+    client = start_process().client
+    ceremony = Ceremony(client, practice=True)
+    client.make_escrow_key(**ceremony.session)
+    record = client.split(
+        **ceremony.session, generation=1, groups=[HolderGroup(2, ("ann", "ben"))], iteration_exponent=0
+    )
+    ask = {**ceremony.session, "step": "deal", "kind": RecipientKind.OPENPGP}
+    for nonsense in (b"", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n=x\n", secrets.token_bytes(100)):
+        with pytest.raises(ShareRefused, match="public key"):
+            client.sealed_share_for(**ask, index=1, custodian_id="ann", key=nonsense)
+    tsk = pysequoia.Tsk.generate("Ann <ann@example.org>")
+    sealed = client.sealed_share_for(**ask, index=1, custodian_id="ann", key=bytes(tsk.extract_certificate()))
+    words = pysequoia.decrypt(decryptor=tsk.decryptor(), bytes=sealed.ciphertext).bytes
+    assert offline.commitment(words.decode(), record.salt) == record.commitments[0]
+    assert client.confirm(**ceremony.session, custodian_id="ann", typed=SecretBytes(words)) == 1
+    if shutil.which("gpg") is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:
+        home = Path(folder)
+        gpg(home, "--quick-gen-key", "ben@example.org", "default", "default", "never")
+        sealed = client.sealed_share_for(
+            **ask, index=2, custodian_id="ben", key=gpg(home, "--export", "ben@example.org")
+        )
+        words = gpg(home, "--decrypt", data=sealed.ciphertext)
+        subprocess.run(["gpgconf", "--homedir", folder, "--kill", "all"], check=False)
+    assert offline.commitment(words.decode(), record.salt) == record.commitments[1]
 
 
 # The socket.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
@@ -15,16 +16,24 @@ from keys.services.providers.registration import can
 from keys.services.versions import is_made
 from keys.states import EXPORT_MOVES, MAY_PROCESS, ExportState, may_move
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.errors import Conflict, WrongState
+from keyvault_portal.errors import Conflict, PortalError, WrongState
 
 
 def why_not(key: Key) -> str:
     """Why no version of the key can ever be exported, in one sentence; empty if it can."""
     if not key.exportable:
         return "It was made not to be exported, or its exportability was withdrawn; neither can be changed."
-    if not can(key.provider, Capability.EXPORTER):
-        return f"Its provider {key.provider} gives no key out."
-    return ""
+    try:
+        gives = can(key.provider, Capability.EXPORTER)
+    except PortalError as error:
+        return error.detail
+    return "" if gives else f"Its provider {key.provider} gives no key out."
+
+
+def exports_of(key: Key, limit: int = 20) -> QuerySet[KeyExport]:
+    """The newest exports of a key: when, by whom, to which public key."""
+    rows = KeyExport.objects.filter(version__key=key).select_related("version", "wrapping_version__key")
+    return rows.order_by("-created_at")[:limit]
 
 
 def require_may_leave(version: KeyVersion, *, even_if_not_exportable: bool = False) -> None:

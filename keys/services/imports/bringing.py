@@ -14,7 +14,7 @@ from keys.services import policies, versions
 from keys.services.providers import intents
 from keys.services.providers.registration import can
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.errors import PortalError, ValidationFailed
 
 
 def normal_value(given: str) -> str:
@@ -51,6 +51,14 @@ def require_fit(algorithm: str, material: SecretBytes, expected: str) -> str:
             hint="Compare the check value with whoever sent the key, then wrap it again.",
         )
     return found
+
+
+def takes_material(key: Key) -> bool:
+    """Whether its provider takes material made elsewhere, as far as can be told now."""
+    try:
+        return can(key.provider, Capability.IMPORTER)
+    except PortalError:
+        return False
 
 
 def require_importer(key: Key) -> None:

@@ -1,0 +1,71 @@
+"""Keys brought to every real place with the page's commands, and given out again by those that give keys out."""
+
+import secrets
+
+import pytest
+
+from keys.crypto.algorithms import ALGORITHMS, Kind
+from keys.models import KeyVersion
+from keys.providers.base import Capability, KeyHandle
+from keys.services import commands, imports, materials, operations
+from keys.transfer_tasks import export_work, transfer_tick
+from tests.provider_services.test_exports import agreed, export
+from tests.provider_services.test_real import far, finish
+from tests.provider_services.transfers import upload, wrap
+from tests.providers.conftest import place
+
+__all__ = ["agreed", "far", "place"]
+pytestmark = pytest.mark.usefixtures("sealing")
+
+
+@pytest.fixture
+def takes(place):
+    if not place.can(Capability.IMPORTER) or "import" in place.untested:
+        pytest.skip(place.untested.get("import", f"{place.kind} takes no keys"))
+    if "AES-256-GCM" not in place.provider.algorithms:
+        pytest.skip(f"{place.kind} has no AES-256-GCM")
+    return place
+
+
+def open_(tree, **more):
+    return imports.open_import_of_new_key(
+        actor=tree.officer, ring=tree.ring, name="brought", title="Brought", kind="dek", algorithm="AES-256-GCM", parent=tree.kek,
+        method="rsa_aes_kw", reason="From the old HSM", **{"provider": "far"} | more,
+    )  # fmt: skip
+
+
+def test_a_key_wrapped_by_openssl_gets_there(takes, far, tree, officer, service, tmp_path):
+    row = open_(tree)
+    key = secrets.token_bytes(32)
+    assert upload(officer, row, *wrap(row, key, tmp_path)).state == "handed"
+    finish(row.key, "import")
+    transfer_tick()
+    row.refresh_from_db()
+    assert row.state == "done"
+    version = KeyVersion.objects.select_related(*materials.CHAIN).get(pk=row.version_id)
+    assert (version.status, version.generated_here, version.never_extractable) == ("active", False, True)
+    if takes.can(Capability.DISCOVERY):
+        assert takes.provider.describe(KeyHandle(version.key.algorithm, version.handle)).imported
+    sealed = operations.encrypt(service, row.key_id, b"text", {"row": "1"}).ciphertext
+    assert operations.decrypt(service, row.key_id, sealed, {"row": "1"}).plaintext == b"text"
+
+
+def test_what_one_place_gives_out_another_takes_and_opens_old_data(takes, far, tree, officer, tmp_path):
+    if not takes.can(Capability.EXPORTER):
+        pytest.skip(f"{takes.kind} gives no key out")
+    there = tree.make("there", "dek", "AES-256-GCM", tree.kek, provider="far", exportable=True)
+    finish(there)
+    there.refresh_from_db()
+    sealed = materials.cipher(materials.active_version(there)).encrypt(b"old data", b"aad")
+    door = imports.open_import_of_new_key(
+        actor=officer, ring=tree.ring, name="here", title="Here", kind="dek", algorithm="AES-256-GCM", parent=tree.kek,
+        method="rsa_aes_kw", reason="Home",
+    )  # fmt: skip
+    row = export(officer, there, commands.pem(bytes(door.public_key)))
+    export_work(str(row.pk))
+    assert row.state == "ready", row.last_error
+    assert upload(officer, door, bytes(row.wrapped), row.check_value).state == "done"
+    assert ALGORITHMS[there.algorithm].kind is Kind.AEAD
+    assert materials.cipher(materials.active_version(door.key)).decrypt(sealed, b"aad") == b"old data"
+    version = there.versions.get()
+    assert (version.never_extractable, version.exported_at) == (False, row.created_at)
