@@ -6,7 +6,7 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from keys import lifecycle_tasks, provider_tasks, transfer_tasks  # noqa: F401  registers their tasks
+        from keys import lifecycle_tasks, provider_tasks, seal_tasks, transfer_tasks  # noqa: F401  registers their tasks
         from keys.approval_operations import exports, lifecycle, rotation, stores  # noqa: F401  registers their operations
         from keys.providers import registry
         from keys.services.evidence import census_pieces

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from keys.models import KeyProvider, ProviderFinding, ProviderIntent
+from keys.models import KeyProvider, ProviderFinding, ProviderIntent, ProviderRegion
 from keys.models.keys import KEY_KINDS
 from keys.services.providers import breaker, findings
 
@@ -60,6 +60,22 @@ class ComplaintSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
+class RegionSerializer(serializers.ModelSerializer[ProviderRegion]):
+    class Meta:
+        model = ProviderRegion
+        fields = ["name", "primary", "milliseconds", "error", "seen_at"]
+        read_only_fields = fields
+
+
+class DataKeyCacheSerializer(serializers.Serializer[Any]):
+    messages = serializers.IntegerField(help_text="Envelopes sealed or opened in the last hour.")
+    calls = serializers.IntegerField(help_text="Calls of the provider for them.")
+    saved = serializers.IntegerField(help_text="Calls that were not made.")
+    hit_rate = serializers.FloatField(allow_null=True, help_text="Percent of the messages that needed no call.")
+    kept = serializers.IntegerField(help_text="Data keys kept now, over all processes.")
+    oldest_seconds = serializers.IntegerField(help_text="The age of the oldest of them.")
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     circuit = serializers.ChoiceField(choices=[circuit.value for circuit in breaker.Circuit])
     calls = serializers.IntegerField(help_text="In the last hour.")
@@ -69,6 +85,9 @@ class HealthSerializer(serializers.Serializer[Any]):
     p99_ms = serializers.IntegerField(allow_null=True)
     budget = serializers.IntegerField(allow_null=True, help_text="Calls a second of background work.")
     complaints = ComplaintSerializer(many=True)
+    on_replica = serializers.BooleanField(help_text="The first region does not answer, and a replica serves.")
+    data_keys = DataKeyCacheSerializer()
+    regions = RegionSerializer(many=True, help_text="Empty where there is only one.")
 
 
 class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):

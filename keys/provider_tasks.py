@@ -36,7 +36,8 @@ def provider_compare(provider_id: int) -> None:
 
 @shared_task(name="keys.provider_tick")
 def provider_tick() -> None:
-    """Send what is due to workers: intents whose worker died or whose time to try again has come, and checks."""
+    """Send what is due to workers: intents whose worker died or whose time to try again has come, and checks; see who is down."""
+    health.watch_circuits()
     for intent_id in intents.stale():
         if first_in(RESEND_SECONDS, f"work:{intent_id}"):
             provider_work.delay(str(intent_id))

@@ -69,7 +69,16 @@ class ExportState(StrEnum):
     FAILED = "failed"
 
 
-V, R, J, I = VersionState, RotationState, JobState, IntentState  # noqa: E741
+class SealStanding(StrEnum):
+    """A way to open the root: being made, kept ready, found not to open at present, given up."""
+
+    PREPARING = "preparing"
+    IN_USE = "in_use"
+    LOST = "lost"  # its last checks did not open it; it is still tried, and comes back by itself
+    RETIRED = "retired"
+
+
+V, R, J, I, S = VersionState, RotationState, JobState, IntentState, SealStanding  # noqa: E741
 M, X = ImportState, ExportState
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
@@ -133,12 +142,19 @@ EXPORT_MOVES: Mapping[ExportState, frozenset[ExportState]] = {
     X.FAILED: frozenset(),
 }
 
+SEAL_MOVES: Mapping[SealStanding, frozenset[SealStanding]] = {
+    S.PREPARING: frozenset({S.IN_USE, S.RETIRED}),
+    S.IN_USE: frozenset({S.LOST, S.RETIRED}),
+    S.LOST: frozenset({S.IN_USE, S.RETIRED}),
+    S.RETIRED: frozenset(),
+}
+
 # What each state lets a version do (SP 800-57 Part 1, 7.1-7.6): protect = encrypt, wrap, sign, MAC; process = the reverse.
 MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState, IntentState, ImportState, ExportState)](
+def may_move[State: (VersionState, RotationState, JobState, IntentState, ImportState, ExportState, SealStanding)](
     moves: Mapping[State, frozenset[State]], old: State, new: State
 ) -> bool:
     """Whether the table lets `old` become `new`."""

@@ -1,6 +1,7 @@
 """Background work on data: slices of re-encryption, the census, and the ticks that start and mend both."""
 
 import logging
+import random
 from datetime import timedelta
 from uuid import UUID
 
@@ -30,7 +31,8 @@ def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
         return
     except (StoreUnavailable, ProviderUnavailable) as error:
         reencryption.note_trouble(identifier, error, fatal=False)
-        raise self.retry(countdown=_WAIT[min(self.request.retries, len(_WAIT) - 1)]) from None
+        wait = _WAIT[min(self.request.retries, len(_WAIT) - 1)]
+        raise self.retry(countdown=random.uniform(wait / 2, wait)) from None  # noqa: S311  not all workers at once
     except PortalError as error:
         reencryption.note_trouble(identifier, error, fatal=True)
         more = False

@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from keys.services import exports, imports
-from keyvault_portal.errors import Sealed
+from keyvault_portal.errors import PortalError, Sealed
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,15 @@ def import_work(import_id: str) -> None:
         imports.finish_import(UUID(import_id))
     except Sealed:
         logger.warning("import %s waits: the portal is sealed", import_id)
+
+
+@shared_task(name="keys.offer_back")
+def offer_back(import_id: str) -> None:
+    """Give a provider's offer back that nobody used; what fails is tried again by the tick."""
+    try:
+        imports.give_offer_back(UUID(import_id))
+    except PortalError as error:
+        logger.warning("the offer of import %s could not be given back: %s", import_id, error.code)
 
 
 @shared_task(name="keys.export_work")

@@ -48,14 +48,18 @@ class Rates(dict[str, float]):
         return Measurement(name, self[job], unit, ratio=ratio, spread=(low, high), **more)
 
 
-def interleave(jobs: Mapping[str, Callable[[], float]], rounds: int = 3) -> Rates:
+def interleave(
+    jobs: Mapping[str, Callable[[], float]], rounds: int = 3, before: Callable[[], object] = lambda: None
+) -> Rates:
     """Rates of each job over `rounds` rounds in which every job runs once, so that noise hits all alike.
 
-    A job does its work and returns how many items it did; the rate is items a second of wall time.
+    A job does its work and returns how many items it did; the rate is items a second of wall time. `before` makes the
+    start the same for every job and is not measured.
     """
     rates: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
+            before()
             start = time.perf_counter()
             items = job()
             rates[name].append(items / (time.perf_counter() - start))

@@ -215,6 +215,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
+    "seals of the root": {"task": "keys.seal_tick", "schedule": 10.0, "options": {"expires": 10}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
 REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
@@ -226,6 +227,11 @@ PROVIDER_BUDGETS: dict[str, int] = {}
 PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("PROVIDER_TIMEOUT_SECONDS", "5"))
 PROVIDER_DEADLINE_SECONDS = float(os.environ.get("PROVIDER_DEADLINE_SECONDS", "10"))
 PROVIDER_LEASE_SECONDS = float(os.environ.get("PROVIDER_LEASE_SECONDS", "60"))
+# How long, for how many messages and for how many bytes one data key may serve envelopes of one encryption context, where a
+# provider would be called for each; 0 seconds keeps none.
+DATA_KEY_CACHE_SECONDS = int(os.environ.get("DATA_KEY_CACHE_SECONDS", "300"))
+DATA_KEY_CACHE_MESSAGES = int(os.environ.get("DATA_KEY_CACHE_MESSAGES", "100000"))
+DATA_KEY_CACHE_BYTES = int(os.environ.get("DATA_KEY_CACHE_BYTES", str(2**30)))
 # The only PKCS#11 libraries that are ever loaded, and the environment variables that such a library reads.
 PKCS11_MODULES = _list("PKCS11_MODULES")
 PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG")

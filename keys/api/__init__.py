@@ -3,6 +3,7 @@
 from keys.api.keys import KeyViewSet
 from keys.api.providers import ProviderViewSet, WorkViewSet
 from keys.api.rotations import RotationViewSet
+from keys.api.seals import RootSealViewSet
 from keys.api.stores import CensusViewSet, StoreViewSet
 from keys.api.transfers import ExportViewSet, ImportViewSet
 
@@ -13,6 +14,7 @@ router_entries = [
     ("exports", ExportViewSet, "export"),
     ("provider-work", WorkViewSet, "provider-work"),
     ("rotations", RotationViewSet, "rotation"),
+    ("seals", RootSealViewSet, "seal"),
     ("stores", StoreViewSet, "store"),
     ("census", CensusViewSet, "census"),
 ]

@@ -15,8 +15,9 @@ from keys import provider_serializers as shapes
 from keys.api.base import CURSOR, ActorView
 from keys.models import KeyProvider, ProviderIntent
 from keys.serializers import KeySerializer, ReasonSerializer
+from keys.services import data_key_cache
 from keys.services.overview import visible_keys
-from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
+from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
@@ -87,6 +88,8 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
         found = {
             "circuit": breaker.look(row.alias).value, "calls": hour.calls, "failures": hour.errors, "p50_ms": hour.p50, "p95_ms": hour.p95,
             "p99_ms": hour.p99, "budget": provider_budget(row.alias), "complaints": figures.complaints(row.alias),
+            "on_replica": row.on_replica, "regions": replication.regions_of(row),
+            "data_keys": data_key_cache.figures_of(row.alias),
         }  # fmt: skip
         return Response(shapes.HealthSerializer(found).data)
 

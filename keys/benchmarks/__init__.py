@@ -29,7 +29,7 @@ JOBS = {
     "envelope": Job("Envelope library, in process", 20_000, "messages of 1 KiB", "keys.benchmarks.envelope"),
     "data-plane": Job("Data plane over HTTP", 300, "batches of 100", "keys.benchmarks.dataplane"),
     "lists": Job("Lists at any depth", 100_000, "keys", "keys.benchmarks.lists"),
-    "re-encryption": Job("Re-encryption of a table", 50_000, "rows of 1 KiB", "keys.benchmarks.reencryption"),
+    "re-encryption": Job("Re-encryption of a table", 200_000, "rows of 1 KiB", "keys.benchmarks.reencryption"),
     "provider-budget": Job(
         "Budget of provider calls",
         50_000,

@@ -4,6 +4,7 @@ import math
 from os import urandom
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
 
 from keys.benchmarks import Tell, missing, peers
 from keys.benchmarks.peers import CONTEXT, CountedKek
@@ -114,7 +115,11 @@ def provider_calls(size: int, tink_calls_a_message: float | None) -> list[Measur
     rows = [
         Measurement("Provider calls counted", kek.calls, "calls", "its policy", ratio, 1, note, at_most=True),
         Measurement("Provider calls per million messages", million, "calls", note=default),
-    ]
+        Measurement(
+            "The same, envelopes of the portal", math.ceil(1_000_000 / settings.DATA_KEY_CACHE_MESSAGES), "calls",
+            note=f"one context, within {settings.DATA_KEY_CACHE_SECONDS} s: {settings.DATA_KEY_CACHE_MESSAGES:,} messages a key",
+        ),
+    ]  # fmt: skip
     if tink_calls_a_message is not None:
         calls = tink_calls_a_message * 1_000_000
         rows.append(Measurement("The same, Tink KmsEnvelopeAead", calls, "calls", "ours", calls / million))

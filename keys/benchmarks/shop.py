@@ -73,6 +73,12 @@ def open_shop(place: Scratch, rows: int) -> Iterator[Shop]:
         drop_database(name)
 
 
+def tidy(url: str) -> None:
+    """Take away what earlier rounds left in the tables, so that none pays for another's dead rows."""
+    with psycopg.connect(url, autocommit=True) as target:
+        target.execute("VACUUM (ANALYZE) customers, peer")
+
+
 def make_keys(actor: Actor, ring: KeyRing) -> dict[str, Key]:
     """A hierarchy of one key a level, and one for the portal's own sealed values."""
     keys: dict[str, Key] = {}
@@ -112,8 +118,7 @@ def _fill(url: str, rows: int) -> Shop:
             for number in range(1, rows + 1):
                 nonce = urandom(12)
                 stream.write_row((number, nonce + cipher.encrypt(nonce, urandom(CELL), None)))
-    with psycopg.connect(url, autocommit=True) as target:
-        target.execute("VACUUM (ANALYZE) customers, peer")
+    tidy(url)
     store = stores.register_store(
         actor=actor, ring=ring, key=keys["data"], name="customers", title="Customers", dsn=url, schema_name="public",
         table_name="customers", primary_key="id", columns=["body"], format="compact", context_template=TEMPLATE,

@@ -10,21 +10,27 @@ from uuid import UUID
 
 import django
 
+from keyvault_portal.celery import calm_collector
+
 LIVE = ("pending", "running")
 
 
 def main() -> None:
     """Answer `ready`, then one line for every line: the peak of this process's memory in MiB."""
     django.setup()
-    from keys.models import ReEncryptionJob
+    from keys.models import ReEncryptionJob, ReEncryptionRange
     from keys.services import reencryption
 
+    calm_collector()
     print("ready", flush=True)  # noqa: T201  the answer on the pipe
     for line in sys.stdin:
         job_id = UUID(line.strip())
-        while ReEncryptionJob.objects.filter(pk=job_id, state__in=LIVE).exists():
+        live = ReEncryptionJob.objects.filter(pk=job_id, state__in=LIVE)
+        free = ReEncryptionRange.objects.filter(job_id=job_id, done=False, lease_until=None)
+        while live.exists():
             if not reencryption.work(job_id, 60):
-                time.sleep(0.005)  # another worker ends the last range
+                while live.exists() and not free.exists():
+                    time.sleep(0.01)  # another worker ends the last range: the task of this one would be over
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{peak:.1f}", flush=True)  # noqa: T201
 

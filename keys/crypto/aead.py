@@ -1,7 +1,7 @@
 """Authenticated encryption with associated data (RFC 5116): five schemes behind one small class."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from os import urandom
 from typing import Protocol
@@ -107,6 +107,22 @@ class Aead:
         nonce = urandom(self.nonce_size)
         try:
             return nonce + self._seal(nonce, plaintext, aad)
+        except OverflowError:
+            raise LimitExceeded("message too long for one call; use the stream form") from None
+
+    def encrypt_all(self, plaintexts: Sequence[bytes], aads: Sequence[bytes], head: bytes = b"") -> list[bytes]:
+        """`head` | nonce | ciphertext | tag of each, all nonces drawn together: a call to the system costs like a message.
+
+        Raises LimitExceeded.
+        """
+        size, seal = self.nonce_size, self._seal
+        drawn = urandom(size * len(plaintexts))
+        nonces = [drawn[at : at + size] for at in range(0, len(drawn), size)]
+        try:
+            return [
+                head + nonce + seal(nonce, plaintext, aad)
+                for nonce, plaintext, aad in zip(nonces, plaintexts, aads, strict=True)
+            ]
         except OverflowError:
             raise LimitExceeded("message too long for one call; use the stream form") from None
 

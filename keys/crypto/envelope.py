@@ -142,11 +142,14 @@ def seal_envelope(
 
     Raises MalformedEnvelope (context), UnsupportedAlgorithm, InvalidKey, LimitExceeded.
     """
-    row = require(algorithm, Operation.ENCRYPT)
-    cipher = Aead(row, data_key)
-    payload = cipher.encrypt(plaintext, context_aad(context))
-    size = row.nonce_size
-    return Envelope(wrapped_dek, payload[:size], payload[size:], dict(context), row.name, kms_key_id)
+    cipher = Aead(require(algorithm, Operation.ENCRYPT), data_key)
+    return seal_with(cipher, plaintext, context, kms_key_id, wrapped_dek)
+
+
+def seal_with(cipher: Aead, plaintext: bytes, context: dict[str, str], kms_key_id: str, wrapped_dek: bytes) -> Envelope:
+    """As `seal_envelope`, under the cipher of a data key that serves several messages; raises MalformedEnvelope, LimitExceeded."""
+    payload, size = cipher.encrypt(plaintext, context_aad(context)), cipher.algorithm.nonce_size
+    return Envelope(wrapped_dek, payload[:size], payload[size:], dict(context), cipher.algorithm.name, kms_key_id)
 
 
 def open_envelope(envelope: Envelope, data_key: SecretBytes) -> bytes:
@@ -156,4 +159,9 @@ def open_envelope(envelope: Envelope, data_key: SecretBytes) -> bytes:
         cipher = Aead(row, data_key)
     except InvalidKey:
         raise DecryptFailed from None
+    return open_with(cipher, envelope)
+
+
+def open_with(cipher: Aead, envelope: Envelope) -> bytes:
+    """As `open_envelope`, with the cipher of its data key; raises DecryptFailed."""
     return cipher.decrypt(envelope.nonce, envelope.ciphertext, context_aad(envelope.encryption_context))

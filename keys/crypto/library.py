@@ -46,7 +46,7 @@ class _Entry:
 
     __slots__ = (
         "aad", "bytes_left", "cached_aad", "cached_header", "cipher", "context", "derived_header",
-        "expires_at", "keys", "messages_left", "names", "seal", "tickets",
+        "expires_at", "keys", "messages_left", "names", "seal", "tickets", "wrapped",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +61,7 @@ class _Entry:
         if not 0 < len(wrapped) <= MAX_WRAPPED_DEK_BYTES:
             raise MalformedEnvelope("wrapped data key has an impossible length")
         tail = bytes([row.code]) + len(wrapped).to_bytes(2) + wrapped
-        self.cipher = Aead(row, key)
+        self.cipher, self.wrapped = Aead(row, key), wrapped
         self.seal: Callable[[bytes, bytes, bytes], bytes] = row.implementation.bind(key.reveal()).encrypt
         self.keys = MessageKeys(key.reveal())
         self.cached_header = bytes([CACHED]) + tail
@@ -130,7 +130,7 @@ class EnvelopeCache:
 
     def encrypt_cached(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under the context's own data key; raises MalformedEnvelope, LimitExceeded, provider errors."""
-        entry = self._charge(context, len(plaintext)) or self._writing(plaintext, context)
+        entry = self._charge(context, len(plaintext)) or self._writing(len(plaintext), context)
         nonce = urandom(self._nonce_size)
         try:
             return entry.cached_header + nonce + entry.seal(nonce, plaintext, entry.cached_aad)
@@ -139,7 +139,7 @@ class EnvelopeCache:
 
     def encrypt(self, plaintext: bytes, context: Context) -> bytes:
         """Encrypt under a key of its own with key commitment; raises as `encrypt_cached`."""
-        entry = self._charge(context, len(plaintext)) or self._writing(plaintext, context)
+        entry = self._charge(context, len(plaintext)) or self._writing(len(plaintext), context)
         salt = urandom(_SALT)
         key, commitment = entry.keys.derive(salt)
         header = entry.derived_header + salt + commitment
@@ -170,6 +170,26 @@ class EnvelopeCache:
             raise DecryptFailed
         return Aead(row, key).decrypt(self._zero, blob[body:], blob[:body] + entry.aad)
 
+    def sealing(self, context: Context, size: int) -> tuple[Aead, bytes]:
+        """The cipher of the context's own data key, charged with one message of `size` bytes, and that key wrapped.
+
+        For messages of other forms, whose nonces are random. Raises as `encrypt_cached`.
+        """
+        entry = self._charge(context, size) or self._writing(size, context)
+        return entry.cipher, entry.wrapped
+
+    def opening(self, wrapped: bytes, context: Context) -> Aead:
+        """The cipher of a wrapped data key; raises MalformedEnvelope, InvalidKey and the provider's errors."""
+        entry = self._hit((wrapped,), context, 0, 0) or self._reading(wrapped, context)
+        return entry.cipher
+
+    def oldest(self) -> float:
+        """The age in seconds of the oldest data key that is still used; 0 without any."""
+        with self._lock:
+            now = self._clock()
+            left = [entry.expires_at - now for entry in self._entries.values() if entry.expires_at > now]
+        return self._max_age - min(left) if left else 0.0
+
     def clear(self) -> None:
         """Forget every data key; the next message asks the provider again."""
         with self._lock:
@@ -179,8 +199,7 @@ class EnvelopeCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _writing(self, plaintext: bytes, context: Context) -> _Entry:
-        size = len(plaintext)
+    def _writing(self, size: int, context: Context) -> _Entry:
         if size > self._max_bytes:
             raise LimitExceeded("message is longer than a data key may encrypt")
 

@@ -1,6 +1,6 @@
 """What every data store offers: count by version, read a page by key, write back if unchanged."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -59,8 +59,15 @@ class Counted(NamedTuple):
     items: int
 
 
+type Answer[Value] = Callable[[], Value]
+"""Waits for what was asked and gives it, once; what the store does meanwhile is done beside the caller's own work."""
+
+
 class StoreAdapter(Protocol):
-    """A store opened by one worker; not for sharing between threads. Raises StoreUnavailable, StoreGone, StoreRefused."""
+    """A store opened by one worker; not for sharing between threads. Raises StoreUnavailable, StoreGone, StoreRefused.
+
+    What is asked is done in the order in which it was asked, and all of it is answered before anything else is begun.
+    """
 
     columns: Sequence[str]
 
@@ -76,7 +83,7 @@ class StoreAdapter(Protocol):
         """Ascending primary keys that cut the store into about `parts` ranges."""
         ...
 
-    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
         """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound."""
         ...
 
@@ -88,14 +95,19 @@ class StoreAdapter(Protocol):
         """Some rows from all over the store."""
         ...
 
-    def write_back(self, changes: Iterable[Change]) -> set[str]:
-        """Write the rows that nobody wrote since they were read, in one transaction; returns their keys."""
+    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
+        """Write the rows that nobody wrote since they were read, in one transaction; answers with their keys."""
+        ...
+
+    def settle(self) -> None:
+        """Return once all that was written before would outlast a crash of the store."""
         ...
 
     def close(self) -> None: ...
 
 
 __all__ = [
+    "Answer",
     "Cell",
     "Change",
     "Counted",

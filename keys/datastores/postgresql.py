@@ -1,14 +1,15 @@
 """Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-from keys.datastores.base import Cell, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
+from keys.datastores.arrays import ArrayDumper, PackedArray, pack
+from keys.datastores.base import Answer, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate
 
@@ -21,6 +22,12 @@ _DESCRIBE = """
                        AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
 """
+
+_SIZE = """
+    SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
+    FROM (SELECT relid FROM pg_partition_tree(%s) UNION SELECT %s::regclass) parts
+"""
+_SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,14 @@ class PostgresTable:
         self.spec, self._dsn, self._rule = spec, dsn, rule
         self.columns: Sequence[str] = spec.columns
         self._connection: psycopg.Connection | None = None
+        self._asked: ExitStack | None = None  # open while answers are under way
         self._types: dict[str, str] = {}
+        self._binds = [spec.context.bind(column) for column in spec.columns]
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._asked = None
 
     def check(self) -> None:
         spec = self.spec
@@ -87,19 +96,26 @@ class PostgresTable:
         return counted
 
     def boundaries(self, parts: int) -> list[str]:
-        statement = sql.SQL(
-            "SELECT max({pk})::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p GROUP BY part ORDER BY max({pk})"
-        ).format(pk=self._pk(), t=self._table())
+        marks = self._marks(parts, _SAMPLE_BLOCKS * parts)
+        return marks if len(marks) == parts else self._marks(parts, None)
+
+    def _marks(self, parts: int, blocks: int | None) -> list[str]:
+        """The last keys of `parts` equal parts, judged by about so many blocks of the table, None for all of them."""
+        highest = sql.SQL("max({pk})")
         if self._type(self.spec.primary_key) == "uuid":  # has no max() before PostgreSQL 18
-            statement = sql.SQL(
-                "SELECT (array_agg({pk} ORDER BY {pk} DESC))[1]::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t}) p "
-                "GROUP BY part ORDER BY part"
-            ).format(pk=self._pk(), t=self._table())
+            highest = sql.SQL("(array_agg({pk} ORDER BY {pk} DESC))[1]")
+        statement = sql.SQL(
+            "SELECT {highest}::text FROM (SELECT {pk}, ntile(%s) OVER (ORDER BY {pk}) AS part FROM {t} TABLESAMPLE SYSTEM (%s)) p "
+            "GROUP BY part ORDER BY part"
+        ).format(highest=highest.format(pk=self._pk()), pk=self._pk(), t=self._table())
         with self._errors() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout = '30min'")
-            return [str(row[0]) for row in connection.execute(statement, [parts])]
+            name = self._table().as_string(connection)
+            size, block = connection.execute(_SIZE, [name, name]).fetchone() or (0, 1)
+            share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
+            return [str(row[0]) for row in connection.execute(statement, [parts, share])]
 
-    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
         cast = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
         clauses, values = [], []
         for operator, bound in ((">", after), ("<=", upto)):
@@ -107,54 +123,92 @@ class PostgresTable:
                 clauses.append(sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk("t"), op=sql.SQL(operator), cast=cast))
                 values.append(bound)
         where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
-        return self._rows(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t")), [*values, limit])
+        tail = sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))
+        cursor = self._ask(self._select(tail), [*values, limit])
+        return lambda: self._rows(self._answer(cursor))
 
     def read_rows(self, keys: Sequence[str]) -> list[Row]:
         clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
             pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key))
         )
-        return self._rows(clause, [list(keys)])
+        statement = self._select(clause)
+        with self._errors() as connection, connection.cursor(binary=True) as cursor:
+            return self._rows(cursor.execute(statement, [list(keys)]).fetchall())
 
     def sample(self, limit: int) -> list[Row]:
         marks = self.boundaries(limit)
         return self.read_rows(marks)
 
-    def _rows(self, tail: sql.Composable, values: list[Any]) -> list[Row]:
+    def _select(self, tail: sql.Composable) -> sql.Composable:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
         # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed.
-        statement = sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
+        return sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
             pk=self._pk("t"), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
         )
-        with self._errors() as connection, connection.cursor(binary=True) as cursor:
-            found = cursor.execute(statement, values).fetchall()
-        binds = [self.spec.context.bind(column) for column in self.columns]
-        return [Row(pk, tuple(cells), tuple([bind(pk) for bind in binds]), stamp) for pk, stamp, *cells in found]
 
-    def write_back(self, changes: Iterable[Change]) -> set[str]:
-        rows = list(changes)
-        if not rows:
-            return set()
+    def _rows(self, found: list[tuple[Any, ...]]) -> list[Row]:
+        if not found:
+            return []
+        keys, stamps, *columns = zip(*found, strict=True)
+        contexts = [map(bind, keys) for bind in self._binds]
+        return list(map(Row, keys, zip(*columns, strict=True), zip(*contexts, strict=True), stamps))
+
+    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
+        if not changes:
+            return set
         kinds = [self._type(column) for column in self.columns]
-        news: list[list[Cell]] = [[row.new[i] for row in rows] for i in range(len(kinds))]
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
-        # In binary: as text every cell would be escaped here and read again there.
         arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
         sets = [
             sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
+        # The keys come back only when some row was not written: as a rule all were.
         statement = sql.SQL(
-            "UPDATE {t} AS t SET {sets} FROM unnest(%b::text[]::{kind}[], string_to_array(%b, ' ')::xid[], {arrays}) AS u(pk, stamp, {names}) "
-            "WHERE t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk::text"
+            "WITH written AS (UPDATE {t} AS t SET {sets} "
+            "FROM unnest(%b::text[]::{kind}[], string_to_array(%b, ' ')::xid[], {arrays}) AS u(pk, stamp, {names}) "
+            "WHERE t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
+            "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END FROM written"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
             arrays=sql.SQL(", ").join(arrays), names=sql.SQL(", ").join(names), pk=self._pk(),
         )  # fmt: skip
-        with self._errors() as connection, connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(
-                statement, [[change.row.pk for change in rows], " ".join([change.row.stamp for change in rows]), *news]
-            )
-            return {row[0] for row in cursor}
+        rows, news = zip(*changes, strict=True)
+        keys, _, _, stamps = zip(*rows, strict=True)
+        values = [pack(keys), " ".join(stamps), *map(pack, zip(*news, strict=True)), len(rows)]
+        cursor = self._ask(statement, values, begin=True)
+
+        def answer() -> set[str]:
+            written = self._answer(cursor)[0][0]
+            return set(keys if written is None else written)
+
+        return answer
+
+    def settle(self) -> None:
+        with self._errors() as connection, connection.transaction():
+            connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
+            # Something to commit: commits are flushed in their order, so all before it are flushed with it.
+            connection.execute("SELECT pg_logical_emit_message(true, 'keyvault-portal', 'settled')")
+
+    def _ask(self, statement: sql.Composable, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
+        """Send a statement, which the server does while the caller goes on; `begin` makes it a transaction by itself."""
+        with self._errors(collect=False) as connection:
+            if self._asked is None:
+                self._asked = ExitStack()
+                self._asked.enter_context(connection.pipeline())
+            cursor = connection.cursor(binary=True)
+            if (
+                begin
+            ):  # said in words: otherwise a pipeline is one transaction, which would end only when it is answered
+                connection.execute("BEGIN")
+            cursor.execute(statement, values)
+            if begin:
+                connection.execute("COMMIT")
+            return cursor
+
+    def _answer(self, cursor: psycopg.Cursor[Any]) -> list[tuple[Any, ...]]:
+        with self._errors(), cursor:
+            return cursor.fetchall()
 
     def _table(self) -> sql.Composable:
         return sql.Identifier(self.spec.schema, self.spec.table)
@@ -172,11 +226,18 @@ class PostgresTable:
         return self._types[column]
 
     @contextmanager
-    def _errors(self) -> Iterator[psycopg.Connection]:
-        """The open connection; what goes wrong with it is told in the store's terms and never quotes a value."""
+    def _errors(self, *, collect: bool = True) -> Iterator[psycopg.Connection]:
+        """The open connection; what goes wrong with it is told in the store's terms and never quotes a value.
+
+        Unless `collect` is false, everything that was asked is answered first.
+        """
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = connect(self._dsn, self._rule)
+                self._open()
+            assert self._connection is not None
+            if collect and self._asked is not None:
+                asked, self._asked = self._asked, None
+                asked.close()
             yield self._connection
         except _GONE as error:
             raise StoreGone(
@@ -191,3 +252,9 @@ class PostgresTable:
             raise StoreUnavailable("The target database does not answer.") from None
         except psycopg.DataError as error:
             raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None
+
+    def _open(self) -> None:
+        self._connection, self._asked = connect(self._dsn, self._rule), None
+        self._connection.adapters.register_dumper(PackedArray, ArrayDumper)
+        # A page that a crash of the target undoes stands on the old version again, where the census finds it.
+        self._connection.execute("SET synchronous_commit = off")

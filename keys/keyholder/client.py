@@ -5,13 +5,21 @@ import socket
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keyvault_portal.errors import Conflict, DecryptRefused, ProviderUnavailable, Sealed, ValidationFailed
 
 TIMEOUT = 5.0
+PATIENCE = 60.0  # where the keyholder asks providers, each with a deadline of its own
 _local = threading.local()
+
+
+class RootNotOpened(Conflict):
+    """A seal does not open the root, and trying again does not help before somebody acts."""
+
+    code, title = "seal_does_not_open", "This seal does not open the portal"
 
 
 class Keyholder:
@@ -51,27 +59,37 @@ class Keyholder:
         answer = self._ask({"op": "split", "context": wire.to_text(context), "threshold": threshold, "count": count})
         return wire.to_bytes(answer["wrapped"]), list(answer["shares"]), wire.to_bytes(answer["check"])
 
-    def wrap_root(self, context: bytes, provider: str, algorithm: str, handle: str) -> tuple[bytes, bytes]:
-        """The root wrapped under a provider's key, and its check value; raises ProviderUnavailable."""
-        place = {"provider": provider, "algorithm": algorithm, "handle": handle}
-        answer = self._ask({"op": "wrap_root", "context": wire.to_text(context), **place})
+    def wrap_root(self, seal_id: UUID, version_id: int) -> tuple[bytes, bytes]:
+        """The root wrapped for a seal under a key version, and its check value.
+
+        Raises ProviderUnavailable for what passes, RootNotOpened for what does not.
+        """
+        answer = self._ask({"op": "wrap_root", "seal": str(seal_id), "version": version_id}, patience=PATIENCE)
         return wire.to_bytes(answer["wrapped"]), wire.to_bytes(answer["check"])
+
+    def check_seal(self, seal_id: UUID) -> None:
+        """Return if the seal opens the root, whether or not it is sealed now; raises as `wrap_root` does."""
+        self._ask({"op": "check_seal", "seal": str(seal_id)}, patience=PATIENCE)
 
     def refresh(self) -> bool:
         """Have it unseal by itself where a seal allows that; returns whether it is still sealed."""
-        return bool(self._ask({"op": "refresh"})["sealed"])
+        return bool(self._ask({"op": "refresh"}, patience=PATIENCE)["sealed"])
 
     def close(self) -> None:
         """End this thread's connection."""
         self._drop()
 
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, message: dict[str, Any], patience: float = TIMEOUT) -> dict[str, Any]:
         for fresh in (False, True):
             try:
                 connection = self._connection(fresh)
+                connection.settimeout(patience)
                 wire.send(connection, message)
                 answer = wire.receive(connection)
                 break
+            except TimeoutError:  # it is at work, and must not get the same work twice
+                self._drop()
+                raise Sealed("The keyholder does not answer in time.", hint="Try again in a moment.") from None
             except (OSError, wire.WireError):
                 self._drop()
         else:
@@ -109,6 +127,8 @@ def _error(code: str, detail: str) -> Exception:
             return DecryptRefused()
         case "provider":
             return ProviderUnavailable(detail)
+        case "refused":
+            return RootNotOpened(detail)
         case "wrong_share" | "given" | "wrong_root" | "no_seal":
             return ValidationFailed(detail, errors={"mnemonic": [detail]})
         case _:

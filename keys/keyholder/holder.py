@@ -106,11 +106,16 @@ class Holder:
             raise HolderError("decrypt_failed", "Decryption failed.") from None
 
     def with_root[T](self, use: Callable[[SecretBytes], T]) -> T:
-        """What `use` makes of the root, for another seal of it; raises HolderError("sealed")."""
+        """What `use` makes of the root, for another seal of it; raises HolderError("sealed").
+
+        It gets a copy of its own, wiped afterwards: a provider may take its time, and sealing must not wait for it.
+        """
         with self._lock:
             if self._root is None:
                 raise HolderError("sealed", "The portal is sealed.")
-            return use(self._root)
+            copy = SecretBytes(self._root)
+        with copy:
+            return use(copy)
 
     def begin(self) -> str:
         """A new attempt to unseal with shares; the one before is thrown away with its shares. Returns its nonce."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
@@ -10,12 +11,16 @@ from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, 
 from keys.keyholder.peers import PeerServer
 from keyvault_portal.errors import PortalError
 
+# Of the errors that say "not now", these do not pass by themselves.
+_LASTING = {"provider_credentials_refused", "provider_kind_unavailable", "sealed"}
+
 
 class KeyholderServer(PeerServer):
     """Serves one Holder at `path` to processes of `users`; the socket is for its owner's eyes only.
 
     `shared_seal` says what shares open at present, None where none is registered; `refresh` unseals by itself where a seal
-    allows it; `wrap_with` wraps the root under a provider's key: alias, algorithm, handle, context, root.
+    allows it; `wrap_with` wraps the root for a seal under a key version (their ids, the root); `check` raises unless the seal
+    of this id opens.
     """
 
     def __init__(
@@ -26,11 +31,12 @@ class KeyholderServer(PeerServer):
         users: Set[int],
         shared_seal: Callable[[], SharedSeal | None],
         refresh: Callable[[], None],
-        wrap_with: Callable[[str, str, str, bytes, SecretBytes], bytes],
+        wrap_with: Callable[[UUID, int, SecretBytes], bytes],
+        check: Callable[[UUID], None],
     ) -> None:
         super().__init__(path, users=users)
         self.holder = holder
-        self.shared_seal, self.refresh, self.wrap_with = shared_seal, refresh, wrap_with
+        self.shared_seal, self.refresh, self.wrap_with, self.check = shared_seal, refresh, wrap_with, check
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer; refusals are answers with `error` and `detail`."""
@@ -42,8 +48,9 @@ class KeyholderServer(PeerServer):
         except HolderError as error:
             return {"error": error.code, "detail": str(error)}
         except PortalError as error:
-            return {"error": "provider", "detail": error.detail}
-        except wire.WireError:
+            passing = error.status == 503 and error.code not in _LASTING
+            return {"error": "provider" if passing else "refused", "detail": error.detail}
+        except (ValueError, wire.WireError):
             return {"error": "malformed", "detail": "The question cannot be read."}
 
 
@@ -90,10 +97,14 @@ def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wrap_root(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
-    context = wire.to_bytes(message.get("context"))
-    provider, algorithm, handle = (str(message.get(name)) for name in ("provider", "algorithm", "handle"))
-    wrapped = server.holder.with_root(lambda root: server.wrap_with(provider, algorithm, handle, context, root))
+    seal, version = UUID(str(message.get("seal"))), int(message.get("version", 0))
+    wrapped = server.holder.with_root(lambda root: server.wrap_with(seal, version, root))
     return {"wrapped": wire.to_text(wrapped), "check": wire.to_text(server.holder.with_root(check_value))}
+
+
+def _check_seal(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
+    server.check(UUID(str(message.get("seal"))))
+    return {}
 
 
 def _refresh(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
@@ -103,5 +114,5 @@ def _refresh(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]
 
 _ACTS: dict[str, Callable[[KeyholderServer, dict[str, Any]], dict[str, Any]]] = {
     "status": _status, "wrap": _wrap, "unwrap": _unwrap, "seal": _seal, "begin": _begin, "offer": _offer, "refresh": _refresh,
-    "split": _split, "wrap_root": _wrap_root,
+    "split": _split, "wrap_root": _wrap_root, "check_seal": _check_seal,
 }  # fmt: skip

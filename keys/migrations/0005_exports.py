@@ -29,7 +29,7 @@ SET CONSTRAINTS ALL IMMEDIATE;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('keys', '0004_deregistered_stores'),
+        ("keys", "0004_deregistered_stores"),
     ]
 
     operations = [
@@ -75,11 +75,12 @@ class Migration(migrations.Migration):
             name='KeyImport',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('method', models.CharField(choices=[('rsa_oaep', 'RSA-OAEP (SHA-256)'), ('rsa_aes_kw', 'RSA-AES key wrap'), ('hpke_x25519', 'HPKE (X25519)'), ('components', 'Components of custodians')], max_length=20)),
+                ('method', models.CharField(choices=[('rsa_oaep', 'RSA-OAEP (SHA-256)'), ('rsa_aes_kw', 'RSA-AES key wrap'), ('hpke_x25519', 'HPKE (X25519)'), ('provider', 'Wrapped for the provider itself'), ('components', 'Components of custodians')], max_length=20)),
                 ('state', models.CharField(choices=[('open', 'Open'), ('received', 'Received'), ('handed', 'Handed'), ('done', 'Done'), ('failed', 'Failed'), ('aborted', 'Aborted'), ('expired', 'Expired')], default='open', max_length=20)),
                 ('nonce', models.CharField(blank=True, help_text='Comes with the upload and is good for one.', max_length=32)),
                 ('check_value', models.CharField(blank=True, help_text='Of the whole key, in hexadecimal.', max_length=6)),
                 ('public_key', models.BinaryField(blank=True, null=True)),
+                ('offer', models.JSONField(blank=True, default=dict, help_text='What the provider wants back with the wrapped key.')),
                 ('upload', models.BinaryField(blank=True, null=True)),
                 ('seen', models.JSONField(blank=True, default=list, help_text='Digests of uploads that were tried.')),
                 ('component_values', models.JSONField(blank=True, default=list, help_text='Check value of each component, in order.')),

@@ -1,14 +1,14 @@
 """Tables of the keys app; rows are written by `keys.services` only."""
 
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
-from keys.models.providers import KeyProvider, ProviderFinding, ProviderIntent
+from keys.models.providers import KeyProvider, KeyReplica, ProviderFinding, ProviderIntent, ProviderRegion
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
-from keys.models.seals import RootSeal, SealState
+from keys.models.seals import KeyholderSight, RootSeal, SealState
 from keys.models.stores import CensusCount, DataStore, SealedValue
 from keys.models.transfers import KeyComponent, KeyExport, KeyImport
 
 __all__ = [
-    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy",
-    "KeyProvider", "KeyVersion", "ProviderFinding", "ProviderIntent",
-    "ReEncryptionJob", "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
+    "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy", "KeyProvider",
+    "KeyReplica", "KeyVersion", "KeyholderSight", "ProviderFinding", "ProviderIntent", "ProviderRegion", "ReEncryptionJob", "ReEncryptionRange",
+    "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

@@ -41,6 +41,10 @@ class KeyProvider(models.Model):
     last_identity = models.CharField(max_length=500, blank=True)
     last_error = models.TextField(blank=True)
     compared_at = models.DateTimeField(null=True, blank=True)
+    on_replica = models.BooleanField(default=False, help_text="Its first region does not answer, and a replica serves.")
+    alarmed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When officers were told that it fails; they are told again when that is over."
+    )
 
     class Meta:
         db_table = "key_providers"
@@ -59,7 +63,45 @@ class KeyProvider(models.Model):
             return "disabled"
         if self.last_check_at is None:
             return "not_tested"
+        if self.on_replica and not self.last_error:
+            return "on_replica"
         return "unreachable" if self.last_error else "reachable"
+
+
+class ProviderRegion(models.Model):
+    """How one of a provider's several regions answered when it was last asked."""
+
+    provider = models.ForeignKey(KeyProvider, on_delete=models.CASCADE, related_name="regions")
+    name = models.CharField(max_length=63)
+    primary = models.BooleanField()
+    milliseconds = models.PositiveIntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "provider_regions"
+        constraints = [models.UniqueConstraint(fields=["provider", "name"], name="keys_one_row_a_region")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KeyReplica(models.Model):
+    """The copy of a key version in another region, as the last comparison found it; "missing" where there is none."""
+
+    MISSING = "missing"
+
+    version = models.ForeignKey(KeyVersion, on_delete=models.CASCADE, related_name="replicas")
+    region = models.CharField(max_length=63)
+    state = models.CharField(max_length=20)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "key_replicas"
+        constraints = [models.UniqueConstraint(fields=["version", "region"], name="keys_one_replica_a_region")]
+
+    def __str__(self) -> str:
+        return f"{self.version} in {self.region}: {self.state}"
 
 
 class ProviderIntent(models.Model):
@@ -139,6 +181,7 @@ class ProviderFinding(models.Model):
         STATE_DRIFT = "state_drift", "State differs"
         ROTATION_DRIFT = "rotation_drift", "Rotates by itself at the provider"
         TAGS_DRIFT = "tags_drift", "Tags differ"
+        REPLICA_DRIFT = "replica_drift", "Copies differ"
 
     class State(models.TextChoices):
         OPEN = "open", "Open"

@@ -3,11 +3,21 @@
 import uuid
 
 from django.db import models
+from django.db.models import F, Q
 from django.utils import timezone
+
+from keys.models.keys import Key, KeyVersion
+from keys.states import SealStanding
+
+OPENING = [SealStanding.IN_USE.value, SealStanding.LOST.value]  # what is tried when the portal has to be opened
 
 
 class RootSeal(models.Model):
-    """One sealed copy of the root. What opens it lies elsewhere: in a file, with a provider, or with custodians."""
+    """One sealed copy of the root. What opens it lies elsewhere: in a file, with a provider, or with custodians.
+
+    Under a provider's key, `version` is the version it is wrapped under; provider, handle and algorithm are kept as they
+    were then, because the root has to open whatever becomes of the rows of the inventory.
+    """
 
     class Kind(models.TextChoices):
         FILE = "file", "Key file"
@@ -17,6 +27,12 @@ class RootSeal(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=20, choices=Kind)
     name = models.CharField(max_length=150)
+    state = models.CharField(
+        max_length=20, choices=[(s.value, s.value.replace("_", " ").capitalize()) for s in SealStanding],
+        default=SealStanding.IN_USE.value,
+    )  # fmt: skip
+    key = models.ForeignKey(Key, on_delete=models.PROTECT, null=True, blank=True, related_name="root_seals")
+    version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="root_seals")
     provider = models.SlugField(max_length=63, blank=True)
     handle = models.TextField(blank=True, editable=False)
     algorithm = models.CharField(max_length=50, blank=True)
@@ -29,23 +45,34 @@ class RootSeal(models.Model):
     created_by = models.CharField(max_length=200)
     retired_at = models.DateTimeField(null=True, blank=True)
     retired_by = models.CharField(max_length=200, blank=True)
+    revision = models.PositiveIntegerField(default=1, help_text="An effect that began under an older one is void.")
+    wrapped_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0, help_text="Tries in a row that did not succeed.")
+    last_error = models.TextField(blank=True)
+    next_try_at = models.DateTimeField(default=timezone.now, help_text="When it is wrapped or checked next.")
 
     class Meta:
         db_table = "root_seals"
         constraints = [
             models.UniqueConstraint(
-                fields=["kind"],
-                condition=models.Q(kind__in=["file", "shares"], retired_at=None),
-                name="keys_one_seal_of_a_kind",
+                fields=["kind"], condition=Q(kind__in=["file", "shares"], retired_at=None), name="keys_one_seal_of_a_kind"
+            ),
+            models.UniqueConstraint(
+                fields=["key"], condition=Q(kind="provider", retired_at=None), name="keys_one_seal_of_a_key"
             ),
             models.CheckConstraint(
-                condition=~models.Q(kind="shares") | models.Q(threshold__gte=2, shares__gte=models.F("threshold")),
-                name="keys_seal_threshold",
+                condition=~Q(kind="shares") | Q(threshold__gte=2, shares__gte=F("threshold")), name="keys_seal_threshold"
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="file") | ~models.Q(wrapped=None), name="keys_seal_has_root"
+                condition=~Q(state__in=OPENING) | Q(kind="file") | ~Q(wrapped=None), name="keys_seal_has_root"
             ),
-        ]
+            models.CheckConstraint(condition=Q(state__in=[s.value for s in SealStanding]), name="keys_seal_state"),
+            models.CheckConstraint(
+                condition=Q(state="retired", retired_at__isnull=False) | (~Q(state="retired") & Q(retired_at=None)),
+                name="keys_seal_retired",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return self.name
@@ -61,7 +88,25 @@ class SealState(models.Model):
 
     class Meta:
         db_table = "seal_state"
-        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="keys_one_seal_state")]
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="keys_one_seal_state")]
 
     def __str__(self) -> str:
         return "sealed" if self.sealed_at else "open"
+
+
+class KeyholderSight(models.Model):
+    """What one keyholder last said of itself: which machines hold the root, and which are still sealed."""
+
+    machine = models.CharField(max_length=255)
+    socket = models.CharField(max_length=255)
+    sealed = models.BooleanField()
+    detail = models.TextField(blank=True, help_text="Why it does not open by itself.")
+    since = models.DateTimeField(help_text="When it was sealed or opened.")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "keyholders"
+        constraints = [models.UniqueConstraint(fields=["machine", "socket"], name="keys_one_sight_a_keyholder")]
+
+    def __str__(self) -> str:
+        return f"{self.machine}: {'sealed' if self.sealed else 'open'}"

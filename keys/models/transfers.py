@@ -22,6 +22,7 @@ class KeyImport(models.Model):
         RSA_OAEP = "rsa_oaep", "RSA-OAEP (SHA-256)"
         RSA_AES_KW = "rsa_aes_kw", "RSA-AES key wrap"
         HPKE_X25519 = "hpke_x25519", "HPKE (X25519)"
+        PROVIDER = "provider", "Wrapped for the provider itself"
         COMPONENTS = "components", "Components of custodians"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -35,6 +36,7 @@ class KeyImport(models.Model):
     sealed_private = models.ForeignKey(
         SealedValue, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", editable=False
     )
+    offer = models.JSONField(default=dict, blank=True, help_text="What the provider wants back with the wrapped key.")
     upload = models.BinaryField(null=True, blank=True, editable=False)
     seen = models.JSONField(default=list, blank=True, help_text="Digests of uploads that were tried.")
     component_values = models.JSONField(default=list, blank=True, help_text="Check value of each component, in order.")
@@ -78,6 +80,11 @@ class KeyImport(models.Model):
     def shown_state(self) -> str:
         """What the pages say of it."""
         return "expecting" if self.state == ImportState.OPEN.value else self.state
+
+    @property
+    def wrap_method(self) -> str:
+        """How a person wraps for the public key of this import."""
+        return str(self.offer.get("method", self.method))
 
     @property
     def components_wanted(self) -> int:

@@ -1,4 +1,9 @@
-"""What a person may type as the address of a provider: https, and a host under a name that is known to be the vendor's."""
+"""What a person may type as the address of a cloud's service: https, and a host under a name that is known to be the vendor's.
+
+`keys.hosts` is the rule for servers of one's own, by network, resolved and pinned at every connection. The two stay two: a
+vendor's addresses change by the minute and are proved by TLS under the vendor's name, while an own server has a name that
+anybody inside may have made, and networks that an administrator knows. One rule for both would have to allow the internet.
+"""
 
 import ipaddress
 import re

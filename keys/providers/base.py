@@ -31,8 +31,11 @@ class Capability(StrEnum):
     # `generate` and `import_key` take `tag`, at most 36 letters, digits and hyphens, and keep it with the key from its very
     # beginning; `describe` and `list_keys` give it back as tags[TAG]. So a caller who died finds the key it had made.
     TAGS = "tags"
+    # Hands out a wrapping key of its own, so that material travels past the portal, which sees ciphertext only.
+    DIRECT_IMPORT = "direct_import"
     # Gives keys out that were made with `exportable`, and only wrapped; `generate` and `import_key` take `exportable`.
     EXPORTER = "exporter"
+    REPLICAS = "replicas"  # copies of a key in other regions, which serve while the first one is down
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 
@@ -126,12 +129,34 @@ class RemoteKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """One place of a provider as it answered just now: in so many seconds, or with an error."""
+
+    name: str
+    primary: bool
+    seconds: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The copy of a key in another region; None where it should have one and has not."""
+
+    region: str
+    state: RemoteState | None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """A harmless round trip: how long it took in seconds, and whom the provider took us for."""
+    """A harmless round trip: how long it took in seconds, and whom the provider took us for.
+
+    `regions` tells each of several places apart, the first one first; it is healthy while one of them answers.
+    """
 
     seconds: float
     identity: str = ""
     detail: str = ""
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +272,30 @@ class Importer(Protocol):
     def import_key(self, algorithm: str, material: SecretBytes) -> GeneratedKey: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOffer:
+    """The provider's own wrapping key (SPKI DER), how to wrap for it (a `transport.Method`), and what it wants back. No secret."""
+
+    public_key: bytes
+    method: str
+    opaque: str = ""  # of the key that waits for the material, where there is one already
+    token: bytes = b""
+    expires_at: datetime | None = None
+
+
+@runtime_checkable
+class DirectImporter(Protocol):
+    """Takes material that somebody else wrapped for it; both calls take `tag` as `import_key` does."""
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        """A wrapping key, and a key that waits where the provider's procedure begins with one."""
+        ...
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        """Finish it; raises DecryptRefused for what was not wrapped for the offer, KeyUnusable when the offer is over."""
+        ...
+
+
 class Tagging(Protocol):
     """What a provider with the capability TAGS can do besides; a matter of arguments, so `isinstance` cannot tell."""
 
@@ -307,6 +356,24 @@ class Lifecycle(Protocol):
 
     def destroy(self, handle: KeyHandle) -> None:
         """Irreversible, at once where the provider can; raises OperationUnsupported where only a scheduled deletion exists."""
+        ...
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """Keeps copies of its keys in other regions; what uses a key goes to one of them while the first does not answer."""
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """The first region, then those of the copies."""
+        ...
+
+    def replicas(self, handle: KeyHandle) -> list[Replica]:
+        """The copies this key should have; empty for a key that cannot have any. Raises as `describe` does."""
+        ...
+
+    def replicate(self, handle: KeyHandle) -> None:
+        """Make the copies that are missing; harmless when repeated."""
         ...
 
 

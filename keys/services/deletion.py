@@ -30,13 +30,15 @@ class Consequences:
     wrapped_data_keys: int
     owned_data_keys: int
     census_items: int
+    root_seals: int
     last_used_at: datetime | None
     last_used_by: str
 
     @property
     def harmless(self) -> bool:
         """Whether nothing known still needs the version."""
-        return not (self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items)
+        standing = self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items
+        return not (standing or self.root_seals)
 
     def sentences(self) -> list[str]:
         """The same for people, the numbers first."""
@@ -55,6 +57,8 @@ class Consequences:
             (self.census_items, f"{_many(self.census_items, 'item')} in data stores"),
         ]
         said = [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
+        if self.root_seals:
+            said.append(f"{_many(self.root_seals, 'seal')} of the portal's root will not open it any more.")
         return [*(said or ["Nothing that the portal knows of stands on it any more."]), used]
 
 
@@ -63,7 +67,7 @@ def _many(number: int, noun: str) -> str:
 
 
 def consequences_of_destroying(version: KeyVersion) -> Consequences:
-    """Count what depends on a version: five queries."""
+    """Count what depends on a version: six queries."""
     wrapped = version.wraps.exclude(status=VersionState.DESTROYED.value)
     return Consequences(
         wrapped_versions=wrapped.count(),
@@ -71,6 +75,7 @@ def consequences_of_destroying(version: KeyVersion) -> Consequences:
         wrapped_data_keys=DataKey.objects.filter(wrapped_by=version).count(),
         owned_data_keys=DataKey.objects.filter(version=version).count(),
         census_items=CensusCount.objects.filter(version=version).aggregate(total=Sum("items"))["total"] or 0,
+        root_seals=version.root_seals.filter(retired_at=None).count(),
         last_used_at=version.last_used_at,
         last_used_by=version.last_used_by,
     )

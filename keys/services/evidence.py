@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count
 from django.utils import timezone
 
-from keys.models import CensusCount, DataKey, DataStore, KeyVersion
+from keys.models import CensusCount, DataKey, DataStore, KeyVersion, RootSeal
 from keys.states import VersionState
 
 
@@ -46,17 +46,18 @@ def _items(count: CensusCount) -> dict[str, Any]:
 
 
 def _wrapped() -> Iterator[dict[str, Any]]:
-    """Versions that wrap something: how many key versions and how many segment data keys."""
+    """Versions that wrap something: how many key versions, segment data keys and seals of the portal's root."""
     living = KeyVersion.objects.filter(wrapped_by__isnull=False).exclude(status=VersionState.DESTROYED.value)
     versions = dict(living.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
     data_keys = dict(DataKey.objects.values_list("wrapped_by_id").annotate(Count("pk")).order_by())
-    for wrapper in KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys()).order_by(
-        "key_id", "key_version"
-    ):
+    sealing = RootSeal.objects.filter(version__isnull=False, retired_at=None)
+    seals = dict(sealing.values_list("version_id").annotate(Count("pk")).order_by())
+    wrappers = KeyVersion.objects.filter(pk__in=versions.keys() | data_keys.keys() | seals.keys())
+    for wrapper in wrappers.order_by("key_id", "key_version"):
         yield _version(wrapper) | {
-            "key_versions": versions.get(wrapper.pk, 0),
-            "data_keys": data_keys.get(wrapper.pk, 0),
-        }
+            "key_versions": versions.get(wrapper.pk, 0), "data_keys": data_keys.get(wrapper.pk, 0),
+            "root_seals": seals.get(wrapper.pk, 0),
+        }  # fmt: skip
 
 
 def _version(version: KeyVersion) -> dict[str, Any]:

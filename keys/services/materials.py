@@ -32,8 +32,8 @@ from keyvault_portal.errors import NotFound, WrongState
 CHAIN = ("key", "wrapped_by__key", "wrapped_by__wrapped_by__key")
 MAX_AGE, MAX_ENTRIES = 300.0, 10_000
 
-# Contexts under which the portal wraps its own keys: a caller who could use them could ask for those keys.
-RESERVED_CONTEXTS = (frozenset({"key", "version"}), frozenset({"data_key"}))
+# Contexts under which the portal wraps its own keys and its root: a caller who could use them could ask for those keys.
+RESERVED_CONTEXTS = (frozenset({"key", "version"}), frozenset({"data_key"}), frozenset({"purpose", "seal"}))
 
 _materials: BoundedCache[tuple[object, bytes], SecretBytes] = BoundedCache(max_entries=MAX_ENTRIES, max_age=MAX_AGE)
 _bindings: BoundedCache[tuple[int, str, bytes], tuple[Provider, object]] = BoundedCache(

@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from keys.models import KeyProvider, KeyVersion
+from keys.models import Key, KeyProvider, KeyVersion, RootSeal
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals import notices
@@ -32,13 +32,63 @@ def provider_work_failed(version: KeyVersion, act: str, detail: str) -> None:
 
 
 def provider_failing(row: KeyProvider, detail: str) -> None:
-    """A provider stopped answering, or refuses us."""
-    _tell_officers(Q(bindings__ring=None), f"The key provider {row} fails", detail, f"/keys/providers/{row.alias}/")
+    """A provider stopped answering, refuses us, or serves from a replica only."""
+    _tell_of_provider(row, f"The key provider {row} fails", detail)
 
 
 def provider_answers(row: KeyProvider) -> None:
     """A provider that failed answers again."""
-    _tell_officers(Q(bindings__ring=None), f"The key provider {row} answers again", "", f"/keys/providers/{row.alias}/")
+    _tell_of_provider(row, f"The key provider {row} answers again", "")
+
+
+def differences_found(row: KeyProvider, details: list[str], version_ids: set[int | None]) -> None:
+    """A comparison found what was not there the last time."""
+    number = len(details)
+    text = f"{number:,} new difference{'' if number == 1 else 's'} between the inventory and {row}"
+    theirs = KeyVersion.objects.filter(pk__in=[pk for pk in version_ids if pk is not None]).values("key__ring")
+    _tell_officers(Q(bindings__ring=None) | Q(bindings__ring__in=theirs), text, "\n".join(details[:10]), _page(row))
+
+
+def _tell_of_provider(row: KeyProvider, text: str, detail: str) -> None:
+    """The officers of everything, and those of the rings that have keys there."""
+    rings = Key.objects.filter(provider=row.alias).values("ring")
+    _tell_officers(Q(bindings__ring=None) | Q(bindings__ring__in=rings), text, detail, _page(row))
+
+
+def _page(row: KeyProvider) -> str:
+    return f"/keys/providers/{row.alias}/"
+
+
+def seal_registered(seal: RootSeal, by: str) -> None:
+    """Somebody made another way to open the portal."""
+    _tell_of_seal(
+        seal, f"{by} registers another way to open the portal: {seal.name}", "If that is wrong, retire it at once."
+    )
+
+
+def seal_retired(seal: RootSeal) -> None:
+    """A way to open the portal was given up."""
+    _tell_of_seal(seal, f"{seal.name} opens the portal no more: {seal.retired_by} retired it", "")
+
+
+def seal_lost(seal: RootSeal) -> None:
+    """A way to open the portal does not open it at present."""
+    _tell_of_seal(
+        seal, f"The seal {seal.name} does not open the portal",
+        f"{seal.last_error} The portal works on; after a restart it has to be opened another way.",
+    )  # fmt: skip
+
+
+def seal_found(seal: RootSeal) -> None:
+    """A lost seal opens the portal again."""
+    _tell_of_seal(seal, f"The seal {seal.name} opens the portal again", "")
+
+
+def _tell_of_seal(seal: RootSeal, text: str, detail: str) -> None:
+    theirs = Q(bindings__ring=None)
+    if seal.key is not None:
+        theirs |= Q(bindings__ring=seal.key.ring_id)
+    _tell_officers(theirs, text, detail, "/keys/seals/")
 
 
 def _tell(version: KeyVersion, text: str, detail: str) -> None:

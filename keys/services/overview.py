@@ -18,6 +18,7 @@ from keys.models import (
     KeyVersion,
     ProviderFinding,
     ProviderIntent,
+    RootSeal,
     Rotation,
 )
 from keys.states import VersionState
@@ -103,6 +104,11 @@ def attention(actor: Actor) -> list[Finding]:
                 "warn", f"Data store {store} does not answer", store.last_error, "keys:store-detail", (str(store.pk),)
             )
         )
+    if actor.can_somewhere(Permission.SETTINGS_VIEW):
+        for seal in RootSeal.objects.filter(state="lost").order_by("created_at")[:OVERDUE_SHOWN]:
+            findings.append(
+                Finding("danger", f"The seal {seal} does not open the portal", seal.last_error, "keys:seal-list")
+            )
     if actor.can_somewhere(Permission.PROVIDER_VIEW):
         findings += _providers()
     work = ProviderIntent.objects.filter(Q() if rings is None else Q(version__key__ring_id__in=rings), state="failed")
@@ -121,14 +127,18 @@ def attention(actor: Actor) -> list[Finding]:
 
 
 def _providers() -> list[Finding]:
-    """Providers that do not answer, and those that have other keys than the inventory."""
+    """Providers that do not answer or only from a replica, and those that have other keys than the inventory."""
     is_open = Q(findings__state=ProviderFinding.State.OPEN)
     rows = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED).annotate(open=Count("findings", filter=is_open))
     found = []
-    for row in rows.filter(~Q(last_error="") | Q(open__gt=0)).order_by("alias")[:OVERDUE_SHOWN]:
+    for row in rows.filter(~Q(last_error="") | Q(open__gt=0) | Q(on_replica=True)).order_by("alias")[:OVERDUE_SHOWN]:
         where = ("keys:provider-detail", (row.alias,))
         if row.last_error:
             found.append(Finding("danger", f"Key provider {row} does not answer", row.last_error, *where))
+        elif row.on_replica:
+            found.append(
+                Finding("warn", f"Key provider {row} serves from a replica", "Its first region is down.", *where)
+            )
         if row.open:
             differ = f"{_count(row.open, 'difference')} between {row} and the inventory"
             found.append(Finding("warn", differ, "Adopt, ignore or put right each of them.", *where))

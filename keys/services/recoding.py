@@ -40,6 +40,10 @@ class SetAside(Exception):
         self.reason = reason
 
 
+type Recoded = tuple[list[Cell], list[tuple[int, str]]]
+"""The cells of a column as they are to be, and of those that cannot be read the place and the reason."""
+
+
 class Recoder(Protocol):
     """Moves cells of one store from the version being left to the new one.
 
@@ -63,11 +67,31 @@ class Recoder(Protocol):
         """The cell on the new version, or the same object when it does not stand on the old one; raises SetAside."""
         ...
 
+    def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
+        """`recode` of every cell that is not None; what cannot be read stays as it is and is named."""
+        ...
+
     def open(self, cell: Cell, context: bytes | None) -> bytes:
         """The plaintext, whatever version the cell stands on; raises SetAside."""
         ...
 
     def close(self) -> None: ...
+
+
+def _one_by_one(
+    recode: Callable[[Cell, bytes | None], Cell],
+    cells: list[Cell],
+    contexts: Sequence[bytes | None],
+    places: Iterable[int],
+) -> list[tuple[int, str]]:
+    """Recode these places of `cells` where they stand; returns those that cannot be read, and why."""
+    aside = []
+    for place in places:
+        try:
+            cells[place] = recode(cells[place], contexts[place])
+        except SetAside as problem:
+            aside.append((place, problem.reason))
+    return aside
 
 
 class CompactRecoder:
@@ -110,21 +134,40 @@ class CompactRecoder:
     def reserve(self, rows: Sequence[Row]) -> None:
         """Nothing: segments are counted by their own bound, and each takes one use of the key that wraps it."""
 
-    def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        known = (
-            self._data_keys.get(cell[2:SEGMENT_HEADER_SIZE])
-            if isinstance(cell, bytes) and cell[:1] == _SEGMENT
-            else None
-        )
-        if known is not None and isinstance(cell, bytes):  # what a store mostly holds, by the shortest way
-            if known[0] != self._old_pk:
-                return cell
+    def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
+        """What a store mostly holds by the shortest way: all are opened, then all are sealed."""
+        known, old = self._data_keys, self._old_pk
+        opened: list[bytes] = []
+        bound: list[bytes] = []
+        places: list[int] = []
+        others: list[int] = []
+        aside: list[tuple[int, str]] = []
+        for place, cell in enumerate(cells):
+            if (
+                not isinstance(cell, bytes)
+                or cell[:1] != _SEGMENT
+                or (held := known.get(cell[2:SEGMENT_HEADER_SIZE])) is None
+            ):
+                if cell is not None:
+                    others.append(place)
+                continue
+            if held[0] != old:
+                continue
+            context = contexts[place] or b""
             try:
-                return self._writer.seal(
-                    open_compact(known[1], cell, SEGMENT_HEADER_SIZE, context or b""), context or b""
-                )
+                opened.append(open_compact(held[1], cell, SEGMENT_HEADER_SIZE, context))
             except UNREADABLE:
-                raise SetAside("decrypt_failed") from None
+                aside.append((place, "decrypt_failed"))
+                continue
+            places.append(place)
+            bound.append(context)
+        new = list(cells)
+        for place, sealed in zip(places, self._writer.seal_all(opened, bound), strict=True):
+            new[place] = sealed
+        aside += _one_by_one(self.recode, new, contexts, others)
+        return new, aside
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
         version, plaintext = self._read(cell, context, only=self._old_pk)
         if plaintext is None or version != self._old_pk:
             return cell
@@ -181,6 +224,14 @@ class _Direct:
 
     def reserve(self, rows: Sequence[Row]) -> None:
         budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
+        raise NotImplementedError
+
+    def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
+        new = list(cells)
+        present = [place for place, cell in enumerate(cells) if cell is not None]
+        return new, _one_by_one(self.recode, new, contexts, present)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
+from operator import is_not
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from keys.datastores.base import Cell, Change, Row, StoreAdapter
+from keys.datastores.base import Answer, Cell, Change, Row, StoreAdapter
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
 from keys.services import census, materials, rewrap
 from keys.services.opening import open_store
 from keys.services.ratelimit import RateLimiter
-from keys.services.recoding import Recoder, SetAside, recoder
+from keys.services.recoding import Recoder, recoder
 from keys.states import JobState, RotationState
 
 PAGE_ROWS = 1_000
@@ -42,6 +42,29 @@ SET items_done = items_done + %s, items_failed = items_failed + %s,
     heartbeat_at = %s, last_error = ''
 FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
 """
+
+
+_CLAIM = """
+WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true))
+UPDATE keys_reencryptionrange AS part SET lease_until = %s, worker = %s
+FROM hurried, re_encryption_jobs AS job
+WHERE job.id = part.job_id AND part.id = (
+    SELECT id FROM keys_reencryptionrange
+    WHERE job_id = %s AND NOT done AND (lease_until IS NULL OR lease_until < %s)
+    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING part.id, part.cursor, part.upper, job.state, job.rate_limit
+"""
+
+
+class _Part(NamedTuple):
+    """A claimed range, and the job as it was then."""
+
+    pk: int
+    cursor: str | None
+    upper: str | None
+    state: str
+    rate: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +184,26 @@ def work(job_id: UUID, seconds: float) -> bool:
         walker.close()
 
 
+@dataclass(slots=True)
+class _Page:
+    """A page worked out: what it needs written, up to which key it goes, and what came of it."""
+
+    cursor: str | None
+    changes: list[Change]
+    cells: int  # that move
+    aside: int  # cells set aside
+    written: Answer[set[str]] = set
+    moved: int = 0
+    meanwhile: int = 0
+
+    def count(self) -> None:
+        """Wait until the page is written, and see how much of it was."""
+        written = self.written()
+        whole = len(written) == len(self.changes)
+        self.moved = self.cells if whole else sum(_differing(it) for it in self.changes if it.row.pk in written)
+        self.meanwhile = len(self.changes) - len(written)
+
+
 class _Walker:
     """One worker on one job."""
 
@@ -187,55 +230,65 @@ class _Walker:
                 return self._running()
         return True
 
-    def _claim(self) -> ReEncryptionRange | None:
+    def _claim(self) -> _Part | None:
+        """A free range that is this worker's from now on, with the job's state and rate limit."""
         now = timezone.now()
-        with transaction.atomic():
-            free = Q(lease_until=None) | Q(lease_until__lt=now)
-            found = (
-                ReEncryptionRange.objects.select_for_update(skip_locked=True)
-                .filter(free, job=self.job, done=False)
-                .order_by("pk")
-                .first()
-            )
-            if found is not None:
-                found.lease_until, found.worker = now + lease(), self.name
-                found.save(update_fields=["lease_until", "worker"])
-        return found
+        with connection.cursor() as db:
+            db.execute(_CLAIM, [now + lease(), self.name, self.job.pk, now])
+            found: tuple[Any, ...] | None = db.fetchone()
+        return _Part(*found) if found else None
 
-    def _walk_range(self, part: ReEncryptionRange, deadline: float) -> bool:
-        """True when the range is finished; False when time, the lease or the job's state stopped it."""
-        cursor = part.cursor
-        state, rate = ReEncryptionJob.objects.values_list("state", "rate_limit").get(pk=self.job.pk)
-        while True:
-            if state != JobState.RUNNING.value or time.monotonic() >= deadline:
-                ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
-                return False
-            size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
-            rows = self.adapter.read_page(cursor, part.upper, size)
-            if rows:
-                self._page(rows, RateLimiter(f"job:{self.job.pk}", rate) if rate else None)
-                cursor = rows[-1].pk
-            finished = len(rows) < size
-            saved = self._save(part, cursor, finished)
-            if saved is None:
-                return False
-            if finished:
-                return True
-            state, rate = saved
+    def _walk_range(self, part: _Part, deadline: float) -> bool:
+        """True when the range is finished; False when time, the lease or the job's state stopped it.
 
-    def _page(self, rows: list[Row], limiter: RateLimiter | None) -> None:
+        While a page is worked out here, the store writes the one before and reads the one after; the cursor follows
+        each page that is written.
+        """
+        state, rate, before = part.state, part.rate, None
+        rows, last = self._ask(part, part.cursor, rate)()
+        ahead = None if last else self._ask(part, rows[-1].pk, rate)
+        while state == JobState.RUNNING.value and time.monotonic() < deadline:
+            page = self._work_out(rows, part.cursor)
+            following, ends = ahead() if ahead else ([], True)
+            if before is not None:
+                before.count()
+            if rate and page.cells:
+                RateLimiter(f"job:{self.job.pk}", rate).acquire(page.cells)
+            page.written = self.adapter.ask_write(page.changes)
+            ahead = None if ends else self._ask(part, following[-1].pk, rate)
+            if before is not None:
+                saved = self._save(part, before, finished=False)
+                if saved is None:
+                    page.count()
+                    return False
+                state, rate = saved
+            before = page
+            if last:
+                page.count()
+                return self._save(part, page, finished=True) is not None
+            rows, last = following, ends
+        if before is not None:
+            before.count()
+            self._save(part, before, finished=False)
+        ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
+        return False
+
+    def _ask(self, part: _Part, after: str | None, rate: int | None) -> Answer[tuple[list[Row], bool]]:
+        """The next page of a range, and whether it is the last."""
+        size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
+        answer = self.adapter.ask_page(after, part.upper, size)
+
+        def read() -> tuple[list[Row], bool]:
+            rows = answer()
+            return rows, len(rows) < size or rows[-1].pk == part.upper
+
+        return read
+
+    def _work_out(self, rows: list[Row], cursor: str | None) -> "_Page":
         self.recoder.prepare(rows)
         self.recoder.reserve(rows)
         changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
-        if limiter is not None and cells:
-            limiter.acquire(cells)
-        written = self.adapter.write_back(changes)
-        whole = len(written) == len(changes)
-        self.moved = cells if whole else sum(_differing(change) for change in changes if change.row.pk in written)
-        self.meanwhile = len(changes) - len(written)
-        self.aside = self._set_aside(aside)
-
-    moved = meanwhile = aside = 0
+        return _Page(rows[-1].pk if rows else cursor, changes, cells, self._set_aside(aside))
 
     def _set_aside(self, found: list[tuple[str, str, str]]) -> int:
         """Note unreadable cells, each once a job; returns how many are new."""
@@ -250,7 +303,7 @@ class _Walker:
             )
             return int(cursor.rowcount)
 
-    def _save(self, part: ReEncryptionRange, cursor: str | None, finished: bool) -> tuple[str, int | None] | None:
+    def _save(self, part: _Part, page: "_Page", *, finished: bool) -> tuple[str, int | None] | None:
         """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
 
         None when somebody else holds the range by now. One statement, for a page has few milliseconds.
@@ -260,13 +313,12 @@ class _Walker:
         with connection.cursor() as db:
             db.execute(
                 _SAVE,
-                [cursor, finished, until, part.pk, self.name,
-                 self.moved, self.aside, self.meanwhile, calls, now, self.job.pk],
+                [page.cursor, finished, until, part.pk, self.name,
+                 page.moved, page.aside, page.meanwhile, calls, now, self.job.pk],
             )  # fmt: skip
             row: tuple[str, int | None] | None = db.fetchone()
         if row is not None:
             self.calls_reported += calls
-            self.moved = self.meanwhile = self.aside = 0
         return row
 
     def _running(self) -> bool:
@@ -276,6 +328,7 @@ class _Walker:
         """No range is free: others still walk theirs, or the pass is over and the census says whether another is due."""
         if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
             return False
+        self.adapter.settle()  # what the census sees now is not to be undone by a crash of the target
         left = census.items_on(self.store, self.old, adapter=self.adapter)
         blocked = (
             FailedItem.objects.filter(job=self.job, reason="decrypt_failed")
@@ -308,30 +361,23 @@ def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Ch
 
     A row with one unreadable cell still moves its readable ones.
     """
-    changes: list[Change] = []
+    if not rows:
+        return [], [], 0
     aside: list[tuple[str, str, str]] = []
+    news: list[list[Cell]] = []
     moved = 0
-    move = recode.recode
-    for row in rows:
-        new: list[Cell] = []
-        touched = 0
-        for cell, context in zip(row.cells, row.contexts, strict=True):
-            other = cell
-            if cell is not None:
-                try:
-                    other = move(cell, context)
-                    touched += other is not cell
-                except SetAside as problem:
-                    aside.append((row.pk, columns[len(new)], problem.reason))
-            new.append(other)
-        if touched:
-            changes.append(Change(row, tuple(new)))
-            moved += touched
+    _, cells, contexts, _ = zip(*rows, strict=True)
+    for name, olds, bound in zip(columns, zip(*cells, strict=True), zip(*contexts, strict=True), strict=True):
+        new, unreadable = recode.recode_column(olds, bound)
+        aside += [(rows[place].pk, name, reason) for place, reason in unreadable]
+        moved += sum(map(is_not, new, olds))
+        news.append(new)
+    changes = [Change(row, new) for row, new in zip(rows, zip(*news, strict=True), strict=True) if new != row.cells]
     return changes, aside, moved
 
 
 def _differing(change: Change) -> int:
-    return sum(old is not new for old, new in zip(change.row.cells, change.new, strict=True))
+    return sum(map(is_not, change.row.cells, change.new))
 
 
 def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from keys.models import DataKey, KeyVersion, ReEncryptionJob
-from keys.services import budget, materials
+from keys.services import budget, materials, provider_seals
 from keys.services.ratelimit import RateLimiter, provider_limiter
 from keys.states import JobState, VersionState
 
@@ -16,9 +16,9 @@ PAGE = 500
 
 
 def count(version_id: int) -> int:
-    """How many wrapped keys stand on this version."""
+    """How many wrapped keys stand on this version, and seals of the portal's root."""
     versions = KeyVersion.objects.filter(wrapped_by_id=version_id).exclude(status=VersionState.DESTROYED.value).count()
-    return versions + DataKey.objects.filter(wrapped_by_id=version_id).count()
+    return versions + DataKey.objects.filter(wrapped_by_id=version_id).count() + provider_seals.standing_on(version_id)
 
 
 def work(job: ReEncryptionJob, deadline: float) -> bool:
@@ -46,7 +46,8 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
             _finish(job)
             return False
         else:
-            return False  # other workers hold the rest
+            provider_seals.hasten(old.pk)  # only the keyholder can wrap the root anew
+            return False  # it, or other workers, hold the rest
     return True
 
 

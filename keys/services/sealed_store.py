@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from keys.crypto.envelope import context_aad
-from keys.datastores.base import Change, Counted, Locator, Row
+from keys.datastores.base import Answer, Change, Counted, Locator, Row
 from keys.datastores.formats import FORMATS
 from keys.models import DataStore, SealedValue
 from keys.services.sealing import value_context
@@ -37,11 +37,12 @@ class SealedValues:
         step = max(1, len(names) // parts)
         return names[step - 1 :: step]
 
-    def read_page(self, after: str | None, upto: str | None, limit: int) -> list[Row]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
         rows = self._mine()
         rows = rows.filter(pk__gt=after) if after else rows
         rows = rows.filter(pk__lte=upto) if upto else rows
-        return [_row(sealed) for sealed in rows.order_by("pk")[:limit]]
+        found = [_row(sealed) for sealed in rows.order_by("pk")[:limit]]
+        return lambda: found
 
     def read_rows(self, keys: Sequence[str]) -> list[Row]:
         return [_row(sealed) for sealed in self._mine().filter(pk__in=[UUID(key) for key in keys])]
@@ -49,15 +50,19 @@ class SealedValues:
     def sample(self, limit: int) -> list[Row]:
         return [_row(sealed) for sealed in self._mine().order_by("pk")[:limit]]
 
-    def write_back(self, changes: Iterable[Change]) -> set[str]:
+    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
         with transaction.atomic():
-            return {
+            written = {
                 change.row.pk
                 for change in changes
                 if SealedValue.objects.filter(pk=change.row.pk, ciphertext=change.row.cells[0]).update(
                     ciphertext=change.new[0]
                 )
             }
+        return lambda: written
+
+    def settle(self) -> None:
+        return
 
     def _mine(self) -> QuerySet[SealedValue]:
         return SealedValue.objects.extra(where=["substr(ciphertext, 3, 16) = %s"], params=[self._key_bytes])

@@ -3,6 +3,8 @@
 The root itself is only in the keyholder's memory; here are the sealed copies and the decisions.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -10,20 +12,20 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from shamir_mnemonic.share import Share
 
-from keys.crypto.envelope import context_aad
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import SharedSeal, check_value
-from keys.models import KeyProvider, RootSeal, SealState
-from keys.providers.base import KeyHandle, Wrapper
-from keys.providers.registry import provider as provider_of
-from keys.services import root_key
+from keys.models import Key, RootSeal, SealState
+from keys.models.seals import OPENING
+from keys.services import keyholders, notices, provider_seals, root_key
+from keys.services.provider_seals import seal_context
+from keys.states import SealStanding
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, PortalError, ValidationFailed
 
+logger = logging.getLogger(__name__)
 MAX_SHARES = 16  # SLIP-39: four bits of member index
-SEAL_ALGORITHM = "AES-256-GCM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,6 @@ class NewShares:
 
     def __repr__(self) -> str:
         return f"NewShares({self.seal.pk})"
-
-
-def seal_context(seal_id: UUID) -> bytes:
-    """The AAD that binds a sealed root to its row."""
-    return context_aad({"purpose": "portal-root", "seal": str(seal_id)})
 
 
 def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> NewShares:
@@ -60,58 +57,70 @@ def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> N
             identifier=Share.from_mnemonic(mnemonics[0]).identifier, threshold=threshold, shares=count, created_by=actor.label,
         )  # fmt: skip
         _store(seal)
+        notices.seal_registered(seal, actor.label)
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"kind": "shares", "threshold": threshold, "shares": count})
     return NewShares(seal, mnemonics)
 
 
-def register_provider(*, actor: Actor, name: str, provider: str) -> RootSeal:
-    """Seal the root under a new key of a provider, which then opens the portal by itself at every start.
+def register_provider(*, actor: Actor, name: str, key: Key) -> RootSeal:
+    """Have the root sealed under a master key that lives at a provider, which then opens every machine by itself.
 
-    Raises PermissionRefused, ValidationFailed for a provider that wraps nothing or keeps nothing, ProviderUnavailable.
+    A worker does it: the keyholder asks the provider. Raises PermissionRefused, ValidationFailed naming what is wrong with
+    the key, Conflict (sealed under it already; no keyholder; the root is not known yet).
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        if KeyProvider.objects.filter(alias=provider, sealed_settings__isnull=False).exists():
-            raise ValidationFailed(
-                errors={
-                    "provider": [
-                        "Its credentials are sealed under the root that it would open. Use an ambient identity."
-                    ]
-                }
-            )
-        keeper = provider_of(provider)
-        if provider == "local" or not isinstance(keeper, Wrapper):
-            raise ValidationFailed(
-                errors={"provider": ["Choose a provider that keeps keys of its own and wraps with them."]}
-            )
-        handle = keeper.generate(SEAL_ALGORITHM).opaque
-        seal_id = uuid4()
-        wrapped, check = root_key.keyholder().wrap_root(seal_context(seal_id), provider, SEAL_ALGORITHM, handle)
+        root_key.keyholder()
+        provider_seals.refuse_unsuitable(key)
+        check = known_check()
+        if check is None:
+            raise Conflict("There is no root yet.", hint="Start the keyholder once.")
         seal = RootSeal(
-            id=seal_id, kind=RootSeal.Kind.PROVIDER, name=_named(name), provider=provider, handle=handle,
-            algorithm=SEAL_ALGORITHM, wrapped=wrapped, check_value=check, created_by=actor.label,
+            kind=RootSeal.Kind.PROVIDER, name=_named(name), state=SealStanding.PREPARING.value, key=key, provider=key.provider,
+            algorithm=key.algorithm, check_value=check, created_by=actor.label,
         )  # fmt: skip
         _store(seal)
+        provider_seals.send(seal.pk)
+        notices.seal_registered(seal, actor.label)
         act.about(target=("seal", seal.pk, seal.name))
-        act.record({"kind": "provider", "provider": provider})
+        act.record({"kind": "provider", "provider": key.provider, "key": str(key.pk)})
     return seal
 
 
-def retire_seal(*, actor: Actor, seal_id: UUID) -> None:
-    """Stop using one way to open the portal; never the last one. Raises PermissionRefused, NotFound, Conflict."""
+def request_check(*, actor: Actor, seal_id: UUID) -> RootSeal:
+    """Have a worker look now whether a seal opens the root; raises PermissionRefused, NotFound, Conflict (shares)."""
+    with audit.atomic(actor=actor, action="seal.check", target=("seal", seal_id, "")) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        seal = _find(seal_id)
+        if seal.kind == RootSeal.Kind.SHARES:
+            raise Conflict("Only its custodians can try this seal.", hint="Hold a rehearsal with them.")
+        RootSeal.objects.filter(pk=seal.pk).update(next_try_at=timezone.now())
+        provider_seals.send(seal.pk)
+        act.record(target=("seal", seal.pk, seal.name))
+    return seal
+
+
+def retire_seal(*, actor: Actor, seal_id: UUID) -> RootSeal:
+    """Stop using one way to open the portal; never the last one that works. Raises PermissionRefused, NotFound, Conflict."""
     with audit.atomic(actor=actor, action="seal.retire", target=("seal", seal_id, "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        open_ = {seal.pk: seal for seal in RootSeal.objects.select_for_update().filter(retired_at=None)}
-        seal = open_.get(seal_id)
+        rows = list(RootSeal.objects.select_for_update(of=("self",)).filter(retired_at=None))
+        seal = next((row for row in rows if row.pk == seal_id), None)
         if seal is None:
             raise NotFound("There is no such seal in use.")
-        if len(open_) == 1:
-            raise Conflict("This is the only way to open the portal.", hint="Register another seal first.")
-        seal.retired_at, seal.retired_by = timezone.now(), actor.label
-        seal.save(update_fields=["retired_at", "retired_by"])
+        if not any(row.state == SealStanding.IN_USE.value for row in rows if row is not seal):
+            raise Conflict(
+                "This is the only way to open the portal.",
+                hint="Register another seal first, and wait until it is in use.",
+            )
+        provider_seals.move(seal, SealStanding.RETIRED)
+        seal.retired_at, seal.retired_by, seal.wrapped = timezone.now(), actor.label, None
+        seal.save(update_fields=["state", "retired_at", "retired_by", "wrapped"])
+        notices.seal_retired(seal)
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"kind": seal.kind})
+    return seal
 
 
 def seal_now(*, actor: Actor, reason: str) -> None:
@@ -165,44 +174,52 @@ def shared_seal() -> SharedSeal | None:
 
 def known_check() -> bytes | None:
     """The check value by which the root is known, None before the first start."""
-    found = RootSeal.objects.filter(retired_at=None).values_list("check_value", flat=True).first()
+    found = RootSeal.objects.filter(retired_at=None, state__in=OPENING).values_list("check_value", flat=True).first()
     return bytes(found) if found is not None else None
 
 
-def unseal_by_itself() -> SecretBytes | None:
-    """The root, by the first seal that needs nobody: the key file, then the providers; None when there is none or it is forbidden.
+def unseal_by_itself(take: Callable[[SecretBytes], None]) -> str:
+    """Hand `take` the root, by the first seal that needs nobody: the key file, then the providers; "" when that is done.
 
-    At the very first start the key file becomes the first seal.
+    Otherwise what to tell people: nothing opens it by itself, it is forbidden, or what each seal answered. At the very
+    first start the key file becomes the first seal.
     """
     if sealed_on_purpose():
-        return None
-    seals = list(RootSeal.objects.filter(retired_at=None).order_by("created_at"))
-    if not seals:
+        return "It was sealed on purpose."
+    if not RootSeal.objects.filter(retired_at=None).exists():
         root = root_key.read_file()
         _first_seal(root)
-        return root
-    for seal in sorted(seals, key=lambda seal: seal.kind != RootSeal.Kind.FILE.value):
+        take(root)
+        return ""
+    problems = []
+    for seal in provider_seals.opening_seals():
         try:
-            if seal.kind == RootSeal.Kind.FILE.value:
-                return root_key.read_file()
-            if seal.kind == RootSeal.Kind.PROVIDER.value:
-                return _unwrap(seal)
-        except PortalError:
+            root = provider_seals.unwrap(seal)
+        except PortalError as error:
+            problems.append(f"{seal.name}: {error.detail}")
             continue  # the next one is there for this day
-    return None
+        if sealed_on_purpose():
+            root.wipe()
+            return "It was sealed on purpose."
+        if seal.kind == RootSeal.Kind.PROVIDER:
+            _record_opening(seal)
+        take(root)
+        return ""
+    return " ".join(problems) or "Nothing opens it by itself: custodians have to give their shares here."
 
 
-def wrap_with(alias: str, algorithm: str, handle: str, context: bytes, root: SecretBytes) -> bytes:
-    """The root under a provider's key; raises what the provider raises."""
-    keeper = provider_of(alias)
-    assert isinstance(keeper, Wrapper)
-    return keeper.wrap(KeyHandle(algorithm, handle), root, context)
+def _record_opening(seal: RootSeal) -> None:
+    details = {"by": "provider", "seal": seal.name, "provider": seal.provider, "machine": keyholders.machine()}
+    audit.record(
+        actor=system_actor("keyholder"), action="portal.unseal", target=("seal", seal.pk, seal.name), details=details
+    )
 
 
-def _unwrap(seal: RootSeal) -> SecretBytes:
-    keeper = provider_of(seal.provider)
-    assert isinstance(keeper, Wrapper)
-    return keeper.unwrap(KeyHandle(seal.algorithm, seal.handle), bytes(seal.wrapped or b""), seal_context(seal.pk))
+def _find(seal_id: UUID) -> RootSeal:
+    found = RootSeal.objects.filter(pk=seal_id, retired_at=None).first()
+    if found is None:
+        raise NotFound("There is no such seal in use.")
+    return found
 
 
 def _first_seal(root: SecretBytes) -> None:

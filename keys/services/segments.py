@@ -1,5 +1,6 @@
 """Segment data keys in use: one per at most 10,000 records, made as needed, counted so that the count is never too low."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,19 @@ class SegmentWriter:
         assert self._cipher is not None
         self._used += 1
         return seal_compact(self._cipher, self._header, plaintext, context)
+
+    def seal_all(self, plaintexts: Sequence[bytes], contexts: Sequence[bytes]) -> list[bytes]:
+        """`seal` of each, many in one go."""
+        sealed: list[bytes] = []
+        while len(sealed) < len(plaintexts):
+            if self._cipher is None or self._used >= SEGMENT_RECORDS:
+                self._next()
+            assert self._cipher is not None
+            part = slice(len(sealed), len(sealed) + SEGMENT_RECORDS - self._used)
+            bound = [self._header + context for context in contexts[part]]
+            self._used += len(bound)  # before they are made: never an under-count
+            sealed += self._cipher.encrypt_all(plaintexts[part], bound, self._header)
+        return sealed
 
     def close(self) -> None:
         """Write down how many records the current segment really got."""

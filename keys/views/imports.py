@@ -309,8 +309,9 @@ def import_page(request: HttpRequest, row: KeyImport, form: UploadForm, status: 
         context["why_not"] = imports.may_enter(actor, row)
     elif is_open and row.public_key is not None:
         context |= {
-            "wrapping_pem": commands.pem(bytes(row.public_key)), "wrap": commands.wrap_commands(row.method),
-            "check": commands.check_commands(key.algorithm), "private_key": not ALGORITHMS[key.algorithm].symmetric,
+            "wrapping_pem": commands.pem(bytes(row.public_key)), "wrap": commands.wrap_commands(row.wrap_method),
+            "check": commands.check_commands(key.algorithm), "past_us": row.method == KeyImport.Method.PROVIDER,
+            "private_key": not ALGORITHMS[key.algorithm].symmetric,
         }  # fmt: skip
     return render(request, "keys/import_detail.html", context, status=status)
 

@@ -18,7 +18,7 @@ from keys.services.exports.giving import exports_of, why_not
 from keys.services.imports import frame as imports
 from keys.services.imports.bringing import takes_material
 from keys.services.overview import visible_keys
-from keys.services.providers import intents
+from keys.services.providers import intents, replication
 from keys.services.versions import is_made
 from keys.states import VersionState
 from keyvault_portal.accounts.permissions import Permission
@@ -172,7 +172,11 @@ class KeyDetail(ActorRequiredMixin, View):
         current = key.current
         algorithm = ALGORITHMS[key.algorithm]
         policy = key.policy
-        rows = [_version_row(version, counts.get(version.pk, 0)) for version in versions]
+        copies = replication.copies_of(versions) if intents.is_remote(key) else {}
+        rows = [
+            _version_row(version, counts.get(version.pk, 0)) | {"copies": copies.get(version.pk)}
+            for version in versions
+        ]
         return render(
             request,
             "keys/key_detail.html",

@@ -13,7 +13,8 @@ from keys.forms import AdoptionForm, ProviderForm, ReasonForm
 from keys.models import Key, KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
-from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration
+from keys.services import data_key_cache, provider_seals
+from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
 from keys.views.keys import visible_key
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -30,11 +31,16 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.SIGNER: ("Signs", "Does not sign"),
     Capability.MAC: ("Authenticates messages", "Does not authenticate messages"),
     Capability.IMPORTER: ("Takes keys made elsewhere", "Takes no keys made elsewhere"),
+    Capability.DIRECT_IMPORT: (
+        "Takes keys wrapped for itself, unseen by the portal",
+        "A worker opens keys on their way in",
+    ),
     Capability.EXPORTER: ("Gives exportable keys out, wrapped", "Gives no key out: its keys can never be exported"),
     Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
     Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
     Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),
     Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
+    Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
     Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
     Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
 }
@@ -152,7 +158,8 @@ class ProviderDetail(ActorRequiredMixin, View):
             "capabilities": _capabilities(row.kind), "figures": figures.of(alias), "complaints": figures.complaints(alias),
             "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
-            "work": list(_work(actor, alias)[:WORK_SHOWN]),
+            "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
+            "data_keys": data_key_cache.figures_of(alias), "data_key_bounds": data_key_cache.bounds(),
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],
             "facts": [
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),
@@ -269,6 +276,11 @@ class ProviderDisable(_Confirmed):
         return f"Disable {row}", [
             f"{number:,} key{'' if number == 1 else 's'} there cannot be used, nor what stands below them.",
             "Work that waits for it goes on waiting until it is enabled again.",
+            *(
+                ["The portal's root is sealed under it: after a restart another seal has to open it."]
+                if provider_seals.opens(row.alias)
+                else []
+            ),
         ]
 
     def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:

@@ -1,5 +1,6 @@
 """The portal's own seal: how it is opened, sealing it now, and the page by which custodians open it again."""
 
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
@@ -12,8 +13,11 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from keys.forms import ReasonForm, ServiceForm
-from keys.models import RootSeal
-from keys.services import root_key, seals
+from keys.models import Key, RootSeal
+from keys.services import keyholders, provider_seals, root_key, seals
+from keys.services.overview import visible_keys
+from keys.states import SealStanding
+from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of, client_address
@@ -30,6 +34,21 @@ class SharesForm(ServiceForm):
     count = forms.IntegerField(
         min_value=2, max_value=seals.MAX_SHARES, initial=5, label="Shares", help_text="So many are made."
     )
+
+
+class ProviderSealForm(ServiceForm):
+    name = forms.CharField(max_length=150, initial="Key provider")
+    key = forms.ModelChoiceField(
+        Key.objects.none(),
+        label="Master key",
+        help_text="One that lives at a provider: it opens every machine by itself.",
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = cast("forms.ModelChoiceField[Key]", self.fields["key"])
+        field.queryset = provider_seals.sealing_keys() & visible_keys(actor)
+        field.label_from_instance = lambda obj: f"{obj}, at {obj.provider}"  # type: ignore[method-assign]
 
 
 class SealList(ActorRequiredMixin, View):
@@ -59,6 +78,31 @@ class SealShares(ActorRequiredMixin, View):
                     {"title": "Shares of the seal", "seal": made.seal, "shares": shares},
                 )
         return _list(request, form)
+
+
+class SealProvider(ActorRequiredMixin, View):
+    """Has the root sealed under a key that lives at a provider."""
+
+    required_permission = Permission.SETTINGS_MANAGE
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        authorize(actor_of(request), Permission.SETTINGS_MANAGE, target="the portal's seal")
+        form = ProviderSealForm(request.POST, prefix="provider", actor=actor_of(request))
+        if form.is_valid():
+            made = form.run(lambda values: seals.register_provider(actor=actor_of(request), **values))
+            if made is not None:
+                messages.info(request, f"{made} is being made: a worker asks {made.provider}.")
+                return redirect("keys:seal-list")
+        return _list(request, provider_form=form, status=422)
+
+
+class SealCheck(ActorRequiredMixin, View):
+    required_permission = Permission.SETTINGS_MANAGE
+
+    def post(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
+        seal = seals.request_check(actor=actor_of(request), seal_id=seal_id)
+        messages.info(request, f"A worker tries whether {seal} opens the portal; the page says it in a moment.")
+        return redirect("keys:seal-list")
 
 
 class SealRetire(ActorRequiredMixin, View):
@@ -136,19 +180,40 @@ class Sealed(View):
         context = {
             "title": "The portal is sealed" if status["sealed"] else "The portal is open", "status": status, "error": error,
             "missing": status["threshold"] - len(status["given"]), "on_purpose": seals.sealed_on_purpose(),
-            "may_open": isinstance(request.user, Person) and actor_of(request).can(Permission.SETTINGS_MANAGE),
+            **_machines(isinstance(request.user, Person) and actor_of(request).can(Permission.SETTINGS_MANAGE)),
         }  # fmt: skip
         return render(request, "keys/sealed.html", context, status=503 if status["sealed"] else 200)
 
 
-def _list(request: HttpRequest, form: SharesForm | None = None) -> HttpResponse:
-    actor = actor_of(request)
-    context = {
-        "title": "Seal of the portal", "form": form or SharesForm(), "may_manage": actor.can(Permission.SETTINGS_MANAGE),
-        "seals": RootSeal.objects.filter(retired_at=None).order_by("created_at"),
-        "retired": RootSeal.objects.exclude(retired_at=None).order_by("-retired_at")[:20],
+def _machines(may_open: bool) -> dict[str, Any]:
+    """This machine's name for everybody, because a custodian has to know where the share goes; the others' for officers."""
+    seen = keyholders.seen()
+    return {
+        "may_open": may_open, "machine": keyholders.machine(), "keyholders": seen if may_open else [], "machines": len(seen),
+        "unsealed": sum(one.state == "unsealed" for one in seen),
     }  # fmt: skip
-    return render(request, "keys/seal_list.html", context)
+
+
+def _list(
+    request: HttpRequest,
+    form: SharesForm | None = None,
+    provider_form: ProviderSealForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    actor = actor_of(request)
+    may_manage = actor.can(Permission.SETTINGS_MANAGE)
+    rows = RootSeal.objects.select_related("key__ring", "version")
+    in_use = list(rows.filter(retired_at=None).order_by("created_at"))
+    working = sum(seal.state == SealStanding.IN_USE.value for seal in in_use)
+    context = {
+        "title": "Seal of the portal", "form": form or SharesForm(), "may_manage": may_manage,
+        "provider_form": provider_form or ProviderSealForm(prefix="provider", actor=actor),
+        "seals": [
+            {"seal": seal, "may_retire": may_manage and working > (seal.state == SealStanding.IN_USE.value)} for seal in in_use
+        ],
+        "lonely": working == 1, "keyholders": keyholders.seen(), "retired": rows.exclude(retired_at=None).order_by("-retired_at")[:20],
+    }  # fmt: skip
+    return render(request, "keys/seal_list.html", context, status=status)
 
 
 def _count_try(request: HttpRequest) -> None:

@@ -273,6 +273,7 @@ def _time(piece: bytes) -> bytes:
 
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_TARGET = b',"target":'
 _heads, _tails, _times = _Known(_head), _Known(_tail), _Known(_time)
 
 
@@ -287,12 +288,9 @@ def _as_stored(stored: Stored, hashes: list[bytes]) -> bool:
     try:
         for seq, leaf in enumerate(leaves, stored.start):
             at = leaf.index(b'"at":"')
-            outcome = leaf.rindex(b',"outcome":"')
-            number = leaf.index(b',"seq":', outcome)
-            target = leaf.index(b",", number + 7)
-            if int(leaf[number + 7 : target]) != seq:
-                return False
-            texts.append(_heads[leaf[:at]] + _tails[leaf[outcome:number] + leaf[target:]])
+            front, _, target = leaf.rpartition(b',"seq":%d,"target":' % seq)
+            outcome = front.rindex(b',"outcome":"')  # fails where the leaf has another number
+            texts.append(_heads[leaf[:at]] + _tails[front[outcome:] + _TARGET + target])
             times.append(_times[leaf[at + 6 : at + 33]])
     except (ValueError, KeyError, TypeError, OverflowError):
         return False

@@ -17,7 +17,7 @@ from keyvault_portal.audit.merkle import Frontier
 from keyvault_portal.audit.pages import PAGE, Finding, Page, Request, covered
 from keyvault_portal.audit.tiles import StoredTree, TreeDamaged
 
-SHARE = 1 << 16  # events given to a process at a time: whole pages
+SHARE = 1 << 15  # events given to a process at a time: whole pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,22 @@ def _shares(settings: Settings, start: int, size: int, processes: int) -> Iterat
         given: dict[int, Future[_Share]] = {}
         if others > 0:
             pool = stack.enter_context(ProcessPoolExecutor(others, context, _begin, (settings,)))
-            given = {n: pool.submit(_check_part, *part) for n, part in enumerate(parts) if n % (others + 1)}
+            given = {n: pool.submit(_check_part, *part) for n, part in enumerate(parts) if n}
             stack.callback(lambda: [future.cancel() for future in given.values()])
-        for number, part in enumerate(parts):
-            yield given[number].result() if number in given else _check_share(connection, settings, *part)
+        mine: dict[int, _Share] = {}
+        for number in range(len(parts)):
+            while number not in mine and not (number in given and given[number].done()):
+                # What nobody has begun is done here rather than waited for: the others start late and work unevenly.
+                free = next((n for n in range(number, len(parts)) if n not in mine and _take_back(given.get(n))), None)
+                if free is None:
+                    break
+                mine[free] = _check_share(connection, settings, *parts[free])
+            yield mine.pop(number) if number in mine else given[number].result()
+
+
+def _take_back(future: Future[_Share] | None) -> bool:
+    """Whether a part is this process's to do: no other one has begun it, nor will."""
+    return future is None or future.cancelled() or future.cancel()
 
 
 _process: dict[str, Any] = {}

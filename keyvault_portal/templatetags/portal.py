@@ -63,6 +63,8 @@ STATES: Mapping[str, Look] = {
     "revoked": Look("danger", "slash", "Revoked"),
     "reachable": Look("ok", "check-circle", "Reachable"),
     "unreachable": Look("danger", "cross-circle", "Unreachable"),
+    "on_replica": Look("warn", "warning", "On a replica"),
+    "missing": Look("danger", "cross-circle", "Missing"),
     # Key providers, their work, their circuit and what differs
     "calling": Look("info", "rotate", "Calling"),
     "enabled": Look("ok", "check-circle", "Enabled"),
@@ -95,6 +97,14 @@ STATES: Mapping[str, Look] = {
     "aborted": Look("neutral", "slash", "Aborted"),
     "ready": Look("ok", "check-circle", "Ready"),
     "erased": Look("neutral", "slash", "Erased here"),
+    # Seals of the root, and the keyholders of the machines
+    "preparing": Look("info", "rotate", "Being made"),
+    "in_use": Look("ok", "check-circle", "Opens the portal"),
+    "lost": Look("danger", "cross-circle", "Does not open"),
+    "retired": Look("neutral", "slash", "Retired"),
+    "sealed": Look("warn", "lock", "Sealed"),
+    "unsealed": Look("ok", "unlock", "Open"),
+    "silent": Look("neutral", "circle", "Silent"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),

@@ -80,6 +80,10 @@ def _seal(world: World) -> dict[str, Any]:
     return {"key": str(world.place.keys["data"].pk)}
 
 
+def _root_seal(world: World) -> dict[str, Any]:
+    return {"name": "Far", "key": str(world.place.keys["root"].pk)}
+
+
 def _approve(world: World) -> dict[str, Any]:
     return {"act_hash": world.objects["approval"].act_hash, "read": "on"}
 
@@ -198,6 +202,8 @@ _PAGES: dict[str, Rule] = {
     "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3}, EVERYTHING),
     "GET keys:seal-now": lists(P.SETTINGS_MANAGE),
     "POST keys:seal-now": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
+    "POST keys:seal-provider": makes(P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x"}, EVERYTHING),
+    "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "GET keys:store-list": lists(P.STORE_VIEW),
     "GET keys:store-create": lists(P.STORE_MANAGE),
@@ -364,6 +370,12 @@ _API: dict[str, Rule] = {
     "POST api-store-count": sees(P.STORE_VIEW),
     "POST api-store-deregister": acts(P.STORE_MANAGE, REASON, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-seal-list": lists(P.SETTINGS_VIEW),
+    "POST api-seal-list": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_root_seal),
+    "GET api-seal-detail": lists(P.SETTINGS_VIEW),
+    "GET api-seal-keyholders": lists(P.SETTINGS_VIEW),
+    "POST api-seal-check": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "POST api-seal-retire": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
     "GET api-provider-list": lists(P.PROVIDER_VIEW),
     "POST api-provider-list": _provider(P.PROVIDER_VIEW, _FAR | {"kind": "stand_in", "alias": "near"}),
     "GET api-provider-kinds": lists(P.PROVIDER_VIEW),

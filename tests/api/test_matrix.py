@@ -23,8 +23,8 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "import": "import", "export": "export", "key": "key",
-    "audit-event": "event", "checkpoint": "size",
+    "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "import": "import", "export": "export", "seal": "seal",
+    "key": "key", "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 

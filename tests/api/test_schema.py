@@ -29,7 +29,7 @@ EXAMPLES = 8  # valid and invalid requests an operation
 OBJECTS = {
     "keys": "key", "rotations": "rotation", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
-    "provider-work": "work", "ceremonies": "ceremony", "share-sets": "generation",
+    "provider-work": "work", "ceremonies": "ceremony", "share-sets": "generation", "seals": "seal",
 }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def compare(store: Any, new: KeyVersion, plain: dict[int, tuple[bytes, bytes]]) 
     materials.forget()
     adapter, reader = open_store(store), recoder(store, new, new)
     try:
-        rows = adapter.read_page(None, None, 10_000_000)
+        rows = adapter.ask_page(None, None, 10_000_000)()
         assert len(rows) == len(plain)
         seen = {}
         for start in range(0, len(rows), 1000):

@@ -30,12 +30,12 @@ def socket_path() -> Iterator[Path]:
 @pytest.fixture
 def start_keyholder(
     worker_environment: dict[str, str], socket_path: Path, tmp_path: Path
-) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Start the real process; returns once it answers."""
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """start(NAME="value"): the real process, with more in its environment; returns once it answers."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
-        environment = worker_environment | {"PORTAL_KEYHOLDER_SOCKET": str(socket_path)}
+    def start(**extra: str) -> subprocess.Popen[bytes]:
+        environment = worker_environment | {"PORTAL_KEYHOLDER_SOCKET": str(socket_path)} | extra
         log = (tmp_path / f"keyholder-{len(running)}.log").open("wb")
         with log:
             process = subprocess.Popen(

@@ -1,5 +1,7 @@
 """Making a key at a provider: written down first, done by a task, finished or taken up again whatever happens between."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -186,6 +188,37 @@ def test_a_worker_that_was_overtaken_changes_nothing(there, tree, officer, remot
     alive = [opaque for opaque, held in there.keys.items() if held.state is RemoteState.ENABLED]
     assert alive == [key.versions.get().handle]
     assert len(there.keys) == (1 if kind == "stand_in" else 2)
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_workers_whose_clocks_differ_make_one_key(there, far, remote_key, monkeypatch, hours):
+    """One worker's lease has run out by the other's clock: it takes over at once, and there is one key all the same."""
+    key = remote_key()
+    intent = intent_of(key)
+    right, finish = timezone.now, provider_work_module._finish
+
+    def ahead():
+        return right() + timedelta(hours=abs(hours))
+
+    # Either the other worker's clock is ahead of the right one, or the first worker's is behind it.
+    first, other = (right, ahead) if hours > 0 else (lambda: right() - timedelta(hours=2), right)
+    ProviderIntent.objects.update(created_at=right() - timedelta(hours=3))
+
+    def meanwhile(intent_, outcome):
+        monkeypatch.setattr(provider_work_module, "_finish", finish)
+        monkeypatch.setattr(timezone, "now", other)
+        assert work(key).state == "done"
+        monkeypatch.setattr(timezone, "now", first)
+        finish(intent_, outcome)
+
+    monkeypatch.setattr(provider_work_module, "_finish", meanwhile)
+    monkeypatch.setattr(timezone, "now", first)
+    work(key)
+    monkeypatch.setattr(timezone, "now", right)
+    intent.refresh_from_db()
+    assert (intent.state, intent.attempts) == ("done", 2)
+    assert [held.tag for held in there.keys.values()] == [str(intent.pk)]
+    assert list(there.keys) == [key.versions.get().handle]
 
 
 def test_imported_material_is_sealed_until_it_has_arrived(far, there, tree, sealing):

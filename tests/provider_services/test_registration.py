@@ -6,9 +6,9 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from keys.forms import ProviderForm
-from keys.models import KeyProvider, RootSeal, SealedValue
+from keys.models import Key, KeyProvider, RootSeal, SealedValue
 from keys.providers import registry
-from keys.services import seals
+from keys.services import provider_seals
 from keys.services.providers import registration
 from keys.services.providers.source import settings_of
 from keyvault_portal.audit.models import AuditEvent
@@ -86,9 +86,12 @@ def test_what_opens_the_root_keeps_no_credentials_under_it(there, officer, seali
             actor=officer, alias="far", title="Far", values={"place": "there", "password": SECRET}
         )
     register(officer, alias="near", password=SECRET)
+    key = Key.objects.create(
+        ring=sealing.ring, name="n", title="N", kind="master", algorithm="AES-256-GCM", provider="near"
+    )
     with pytest.raises(ValidationFailed) as caught:
-        seals.register_provider(actor=officer, name="Near", provider="near")
-    assert "ambient identity" in caught.value.errors["provider"][0]
+        provider_seals.refuse_unsuitable(key)
+    assert "ambient identity" in caught.value.errors["key"][0]
 
 
 def test_a_change_builds_a_new_instance_and_keeps_the_secret(there, officer, sealing):

@@ -30,7 +30,7 @@ def wrap(row: KeyImport, key: bytes, folder: Path) -> tuple[bytes, str]:
     folder.mkdir()
     (folder / "key.bin").write_bytes(key)
     (folder / "wrapping.pem").write_text(commands.pem(bytes(row.public_key or b"")))
-    run(commands.wrap_commands(row.method), folder)
+    run(commands.wrap_commands(row.wrap_method), folder)
     return (folder / "upload.bin").read_bytes(), run(commands.check_commands(row.key.algorithm), folder)
 
 

@@ -164,6 +164,29 @@ def test_trouble_on_the_line_has_its_name(status, code, error):
         assert len(server.requests) <= 2  # the portal's own retries come on top
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("InvalidSignatureException", "Signature expired: 20261125T100000Z is now earlier than 20261125T205500Z"),
+        (
+            "InvalidSignatureException",
+            "Signature not yet current: 20261126T100000Z is still later than 20261125T210500Z",
+        ),
+        ("RequestExpired", "Request has expired."),
+    ],
+)
+def test_a_clock_that_is_wrong_is_named_as_the_cause(code, said):
+    with answering(400, {"__type": code, "message": said}) as server, pytest.raises(CredentialsRefused) as caught:
+        lonely(server.address).check()
+    assert "clock" in caught.value.detail
+    with (
+        answering(400, {"__type": "InvalidSignatureException", "message": "The secret does not match"}) as server,
+        pytest.raises(CredentialsRefused) as caught,
+    ):
+        lonely(server.address).check()
+    assert "clock" not in caught.value.detail
+
+
 def test_without_an_identity_the_portal_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -1,7 +1,5 @@
 """Azure: material brought along, wrong answers, faults, identities and settings."""
 
-from collections.abc import Iterator
-
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -15,29 +13,12 @@ from keys.providers.base import (
     ProviderThrottled,
 )
 from keyvault_portal.errors import DecryptRefused, ProviderUnavailable, ValidationFailed
-from tests.providers.fakes.azure import CLIENT, FakeVault
+from tests.providers.fakes.azure import CLIENT
 from tests.providers.fakes.azure_crypto import Refused, b64
 from tests.providers.fakes.certificates import authority_and_server
 from tests.providers.fakes.machine import machine_identity
 from tests.providers.test_contract import AAD, handle_of
-from tests.providers.vaults import EC, Build, new, vaults
-
-
-@pytest.fixture
-def build(tmp_path) -> Iterator[Build]:
-    with vaults(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def vault(build: Build) -> tuple[FakeVault, AzureKeyVaultProvider]:
-    return build()
-
-
-@pytest.fixture
-def hsm(build: Build) -> tuple[FakeVault, AzureKeyVaultProvider]:
-    return build(managed_hsm="yes")
-
+from tests.providers.vaults import EC, new
 
 # Import
 

@@ -1,13 +1,10 @@
 """What only Azure has: a vault without symmetric keys, keys deleted with all their versions, the bin and its protection."""
 
-from collections.abc import Iterator
-
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
-from keys.providers.azure_kv import AzureKeyVaultProvider
 from keys.providers.azure_kv.keyforms import ROWS, VAULT_ROWS
 from keys.providers.base import (
     TAG,
@@ -19,27 +16,9 @@ from keys.providers.base import (
     RemoteState,
 )
 from keyvault_portal.errors import DecryptRefused
-from tests.providers.fakes.azure import FakeVault
 from tests.providers.fakes.azure_crypto import Refused
 from tests.providers.test_contract import AAD, handle_of
-from tests.providers.vaults import EC, Build, new, vaults
-
-
-@pytest.fixture
-def build(tmp_path) -> Iterator[Build]:
-    with vaults(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def vault(build: Build) -> tuple[FakeVault, AzureKeyVaultProvider]:
-    return build()
-
-
-@pytest.fixture
-def hsm(build: Build) -> tuple[FakeVault, AzureKeyVaultProvider]:
-    return build(managed_hsm="yes")
-
+from tests.providers.vaults import EC, new
 
 # What is declared
 

@@ -4,7 +4,11 @@ What a provider has not declared is not asked of it here; `test_what_is_declared
 and the class agree.
 """
 
+import base64
+import logging
+
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto import keymaterial, transport
@@ -15,6 +19,7 @@ from keys.providers.base import (
     Capability,
     Cipher,
     DataKeys,
+    DirectImporter,
     Discovery,
     Exporter,
     GeneratedKey,
@@ -27,6 +32,7 @@ from keys.providers.base import (
     OperationUnsupported,
     Provider,
     RemoteState,
+    Replicated,
     Rotator,
     Signer,
     Wrapper,
@@ -42,10 +48,12 @@ PROTOCOLS = {
     Capability.MAC: Mac,
     Capability.IMPORTER: Importer,
     Capability.EXPORTER: Exporter,
+    Capability.DIRECT_IMPORT: DirectImporter,
     Capability.ROTATOR: Rotator,
     Capability.DATA_KEYS: DataKeys,
     Capability.LIFECYCLE: Lifecycle,
     Capability.DISCOVERY: Discovery,
+    Capability.REPLICAS: Replicated,
 }
 AAD = b'{"table": "customers", "id": "7"}'
 OTHER = b'{"table": "customers", "id": "8"}'
@@ -208,6 +216,41 @@ def test_old_versions_still_open_after_a_rotation(place):
     assert place.provider.cipher(new).decrypt(later, AAD) == b"after"
 
 
+def test_a_handle_is_pinned_to_its_version(place):
+    """Also where the counterpart would open either for either: the census counts by version."""
+    need(place, Capability.ROTATOR, Capability.CIPHER)
+    proved(place, "tampering")
+    algorithm = some(place, Kind.AEAD, operation=Operation.DECRYPT)[0]
+    old = new_key(place, algorithm)
+    new = handle_of(algorithm, place.provider.rotate(old))
+    before, after = (place.provider.cipher(handle).encrypt(b"text", AAD) for handle in (old, new))
+    for handle, sealed in ((new, before), (old, after)):
+        with pytest.raises(DecryptRefused):
+            place.provider.cipher(handle).decrypt(sealed, AAD)
+
+
+def test_nothing_that_is_protected_is_logged_at_any_level(place, caplog, capfd):
+    """Neither plaintext nor wrapped material nor credentials, in none of the forms in which they travel."""
+    need(place, Capability.CIPHER)
+    caplog.set_level(logging.DEBUG)
+    text, material = b"attack at dawn, by the northern gate", SecretBytes(bytes(range(100, 132)))
+    for algorithm in some(place, Kind.AEAD, Kind.ASYMMETRIC_ENCRYPTION, operation=Operation.DECRYPT):
+        aad = AAD if ALGORITHMS[algorithm].kind is Kind.AEAD else b""
+        handle = new_key(place, algorithm)
+        cipher = place.provider.cipher(handle)
+        assert cipher.decrypt(cipher.encrypt(text, aad), aad) == text
+        if place.can(Capability.WRAPPER) and aad:
+            assert place.provider.unwrap(handle, place.provider.wrap(handle, material, aad), aad) == material
+        break
+    ours = [
+        record for record in caplog.records if not record.name.startswith("moto")
+    ]  # the counterpart, in this process
+    told = "".join(record.getMessage() for record in ours) + "".join(capfd.readouterr()) + repr(place.provider)
+    for secret in (text, material.reveal(), *(secret.encode() for secret in place.secrets)):
+        for form in (secret.decode("latin-1"), secret.hex(), base64.b64encode(secret).decode().rstrip("=")):
+            assert form not in told
+
+
 def test_imported_material_is_what_it_was(place):
     """Brought by the provider's own wrapping; what our software sealed, the provider opens, or the other way round."""
     need(place, Capability.IMPORTER)
@@ -252,6 +295,23 @@ def test_what_is_exported_and_imported_elsewhere_opens_old_data(place):
     assert transport.unwrap_under(kek, place.provider.export_key(again, kek)) == material
     sealed_here = LocalProvider().cipher(KeyHandle("AES-256-GCM", material=lambda: material)).encrypt(b"new", AAD)
     assert place.provider.cipher(first).decrypt(sealed_here, AAD) == b"new"
+
+
+def test_material_wrapped_for_the_provider_itself_gets_there(place):
+    need(place, Capability.DIRECT_IMPORT)
+    proved(place, "import")
+    material = SecretBytes(bytes(range(32)))
+    offer = place.provider.offer_import("AES-256-GCM", tag="a-tag")
+    public = load_der_public_key(offer.public_key)
+    wrapped = (
+        public.encrypt(material.reveal(), transport.oaep(SHA256()))
+        if offer.method == transport.Method.RSA_OAEP
+        else transport.rsa_aes_wrap(public, material, SHA256())
+    )
+    cipher = place.provider.cipher(
+        handle_of("AES-256-GCM", place.provider.take_import("AES-256-GCM", offer, wrapped, tag="a-tag"))
+    )
+    assert cipher.decrypt(cipher.encrypt(b"brought", AAD), AAD) == b"brought"
 
 
 def test_a_disabled_key_is_refused_until_enabled(place):

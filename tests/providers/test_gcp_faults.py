@@ -1,7 +1,6 @@
 """Cloud KMS: material brought along, faults, identities and settings."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -11,7 +10,6 @@ from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
     Capability,
     CredentialsRefused,
-    KeyHandle,
     KeyMissing,
     KeyUnusable,
     OperationUnsupported,
@@ -21,32 +19,9 @@ from keys.providers.base import (
 )
 from keys.providers.gcp_kms import GcpKmsProvider
 from keyvault_portal.errors import ProviderUnavailable, TooLarge, ValidationFailed
-from tests.providers.fakes.gcp import FakeCloudKms, serving
 from tests.providers.fakes.gcp_crypto import Refused
 from tests.providers.place_gcp_kms import RING
 from tests.providers.test_contract import AAD, handle_of
-
-
-@pytest.fixture
-def fake() -> FakeCloudKms:
-    return FakeCloudKms()
-
-
-@pytest.fixture
-def address(fake: FakeCloudKms) -> Iterator[str]:
-    with serving(fake) as address:
-        yield address
-
-
-@pytest.fixture
-def gcp(fake: FakeCloudKms, address: str) -> GcpKmsProvider:
-    return GcpKmsProvider("gcp", **RING, credentials=fake.account(), endpoint=address, hosts=("127.0.0.1",))
-
-
-@pytest.fixture
-def aes(gcp: GcpKmsProvider) -> KeyHandle:
-    return handle_of("AES-256-GCM", gcp.generate("AES-256-GCM"))
-
 
 # Import
 

@@ -1,7 +1,5 @@
 """What only Cloud KMS has: checksums both ways, six states, versions that decrypt by key."""
 
-from collections.abc import Iterator
-
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -18,31 +16,9 @@ from keys.providers.base import (
 from keys.providers.gcp_kms import GcpKmsProvider
 from keys.providers.gcp_kms.algorithms import ROWS
 from keyvault_portal.errors import DecryptRefused, TooLarge
-from tests.providers.fakes.gcp import FakeCloudKms, serving
 from tests.providers.fakes.gcp_crypto import b64, crc, unb64
 from tests.providers.place_gcp_kms import RING
 from tests.providers.test_contract import AAD, OTHER, handle_of
-
-
-@pytest.fixture
-def fake() -> FakeCloudKms:
-    return FakeCloudKms()
-
-
-@pytest.fixture
-def address(fake: FakeCloudKms) -> Iterator[str]:
-    with serving(fake) as address:
-        yield address
-
-
-@pytest.fixture
-def gcp(fake: FakeCloudKms, address: str) -> GcpKmsProvider:
-    return GcpKmsProvider("gcp", **RING, credentials=fake.account(), endpoint=address, hosts=("127.0.0.1",))
-
-
-@pytest.fixture
-def aes(gcp: GcpKmsProvider) -> KeyHandle:
-    return handle_of("AES-256-GCM", gcp.generate("AES-256-GCM"))
 
 
 def test_old_versions_stay_pinned_though_cloud_kms_decrypts_by_key(gcp, aes):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives import keywrap
@@ -22,7 +21,6 @@ from keys.providers.base import (
     OperationUnsupported,
     RemoteState,
 )
-from keys.providers.pkcs11.provider import Pkcs11Provider
 from keyvault_portal.errors import DecryptRefused
 from tests.providers.place import Place
 from tests.providers.place_pkcs11 import MODULE, PIN
@@ -34,18 +32,6 @@ AES = "AES-256-GCM"
 @pytest.fixture
 def place(places: dict[str, Place]) -> Place:
     return places["pkcs11"]
-
-
-@pytest.fixture
-def provider(place: Place) -> Iterator[Pkcs11Provider]:
-    made = place.make()
-    yield made
-    made._link.close()
-
-
-@pytest.fixture
-def key(provider: Pkcs11Provider) -> KeyHandle:
-    return KeyHandle(AES, provider.generate(AES).opaque)
 
 
 def test_two_portals_on_one_token_do_not_meet(place, provider):

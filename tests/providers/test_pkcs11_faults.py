@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,18 +32,6 @@ AES = "AES-256-GCM"
 @pytest.fixture
 def place(places: dict[str, Place]) -> Place:
     return places["pkcs11"]
-
-
-@pytest.fixture
-def provider(place: Place) -> Iterator[Pkcs11Provider]:
-    made = place.make()
-    yield made
-    made._link.close()
-
-
-@pytest.fixture
-def key(provider: Pkcs11Provider) -> KeyHandle:
-    return KeyHandle(AES, provider.generate(AES).opaque)
 
 
 def waiting(thread: threading.Thread) -> bool:

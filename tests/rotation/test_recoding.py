@@ -65,7 +65,7 @@ def rotate(organisation, name, store) -> ReEncryptionJob:
 def plaintexts(store, version: KeyVersion) -> list[bytes]:
     adapter, reader = open_store(store), recoding.recoder(store, version, version)
     try:
-        rows = adapter.read_page(None, None, 1000)
+        rows = adapter.ask_page(None, None, 1000)()
         reader.prepare(rows)
         return [reader.open(row.cells[0], row.contexts[0]) for row in rows]
     finally:
@@ -146,7 +146,7 @@ def test_the_uses_of_a_page_are_leased_before_it_is_written(
     used = new.uses_reserved
     monkeypatch.setattr(budget, "_reserve", counted)
     adapter, moving = open_store(store), recoding.recoder(store, old, new)
-    rows = adapter.read_page(None, None, 1000)
+    rows = adapter.ask_page(None, None, 1000)()
     moving.prepare(rows)
     moving.reserve(rows)
     moved = [moving.recode(row.cells[0], row.contexts[0]) for row in rows]
@@ -164,14 +164,14 @@ def test_a_row_written_since_it_was_read_is_left_alone(organisation, customers, 
     from keys.datastores.base import Change
 
     adapter = open_store(customers[0])
-    first, second, third, *_ = adapter.read_page(None, None, 10)
+    first, second, third, *_ = adapter.ask_page(None, None, 10)()
     shop.connection.execute("ALTER TABLE customers ADD note text")
     shop.connection.execute("UPDATE customers SET note = 'seen' WHERE id = %s", [int(first.pk)])
     changes = [Change(row, (b"new", b"new")) for row in (first, second, third)]
     written: list[set[str]] = []
     with shop.connection.transaction():
         shop.connection.execute("UPDATE customers SET email = 'theirs' WHERE id = %s", [int(second.pk)])
-        ours = threading.Thread(target=lambda: written.append(adapter.write_back(changes)))
+        ours = threading.Thread(target=lambda: written.append(adapter.ask_write(changes)()))
         ours.start()
         waiting = sql.SQL(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -23,7 +23,7 @@ def read_all(store: Any, version: KeyVersion) -> dict[int, tuple[bytes, ...]]:
     """Every row of the store, opened."""
     adapter, reader = open_store(store), recoder(store, version, version)
     try:
-        rows = adapter.read_page(None, None, 100_000)
+        rows = adapter.ask_page(None, None, 100_000)()
         reader.prepare(rows)
         return {
             int(row.pk): tuple(
@@ -285,7 +285,7 @@ def test_rows_written_by_the_application_meanwhile_are_not_lost(organisation, cu
         Aead("AES-256-GCM", fresh[1]), segment_header(version_algorithm(version), fresh[0].pk), b"new@example.org",
         context_aad({"table": "customers", "column": "email", "id": "5"}),
     )  # fmt: skip
-    write, raced = PostgresTable.write_back, []
+    write, raced = PostgresTable.ask_write, []
 
     def write_after_the_application(self, changes):
         if not raced:
@@ -293,7 +293,7 @@ def test_rows_written_by_the_application_meanwhile_are_not_lost(organisation, cu
             shop.connection.execute("UPDATE customers SET email = %s WHERE id = 5", [cell])
         return write(self, changes)
 
-    monkeypatch.setattr(PostgresTable, "write_back", write_after_the_application)
+    monkeypatch.setattr(PostgresTable, "ask_write", write_after_the_application)
     found = rotation.request_rotation(
         actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="race"
     )

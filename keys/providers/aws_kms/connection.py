@@ -20,8 +20,9 @@ from keyvault_portal.errors import ProviderUnavailable
 # At level DEBUG the library logs whole requests, plaintext and all.
 logging.getLogger("botocore").setLevel(logging.INFO)
 
-# A region that gave no answer is asked last for so many seconds, so that not every caller waits for the time-out.
-AVOID_SECONDS = 10.0
+# A region that gave no answer is asked last for so many seconds; then one caller tries it again, and the others wait for
+# what that one finds, so that not every caller waits for the time-out.
+AVOID_SECONDS = 30.0
 # A role is assumed for an hour at most; the library renews it in time.
 _SESSION_NAME = "keyvault-portal"
 
@@ -54,8 +55,13 @@ class Connection:
     _avoided: dict[str, float] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The first region and those of the replicas."""
+        return self.primary, *self.replicas
+
     def __post_init__(self) -> None:
-        for place in (self.primary, *self.replicas):
+        for place in self.places:
             if place.endpoint:
                 self.rule.check_early(place.endpoint)
 
@@ -71,10 +77,13 @@ class Connection:
         return found
 
     def _connect(self, place: Place) -> Any:
+        # With somewhere else to go, a second try in the same region would use up the time in which a replica can answer.
+        alone = not self.replicas
+        patience = self.timeout if alone else self.timeout / 2
         config = Config(
-            connect_timeout=self.timeout,
-            read_timeout=self.timeout,
-            retries={"total_max_attempts": 2, "mode": "standard"},
+            connect_timeout=patience,
+            read_timeout=patience,
+            retries={"total_max_attempts": 2 if alone else 1, "mode": "standard"},
             max_pool_connections=32,
             user_agent_extra="keyvault-portal",
         )
@@ -106,12 +115,13 @@ class Connection:
         Throttling and refused credentials are answers, and are passed on; a replica holds the same material under the
         same rules, so the protection never gets weaker.
         """
-        places = self._by_health([self.primary, *self.replicas] if is_multi_region(key) else [self.primary])
+        places = self._by_health(self.places if is_multi_region(key) else (self.primary,))
         for place in places:
             try:
                 with aws_errors(decrypting=decrypting):
                     method = getattr(self.client(place), operation)
                     answer: dict[str, Any] = method(KeyId=in_region(key, place.region), **parameters)
+                    self._avoided.pop(place.region, None)
                     return answer
             except (ProviderThrottled, CredentialsRefused):
                 raise
@@ -121,9 +131,21 @@ class Connection:
                     raise
         raise AssertionError("there is always a primary region")
 
-    def _by_health(self, places: list[Place]) -> list[Place]:
-        now = time.monotonic()
-        return sorted(places, key=lambda place: self._avoided.get(place.region, 0.0) > now)
+    def _by_health(self, places: tuple[Place, ...]) -> list[Place]:
+        now, order = time.monotonic(), list(places)
+        if len(places) == 1:
+            return order
+        with self._lock:
+            for place in places:
+                until = self._avoided.get(place.region)
+                if until is None:
+                    continue
+                if until > now:
+                    order.remove(place)
+                    order.append(place)
+                else:
+                    self._avoided[place.region] = now + AVOID_SECONDS  # this caller tries it
+        return order
 
 
 def is_multi_region(key: str) -> bool:

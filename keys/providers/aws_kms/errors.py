@@ -18,7 +18,7 @@ from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavaila
 
 _CODES: dict[type[PortalError], frozenset[str]] = {
     KeyMissing: frozenset({"NotFoundException"}),
-    KeyUnusable: frozenset({"DisabledException", "KMSInvalidStateException"}),
+    KeyUnusable: frozenset({"DisabledException", "KMSInvalidStateException", "ExpiredImportTokenException"}),
     OperationUnsupported: frozenset({"UnsupportedOperationException", "InvalidKeyUsageException"}),
     ProviderThrottled: frozenset(
         {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
@@ -28,6 +28,7 @@ _CODES: dict[type[PortalError], frozenset[str]] = {
             "AccessDeniedException", "AccessDenied", "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature",
             "InvalidClientTokenId", "InvalidSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
             "NotAuthorized", "NotAuthorizedException", "OptInRequired", "SignatureDoesNotMatch", "UnrecognizedClientException",
+            "RequestExpired", "RequestTimeTooSkewed",
         }
     ),
     ProviderUnavailable: frozenset(
@@ -35,6 +36,9 @@ _CODES: dict[type[PortalError], frozenset[str]] = {
     ),
 }  # fmt: skip
 _BY_CODE = {code: error for error, codes in _CODES.items() for code in codes}
+# AWS General Reference, Signature Version 4: a signature is good for five minutes around AWS's own time.
+_CLOCK_CODES = frozenset({"RequestExpired", "RequestTimeTooSkewed"})
+_CLOCK_WORDS = ("Signature expired", "Signature not yet current")
 _REFUSED_CIPHERTEXT = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
@@ -82,7 +86,7 @@ def _portal_error(error: exceptions.ClientError, decrypting: bool) -> PortalErro
     if code in _REFUSED_CIPHERTEXT or (decrypting and (code == "ValidationException" or _foreign(error))):
         return DecryptRefused()
     if found := _BY_CODE.get(code):
-        return found()
+        return _wrong_clock() if _about_time(error) else found()
     if status == 429:
         return ProviderThrottled()
     if status >= 500:
@@ -90,6 +94,17 @@ def _portal_error(error: exceptions.ClientError, decrypting: bool) -> PortalErro
     if status in {401, 403}:
         return CredentialsRefused()
     return ProviderFault("AWS KMS refused the request.", hint=f"Its word for it: {code[:60]}" if code.isalnum() else "")
+
+
+def _about_time(error: exceptions.ClientError) -> bool:
+    return error_code(error) in _CLOCK_CODES or any(word in str(error) for word in _CLOCK_WORDS)
+
+
+def _wrong_clock() -> PortalError:
+    return CredentialsRefused(
+        "AWS refuses requests signed at the time that this machine's clock shows.",
+        hint="Set the clock: AWS allows five minutes.",
+    )
 
 
 def _foreign(error: exceptions.ClientError) -> bool:

@@ -7,10 +7,11 @@ KMS's rotation besides may switch it on, and `describe` shows it.
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -20,7 +21,7 @@ from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
 from keys.providers.addresses import checked_timeout
 from keys.providers.aws_kms import importing
-from keys.providers.aws_kms.connection import Connection, Place, is_multi_region, key_id, parse_replicas
+from keys.providers.aws_kms.connection import Connection, Place, in_region, is_multi_region, key_id, parse_replicas
 from keys.providers.aws_kms.errors import aws_errors, error_code
 from keys.providers.aws_kms.specs import SPECS, Spec, spec_of
 from keys.providers.aws_kms.using import PublicKeyCipher, RemoteMac, RemoteSigner, SymmetricCipher, encryption_context
@@ -30,14 +31,19 @@ from keys.providers.base import (
     BoundMac,
     BoundSigner,
     Capability,
+    CredentialsRefused,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     OperationUnsupported,
+    ProviderThrottled,
     Quota,
+    Region,
     RemoteKey,
     RemoteState,
+    Replica,
     Setting,
     portal_errors,
 )
@@ -68,8 +74,10 @@ class AwsKmsProvider:
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,
+            Capability.DIRECT_IMPORT,
             Capability.CONTEXT,
             Capability.TAGS,
+            Capability.REPLICAS,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -163,6 +171,21 @@ class AwsKmsProvider:
             with aws_errors():
                 self._replicate_to(handle.opaque, place)
 
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        return tuple(place.region for place in self._connection.places)
+
+    def replicas(self, handle: KeyHandle) -> list[Replica]:
+        """One for each region of the settings; none for a key that was made without, which AWS never gives any."""
+        wanted = self._connection.replicas if is_multi_region(handle.opaque) else ()
+        return [Replica(place.region, self._state_in(place, handle.opaque)) for place in wanted]
+
+    def _state_in(self, place: Place, key: str) -> RemoteState | None:
+        with suppress(KeyMissing), aws_errors():
+            found = self._connection.client(place).describe_key(KeyId=in_region(key, place.region))
+            return _STATES.get(found["KeyMetadata"]["KeyState"], RemoteState.DISABLED)
+        return None
+
     def _replicate_to(self, arn: str, place: Place) -> None:
         try:
             self._connection.client().replicate_key(KeyId=arn, ReplicaRegion=place.region)
@@ -185,6 +208,17 @@ class AwsKmsProvider:
             keymaterial.prepare(algorithm, material)
         arn = self._create(spec, "Made by KeyVault Portal from imported material", tag, external=True)
         return self._usable(arn, algorithm, material)
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        arn = self._create(_spec(algorithm), "Made by KeyVault Portal, waiting for its material", tag, external=True)
+        with aws_errors():
+            return importing.offer(self._connection.client(), arn, symmetric=ALGORITHMS[algorithm].symmetric)
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        with aws_errors(decrypting=True):
+            importing.take(self._connection.client(), offer, wrapped)
+        handle = KeyHandle(algorithm, offer.opaque)
+        return GeneratedKey(opaque=offer.opaque, public_key=self._public_key(handle))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
         spec = _spec(handle.algorithm, Operation.DECRYPT)
@@ -292,12 +326,39 @@ class AwsKmsProvider:
         )
 
     def check(self) -> Health:
+        """Every region is asked at once. It is healthy while one answers; what the first refuses is no replica's to grant."""
+        places = self._connection.places
+        with ThreadPoolExecutor(len(places)) as pool:
+            asked = list(pool.map(self._ask, places))
+        served = [answer for answer in asked if answer.error is None]
+        first = asked[0].error
+        if first is not None and (not served or isinstance(first, (ProviderThrottled, CredentialsRefused))):
+            raise first
+        regions = tuple(
+            Region(place.region, place is places[0], answer.seconds, answer.error.detail if answer.error else "")
+            for place, answer in zip(places, asked, strict=True)
+        )
+        account = next((answer.account for answer in served if answer.account), "")
+        where = next(region for region in regions if region.seconds is not None)
+        detail = f"region {where.name}" + ("" if where.primary else f"; {regions[0].name} does not answer")
+        return Health(
+            where.seconds or 0.0, f"account {account}" if account else "", detail, regions if len(places) > 1 else ()
+        )
+
+    def _ask(self, place: Place) -> "_Answer":
         started = time.perf_counter()
-        with aws_errors():
-            keys = self._connection.client().list_keys(Limit=1)["Keys"]
-        seconds = time.perf_counter() - started
-        account = keys[0]["KeyArn"].split(":")[4] if keys else ""
-        return Health(seconds, f"account {account}" if account else "", f"region {self._connection.primary.region}")
+        try:
+            with aws_errors():
+                keys = self._connection.client(place).list_keys(Limit=1)["Keys"]
+        except PortalError as error:
+            return _Answer(None, "", error)
+        return _Answer(time.perf_counter() - started, keys[0]["KeyArn"].split(":")[4] if keys else "", None)
+
+
+class _Answer(NamedTuple):
+    seconds: float | None
+    account: str
+    error: PortalError | None
 
 
 def _spec(algorithm: str, operation: Operation | None = None) -> Spec:

@@ -61,7 +61,8 @@ class AzureKeyVaultProvider:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        set(Capability) - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER}
+        set(Capability)
+        - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER, Capability.DIRECT_IMPORT, Capability.REPLICAS}
     )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (

@@ -76,7 +76,7 @@ class GcpKmsProvider:
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        set(Capability) - {Capability.DATA_KEYS, Capability.EXPORTER}
+        set(Capability) - {Capability.DATA_KEYS, Capability.EXPORTER, Capability.DIRECT_IMPORT, Capability.REPLICAS}
     )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (

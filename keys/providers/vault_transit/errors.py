@@ -43,6 +43,9 @@ _KINDS: tuple[tuple[type[exceptions.VaultError], type[PortalError]], ...] = (
 )
 
 
+_UNOPENED = ("ciphertext", "decrypt", "unwrap", "crypto/rsa")
+
+
 @contextmanager
 def vault_errors(*, decrypting: bool = False) -> Iterator[None]:
     """Raise the portal's errors instead of the library's; never quotes the server, whose words may hold what was sent."""
@@ -60,6 +63,8 @@ def _portal_error(error: exceptions.VaultError, decrypting: bool) -> PortalError
     said = " ".join(map(str, error.errors or []))
     if isinstance(error, exceptions.InvalidRequest):
         return _of_words(said, decrypting)
+    if decrypting and isinstance(error, exceptions.InternalServerError) and any(word in said for word in _UNOPENED):
+        return DecryptRefused()  # an import says 500, where the other operations say 400
     if isinstance(error, exceptions.UnexpectedError) and "unsupported" in said:  # 405 has no class of its own
         return OperationUnsupported("The server does not know this call.")
     if isinstance(error, exceptions.VaultDown | exceptions.VaultNotInitialized):

@@ -25,14 +25,25 @@ def bring(connection: Connection, spec: Spec, name: str, material: SecretBytes, 
     """Make the key `name` from the material; raises ProviderFault for material of the wrong form."""
     with portal_errors():
         keymaterial.prepare(spec.algorithm, material)
+    pass_on(connection, spec, name, rsa_aes_wrap(wrapping_key(connection), material, SHA256()), exportable=exportable)
+
+
+def wrapping_key(connection: Connection) -> rsa.RSAPublicKey:
+    """The engine's own, which stays the same for all imports."""
     public = load_pem_public_key(connection.call("get", "wrapping_key")["public_key"].encode())
     if not isinstance(public, rsa.RSAPublicKey):
         raise ProviderFault("The transit engine gave a wrapping key that is none.")
+    return public
+
+
+def pass_on(connection: Connection, spec: Spec, name: str, wrapped: bytes, *, exportable: bool) -> None:
+    """Make the key `name` from material that is wrapped for the engine already."""
     connection.call(
         "post",
         f"keys/{name}/import",
+        decrypting=True,
         type=spec.key_type,
-        ciphertext=base64.b64encode(rsa_aes_wrap(public, material, SHA256())).decode(),
+        ciphertext=base64.b64encode(wrapped).decode(),
         hash_function="SHA256",
         allow_rotation=True,
         exportable=exportable,

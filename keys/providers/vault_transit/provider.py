@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from keys.crypto import transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
+from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
 from keys.providers.addresses import checked_timeout
@@ -26,6 +27,7 @@ from keys.providers.base import (
     Capability,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     KeyUnusable,
@@ -55,6 +57,7 @@ class VaultTransitProvider:
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,
+            Capability.DIRECT_IMPORT,
             Capability.EXPORTER,
             Capability.CONTEXT,
             Capability.TAGS,
@@ -134,6 +137,17 @@ class VaultTransitProvider:
         """Bring material under the engine's own wrapping key; the key can be rotated there afterwards."""
         name = _new_name(algorithm, tag)
         importing.bring(self._connection, spec_named(algorithm), name, material, exportable=exportable)
+        return self._made(Version(name, 1))
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        spec_named(algorithm)
+        return ImportOffer(spki(importing.wrapping_key(self._connection)), transport.Method.RSA_AES_KW)
+
+    def take_import(
+        self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "", exportable: bool = False
+    ) -> GeneratedKey:
+        name = _new_name(algorithm, tag)
+        importing.pass_on(self._connection, spec_named(algorithm), name, wrapped, exportable=exportable)
         return self._made(Version(name, 1))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:

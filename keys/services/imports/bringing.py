@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -68,10 +70,13 @@ def require_importer(key: Key) -> None:
     policies.require_algorithm(key.algorithm, policies.values_of(key.policy))
 
 
-def bring(actor: Actor, key: Key, material: SecretBytes, *, activate: bool) -> KeyVersion:
+def bring(
+    actor: Actor, key: Key, material: SecretBytes, *, activate: bool, offer: dict[str, Any] | None = None
+) -> KeyVersion:
     """The next version of a locked key out of `material`; the caller authorised, checked the material, and records.
 
-    At a provider it is written down as work, with the material sealed until that is done. Raises WrongState, LimitExceeded.
+    At a provider it is written down as work, with the material sealed until that is done; with an `offer` of the provider's
+    it is wrapped for the provider already. Raises WrongState, LimitExceeded.
     """
     if not intents.is_remote(key):
         version = versions.new_version(key, secret=material)
@@ -79,5 +84,7 @@ def bring(actor: Actor, key: Key, material: SecretBytes, *, activate: bool) -> K
             versions.make_active(version, key.policy, now=timezone.now())
         return version
     version = versions.new_version(key, imported=True)
-    intents.write(version, ProviderIntent.Act.IMPORT, actor, secret=material, activate=activate)
+    making = {"activate": activate} | ({"offer": offer} if offer else {})
+    intent_id = UUID(offer["intent"]) if offer else None
+    intents.write(version, ProviderIntent.Act.IMPORT, actor, secret=material, intent_id=intent_id, **making)
     return version

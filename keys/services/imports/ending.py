@@ -10,12 +10,13 @@ from keys.services import versions
 from keys.services.acts import target_of
 from keys.services.imports import frame
 from keys.services.imports.receiving import send
-from keys.services.providers import intents
+from keys.services.providers import intents, offers
 from keys.states import OPEN_IMPORTS, ImportState, IntentState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.jobs import enqueue_on_commit
 
 LOST_AFTER = timedelta(seconds=30)  # received this long ago, no worker got the message
 
@@ -40,6 +41,8 @@ def _end(row: KeyImport, actor: Actor, state: ImportState) -> None:
         intents.refuse_while_busy(version, *intents.MAKING)
         _give_up(version, actor)
     frame.move(row, state)
+    if version is None and row.offer.get("opaque"):
+        _give_back_later(row.pk)
 
 
 def _give_up(version: KeyVersion, actor: Actor) -> None:
@@ -55,8 +58,31 @@ def _give_up(version: KeyVersion, actor: Actor) -> None:
         intents.write(version, ProviderIntent.Act.DESTROY, actor)
 
 
+def _give_back_later(import_id: UUID) -> None:
+    from keys.transfer_tasks import offer_back
+
+    enqueue_on_commit(offer_back, str(import_id))
+
+
+def give_offer_back(import_id: UUID) -> None:
+    """Let the provider destroy the key that waited for an import that is over; safe to repeat, tried again by the tick."""
+    row = KeyImport.objects.select_related("key").filter(pk=import_id, version=None).exclude(finished_at=None).first()
+    if row is None or not row.offer.get("opaque"):
+        return
+    offers.give_back(row.key.provider, row.key.algorithm, row.offer)
+    row.offer = {}
+    row.save(update_fields=["offer"])
+
+
 def tick_imports() -> None:
     """Settle what providers have done, end what has expired, and send what no worker got."""
+    over = (
+        KeyImport.objects.filter(version=None, offer__has_key="opaque")
+        .exclude(finished_at=None)
+        .exclude(offer__opaque="")
+    )
+    for import_id in over.filter(finished_at__lt=timezone.now() - LOST_AFTER).values_list("pk", flat=True)[:20]:
+        _give_back_later(import_id)
     rows = KeyImport.objects.filter(state__in=[state.value for state in OPEN_IMPORTS])
     for row_id, key_id in rows.values_list("pk", "key_id"):
         with audit.atomic(actor=_actor(), action="key.import") as act:

@@ -1,7 +1,10 @@
 """Opening an import: a one-time wrapping key with a nonce and an expiry, or a table for components."""
 
 import secrets
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +13,23 @@ from django.utils import timezone
 
 from keys.crypto import components, transport
 from keys.crypto.algorithms import ALGORITHMS
+from keys.crypto.keyforms import KeyMaterial
+from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
 from keys.models import Key, KeyImport
+from keys.providers import registry
+from keys.providers.base import Capability
 from keys.services import creation, policies, sealing, stores
 from keys.services.acts import act_on_key, target_of
 from keys.services.imports.bringing import normal_value, require_importer
 from keys.services.policies import PolicyValues
+from keys.services.providers import offers
+from keys.services.providers.registration import can
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import Conflict, ValidationFailed
+from keyvault_portal.errors import Conflict, PortalError, ValidationFailed
 
 Method = KeyImport.Method
 # As long as AWS lets an import token live; components wait for people, who have to travel.
@@ -43,8 +52,12 @@ def open_import(
     Raises PermissionRefused, NotFound, ValidationFailed naming every field at fault, OperationUnsupported (the provider
     takes no material), Conflict (another import is open).
     """
-    made = _Prepared.of(method)
-    with act_on_key(actor, Permission.KEY_IMPORT, "key.open_import", key_id) as (key, act):
+    found = Key.objects.filter(pk=key_id).first()
+    place = (found.ring_id, found.provider, found.algorithm) if found else None
+    with (
+        _prepared(actor, method, place) as made,
+        act_on_key(actor, Permission.KEY_IMPORT, "key.open_import", key_id) as (key, act),
+    ):
         row = _open(actor, key, made, check_value, component_values or [], reason)
         act.record(_details(row))
     return row
@@ -69,8 +82,10 @@ def open_import_of_new_key(
     component_values: list[str] | None = None,
 ) -> KeyImport:
     """Make a key that has no version yet and open the import of its first; raises as `create_key` and `open_import` do."""
-    made = _Prepared.of(method)
-    with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
+    with (
+        _prepared(actor, method, (ring.pk, provider, algorithm)) as made,
+        audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act,
+    ):
         authorize(actor, Permission.KEY_IMPORT, ring_id=ring.pk, target=f"ring {ring.name}")
         authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
         key_kind = KeyKind(kind) if kind in set(KeyKind) else None
@@ -89,19 +104,39 @@ def open_import_of_new_key(
     return row
 
 
+@dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The wrapping key, made before any lock is taken: an RSA key of 4096 bits takes its time."""
+    """The wrapping key of an import, ours or the provider's, made before any lock is taken: both take their time."""
 
-    def __init__(self, method: KeyImport.Method) -> None:
-        self.method = method
-        wraps = method.value in {item.value for item in transport.Method}
-        self.pair = transport.new_receiver(transport.Method(method)) if wraps else None
+    method: KeyImport.Method
+    pair: KeyMaterial | None = None
+    offer: dict[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
-    @classmethod
-    def of(cls, method: str) -> "_Prepared":
-        if method not in Method.values:
-            raise ValidationFailed("No such way of importing.", errors={"method": ["Choose one of the list."]})
-        return cls(Method(method))
+
+@contextmanager
+def _prepared(actor: Actor, method: str, place: tuple[UUID, str, str] | None) -> Iterator[_Prepared]:
+    """`place` is ring, provider and algorithm of the key; an offer that comes to nothing is given back."""
+    if method not in Method.values:
+        raise ValidationFailed("No such way of importing.", errors={"method": ["Choose one of the list."]})
+    chosen = Method(method)
+    if chosen is Method.COMPONENTS or place is None:
+        yield _Prepared(chosen)
+        return
+    if chosen is not Method.PROVIDER:
+        yield _Prepared(chosen, pair=transport.new_receiver(transport.Method(method)))
+        return
+    ring_id, alias, algorithm = place
+    authorize(actor, Permission.KEY_IMPORT, ring_id=ring_id, target=f"keys at {alias}")
+    if alias not in registry.aliases() or not can(alias, Capability.DIRECT_IMPORT):
+        raise ValidationFailed(errors={"method": [f"The provider {alias} hands out no wrapping key of its own."]})
+    found, plain = offers.ask(alias, algorithm)
+    try:
+        yield _Prepared(chosen, KeyMaterial(SecretBytes(b""), found.public_key), plain, found.expires_at)
+    except PortalError:
+        with suppress(PortalError):
+            offers.give_back(alias, algorithm, plain)
+        raise
 
 
 def _open(actor: Actor, key: Key, made: _Prepared, check_value: str, values: list[str], reason: str) -> KeyImport:
@@ -111,10 +146,12 @@ def _open(actor: Actor, key: Key, made: _Prepared, check_value: str, values: lis
     row = KeyImport(
         key=key, method=made.method, nonce=secrets.token_hex(16), check_value=normal_value(check_value) if check_value else "",
         component_values=[normal_value(value) for value in values], activate=key.current is None, reason=reason.strip(),
-        opened_by=actor.label[:200], opened_by_id=actor.id, expires_at=timezone.now() + LIFE.get(made.method, DEFAULT_LIFE),
+        opened_by=actor.label[:200], opened_by_id=actor.id, offer=made.offer,
+        expires_at=min(filter(None, (timezone.now() + LIFE.get(made.method, DEFAULT_LIFE), made.expires_at))),
     )  # fmt: skip
     if made.pair is not None:
         row.public_key = made.pair.public
+    if made.pair is not None and made.pair.private:
         row.sealed_private = sealing.seal_value(
             actor, purpose="wrapping key of an import", plaintext=made.pair.private.reveal(), key=sealing_key
         )

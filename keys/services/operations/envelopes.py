@@ -6,21 +6,21 @@ from typing import Any
 from uuid import UUID
 
 from keys.crypto.algorithms import Operation, require
-from keys.crypto.envelope import Envelope, open_envelope, seal_envelope
+from keys.crypto.envelope import Envelope, open_envelope, open_with, seal_envelope, seal_with
 from keys.crypto.errors import MalformedEnvelope
 from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
 from keys.models import KeyVersion
-from keys.providers.base import KeyUnusable, OperationUnsupported, portal_errors
+from keys.providers.base import KeyUnusable, OperationUnsupported, ProviderFault, portal_errors
 from keys.providers.registry import provider
-from keys.services import key_views, materials
+from keys.services import data_key_cache, key_views, materials
 from keys.services.key_views import KeyRef, KeyView
 from keys.services.operations.texts import PlaintextItem
 from keys.services.operations.values import associated_data, authorize_use, each, only
 from keys.services.usage import used
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
+from keyvault_portal.errors import DecryptRefused, NotFound, PortalError, ValidationFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +149,18 @@ def envelope_encrypt(
 def envelope_encrypt_many(
     actor: Actor, key_ref: KeyRef, items: Sequence[PlaintextItem], algorithm: str = "AES-256-GCM"
 ) -> list[Envelope | PortalError]:
-    """As `envelope_encrypt`, a data key for each of up to 1,000 items."""
+    """As `envelope_encrypt`, for up to 1,000 items; each has a data key of its own, or one of those kept for its context."""
     found = _open_kek(actor, key_views.view(key_ref), Permission.KEY_ENCRYPT)
 
     def work(item: PlaintextItem) -> Envelope:
         bound = _context(item.context)
+        version = found.protecting()
+        if data_key_cache.serves(version, algorithm):
+            with portal_errors():
+                require(algorithm, Operation.ENCRYPT, new_key=True)
+                cipher, wrapped = data_key_cache.sealing(version, bound, len(item.plaintext), algorithm)
+                used(version, actor)
+                return seal_with(cipher, item.plaintext, bound, version.kms_key_arn, wrapped)
         made = _generate(actor, found, bound, algorithm)
         with portal_errors(), made.plaintext as data_key:
             return seal_envelope(item.plaintext, bound, made.kms_key_id, data_key, made.wrapped, algorithm)
@@ -195,9 +202,26 @@ def _envelope(source: Envelope | str | bytes | Mapping[str, Any]) -> Envelope:
 
 
 def _open(actor: Actor, version: KeyVersion, envelope: Envelope) -> bytes:
+    if data_key_cache.serves(version, envelope.algorithm):
+        return _open_kept(actor, version, envelope)
     data_key = _unwrap(actor, version, envelope.wrapped_dek, _context(envelope.encryption_context))
     with portal_errors(), data_key:
         return open_envelope(envelope, data_key)
+
+
+def _open_kept(actor: Actor, version: KeyVersion, envelope: Envelope) -> bytes:
+    context = _context(envelope.encryption_context)
+    try:
+        with portal_errors():
+            cipher = data_key_cache.opening(version, envelope.wrapped_dek, context, envelope.algorithm)
+    except KeyUnusable:
+        used(version, actor)  # its provider stopped it before us: somebody needs it all the same
+        raise
+    except ProviderFault:
+        raise DecryptRefused from None  # a key of another length
+    used(version, actor)
+    with portal_errors():
+        return open_with(cipher, envelope)
 
 
 def _open_kek(actor: Actor, found: KeyView, permission: Permission) -> KeyView:

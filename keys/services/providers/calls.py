@@ -32,9 +32,18 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def call[T](
-    alias: str, operation: str, work: Callable[[], T], *, probe: bool = False, deadline: float | None = None
+    alias: str,
+    operation: str,
+    work: Callable[[], T],
+    *,
+    probe: bool = False,
+    deadline: float | None = None,
+    counts: bool = True,
 ) -> T:
     """What `work` gives, within `deadline` seconds, or those of settings.PROVIDER_DEADLINE_SECONDS.
+
+    `counts` is False for work that the provider's first region alone can do while replicas go on serving: that it fails
+    must not keep them from being asked.
 
     Raises ProviderUnavailable without calling while the breaker is open (`probe`: calls all the same), when the deadline
     is over, and ProviderFault for what no provider should ever raise: only its kind is named.
@@ -59,7 +68,8 @@ def call[T](
     finally:
         figures.note(alias, operation, perf_counter() - started, failure)
         if _nobody_there(failure):
-            breaker.failed(alias)
+            if counts:
+                breaker.failed(alias)
         elif before:
             breaker.answered(alias)
 

@@ -14,6 +14,8 @@ from keys.models import KeyProvider, KeyVersion, ProviderFinding, ProviderIntent
 from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
 from keys.providers.base import TAG, Capability, Discovery, KeyHandle, KeyMissing, Provider, RemoteKey, RemoteState
+from keys.services import notices
+from keys.services.providers import replication
 from keys.services.providers.calls import call
 from keys.services.providers.intents import MAKING
 from keys.services.providers.registration import find
@@ -73,13 +75,36 @@ def compare(provider_id: int) -> int:
         return 0
     keeper = registry.provider(row.alias)
     found: list[Difference] = []
+    copies: replication.Copies = {}
     if isinstance(keeper, Discovery):
         started = timezone.now()
         remotes = call(
-            row.alias, "list_keys", lambda: list(keeper.list_keys()), deadline=settings.PROVIDER_LEASE_SECONDS
-        )
+            row.alias, "list_keys", lambda: list(keeper.list_keys()), deadline=settings.PROVIDER_LEASE_SECONDS,
+            counts=not replication.has_replicas(keeper),
+        )  # fmt: skip
         found = list(_differences(row, keeper, remotes, started))
-    return _keep(row, found)
+        living = _settled_versions(row, started)
+        copies = replication.look(row.alias, keeper, living)
+        found += _copies_that_differ(living, copies)
+    return _keep(row, found, copies)
+
+
+def _settled_versions(row: KeyProvider, started: Any) -> list[KeyVersion]:
+    """Versions that are made and at which nobody is at work."""
+    versions = KeyVersion.objects.filter(key__provider=row.alias, created_at__lte=started).exclude(handle="")
+    busy = ProviderIntent.objects.filter(version__key__provider=row.alias, state__in=OPEN_INTENTS)
+    return list(versions.exclude(pk__in=busy.values("version")).select_related("key"))
+
+
+def _copies_that_differ(versions: list[KeyVersion], copies: replication.Copies) -> Iterable[Difference]:
+    for version in versions:
+        wrong = list(replication.amiss(copies.get(version.pk, []), wanted_states(version)))
+        if wrong:
+            told = "; ".join(f"in {region} {what}" for region, what in wrong)
+            yield Difference(
+                Kind.REPLICA_DRIFT, version.handle, f"The copies of {version} are not as they should be: {told}.", version.pk,
+                {"regions": [region for region, _ in wrong]},
+            )  # fmt: skip
 
 
 def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], started: Any) -> Iterable[Difference]:
@@ -162,13 +187,14 @@ def _unknown(remote: RemoteKey, *, ours: bool) -> Difference:
     )  # fmt: skip
 
 
-def _keep(row: KeyProvider, found: list[Difference]) -> int:
+def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies) -> int:
     """Write the differences down: new ones open, known ones kept as they are, those that are gone resolved."""
     now = timezone.now()
     with audit.atomic(
         actor=system_actor("comparison"), action="provider.differences", target=("provider", row.pk, row.alias)
     ) as act:
         KeyProvider.objects.select_for_update().get(pk=row.pk)
+        replication.keep(row.alias, copies)
         known = {(old.kind, old.opaque): old for old in ProviderFinding.objects.filter(provider=row)}
         appeared = []
         for new in found:
@@ -188,6 +214,8 @@ def _keep(row: KeyProvider, found: list[Difference]) -> int:
         gone = [old.pk for old in known.values() if old.state != State.RESOLVED]
         ProviderFinding.objects.filter(pk__in=gone).update(state=State.RESOLVED)
         KeyProvider.objects.filter(pk=row.pk).update(compared_at=now)
+        if appeared:
+            notices.differences_found(row, [new.detail for new in appeared], {new.version_id for new in appeared})
         if appeared or gone:
             act.record({"appeared": [f"{new.kind} {new.opaque}"[:200] for new in appeared[:50]], "gone": len(gone)})
     return ProviderFinding.objects.filter(provider=row, state=State.OPEN).count()

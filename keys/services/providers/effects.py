@@ -20,6 +20,7 @@ from keys.providers.base import (
     Discovery,
     GeneratedKey,
     Importer,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     KeyUnusable,
@@ -29,10 +30,11 @@ from keys.providers.base import (
     ProviderFault,
     RemoteKey,
     RemoteState,
+    Replicated,
     Signer,
 )
 from keys.services import materials, sealing
-from keys.services.providers import binding
+from keys.services.providers import binding, offers
 from keyvault_portal.errors import DecryptRefused, ProviderUnavailable
 
 Act = ProviderIntent.Act
@@ -51,7 +53,9 @@ class Order:
     tried_before: bool = False
     secret: SecretBytes | None = None
     exportable: bool = False
+    offer: ImportOffer | None = None  # then `secret` is material wrapped for the provider itself
     due_at: datetime | None = None
+    everywhere: bool = False  # the copies in other regions are what differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
         intent.attempts > 1,
         sealing.open_value(intent.sealed_material) if intent.sealed_material else secret,
         not version.never_extractable,
+        offers.read(intent.params["offer"]) if "offer" in intent.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
+        bool(intent.params.get("everywhere")),
     )
 
 
@@ -126,6 +132,11 @@ def _import(order: Order) -> GeneratedKey:
         raise OperationUnsupported(f"The provider {keeper.alias} takes no material made elsewhere.")
     if secret is None:
         raise ProviderFault("The material to be imported is gone.")
+    if order.offer is not None:
+        taken: GeneratedKey = cast("Any", keeper).take_import(
+            order.handle.algorithm, order.offer, secret.reveal(), **_wishes(order)
+        )
+        return taken
     made: GeneratedKey = cast("Any", keeper).import_key(order.handle.algorithm, secret, **_wishes(order))
     return made
 
@@ -143,6 +154,8 @@ def _made_before(order: Order) -> GeneratedKey | None:
     algorithm = order.handle.algorithm
     usable: GeneratedKey | None = None
     for remote in _tagged(order):
+        if order.offer is not None and remote.state is RemoteState.PENDING_IMPORT:
+            continue  # the key that waits for this very material
         handle = KeyHandle(algorithm, remote.opaque)
         described = cast("Discovery", order.keeper).describe(handle)
         whole = described.state is RemoteState.ENABLED and (ALGORITHMS[algorithm].symmetric or described.public_key)
@@ -205,12 +218,18 @@ def _state(keeper: Any, handle: KeyHandle) -> RemoteState | None:
 
 
 def _disable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
-    if _state(keeper, handle) is not RemoteState.DISABLED:
+    if order.everywhere or _state(keeper, handle) is not RemoteState.DISABLED:
         keeper.disable(handle)
     return Outcome()
 
 
 def _enable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+    if order.everywhere and isinstance(keeper, Replicated):
+        if any(copy.state is None for copy in keeper.replicas(handle)):
+            keeper.replicate(handle)  # a fresh copy is usable by itself, and not at once: it takes no order yet
+        else:
+            keeper.enable(handle)
+        return Outcome()
     if _state(keeper, handle) is not RemoteState.ENABLED:
         keeper.enable(handle)
     return Outcome()

@@ -93,7 +93,7 @@ def mend_finding(*, actor: Actor, alias: str, finding_id: int) -> ProviderFindin
         else:
             for wanted in acts:
                 due = version.deletion_due_at.isoformat() if version.deletion_due_at else None
-                intents.follow(version, wanted, actor, due_at=due)
+                intents.follow(version, wanted, actor, due_at=due, everywhere=finding.kind == Kind.REPLICA_DRIFT)
         _decide(finding, State.RESOLVED, actor, "")
         act.record({"kind": finding.kind, "key": finding.opaque, "acts": [str(wanted) for wanted in acts]})
     return finding
@@ -104,6 +104,8 @@ def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     version = finding.version
     if finding.kind == Kind.MISSING_KEY and version is not None and _given_up(version):
         return [Act.DESTROY], ""
+    if finding.kind == Kind.REPLICA_DRIFT and version is not None:
+        return _for_copies(version), "Let the deletion of the key take its course."
     if finding.kind != Kind.STATE_DRIFT or version is None:
         return [], "Follow the advice of the difference, or ignore it with a reason."
     there = RemoteState(finding.facts.get("there", ""))
@@ -112,9 +114,14 @@ def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     first: list[str] = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []
     if version.state is VersionState.SUSPENDED:
         return [*first, Act.DISABLE], ""
-    if version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is None:
-        return [Act.SCHEDULE_DELETION], ""
-    return first or [Act.ENABLE], ""
+    waits = version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is None
+    return ([Act.SCHEDULE_DELETION] if waits else first or [Act.ENABLE]), ""
+
+
+def _for_copies(version: KeyVersion) -> list[str]:
+    if version.state is VersionState.PENDING_DELETION:
+        return []
+    return [Act.DISABLE if version.state is VersionState.SUSPENDED else Act.ENABLE]
 
 
 def _given_up(version: KeyVersion) -> bool:

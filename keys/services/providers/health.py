@@ -12,6 +12,7 @@ from keys.providers import registry
 from keys.providers.base import Discovery, Health, Provider
 from keys.providers.quotas import quota_of
 from keys.services import notices
+from keys.services.providers import breaker, replication
 from keys.services.providers.calls import call
 from keys.services.providers.registration import find
 from keys.services.ratelimit import provider_budget
@@ -85,14 +86,34 @@ def check_by_clock(provider_id: int) -> None:
     row = KeyProvider.objects.filter(pk=provider_id, state=KeyProvider.State.ENABLED).first()
     if row is None:
         return
-    failed_before = bool(row.last_error)
     try:
         _measure(row)
     except PortalError as error:
-        if not failed_before:
-            notices.provider_failing(row, error.detail)
+        _alarm(row, error.detail)
         return
-    if failed_before:
+    row.refresh_from_db()
+    if row.on_replica:
+        _alarm(
+            row, "Its first region does not answer; a replica serves. No key can be made, changed or compared there."
+        )
+    elif breaker.look(row.alias) is breaker.Circuit.CLOSED:
+        _all_clear(row)
+
+
+def watch_circuits() -> None:
+    """Tell the officers of every provider whose breaker has opened: callers are refused there."""
+    for row in KeyProvider.objects.filter(state=KeyProvider.State.ENABLED, alarmed_at=None)[:200]:
+        if breaker.look(row.alias) is not breaker.Circuit.CLOSED:
+            _alarm(row, "Several calls in a row found nobody there, and callers are refused until it answers.")
+
+
+def _alarm(row: KeyProvider, detail: str) -> None:
+    if KeyProvider.objects.filter(pk=row.pk, alarmed_at=None).update(alarmed_at=timezone.now()):
+        notices.provider_failing(row, detail)
+
+
+def _all_clear(row: KeyProvider) -> None:
+    if KeyProvider.objects.filter(pk=row.pk, alarmed_at__isnull=False).update(alarmed_at=None):
         notices.provider_answers(row)
 
 
@@ -108,9 +129,12 @@ def _measure(row: KeyProvider) -> Health:
         keeper = registry.provider(row.alias)
         found = call(row.alias, "check", lambda: _round_trip(keeper), probe=True)
     except PortalError as error:
-        _note(row, last_error=error.detail[:2000])
+        _note(row, last_error=error.detail[:2000], on_replica=False)
+        replication.all_silent(row, error.detail)
         raise
-    _note(row, last_error="", last_check_ms=_ms(found), last_identity=found.identity[:500])
+    replication.keep_regions(row, found.regions)
+    on_replica = any(region.primary and region.error for region in found.regions)
+    _note(row, last_error="", last_check_ms=_ms(found), last_identity=found.identity[:500], on_replica=on_replica)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -38,16 +38,20 @@ def write(
     *,
     secret: SecretBytes | None = None,
     by_hand: bool = False,
+    intent_id: UUID | None = None,
     **params: Any,
 ) -> ProviderIntent:
     """Write one piece of work down and send it to a worker after commit; the caller authorises and records.
 
+    `intent_id` was given away before as the tag of a key that waits.
     `secret` (for an import) is sealed under the portal's own data key and erased when the work is done. `by_hand` leaves an
     import to its caller, who alone has the material and calls `work.perform` with it: nothing is sealed, no worker is sent.
     """
     if by_hand:
         params[BY_HAND] = True
-    intent = ProviderIntent(version=version, act=act, params=params, requested_by=actor.label[:200])
+    intent = ProviderIntent(
+        id=intent_id or uuid4(), version=version, act=act, params=params, requested_by=actor.label[:200]
+    )
     if by_hand:
         intent.save(force_insert=True)
         return intent

@@ -12,13 +12,13 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyProvider, RootSeal
 from keys.providers import registry
 from keys.providers.base import Capability, Provider, Setting
-from keys.services import sealing, stores
+from keys.services import provider_seals, sealing, stores
 from keys.services.providers import source
 from keys.services.providers.calls import call
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, ValidationFailed, WrongState
+from keyvault_portal.errors import Conflict, NotFound, PortalError, ProviderUnavailable, ValidationFailed, WrongState
 
 _TAKEN = {registry.LOCAL, "new", "kinds"}
 _ALIAS = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -157,6 +157,10 @@ def _switch(actor: Actor, action: str, alias: str, new: str, reason: str) -> Key
             raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
         if row.state == new:
             raise WrongState(f"{row} is {row.state} already.", state=row.state)
+        if new == KeyProvider.State.DISABLED and provider_seals.only_way(alias):
+            raise Conflict(
+                f"{row} is the only thing that opens the portal.", hint="Register another seal under Settings first."
+            )
         row.state, row.revision = new, row.revision + 1
         row.save(update_fields=["state", "revision"])
         act.record({"keys": Key.objects.filter(provider=alias).count(), "reason": reason.strip()})

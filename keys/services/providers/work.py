@@ -22,6 +22,7 @@ from keys.services.acts import target_of
 from keys.services.providers import effects, intents
 from keys.services.providers.calls import call
 from keys.services.providers.effects import Outcome
+from keys.services.providers.replication import has_replicas
 from keys.services.ratelimit import RateLimiter
 from keys.services.rotation import starting
 from keys.states import IntentState, RotationState, VersionState
@@ -48,7 +49,10 @@ def perform(intent_id: UUID, *, secret: SecretBytes | None = None) -> None:
     try:
         _take_turn(intent)
         order = effects.order_of(intent, secret)
-        outcome = call(alias, intent.act, lambda: effects.perform(order), deadline=settings.PROVIDER_LEASE_SECONDS / 2)
+        outcome = call(
+            alias, intent.act, lambda: effects.perform(order), deadline=settings.PROVIDER_LEASE_SECONDS / 2,
+            counts=not has_replicas(order.keeper),
+        )  # fmt: skip
     except PortalError as error:
         _put_off(intent, error)
         return
@@ -183,7 +187,7 @@ def _give_back(intent: ProviderIntent, outcome: Outcome) -> None:
     handle = KeyHandle(intent.version.key.algorithm, outcome.made.opaque)
     try:
         keeper = registry.provider(alias)
-        call(alias, "reap", lambda: effects.reap(keeper, handle))
+        call(alias, "reap", lambda: effects.reap(keeper, handle), counts=not has_replicas(keeper))
     except PortalError as error:
         logger.warning("a key made twice at %s could not be given back: %s", alias, error.code)
 

@@ -1,0 +1,444 @@
+"""The root sealed under keys of real providers: opened by itself, followed through rotation, and lost without being lost."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import connection
+from django.utils import timezone
+
+from keys.crypto.secret import SecretBytes
+from keys.keyholder.client import Keyholder
+from keys.models import KeyVersion, ReEncryptionJob, RootSeal, Rotation
+from keys.providers.base import KeyHandle
+from keys.providers.registry import provider
+from keys.seal_tasks import seal_tick, seal_work
+from keys.services import deletion, keyholders, materials, provider_seals, rewrap, rotation, seals
+from keys.services.operations import unwrap_data_key
+from keys.services.overview import attention
+from keys.services.providers import breaker, registration
+from keys.tasks import reencrypt
+from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.models import Notice
+from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
+from tests.api.conftest import sign_in
+from tests.keyholder.conftest import forget
+from tests.keys.conftest import actor_of
+from tests.providers.grounds import KINDS, Ground, standing
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def lay(places: Any, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """lay(kind): that place, ready to be registered."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> Ground:
+            return stack.enter_context(standing(kind, places, tmp_path, settings, monkeypatch))
+
+        yield make
+        for kind in KINDS:
+            breaker.answered(kind.replace("_", "-"))
+
+
+@pytest.fixture(params=KINDS)
+def ground(lay: Any, request: pytest.FixtureRequest) -> Ground:
+    return lay(request.param)
+
+
+@pytest.fixture
+def portal(organisation: Any, start_keyholder: Any, socket_path: Path, settings: Any) -> Iterator[Any]:
+    """portal(ground, ...): a running keyholder that reaches these places; called again, it was restarted without its key file."""
+    settings.KEYHOLDER_SOCKET = str(socket_path)
+    running: list[Any] = []
+
+    def start(*grounds: Ground) -> Keyholder:
+        extra = {name: value for one in grounds for name, value in one.environment.items()}
+        if running:
+            running[-1].kill()
+            running[-1].wait()
+            socket_path.unlink(missing_ok=True)
+            extra["PORTAL_ROOT_KEY_FILE"] = str(socket_path.parent / "no-such-file")
+        running.append(start_keyholder(**extra))
+        forget()
+        return Keyholder(socket_path)
+
+    yield start
+    Keyholder(socket_path).close()
+    settings.KEYHOLDER_SOCKET = ""
+    forget()
+
+
+def sealed_under(organisation: Any, ground: Ground, name: str = "Far") -> RootSeal:
+    """The root sealed there, in use."""
+    ground.register(organisation)
+    key = ground.master(organisation)
+    seal = seals.register_provider(actor=organisation.actor("ada"), name=name, key=key)
+    seal_work(str(seal.pk))
+    seal.refresh_from_db()
+    assert seal.state == "in_use", seal.last_error
+    return seal
+
+
+def eventually(ask: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not ask():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def recorded(action: str) -> list[dict[str, Any]]:
+    """The details of the events of an action, oldest first."""
+    events = AuditEvent.objects.filter(action=action).order_by("seq")
+    return [json.loads(bytes(event.leaf))["details"] for event in events]
+
+
+def secret_of(organisation: Any) -> tuple[KeyVersion, bytes]:
+    version = materials.active_version(organisation.keys["pii"])
+    return version, materials.cipher(version).encrypt(b"data", b"{}")
+
+
+def test_it_opens_by_itself_with_the_providers_key_alone(organisation, ground, portal):
+    portal(ground)
+    officer = organisation.actor("ada")
+    seal = sealed_under(organisation, ground)
+    assert (seal.version, seal.provider) == (seal.key.current, ground.alias)
+    version, payload = secret_of(organisation)
+    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    with pytest.raises(Conflict):
+        seals.retire_seal(actor=officer, seal_id=seal.pk)
+    with pytest.raises(Conflict, match="only thing that opens"):
+        registration.disable_provider(actor=officer, alias=ground.alias, reason="r")
+    assert not portal(ground).status()["sealed"]
+    assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
+    (opened,) = recorded("portal.unseal")
+    assert (opened["provider"], opened["machine"]) == (ground.alias, keyholders.machine())
+
+
+def test_the_root_follows_the_rotation_of_its_key(organisation, ground, portal, celery_eager):
+    portal(ground)
+    officer = organisation.actor("ada")
+    seal = sealed_under(organisation, ground)
+    old, wrapped, sealed = seal.version, bytes(seal.wrapped), secret_of(organisation)
+    lost = deletion.consequences_of_destroying(old)
+    assert (lost.root_seals, lost.harmless) == (1, False)
+    assert any("seal of the portal's root" in sentence for sentence in lost.sentences())
+    moving = rotation.request_rotation(actor=officer, key_id=seal.key_id, reason="Its year is over.")
+    reencrypt(str(ReEncryptionJob.objects.get(rotation=moving).pk))  # as the sweep sends it again
+    seal.refresh_from_db()
+    assert seal.version == Rotation.objects.get(pk=moving.pk).new_version != old
+    assert bytes(seal.wrapped) != wrapped
+    assert (Rotation.objects.get(pk=moving.pk).state, rewrap.count(old.pk)) == ("re_encrypted", 0)
+    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    assert not portal(ground).status()["sealed"]
+    assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
+    assert [event["to"] for event in recorded("seal.wrap")] == [1, 2]
+
+
+def test_the_second_seal_is_there_for_the_day_the_first_is_lost(organisation, lay, portal):
+    first, second = lay("vault_transit"), lay("pkcs11")
+    portal(first, second)
+    officer = organisation.actor("ada")
+    seal, other = (sealed_under(organisation, one, one.kind) for one in (first, second))
+    version, payload = secret_of(organisation)
+    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    first.take_away()
+    assert not portal(first, second).status()["sealed"]
+    assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
+    assert [event["seal"] for event in recorded("portal.unseal")] == [other.name]
+
+    mail.outbox.clear()
+    for lost in ("in_use", "in_use", "lost"):  # nobody there three times in a row
+        seal_work(str(seal.pk))
+        seal.refresh_from_db()
+        assert seal.state == lost
+    told = Notice.objects.filter(text__contains="does not open the portal")
+    assert {notice.person_id for notice in told} == {organisation.people[name].pk for name in ("ada", "boris", "chen")}
+    assert all(notice.alarm for notice in told)
+    assert f"The seal {seal} does not open the portal" in [row.title for row in attention(officer)]
+    with pytest.raises(Conflict):
+        seals.retire_seal(actor=officer, seal_id=other.pk)
+    first.give_back()
+    breaker.answered(first.alias)
+    seal_work(str(seal.pk))
+    seal.refresh_from_db()
+    assert (seal.state, seal.failures, seal.last_error) == ("in_use", 0, "")
+    assert Notice.objects.filter(text__contains="opens the portal again").exists()
+    seals.retire_seal(actor=officer, seal_id=seal.pk)
+    seal.refresh_from_db()
+    assert (seal.state, seal.wrapped) == ("retired", None)
+
+
+def test_a_provider_that_comes_back_after_the_start_opens_it(organisation, lay, portal):
+    ground = lay("vault_transit")
+    portal(ground)
+    sealed_under(organisation, ground)
+    seals.retire_seal(actor=organisation.actor("ada"), seal_id=RootSeal.objects.get(kind="file").pk)
+    ground.take_away()
+    keyholder = portal(ground)
+    assert keyholder.status()["sealed"]
+    eventually(lambda: [one.state for one in keyholders.seen()] == ["sealed"])
+    assert "Far" in keyholders.seen()[0].detail
+    ground.give_back()
+    eventually(lambda: not keyholder.status()["sealed"])
+    eventually(lambda: [one.state for one in keyholders.seen()] == ["unsealed"])
+    assert keyholders.seen()[0].here
+
+
+def test_a_key_deleted_behind_our_back_is_told_at_once(organisation, lay, portal, places):
+    ground = lay("vault_transit")
+    portal(ground)
+    seal = sealed_under(organisation, ground)
+    places["vault_transit"].delete_behind_our_back(seal.handle)
+    seal_work(str(seal.pk))
+    seal.refresh_from_db()
+    assert seal.state == "lost"
+    assert AuditEvent.objects.filter(action="seal.lost", outcome="failed").exists()
+
+
+def test_another_root_under_the_right_key_is_found_out(organisation, lay, portal):
+    ground = lay("aws_kms")
+    portal(ground)
+    seal = sealed_under(organisation, ground)
+    handle = KeyHandle(seal.algorithm, seal.handle)
+    false = provider(ground.alias).cipher(handle).encrypt(bytes(32), provider_seals.seal_context(seal.pk))
+    RootSeal.objects.filter(pk=seal.pk).update(wrapped=false)
+    seal_work(str(seal.pk))
+    seal.refresh_from_db()
+    assert seal.state == "lost"
+    RootSeal.objects.filter(kind="file").update(state="retired", retired_at=timezone.now())
+    assert portal(ground).status()["sealed"]
+
+
+def test_a_key_file_that_is_gone_is_told(organisation, portal):
+    portal()
+    file = RootSeal.objects.get(kind="file")
+    seal_work(str(file.pk))
+    file.refresh_from_db()
+    assert (file.state, file.checked_at is None) == ("in_use", False)
+    portal()
+    seal_work(str(file.pk))
+    file.refresh_from_db()
+    assert (file.state, file.last_error) == ("lost", "The root key file is missing.")
+
+
+def test_nothing_is_asked_of_a_provider_inside_a_transaction(organisation, lay, portal, monkeypatch):
+    asked = []
+
+    def spy(name: str) -> Any:
+        real = getattr(Keyholder, name)
+
+        def call(self: Keyholder, *arguments: Any) -> Any:
+            asked.append((name, connection.in_atomic_block))
+            return real(self, *arguments)
+
+        return call
+
+    for name in ("wrap_root", "check_seal"):
+        monkeypatch.setattr(Keyholder, name, spy(name))
+    ground = lay("aws_kms")
+    portal(ground)
+    seal = sealed_under(organisation, ground)
+    seal_work(str(seal.pk))
+    assert asked == [("wrap_root", False), ("check_seal", False)]
+
+
+def test_an_effect_that_was_overtaken_changes_nothing(organisation, lay, portal, monkeypatch):
+    ground = lay("aws_kms")
+    portal(ground)
+    ground.register(organisation)
+    seal = seals.register_provider(actor=organisation.actor("ada"), name="Far", key=ground.master(organisation))
+    real = Keyholder.wrap_root
+
+    def overtaken(self: Keyholder, *arguments: Any) -> Any:
+        monkeypatch.setattr(Keyholder, "wrap_root", real)
+        answer = real(self, *arguments)
+        seal_work(str(seal.pk))
+        return answer
+
+    monkeypatch.setattr(Keyholder, "wrap_root", overtaken)
+    seal_work(str(seal.pk))
+    seal.refresh_from_db()
+    assert (seal.state, seal.revision) == ("in_use", 2)
+    assert AuditEvent.objects.filter(action="seal.wrap").count() == 1
+
+
+def test_a_provider_that_is_down_is_waited_for(organisation, lay, portal, celery_eager):
+    ground = lay("vault_transit")
+    portal(ground)
+    ground.register(organisation)
+    key = ground.master(organisation)
+    ground.take_away()
+    seal = seals.register_provider(actor=organisation.actor("ada"), name="Far", key=key)
+    seal.refresh_from_db()
+    assert (seal.state, seal.failures, bool(seal.last_error), seal.wrapped) == ("preparing", 1, True, None)
+    assert seal.next_try_at > timezone.now()
+    ground.give_back()
+    RootSeal.objects.filter(pk=seal.pk).update(next_try_at=timezone.now() - timedelta(seconds=1))
+    seal_tick()
+    seal.refresh_from_db()
+    assert seal.state == "in_use"
+
+
+def test_which_keys_can_seal_it(organisation, lay, portal):
+    ground = lay("aws_kms")
+    portal(ground)
+    row = ground.register(organisation)
+    officer = organisation.actor("ada")
+    master = ground.master(organisation)
+    kek = organisation.key("far-kek", "kek", "root", provider=ground.alias)
+    waiting = organisation.key("waiting", "master", provider=ground.alias)
+    assert set(provider_seals.sealing_keys()) == {master}
+    for key, why in (
+        (kek, "master key"),
+        (organisation.keys["root"], "under the root itself"),
+        (waiting, "no version"),
+    ):
+        with pytest.raises(ValidationFailed) as caught:
+            seals.register_provider(actor=officer, name="Far", key=key)
+        assert why in caught.value.errors["key"][0]
+    for name, who, error in (
+        ("Far", "dana", PermissionRefused),
+        ("", "ada", ValidationFailed),
+        ("x" * 151, "ada", ValidationFailed),
+    ):
+        with pytest.raises(error):
+            seals.register_provider(actor=organisation.actor(who), name=name, key=master)
+    seals.register_provider(actor=officer, name="Far", key=master)
+    assert not provider_seals.sealing_keys().exists()
+    with pytest.raises(Conflict):
+        seals.register_provider(actor=officer, name="Again", key=master)
+    with pytest.raises(ValidationFailed, match="opens the portal's root"):
+        registration.update_provider(
+            actor=officer, alias=row.alias, title="AWS",
+            values=ground.values | {"access_key_id": "typed", "secret_access_key": "typed"},
+        )  # fmt: skip
+
+
+def test_credentials_under_the_root_cannot_open_it(organisation, lay, portal):
+    ground = lay("vault_transit")
+    portal(ground)
+    token = Path(ground.values.pop("token_file")).read_text()
+    ground.values["token"] = token
+    row = ground.register(organisation)
+    assert row.sealed_settings is not None
+    with pytest.raises(ValidationFailed) as caught:
+        seals.register_provider(actor=organisation.actor("ada"), name="Far", key=ground.master(organisation))
+    assert "ambient identity" in caught.value.errors["key"][0]
+
+
+def test_no_service_can_ask_for_the_root(organisation, keyholder):
+    """Whatever key it is sealed under, its context is nobody's to name."""
+    seal = RootSeal.objects.get(kind="file")
+    context = {"purpose": "portal-root", "seal": str(seal.pk)}
+    version = materials.active_version(organisation.keys["kek"])
+    wrapped = materials.wrap_under(version, SecretBytes(bytes(range(32))), context=context)
+    for order in (context, dict(reversed(context.items()))):
+        with pytest.raises(ValidationFailed, match="reserved"):
+            unwrap_data_key(actor_of(Role.SERVICE, "shop"), version.kms_key_arn, wrapped, order)
+
+
+def test_sealing_does_not_wait_for_a_slow_provider():
+    from threading import Event, Thread
+
+    from keys.keyholder.holder import Holder
+
+    holder, entered, leave = Holder(), Event(), Event()
+    holder.unseal(SecretBytes(bytes(range(32))))
+
+    def slow(root: SecretBytes) -> None:
+        entered.set()
+        assert leave.wait(PATIENCE)
+        assert root.reveal() == bytes(range(32))
+
+    thread = Thread(target=holder.with_root, args=(slow,))
+    thread.start()
+    assert entered.wait(PATIENCE)
+    holder.seal()
+    assert holder.sealed
+    leave.set()
+    thread.join(PATIENCE)
+
+
+def test_machines_that_were_not_heard_of_are_silent(organisation, keyholder, settings):
+    keyholders.say(Path("/elsewhere"), sealed=True, detail="Nothing opens it.")
+    eventually(lambda: len(keyholders.seen()) == 2)
+    here, there = keyholders.seen()
+    assert (here.here, here.state, there.here, there.state) == (True, "unsealed", False, "sealed")
+    from keys.models import KeyholderSight
+
+    KeyholderSight.objects.filter(socket="/elsewhere").update(seen_at=timezone.now() - timedelta(minutes=5))
+    assert keyholders.seen()[1].state == "silent"
+    keyholders.leave(Path("/elsewhere"))
+    KeyholderSight.objects.update(seen_at=timezone.now() - timedelta(days=2))
+    eventually(lambda: [one.here for one in keyholders.seen()] == [True])
+
+
+def test_the_pages_of_a_providers_seal(organisation, lay, portal):
+    ground = lay("aws_kms")
+    portal(ground)
+    ground.register(organisation)
+    key = ground.master(organisation)
+    officer, auditor = sign_in(organisation.people["ada"]), sign_in(organisation.people["fay"])
+    page = officer.get("/keys/seals/").content.decode()
+    assert "There is one way only" in page
+    assert f"{key}, at {ground.alias}" in page
+    refused = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": "nothing"})
+    assert (refused.status_code, b"Select a valid choice" in refused.content) == (422, True)
+    assert auditor.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}).status_code == 403
+    made = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}, follow=True)
+    assert "Being made" in made.content.decode()
+    seal = RootSeal.objects.get(kind="provider")
+    seal_work(str(seal.pk))
+    page = auditor.get("/keys/seals/").content.decode()
+    assert "Opens the portal" in page
+    assert f"{key} version 1" in page
+    assert keyholders.machine() in page or not keyholders.seen()
+    tried = officer.post(f"/keys/seals/{seal.pk}/check/", follow=True).content.decode()
+    assert "A worker tries" in tried
+    assert officer.post(f"/keys/seals/{seal.pk}/retire/").status_code == 302
+    assert "Retired" in officer.get("/keys/seals/").content.decode()
+
+
+def test_the_seals_in_the_api(organisation, lay, portal):
+    ground = lay("aws_kms")
+    portal(ground)
+    ground.register(organisation)
+    key = ground.master(organisation)
+    officer = sign_in(organisation.people["ada"])
+    made = officer.post("/api/v1/seals", {"name": "Far", "key": str(key.pk)}, content_type="application/json")
+    assert (made.status_code, made.json()["state"]) == (201, "preparing")
+    where = made["Location"]
+    seal_work(made.json()["id"])
+    shown = officer.get(where).json()
+    assert (shown["state"], shown["key_version"], shown["provider"]) == ("in_use", 1, ground.alias)
+    assert not {"wrapped", "handle", "check_value"} & set(shown)
+    assert officer.post(f"{where}/check").status_code == 202
+    assert officer.post(f"{where}/retire").json()["state"] == "retired"
+    assert officer.post(f"{where}/retire").status_code == 404
+    eventually(lambda: officer.get("/api/v1/seals/keyholders").json())
+    assert officer.get("/api/v1/seals/keyholders").json()[0]["machine"] == keyholders.machine()
+
+
+def test_the_page_of_a_sealed_portal_names_its_machine(organisation, keyholder):
+    seals.register_shares(actor=organisation.actor("ada"), name="Custodians", threshold=2, count=3)
+    keyholders.say(Path("/elsewhere"), sealed=True)
+    seals.seal_now(actor=organisation.actor("ada"), reason="Drill.")
+    eventually(lambda: [one.state for one in keyholders.seen()] == ["sealed", "sealed"])
+    forget()
+    from django.test import Client
+
+    told = Client().get("/sealed/").content.decode()
+    assert f"This is the machine <strong>{keyholders.machine()}</strong>" in told
+    assert "0 of 2 machines are open" in told
+    assert "this one" not in told, "the others' names are for officers"
+    assert "this one" in sign_in(organisation.people["ada"]).get("/sealed/").content.decode()

@@ -1,0 +1,204 @@
+"""Copies of keys in other regions, on ministack with two of them: shown, used while the first is cut off, and put right."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from keys.models import KeyProvider, ProviderFinding
+from keys.providers import registry
+from keys.services import key_views, operations
+from keys.services.overview import attention
+from keys.services.providers import breaker, comparison, findings, health, registration
+from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.models import Notice
+from keyvault_portal.errors import ProviderUnavailable
+from tests.api.conftest import make_person, sign_in
+from tests.faults.proxy import Proxy
+from tests.keys.conftest import actor_of
+from tests.provider_services.conftest import hurry, intent_of, work
+
+FIRST, SECOND = "eu-central-1", "eu-west-1"
+
+
+class Regions:
+    """A registered AWS of two regions, each behind a line that can be cut."""
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        self.lines = {name: Proxy((str(parts.hostname), int(parts.port or 0))) for name in (FIRST, SECOND)}
+
+    def address(self, region: str) -> str:
+        return f"http://127.0.0.1:{self.lines[region].port}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {"region": FIRST, "endpoint": self.address(FIRST), "replica_regions": f"{SECOND}={self.address(SECOND)}"}
+
+
+@pytest.fixture
+def regions(places: Any, tree: Any, officer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regions]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ambient")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
+    found = Regions(places["aws_kms_ministack"].provider._connection.primary.endpoint)
+    registration.register_provider(actor=officer, kind="aws_kms", alias="far", title="Far", values=found.values)
+    yield found
+    for line in found.lines.values():
+        line.cut()
+    breaker.answered("far")
+    registry.forget()
+
+
+@pytest.fixture
+def far(regions: Regions) -> KeyProvider:
+    return KeyProvider.objects.get(alias="far")
+
+
+def made(key: Any) -> Any:
+    assert work(key).state == "done", intent_of(key).last_error
+    key.refresh_from_db()
+    return key
+
+
+def sealed(service: Any, key: Any, text: bytes) -> str:
+    key_views.forget()
+    return operations.encrypt(service, key.pk, text, {"row": "1"}).ciphertext
+
+
+def opened(service: Any, key: Any, ciphertext: str) -> bytes:
+    key_views.forget()
+    return operations.decrypt(service, key.pk, ciphertext, {"row": "1"}).plaintext
+
+
+@pytest.fixture
+def service() -> Any:
+    return actor_of(Role.SERVICE, "shop")
+
+
+def test_a_replica_serves_while_the_first_region_is_cut_off(regions, far, remote_key, service, officer):
+    make_person("olga", "security_officer")
+    key = made(remote_key("records", "dek"))
+    before = sealed(service, key, b"before")
+    health.check_by_clock(far.pk)
+    far.refresh_from_db()
+    assert (far.shown_state, far.on_replica) == ("reachable", False)
+    regions.lines[FIRST].cut()
+    assert opened(service, key, before) == b"before"
+    during = sealed(service, key, b"during")
+    health.check_by_clock(far.pk)
+    health.check_by_clock(far.pk)
+    far.refresh_from_db()
+    assert (far.shown_state, far.last_error) == ("on_replica", "")
+    assert [(row.name, bool(row.error)) for row in far.regions.order_by("-primary")] == [(FIRST, True), (SECOND, False)]
+    assert Notice.objects.filter(text="The key provider Far fails").count() == 1
+    assert "Key provider Far serves from a replica" in [row.title for row in attention(officer)]
+    report = health.test_provider(actor=officer, alias="far")
+    assert f"{FIRST} does not answer" in report.detail
+
+    # What the first region alone can do waits, and takes nothing from those whom the replica serves.
+    waiting = remote_key("later", "dek")
+    for _ in range(breaker.FAILURES + 1):
+        hurry(intent_of(waiting))
+        assert work(waiting).state == "waiting"
+    assert breaker.look("far") is breaker.Circuit.CLOSED
+    assert opened(service, key, during) == b"during"
+
+    regions.lines[FIRST].mend()
+    health.check_by_clock(far.pk)
+    far.refresh_from_db()
+    assert far.shown_state == "reachable"
+    assert Notice.objects.filter(text="The key provider Far answers again").count() == 1
+    hurry(intent_of(waiting))
+    made(waiting)
+    assert opened(service, key, during) == b"during"
+
+
+def test_a_key_without_copies_goes_nowhere_else(regions, far, remote_key, service, officer):
+    """Never to weaker protection: no other key, no other region than those of the settings, nothing of the portal's own."""
+    registration.update_provider(
+        actor=officer, alias="far", title="Far", values={"region": FIRST, "endpoint": regions.address(FIRST)}
+    )
+    registry.forget()
+    key = made(remote_key("records", "dek"))
+    text = sealed(service, key, b"text")
+    registration.update_provider(actor=officer, alias="far", title="Far", values=regions.values)
+    registry.forget()
+    regions.lines[FIRST].cut()
+    with pytest.raises(ProviderUnavailable):
+        opened(service, key, text)
+    with pytest.raises(ProviderUnavailable):
+        sealed(service, key, b"text")
+
+
+def test_when_all_regions_are_gone_it_is_down(regions, far, remote_key, service):
+    key = made(remote_key("records", "dek"))
+    text = sealed(service, key, b"text")
+    health.check_by_clock(far.pk)
+    for line in regions.lines.values():
+        line.cut()
+    with pytest.raises(ProviderUnavailable):
+        opened(service, key, text)
+    health.check_by_clock(far.pk)
+    far.refresh_from_db()
+    assert (far.shown_state, far.on_replica) == ("unreachable", False)
+    assert all(row.error for row in far.regions.all())
+
+
+def test_copies_are_compared_shown_and_put_right(regions, far, remote_key, service, officer, places):
+    key = made(remote_key("records", "dek"))
+    version = key.current
+    comparison.compare(far.pk)
+    assert not far.findings.exclude(state="resolved").filter(version=version).exists()
+    assert [(row.region, row.state) for row in version.replicas.all()] == [(SECOND, "enabled")]
+
+    keeper = registry.provider("far")
+    there = keeper._connection.client(keeper._connection.replicas[0])
+    there.disable_key(KeyId=version.handle.replace(FIRST, SECOND))
+    comparison.compare(far.pk)
+    finding = far.findings.get(version=version, state="open")
+    assert (finding.kind, finding.detail.endswith(f"in {SECOND} it is disabled.")) == ("replica_drift", True)
+    olga = sign_in(make_person("olga", "security_officer"))
+    assert "Copies differ" in olga.get("/keys/providers/far/").content.decode()
+    shown = olga.get(f"/keys/{key.pk}/").content.decode()
+    assert (SECOND in shown, "Disabled" in shown) == (True, True)
+    assert findings.can_mend(finding)
+    findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+    assert work(key, "enable").state == "done"
+    comparison.compare(far.pk)
+    finding.refresh_from_db()
+    assert finding.state == "resolved"
+    assert [row.state for row in version.replicas.all()] == ["enabled"]
+
+
+def test_a_copy_that_is_missing_is_made(regions, far, remote_key, officer):
+    key = made(remote_key("records", "dek"))
+    third = "us-west-2"
+    values = regions.values
+    values["replica_regions"] += f", {third}={regions.address(SECOND)}"
+    registration.update_provider(actor=officer, alias="far", title="Far", values=values)
+    registry.forget()
+    comparison.compare(far.pk)
+    finding = ProviderFinding.objects.get(version=key.current, state="open")
+    assert finding.detail.endswith(f"in {third} there is none.")
+    findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+    assert work(key, "enable").state == "done"
+    comparison.compare(far.pk)
+    assert sorted((row.region, row.state) for row in key.current.replicas.all()) == [
+        (SECOND, "enabled"), (third, "enabled"),
+    ]  # fmt: skip
+
+
+def test_the_page_and_the_api_tell_the_regions_apart(regions, far):
+    client = sign_in(make_person("olga", "security_officer"))
+    health.check_by_clock(far.pk)
+    regions.lines[FIRST].cut()
+    health.check_by_clock(far.pk)
+    page = client.get("/keys/providers/far/").content.decode()
+    assert "A replica serves" in page
+    assert (FIRST in page, SECOND in page) == (True, True)
+    told = client.get("/api/v1/providers/far/health").json()
+    assert told["on_replica"]
+    assert [(row["name"], row["primary"], bool(row["error"])) for row in told["regions"]] == [
+        (FIRST, True, True), (SECOND, False, False),
+    ]  # fmt: skip
