@@ -86,7 +86,6 @@ STATES: Mapping[str, Look] = {
     "dealt": Look("info", "circle", "Not shown yet"),
     "shown": Look("warn", "hourglass", "Shown, not confirmed"),
     "held": Look("ok", "check-circle", "Held"),
-    "lost": Look("danger", "cross-circle", "Lost"),
     "here": Look("ok", "check-circle", "Here"),
     "away": Look("warn", "clock", "Not here"),
     "gone": Look("neutral", "slash", "Gone"),
