@@ -6,6 +6,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
@@ -90,9 +91,9 @@ def redeem_invitation(*, link: str, code: str, address: str | None = None) -> tu
     After five wrong codes the link is dead and a new invitation is needed.
     """
     seat = find_invitation(link)
-    Participant.objects.filter(pk=seat.pk).update(
-        code_tries=seat.code_tries + 1
-    )  # counted before the code is looked at
+    # Counted before the code is looked at, by the database: tries at the same moment count one each.
+    if not Participant.objects.filter(pk=seat.pk, code_tries__lt=TRIES).update(code_tries=F("code_tries") + 1):
+        raise _not_working()
     with audit.atomic(
         actor=guest_actor(seat, address),
         action="ceremony.join",
