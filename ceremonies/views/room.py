@@ -33,7 +33,6 @@ from ceremonies.views.entering import enter, frame_for
 from ceremonies.views.guests import banner
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.edges import respond
 from keyvault_portal.errors import NotAuthenticated, NotFound, PermissionRefused, PortalError, ValidationFailed
 
 
@@ -119,8 +118,6 @@ class RoomAct(View):
         try:
             wrong = handler(request, actor, ceremony, _step(request, ceremony))
         except PortalError as error:
-            if error.status >= 500 or error.status == 401:
-                return respond(request, error)
             return room_page(request, ceremony_id, status=error.status, problem=error)
         if wrong is not None:
             return room_page(request, ceremony_id, status=422, form=wrong)
