@@ -33,6 +33,7 @@ def _qr(text: str) -> SafeString:
         kind="svg",
         xmldecl=False,
         svgns=True,
+        omitsize=True,
         scale=4,
         border=4,
         svgclass="qr-code",
