@@ -214,6 +214,7 @@ def test_escrow_loss_and_recovery(
 
     hold_recovery(room, words)
     dana = room.pages["dana"]
+    dana.goto(f"{room.path}room/")
     room.act("dana", "Put the recovered key in its place")
     expect(dana.get_by_role("button", name="Sign off: Put the recovered key in its place")).to_be_visible(timeout=WORK)
     assert outside(portal, "decrypt", contracts, ciphertext) == SECRET

@@ -1,11 +1,13 @@
 """Whole ceremonies through the services, with a real ceremony process: escrow, recovery, roll-call."""
 
 import pytest
+from django.urls import reverse
 
 from ceremonies.models import ShareGeneration
 from ceremonies.script import Action
 from ceremonies.services import custody, gathering, room
 from ceremonies.states import CeremonyState
+from tests.api.conftest import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,6 +40,10 @@ def test_recovery_from_any_quorum_ends_the_set(cast, recovery_of):
     assert recovery.now.status is CeremonyState.COMMITTED
     assert recovery.now.result["check_value"] == made.check_value
     assert made.state == "dead"
+    page = sign_in(recovery.seat("otto").person).get(reverse("ceremonies:room", args=[recovery.id])).content.decode()
+    assert "Put the recovered key in its place</button>" in "".join(page.split("\n")).replace("  ", ""), page[
+        page.index("room-part") :
+    ][:1500]
     gathering.take_place(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
     recovery.sign_all()
     recovery.sign_all()
