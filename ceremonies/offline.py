@@ -295,7 +295,10 @@ def _from_printed(text: str) -> bytes:
             raise Problem("package_damaged", f"Line {shown} is mistyped, or a line before it is missing.")
         packed += chunk
     unpacking = zlib.decompressobj()
-    return unpacking.decompress(packed, MAX_PACKAGE)
+    unpacked = unpacking.decompress(packed, MAX_PACKAGE)
+    if not unpacking.eof:
+        raise Problem("package_damaged", "The last lines are missing.")
+    return unpacked
 
 
 def _line_check(number: int, chunk: bytes) -> str:

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
-from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Rotation
+from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Move, Rotation
 from keys.models.keys import KEY_KINDS, VERSION_STATES
 from keys.providers.base import Setting
+from keys.services.moving import Offer
 from keys.services.providers.registration import providers
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
@@ -108,7 +109,7 @@ class KeyForm(ServiceForm):
     provider = forms.ChoiceField(
         choices=[("local", "This portal")],
         initial="local",
-        help_text="Where the key lives. It cannot be changed here later.",
+        help_text="Where the key lives. It can be moved later.",
     )
     purpose = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), required=False)
     cryptoperiod_days = forms.IntegerField(
@@ -213,6 +214,25 @@ class RotationForm(ReasonForm):
     rate_limit = forms.IntegerField(
         min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes."
     )
+
+
+class MoveForm(RotationForm):
+    target = forms.ChoiceField(label="New place")
+    with_material = forms.BooleanField(
+        required=False, label="Take the material along", help_text="Otherwise a new key is made at the new place."
+    )
+    field_order = ("target", "with_material", "rate_limit", "reason")
+
+    def __init__(self, *args: Any, offers: Iterable[Offer], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        possible = [offer for offer in offers if offer.possible]
+        self.fields["target"].choices = [(offer.alias, f"{offer.title} ({offer.alias})") for offer in possible]  # type: ignore[attr-defined]
+        if not any(offer.with_material for offer in possible):
+            del self.fields["with_material"]
+
+
+class MoveFilterForm(forms.Form):
+    state = forms.ChoiceField(choices=[*ANY, *Move._meta.get_field("state").choices], required=False)  # type: ignore[misc]
 
 
 class CompromiseForm(ServiceForm):

@@ -1,4 +1,4 @@
-"""Which hosts the portal connects to when the address was typed by a person: one rule for data stores and providers."""
+"""Which hosts the portal connects to when the address was typed by a person: one rule for data stores, providers and scans."""
 
 import ipaddress
 import socket
@@ -24,6 +24,7 @@ class HostRule:
     """Hosts an address may name: CIDR networks and names; link-local addresses (cloud metadata) never."""
 
     allowed: Sequence[str]
+    variable: str = "STORE_ALLOWED_HOSTS"
     refused: ClassVar[type[PortalError]] = HostRefused
     unavailable: ClassVar[type[PortalError]] = ProviderUnavailable
 
@@ -66,7 +67,7 @@ class HostRule:
         if not (named or inside):
             raise self.refused(
                 f"The host {host} is not among the allowed ones.",
-                hint="An administrator can add it to STORE_ALLOWED_HOSTS.",
+                hint=f"An administrator can add it to {self.variable}.",
             )
 
 

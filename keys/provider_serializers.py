@@ -121,7 +121,7 @@ class AdoptionSerializer(serializers.Serializer[dict[str, Any]]):
 class WorkSerializer(serializers.ModelSerializer[ProviderIntent]):
     key_id = serializers.UUIDField(source="version.key_id", read_only=True)
     key_version = serializers.IntegerField(source="version.key_version", read_only=True)
-    provider = serializers.CharField(source="version.key.provider", read_only=True)
+    provider = serializers.CharField(source="version.provider", read_only=True)
 
     class Meta:
         model = ProviderIntent

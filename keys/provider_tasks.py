@@ -5,6 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
+from keys.services import moving
 from keys.services.providers import comparison, health, intents, work
 from keys.services.ratelimit import first_in
 from keyvault_portal.errors import PortalError
@@ -17,6 +18,9 @@ RESEND_SECONDS, COMPARE_AGAIN_SECONDS = 20, 600  # a message that waits in a lon
 def provider_work(intent_id: str) -> None:
     """Do one intent; what fails is written into it and tried again by the tick."""
     work.perform(UUID(intent_id))
+    move_id = intents.move_of(UUID(intent_id))
+    if move_id is not None:
+        moving.advance(move_id)
 
 
 @shared_task(name="keys.provider_check")

@@ -14,7 +14,7 @@ class VersionSerializer(serializers.ModelSerializer[KeyVersion]):
     class Meta:
         model = KeyVersion
         fields = [
-            "key_id", "key_version", "kms_key_arn", "status", "created_at", "activated_at", "rotated_at", "expires_at", "re_encrypt_done",
+            "key_id", "key_version", "kms_key_arn", "provider", "status", "created_at", "activated_at", "rotated_at", "expires_at", "re_encrypt_done",
             "uses_reserved", "last_used_at", "last_used_by", "compromised_at", "compromise_reason", "deletion_due_at", "deletion_halted_at",
             "deletion_halted_by", "destroyed_at", "generated_here", "never_extractable", "exported_at",
         ]  # fmt: skip

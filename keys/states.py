@@ -48,6 +48,22 @@ class IntentState(StrEnum):
     FAILED = "failed"  # needs somebody: another try has to be asked for
 
 
+class MoveState(StrEnum):
+    """A key on its way from one provider to another."""
+
+    MAKING = "making"  # the new version, at the new place
+    DUAL_WRAPPING = "dual_wrapping"  # what stands on the old version is wrapped at the new place as well
+    COMPARING = "comparing"  # read back at both places; then the switch, when the new version was published long enough
+    RE_WRAPPING = "re_wrapping"  # switched: the new version protects, everything is wrapped at both places
+    RE_WRAPPED = "re_wrapped"  # nothing stands on the old version: it may be dropped, by agreement
+    DROPPING = "dropping"  # the old version waits out its grace period
+    COMPLETED = "completed"
+    PAUSED = "paused"
+    FAILED = "failed"  # needs somebody: resume or undo
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
 class ImportState(StrEnum):
     """A key on its way in: waiting for material, being checked, being brought to its provider, over."""
 
@@ -80,11 +96,13 @@ class SealStanding(StrEnum):
 
 V, R, J, I, S = VersionState, RotationState, JobState, IntentState, SealStanding  # noqa: E741
 M, X = ImportState, ExportState
+N = MoveState
 
 VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     V.PRE_ACTIVE: frozenset({V.ACTIVE, V.COMPROMISED, V.DESTROYED}),
     V.ACTIVE: frozenset({V.DECRYPT_ONLY, V.SUSPENDED, V.COMPROMISED}),
-    V.DECRYPT_ONLY: frozenset({V.SUSPENDED, V.COMPROMISED, V.PENDING_DELETION}),
+    # Active again only when the move of its key to another place is undone; `versions.make_active` refuses it otherwise.
+    V.DECRYPT_ONLY: frozenset({V.ACTIVE, V.SUSPENDED, V.COMPROMISED, V.PENDING_DELETION}),
     # Resuming returns to the state the suspension interrupted; the service remembers which.
     V.SUSPENDED: frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION}),
     V.COMPROMISED: frozenset({V.PENDING_DELETION}),
@@ -123,6 +141,22 @@ INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {
     I.DONE: frozenset(),
 }
 
+_STEPS = frozenset({N.MAKING, N.DUAL_WRAPPING, N.COMPARING, N.RE_WRAPPING, N.UNDOING})
+MOVE_MOVES: Mapping[MoveState, frozenset[MoveState]] = {
+    N.MAKING: frozenset({N.DUAL_WRAPPING, N.PAUSED, N.FAILED, N.UNDOING}),
+    N.DUAL_WRAPPING: frozenset({N.COMPARING, N.PAUSED, N.FAILED, N.UNDOING}),
+    N.COMPARING: frozenset({N.RE_WRAPPING, N.PAUSED, N.FAILED, N.UNDOING}),
+    N.RE_WRAPPING: frozenset({N.RE_WRAPPED, N.PAUSED, N.FAILED, N.UNDOING}),
+    # New items on the old version may still be found: the walk starts again.
+    N.RE_WRAPPED: frozenset({N.RE_WRAPPING, N.DROPPING, N.UNDOING}),
+    N.DROPPING: frozenset({N.RE_WRAPPED, N.COMPLETED}),
+    N.COMPLETED: frozenset(),
+    N.PAUSED: _STEPS,
+    N.FAILED: _STEPS,
+    N.UNDOING: frozenset({N.UNDONE, N.PAUSED, N.FAILED}),
+    N.UNDONE: frozenset(),
+}
+
 IMPORT_MOVES: Mapping[ImportState, frozenset[ImportState]] = {
     M.OPEN: frozenset({M.RECEIVED, M.ABORTED, M.EXPIRED}),
     # An upload that does not fit its check value may be followed by another one.
@@ -154,8 +188,8 @@ MAY_PROTECT = frozenset({V.ACTIVE})
 MAY_PROCESS = frozenset({V.ACTIVE, V.DECRYPT_ONLY, V.COMPROMISED, V.PENDING_DELETION})
 
 
-def may_move[State: (VersionState, RotationState, JobState, IntentState, ImportState, ExportState, SealStanding)](
-    moves: Mapping[State, frozenset[State]], old: State, new: State
-) -> bool:
+def may_move[
+    State: (VersionState, RotationState, JobState, IntentState, ImportState, ExportState, SealStanding, MoveState)
+](moves: Mapping[State, frozenset[State]], old: State, new: State) -> bool:
     """Whether the table lets `old` become `new`."""
     return new in moves[old]

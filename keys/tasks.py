@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.models import DataStore, ReEncryptionJob
-from keys.services import census, reencryption, rotation
+from keys.services import census, moving, reencryption, rotation
 from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavailable
 
@@ -42,6 +42,7 @@ def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
     rotation_id = ReEncryptionJob.objects.filter(pk=identifier).values_list("rotation_id", flat=True).first()
     if rotation_id is not None:
         rotation.settle(rotation_id)
+        moving.follow_rotation(rotation_id)
 
 
 @shared_task(name="keys.take_census")

@@ -32,7 +32,10 @@ def offer_back(import_id: str) -> None:
 @shared_task(name="keys.export_work")
 def export_work(export_id: str) -> None:
     """Wrap a key for whom it was agreed to give it to; what fails is written into the export."""
-    exports.wrap_export(UUID(export_id))
+    try:
+        exports.wrap_export(UUID(export_id))
+    except Sealed:
+        logger.warning("export %s waits: the portal is sealed", export_id)
 
 
 @shared_task(name="keys.transfer_tick")

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from keys.views import exports, imports, keys, places, providers, rotations, seals, stores, versions
+from keys.views import exports, imports, keys, moves, places, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
 _rotation = "rotations/<uuid:rotation_id>/"
+_move = "moves/<uuid:move_id>/"
 _provider = "providers/<slug:alias>/"
 _import = "imports/<uuid:import_id>/"
 _export = "exports/<uuid:export_id>/"
@@ -47,6 +48,15 @@ urlpatterns = [
     path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
     path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
     path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
+    path("<uuid:key_id>/move/", moves.MoveRequest.as_view(), name="move-request"),
+    path("moves/", moves.MoveList.as_view(), name="move-list"),
+    path(_move, moves.MoveDetail.as_view(), name="move-detail"),
+    path(_move + "pause/", moves.MovePause.as_view(), name="move-pause"),
+    path(_move + "resume/", moves.MoveResume.as_view(), name="move-resume"),
+    path(_move + "throttle/", moves.MoveThrottle.as_view(), name="move-throttle"),
+    path(_move + "undo/", moves.MoveUndo.as_view(), name="move-undo"),
+    path(_move + "drop/", moves.MoveDrop.as_view(), name="move-drop"),
+    path(_move + "keep/", moves.MoveKeep.as_view(), name="move-keep"),
     path("places/", places.Places.as_view(), name="places"),
     path("providers/", providers.ProviderList.as_view(), name="provider-list"),
     path("providers/new/", providers.ProviderKinds.as_view(), name="provider-kinds"),

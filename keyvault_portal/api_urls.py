@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.routers import SimpleRouter
 
 from ceremonies import api as ceremonies_api
+from certificates.tls.api import api_urlpatterns as tls_urls
 from keys import api as keys_api
 from keys.dataplane.urls import urlpatterns as dataplane_urls
 from keyvault_portal.accounts import api as accounts_api
@@ -33,6 +34,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
     path("dashboard", DashboardView.as_view(), name="api-dashboard"),
     path("settings", SettingsView.as_view(), name="api-settings"),
+    *tls_urls,
     path("schema", SpectacularAPIView.as_view(**_open), name="api-schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api-schema", **_open), name="api-docs"),
 ]

@@ -214,6 +214,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
+    "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
     "seals of the root": {"task": "keys.seal_tick", "schedule": 10.0, "options": {"expires": 10}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
@@ -239,6 +240,8 @@ PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigu
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
+# Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
+TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

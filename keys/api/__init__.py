@@ -1,6 +1,7 @@
 """REST: keys, versions, their providers, rotations, stores and the census; each action is one service."""
 
 from keys.api.keys import KeyViewSet
+from keys.api.moves import MoveViewSet
 from keys.api.providers import ProviderViewSet, WorkViewSet
 from keys.api.rotations import RotationViewSet
 from keys.api.seals import RootSealViewSet
@@ -13,6 +14,7 @@ router_entries = [
     ("imports", ImportViewSet, "import"),
     ("exports", ExportViewSet, "export"),
     ("provider-work", WorkViewSet, "provider-work"),
+    ("moves", MoveViewSet, "move"),
     ("rotations", RotationViewSet, "rotation"),
     ("seals", RootSealViewSet, "seal"),
     ("stores", StoreViewSet, "store"),

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from keys import serializers as shapes
-from keys.api.base import ACCEPTED, CURSOR, ActorView
+from keys.api.base import ACCEPTED, CURSOR
+from keys.api.moves import MovesOfKeys
 from keys.models import Key, KeyVersion
 from keys.services import budget, exports, lifecycle, rotation
 from keys.services.overview import visible_keys
@@ -47,7 +48,7 @@ class KeyFilter(filters.FilterSet):
         return keys.filter(next_rotation_at__lt=now) if value else keys.exclude(next_rotation_at__lt=now)
 
 
-class KeyViewSet(ActorView, ReadOnlyModelViewSet[Key]):
+class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     """Keys in view of the caller; writes go through the lifecycle services."""
 
     serializer_class = shapes.KeySerializer

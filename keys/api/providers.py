@@ -175,7 +175,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
 
 class WorkFilter(filters.FilterSet):
     key = filters.UUIDFilter(field_name="version__key_id")
-    provider = filters.CharFilter(field_name="version__key__provider")
+    provider = filters.CharFilter(field_name="version__provider")
 
     class Meta:
         model = ProviderIntent

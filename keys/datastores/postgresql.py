@@ -1,17 +1,17 @@
 """Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-from keys.datastores.arrays import ArrayDumper, PackedArray, pack
 from keys.datastores.base import Answer, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate
+from keyvault_portal.arrays import BYTEA, TEXT, pack
 
 PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "character varying"})
 _GONE = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege)
@@ -54,9 +54,12 @@ class PostgresTable:
         self._binds = [spec.context.bind(column) for column in spec.columns]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = self._asked = None
+        connection, asked, self._connection, self._asked = self._connection, self._asked, None, None
+        if connection is not None:
+            connection.close()
+        if asked is not None:
+            with suppress(psycopg.Error):  # nobody waits for these answers any more
+                asked.close()
 
     def check(self) -> None:
         spec = self.spec
@@ -139,7 +142,7 @@ class PostgresTable:
         marks = self.boundaries(limit)
         return self.read_rows(marks)
 
-    def _select(self, tail: sql.Composable) -> sql.Composable:
+    def _select(self, tail: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
         # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed.
         return sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
@@ -175,7 +178,11 @@ class PostgresTable:
         )  # fmt: skip
         rows, news = zip(*changes, strict=True)
         keys, _, _, stamps = zip(*rows, strict=True)
-        values = [pack(keys), " ".join(stamps), *map(pack, zip(*news, strict=True)), len(rows)]
+        cells = [
+            pack(column, BYTEA if kind == "bytea" else TEXT)
+            for column, kind in zip(zip(*news, strict=True), kinds, strict=True)
+        ]
+        values = [pack(keys, TEXT), " ".join(stamps), *cells, len(rows)]
         cursor = self._ask(statement, values, begin=True)
 
         def answer() -> set[str]:
@@ -190,7 +197,7 @@ class PostgresTable:
             # Something to commit: commits are flushed in their order, so all before it are flushed with it.
             connection.execute("SELECT pg_logical_emit_message(true, 'keyvault-portal', 'settled')")
 
-    def _ask(self, statement: sql.Composable, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
+    def _ask(self, statement: sql.Composed, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
         """Send a statement, which the server does while the caller goes on; `begin` makes it a transaction by itself."""
         with self._errors(collect=False) as connection:
             if self._asked is None:
@@ -240,10 +247,12 @@ class PostgresTable:
                 asked.close()
             yield self._connection
         except _GONE as error:
+            self.close()  # what was asked after it was not done, and its transaction is still open
             raise StoreGone(
                 f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary})."
             ) from None
         except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            self.close()
             raise StoreUnavailable(
                 f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary})."
             ) from None
@@ -251,10 +260,10 @@ class PostgresTable:
             self.close()
             raise StoreUnavailable("The target database does not answer.") from None
         except psycopg.DataError as error:
+            self.close()
             raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None
 
     def _open(self) -> None:
         self._connection, self._asked = connect(self._dsn, self._rule), None
-        self._connection.adapters.register_dumper(PackedArray, ArrayDumper)
         # A page that a crash of the target undoes stands on the old version again, where the census finds it.
         self._connection.execute("SET synchronous_commit = off")

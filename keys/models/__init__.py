@@ -1,6 +1,7 @@
 """Tables of the keys app; rows are written by `keys.services` only."""
 
 from keys.models.keys import DataKey, Key, KeyPolicy, KeyVersion
+from keys.models.moves import Move
 from keys.models.providers import KeyProvider, KeyReplica, ProviderFinding, ProviderIntent, ProviderRegion
 from keys.models.rotations import FailedItem, ReEncryptionJob, ReEncryptionRange, Rotation
 from keys.models.seals import KeyholderSight, RootSeal, SealState
@@ -9,6 +10,6 @@ from keys.models.transfers import KeyComponent, KeyExport, KeyImport
 
 __all__ = [
     "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy", "KeyProvider",
-    "KeyReplica", "KeyVersion", "KeyholderSight", "ProviderFinding", "ProviderIntent", "ProviderRegion", "ReEncryptionJob", "ReEncryptionRange",
-    "RootSeal", "Rotation", "SealState", "SealedValue",
+    "KeyReplica", "KeyVersion", "KeyholderSight", "Move", "ProviderFinding", "ProviderIntent", "ProviderRegion", "ReEncryptionJob",
+    "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

@@ -116,6 +116,8 @@ class KeyVersion(models.Model):
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="versions")
     key_version = models.PositiveIntegerField()
     kms_key_arn = models.CharField(max_length=500, unique=True)
+    # Where this version lives; the key's own `provider` is where its next version will be made.
+    provider = models.SlugField(max_length=63, default="local")
     status = models.CharField(max_length=20, choices=VERSION_STATES, default=VersionState.PRE_ACTIVE.value)
     created_at = models.DateTimeField(default=timezone.now)
     activated_at = models.DateTimeField(null=True, blank=True)
@@ -127,6 +129,10 @@ class KeyVersion(models.Model):
     wrapped_by = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="wraps")
     handle = models.TextField(blank=True, editable=False)
     public_key = models.BinaryField(null=True, blank=True, editable=False)
+    # The version at the place before, of one that was made by moving the key; see keys.services.two_places.
+    moved_from = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="moved_to", editable=False
+    )
     # One way only, here and in the database: what PKCS#11 calls CKA_LOCAL (and, as material is never in the clear outside
     # its place, CKA_ALWAYS_SENSITIVE) and CKA_NEVER_EXTRACTABLE, and the first time it was given out.
     generated_here = models.BooleanField(default=True)

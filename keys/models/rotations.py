@@ -22,6 +22,7 @@ class Rotation(models.Model):
         SCHEDULED = "scheduled", "Scheduled by policy"
         USE_BUDGET = "use_budget", "Use budget"
         COMPROMISE = "compromise", "Compromise"
+        MOVE = "move", "Moved to another provider"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="rotations")

@@ -1,6 +1,7 @@
 """Making a key: the rules of the hierarchy, its policy and its first version."""
 
 import re
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -62,7 +63,8 @@ def create_key(
         if intents.is_remote(key):
             version = versions.new_version(key, imported=material is not None)
             how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT
-            intents.write(version, how, actor, secret=material, by_hand=by_hand, activate=True)
+            params: dict[str, Any] = {"activate": True} | ({intents.BY_HAND: True} if by_hand else {})
+            intents.write(version, how, actor, secret=material, **params)
         else:
             version = versions.new_version(key, secret=material)
             versions.make_active(version, key.policy, now=timezone.now())

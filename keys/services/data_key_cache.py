@@ -85,7 +85,7 @@ def serves(version: KeyVersion, algorithm: str) -> bool:
     """Whether data keys of this algorithm under this version are kept: only where a provider would be asked for each."""
     row = ALGORITHMS.get(algorithm)
     suitable = row is not None and row.kind is Kind.AEAD and row.unique_nonce_suffices
-    return suitable and version.key.provider != LOCAL and settings.DATA_KEY_CACHE_SECONDS > 0
+    return suitable and version.provider != LOCAL and settings.DATA_KEY_CACHE_SECONDS > 0
 
 
 def sealing(version: KeyVersion, context: dict[str, str], size: int, algorithm: str) -> tuple[Aead, bytes]:
@@ -95,7 +95,7 @@ def sealing(version: KeyVersion, context: dict[str, str], size: int, algorithm: 
     """
     seal_watch.require_open()
     answer = _cache(version, algorithm).sealing(context, size)
-    _count(version.key.provider, "messages")
+    _count(version.provider, "messages")
     return answer
 
 
@@ -103,12 +103,14 @@ def opening(version: KeyVersion, wrapped: bytes, context: dict[str, str], algori
     """The cipher of a data key that `version` wrapped; raises as `materials.unwrap_under` does, CryptoError."""
     seal_watch.require_open()
     cipher = _cache(version, algorithm).opening(wrapped, context)
-    _count(version.key.provider, "messages")
+    _count(version.provider, "messages")
     return cipher
 
 
 def _cache(version: KeyVersion, algorithm: str) -> EnvelopeCache:
-    name = (version.pk, algorithm, version.status)
+    # While its key moves, what a version seals depends on the state of the version at the old place, too.
+    before = f" from {version.moved_from.status}" if version.moved_from else ""
+    name = (version.pk, algorithm, version.status + before)
     found = _caches.get(name)
     if found is None:
         with _lock:
@@ -116,12 +118,12 @@ def _cache(version: KeyVersion, algorithm: str) -> EnvelopeCache:
             if found is None:
                 found = _new(version, algorithm)
                 _caches.put(name, found)
-                _of.setdefault(version.key.provider, set()).add(name)
+                _of.setdefault(version.provider, set()).add(name)
     return found
 
 
 def _new(version: KeyVersion, algorithm: str) -> EnvelopeCache:
-    alias = version.key.provider
+    alias = version.provider
 
     def generate(context: dict[str, str]) -> tuple[SecretBytes, bytes]:
         _count(alias, "calls")

@@ -244,9 +244,9 @@ def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
             versions.move(version, VersionState.DESTROYED, "destroy")
         intents.refuse_while_busy(version, *intents.MAKING, Act.DESTROY)
         if version.handle and intents.follow(version, Act.DESTROY, actor) is not None:
-            act.record({"version": version.key_version, "from": version.status, "asked_of": key.provider})
+            act.record({"version": version.key_version, "from": version.status, "asked_of": version.provider})
             return version
-        if intents.is_remote(key) and not version.handle:
+        if intents.is_remote(version) and not version.handle:
             intents.write(version, Act.DESTROY, actor)  # a failed making may have left something there
         erase(version, act)
     return version

@@ -62,7 +62,8 @@ def _wrapped() -> Iterator[dict[str, Any]]:
 
 def _version(version: KeyVersion) -> dict[str, Any]:
     return {
-        "key_id": str(version.key_id), "key_version": version.key_version, "kms_key_arn": version.kms_key_arn, "status": version.status,
+        "key_id": str(version.key_id), "key_version": version.key_version, "kms_key_arn": version.kms_key_arn, "provider": version.provider,
+        "status": version.status,
     }  # fmt: skip
 
 

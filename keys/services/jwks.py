@@ -50,6 +50,7 @@ def document(ring: str | None = None, name: str | None = None) -> dict[str, list
 
 
 def _jwks(versions: Iterable[KeyVersion], now: datetime) -> Iterable[dict[str, Any]]:
+    said: set[str] = set()  # a key moved with its material is the same key to verifiers, though it is two versions here
     for version in versions:
         if version.rotated_at is not None:
             if version.rotated_at + timedelta(hours=version.key.policy.token_lifetime_hours) <= now:
@@ -57,4 +58,7 @@ def _jwks(versions: Iterable[KeyVersion], now: datetime) -> Iterable[dict[str, A
         elif version.state not in {VersionState.PRE_ACTIVE, VersionState.ACTIVE}:
             continue
         members = _members(version)
-        yield {**members, "kid": thumbprint(members)}
+        name = thumbprint(members)
+        if name not in said:
+            said.add(name)
+            yield {**members, "kid": name}

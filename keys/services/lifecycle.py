@@ -81,6 +81,8 @@ def activate_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
     """
     with act_on_version(actor, Permission.KEY_ROTATE, "key.activate_version", version_id) as (key, version, act):
         policies.require_role(actor, key, key.policy.rotate_roles, "rotate")
+        if version.moved_from_id is not None:
+            raise WrongState(f"{version} is activated by the move that made it.", state=version.status)
         old = versions.activate(version)
         act.record({"version": version.key_version, "replaced": old.key_version if old else None, "reason": reason})
     return version
@@ -89,7 +91,7 @@ def activate_version(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
 def tick_activations() -> int:
     """Activate every token signing version that has been published long enough; returns how many."""
     waiting = KeyVersion.objects.filter(
-        status=VersionState.PRE_ACTIVE.value, key__kind=KeyKind.TOKEN_SIGNING.value
+        status=VersionState.PRE_ACTIVE.value, key__kind=KeyKind.TOKEN_SIGNING.value, moved_from=None
     ).select_related("key__policy")
     done = 0
     for version in waiting.order_by("id"):

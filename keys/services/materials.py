@@ -23,7 +23,7 @@ from keys.providers.base import (
     portal_errors,
 )
 from keys.providers.registry import LOCAL, provider
-from keys.services import budget, root_key, seal_watch
+from keys.services import budget, root_key, seal_watch, two_places
 from keys.services.cache import BoundedCache
 from keys.services.providers.binding import bind
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
@@ -119,6 +119,14 @@ def _check_chain(wrapper: KeyVersion | None) -> None:
 
 def cipher(version: KeyVersion) -> BoundCipher:
     """The cipher of a version, built once and kept as long as its material; raises as `material` does."""
+    if version.moved_from_id is not None:
+        _check_usable(version)
+        return two_places.TwoPlaces(lambda: cipher_here(version), version, cipher)
+    return cipher_here(version)
+
+
+def cipher_here(version: KeyVersion) -> BoundCipher:
+    """The cipher at the version's own place alone; raises as `material` does."""
     return cast("BoundCipher", _bound(version, Capability.CIPHER, "cipher"))
 
 
@@ -137,16 +145,16 @@ def _bound(version: KeyVersion, capability: Capability, method: str) -> object:
     stored = version.handle.encode() if version.handle else _stored(version)
     _check_usable(version)
     _check_chain(version.wrapped_by)
-    keeper = provider(version.key.provider)
+    keeper = provider(version.provider)
     cache_key = (version.pk, method, sha256(stored).digest())
     found = _bindings.get(cache_key)
     if found is None or found[0] is not keeper:  # another instance: the provider was changed
-        if version.key.provider != LOCAL:
+        if version.provider != LOCAL:
             bound = bind(keeper, capability, handle(version))
         elif capability in keeper.capabilities:
             bound = getattr(keeper, method)(handle(version))
         else:
-            raise OperationUnsupported(f"The provider {version.key.provider} has no {capability.value}.")
+            raise OperationUnsupported(f"The provider {version.provider} has no {capability.value}.")
         found = (keeper, bound)
         _bindings.put(cache_key, found)
     return found[1]

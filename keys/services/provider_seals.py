@@ -41,9 +41,9 @@ def seal_context(seal_id: UUID) -> bytes:
 
 
 def sealing_keys() -> QuerySet[Key]:
-    """The keys under which the root can be sealed: master keys in use that live at a provider without sealed credentials."""
+    """The keys under which the root can be sealed: master keys in use, not exportable, at a provider without sealed credentials."""
     places = KeyProvider.objects.filter(state=KeyProvider.State.ENABLED, sealed_settings=None).values("alias")
-    held = Key.objects.filter(kind=KeyKind.MASTER.value, provider__in=places, versions__in=_usable())
+    held = Key.objects.filter(kind=KeyKind.MASTER.value, exportable=False, provider__in=places, versions__in=_usable())
     return held.exclude(root_seals__retired_at=None, root_seals__kind=RootSeal.Kind.PROVIDER).select_related("ring")
 
 
@@ -59,6 +59,8 @@ def refuse_unsuitable(key: Key) -> None:
 
     if key.kind != KeyKind.MASTER.value:
         raise refuse("Choose a master key: no service can ask for anything to be opened with it.")
+    if key.exportable:
+        raise refuse("This key can be exported, and with it the root.")
     place = KeyProvider.objects.filter(alias=key.provider).first()
     if place is None:
         raise refuse("This key is wrapped under the root itself. Choose one that lives at a provider.")
@@ -123,7 +125,7 @@ def _wrap(seal: RootSeal, version: KeyVersion) -> None:
         before = row.version_id and KeyVersion.objects.values_list("key_version", flat=True).get(pk=row.version_id)
         if row.state != SealStanding.IN_USE.value:
             move(row, SealStanding.IN_USE)
-        row.wrapped, row.version, row.provider = wrapped, version, version.key.provider
+        row.wrapped, row.version, row.provider = wrapped, version, version.provider
         row.handle, row.algorithm, row.wrapped_at = version.handle, version.key.algorithm, timezone.now()
         row.save(update_fields=["wrapped", "version", "provider", "handle", "algorithm", "wrapped_at"])
         _settled(row)
@@ -197,9 +199,9 @@ def wrap(seal_id: UUID, version_id: int, root: SecretBytes) -> bytes:
     version = KeyVersion.objects.select_related("key").get(pk=version_id)
     handle = KeyHandle(version.key.algorithm, version.handle)
     aad = seal_context(seal_id)
-    cipher = binding.cipher(_keeper(version.key.provider), handle)
-    wrapped = call(version.key.provider, "encrypt", lambda: cipher.encrypt(root.reveal(), aad))
-    with SecretBytes(call(version.key.provider, "decrypt", lambda: cipher.decrypt(wrapped, aad))) as again:
+    cipher = binding.cipher(_keeper(version.provider), handle)
+    wrapped = call(version.provider, "encrypt", lambda: cipher.encrypt(root.reveal(), aad))
+    with SecretBytes(call(version.provider, "decrypt", lambda: cipher.decrypt(wrapped, aad))) as again:
         if again != root:
             raise DecryptRefused
     return wrapped

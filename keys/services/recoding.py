@@ -1,5 +1,6 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -22,7 +23,7 @@ from keys.crypto.errors import CryptoError, MalformedEnvelope
 from keys.datastores.base import Cell, Locator, Row
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
-from keys.services import budget, materials
+from keys.services import budget, materials, rewrap, two_places
 from keys.services.cache import BoundedCache
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
@@ -208,32 +209,37 @@ class CompactRecoder:
         self._writer.close()
 
 
-class _Direct:
+class _Direct(ABC):
     """What the formats share whose cells are written under the new version itself: one use and one call a cell."""
 
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
         self._old, self._new = old, new
-        self._calls = ProviderCalls(new.key.provider)
+        self._opening, self._sealing = ProviderCalls(old.provider), ProviderCalls(new.provider)
+        self._copies = int(two_places.copies(new) is not None)
 
     @property
     def provider_calls(self) -> int:
-        return self._calls.made
+        return self._opening.made + self._sealing.made
 
-    def prepare(self, rows: Sequence[Row]) -> None:
+    def _turn_to_seal(self) -> None:
+        self._opening.take(self._copies)
+        self._sealing.take(1)
+
+    def prepare(self, rows: Sequence[Row]) -> None:  # noqa: B027
         """Nothing: a cell brings all it needs."""
 
     def reserve(self, rows: Sequence[Row]) -> None:
         budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
 
-    def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        raise NotImplementedError
+    @abstractmethod
+    def recode(self, cell: Cell, context: bytes | None) -> Cell: ...
 
     def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
         new = list(cells)
         present = [place for place, cell in enumerate(cells) if cell is not None]
         return new, _one_by_one(self.recode, new, contexts, present)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Nothing is held."""
 
 
@@ -246,8 +252,10 @@ class VaultTextRecoder(_Direct):
             return cell
         plaintext = self._decrypt(self._old, payload, context)
         budget.spend(self._new, 1)
-        self._calls.take(1)
-        return format_text(self._new.key_version, materials.cipher(self._new).encrypt(plaintext, context or b""))
+        self._turn_to_seal()
+        sealed = materials.cipher(self._new).encrypt(plaintext, context or b"")
+        two_places.require_both(self._new, sealed)
+        return format_text(self._new.key_version, sealed)
 
     def open(self, cell: Cell, context: bytes | None) -> bytes:
         number, payload = self._parse(cell)
@@ -260,7 +268,7 @@ class VaultTextRecoder(_Direct):
             raise SetAside("malformed") from None
 
     def _decrypt(self, version: KeyVersion, payload: bytes, context: bytes | None) -> bytes:
-        self._calls.take(1)
+        self._opening.take(1)
         try:
             return materials.cipher(version).decrypt(payload, context or b"")
         except UNREADABLE:
@@ -275,21 +283,21 @@ class EnvelopeRecoder(_Direct):
         if envelope.kms_key_id != self._old.kms_key_arn:
             return cell
         try:
-            self._calls.take(1)
+            self._opening.take(1)
             data_key = materials.unwrap_under(self._old, envelope.wrapped_dek, context=envelope.encryption_context)
             # Read before it is trusted: a data key that does not open the data must not be carried on.
             open_envelope(envelope, data_key)
         except UNREADABLE:
             raise SetAside("decrypt_failed") from None
-        self._calls.take(1)
-        wrapped = materials.wrap_under(self._new, data_key, context=envelope.encryption_context)
+        self._turn_to_seal()
+        wrapped = rewrap.wrapped_again(self._new, data_key, envelope.encryption_context)
         return replace(envelope, wrapped_dek=wrapped, kms_key_id=self._new.kms_key_arn).to_json()
 
     def open(self, cell: Cell, context: bytes | None) -> bytes:
         envelope = self._parse(cell, context)
         try:
             version = materials.version_by_arn(envelope.kms_key_id)
-            self._calls.take(1)
+            self._opening.take(1)
             return open_envelope(
                 envelope, materials.unwrap_under(version, envelope.wrapped_dek, context=envelope.encryption_context)
             )

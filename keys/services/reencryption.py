@@ -241,14 +241,13 @@ class _Walker:
     def _walk_range(self, part: _Part, deadline: float) -> bool:
         """True when the range is finished; False when time, the lease or the job's state stopped it.
 
-        While a page is worked out here, the store writes the one before and reads the one after; the cursor follows
-        each page that is written.
+        While a page is worked out here, the store writes the one before and reads the one after.
         """
         state, rate, before = part.state, part.rate, None
         rows, last = self._ask(part, part.cursor, rate)()
         ahead = None if last else self._ask(part, rows[-1].pk, rate)
         while state == JobState.RUNNING.value and time.monotonic() < deadline:
-            page = self._work_out(rows, part.cursor)
+            page = self._work_out(rows, before.cursor if before else part.cursor)
             following, ends = ahead() if ahead else ([], True)
             if before is not None:
                 before.count()

@@ -7,9 +7,10 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from keys.crypto.secret import SecretBytes
 from keys.models import DataKey, KeyVersion, ReEncryptionJob
-from keys.services import budget, materials, provider_seals
-from keys.services.ratelimit import RateLimiter, provider_limiter
+from keys.services import budget, materials, provider_seals, two_places
+from keys.services.ratelimit import ProviderCalls, RateLimiter
 from keys.states import JobState, VersionState
 
 PAGE = 500
@@ -25,7 +26,7 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
     """Re-wrap pages until the deadline; True when there is more. Each page is one transaction of our own database."""
     versions = KeyVersion.objects.select_related(*materials.CHAIN)
     old, new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
-    provider = provider_limiter(new.key.provider)
+    calls = Calls(old, new)
     while time.monotonic() < deadline:
         state = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=job.pk)
         if state.state != JobState.RUNNING.value:
@@ -34,11 +35,12 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
         if state.rate_limit:
             RateLimiter(f"job:{job.pk}", state.rate_limit).acquire(size)
         budget.prepare(new, size)
-        moved = _versions_page(old, new, size, provider) or _data_keys_page(old, new, size, provider)
+        before = calls.made
+        moved = _versions_page(old, new, size, calls) or _data_keys_page(old, new, size, calls)
         if moved:
             ReEncryptionJob.objects.filter(pk=job.pk).update(
                 items_done=F("items_done") + moved,
-                provider_calls=F("provider_calls") + 2 * moved,
+                provider_calls=F("provider_calls") + calls.made - before,
                 heartbeat_at=timezone.now(),
                 last_error="",
             )
@@ -51,6 +53,30 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
     return True
 
 
+class Calls:
+    """The calls that wrapping one key again takes of the providers of both versions, each in its turn."""
+
+    def __init__(self, old: KeyVersion, new: KeyVersion) -> None:
+        self._old, self._new = ProviderCalls(old.provider), ProviderCalls(new.provider)
+        self._copies = int(two_places.copies(new) is not None)
+
+    @property
+    def made(self) -> int:
+        return self._old.made + self._new.made
+
+    def take(self) -> None:
+        """Wait until one key may be opened at the old place and wrapped at the new one, or at both."""
+        self._old.take(1 + self._copies)
+        self._new.take(1)
+
+
+def wrapped_again(new: KeyVersion, secret: SecretBytes, context: dict[str, str]) -> bytes:
+    """`secret` under `new`, at both places while its key moves; raises as `materials.wrap_under`, ProviderUnavailable."""
+    wrapped = materials.wrap_under(new, secret, context=context)
+    two_places.require_both(new, wrapped)
+    return wrapped
+
+
 def _finish(job: ReEncryptionJob) -> None:
     now = timezone.now()
     ReEncryptionJob.objects.filter(pk=job.pk, state=JobState.RUNNING.value).update(
@@ -58,24 +84,23 @@ def _finish(job: ReEncryptionJob) -> None:
     )
 
 
-def _versions_page(old: KeyVersion, new: KeyVersion, size: int, provider: RateLimiter | None) -> int:
+def _versions_page(old: KeyVersion, new: KeyVersion, size: int, calls: Calls) -> int:
     with transaction.atomic():
         rows: Sequence[KeyVersion] = list(
             KeyVersion.objects.select_for_update(skip_locked=True, of=("self",))
             .filter(wrapped_by=old).exclude(status=VersionState.DESTROYED.value).select_related("key").order_by("pk")[:size]
         )  # fmt: skip
         for row in rows:
-            if provider:
-                provider.acquire(2)
+            calls.take()
             context = materials.version_context(row)
             assert row.wrapped_material is not None
             with materials.unwrap_under(old, bytes(row.wrapped_material), context=context) as secret:
-                row.wrapped_material, row.wrapped_by = materials.wrap_under(new, secret, context=context), new
+                row.wrapped_material, row.wrapped_by = wrapped_again(new, secret, context), new
             row.save(update_fields=["wrapped_material", "wrapped_by"])
     return len(rows)
 
 
-def _data_keys_page(old: KeyVersion, new: KeyVersion, size: int, provider: RateLimiter | None) -> int:
+def _data_keys_page(old: KeyVersion, new: KeyVersion, size: int, calls: Calls) -> int:
     with transaction.atomic():
         rows = list(
             DataKey.objects.select_for_update(skip_locked=True)
@@ -85,11 +110,10 @@ def _data_keys_page(old: KeyVersion, new: KeyVersion, size: int, provider: RateL
         )
         moved: list[bytes] = []
         for pk, wrapped in rows:
-            if provider:
-                provider.acquire(2)
+            calls.take()
             context = materials.data_key_context(pk)
             with materials.unwrap_under(old, bytes(wrapped), context=context) as secret:
-                moved.append(materials.wrap_under(new, secret, context=context))
+                moved.append(wrapped_again(new, secret, context))
         if rows:
             with connection.cursor() as cursor:
                 cursor.execute(

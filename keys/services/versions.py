@@ -44,20 +44,27 @@ def move(version: KeyVersion, new: VersionState, act: str) -> None:
 
 
 def new_version(
-    key: Key, *, secret: SecretBytes | None = None, imported: bool = False, now: datetime | None = None
+    key: Key,
+    *,
+    secret: SecretBytes | None = None,
+    imported: bool = False,
+    now: datetime | None = None,
+    place: str = "",
 ) -> KeyVersion:
     """Make and store the next version of a locked key, pre-active, wrapped under its parent's active version.
 
-    A version that will live elsewhere is stored empty: its intent has it made, of material
-    brought along if `imported`. Raises WrongState if the parent has no
+    It lives at `place`, by default where the key's versions are made. A version that will live elsewhere is stored
+    empty: its intent has it made, of material brought along if `imported`. Raises WrongState if the parent has no
     active version, OperationUnsupported, LimitExceeded.
     """
-    generated = GeneratedKey() if key.provider != LOCAL else _generated(key, secret)
+    place = place or key.provider
+    generated = GeneratedKey() if place != LOCAL else _generated(key, secret)
     latest = KeyVersion.objects.filter(key=key).aggregate(latest=Max("key_version"))["latest"] or 0
     version = KeyVersion(
         key=key,
         key_version=latest + 1,
-        kms_key_arn=materials.arn(key.pk, latest + 1, key.provider),
+        kms_key_arn=materials.arn(key.pk, latest + 1, place),
+        provider=place,
         public_key=generated.public_key,
         created_at=now or timezone.now(),
         generated_here=secret is None and not imported,
@@ -79,22 +86,27 @@ def adopted(key: Key, opaque: str, public_key: bytes | None, made_at: datetime) 
     """Store a version that its provider has had all along, pre-active; nobody here can vouch for where it has been."""
     return KeyVersion.objects.create(
         key=key, key_version=1, kms_key_arn=opaque[:500], handle=opaque, public_key=public_key, created_at=made_at,
-        generated_here=False, never_extractable=False,
+        provider=key.provider, generated_here=False, never_extractable=False,
     )  # fmt: skip
 
 
 def _generated(key: Key, secret: SecretBytes | None) -> GeneratedKey:
-    keeper = provider(key.provider)
+    keeper = provider(LOCAL)
     if secret is None:
         return keeper.generate(key.algorithm)
     if not isinstance(keeper, Importer):
-        raise OperationUnsupported(f"The provider {key.provider} takes no material made elsewhere.")
+        raise OperationUnsupported("This portal takes no material made elsewhere.")
     return keeper.import_key(key.algorithm, secret)
 
 
-def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> KeyVersion | None:
-    """Let `version` protect from now on; the version that did so until now becomes decrypt-only and is returned."""
+def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime, again: bool = False) -> KeyVersion | None:
+    """Let `version` protect from now on; the version that did so until now becomes decrypt-only and is returned.
+
+    Only with `again`, for the undoing of a move, may a version that was replaced come back, with the cryptoperiod it had.
+    """
     key = version.key
+    if version.state is VersionState.DECRYPT_ONLY and not again:
+        raise WrongState(f"{version} was replaced: it protects nothing new.", state=version.status)
     old = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
     if old is not None:
         old.key = key
@@ -104,9 +116,11 @@ def make_active(version: KeyVersion, policy: KeyPolicy, *, now: datetime) -> Key
     if not is_made(version):
         raise WrongState(f"{version} is still being made by its provider.", state=version.status)
     move(version, VersionState.ACTIVE, "activate")
-    version.activated_at = now
-    version.expires_at = now + timedelta(days=policy.cryptoperiod_days) if policy.cryptoperiod_days else None
-    version.save(update_fields=["status", "activated_at", "expires_at"])
+    version.rotated_at = None
+    if not again:
+        version.activated_at = now
+        version.expires_at = now + timedelta(days=policy.cryptoperiod_days) if policy.cryptoperiod_days else None
+    version.save(update_fields=["status", "activated_at", "rotated_at", "expires_at"])
     key.current = version
     key.next_rotation_at = version.expires_at
     key.save(update_fields=["current", "next_rotation_at"])
@@ -140,8 +154,9 @@ def publication_due(version: KeyVersion, policy: KeyPolicy) -> datetime | None:
     key = version.key
     if key.kind != KeyKind.TOKEN_SIGNING.value or not policy.publish_before_use_hours:
         return None
-    if not KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).exists():
-        return None
+    used = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
+    if used is None or (used.public_key is not None and used.public_key == version.public_key):
+        return None  # moved with its material, it is published already
     return version.created_at + timedelta(hours=policy.publish_before_use_hours)
 
 

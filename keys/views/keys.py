@@ -12,7 +12,7 @@ from django.views import View
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.forms import KeyFilterForm, KeyForm, PolicyForm
-from keys.models import DataKey, Key, KeyVersion, Rotation
+from keys.models import DataKey, Key, KeyVersion, Move, Rotation
 from keys.services import budget, census, lifecycle
 from keys.services.exports.giving import exports_of, why_not
 from keys.services.imports import frame as imports
@@ -182,7 +182,8 @@ class KeyDetail(ActorRequiredMixin, View):
             "keys/key_detail.html",
             {
                 "title": key.title, "key": key, "state": _state(key), "algorithm": algorithm,
-                "work": list(intents.of_key(key)) if intents.is_remote(key) else [],
+                "work": list(intents.of_key(key)) if intents.is_remote(key) or any(map(intents.is_remote, versions)) else [],
+                "move": Move.objects.filter(key=key, ended_at=None).first(),
                 "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
                 "budget": budget.status(current) if current else None,
                 "rotations": list(Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]),
@@ -190,7 +191,8 @@ class KeyDetail(ActorRequiredMixin, View):
                 "data_keys": DataKey.objects.filter(version__key=key)[:1001].count(),
                 "events": audit.events_for_target("key", str(key.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
                 "may": {
-                    "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
+                    "rotate": actor.can(Permission.KEY_ROTATE, key.ring_id), "move": actor.can(Permission.KEY_MOVE, key.ring_id),
+                    "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
                     "disable": actor.can(Permission.KEY_DISABLE, key.ring_id), "compromise": actor.can(Permission.KEY_COMPROMISE, key.ring_id),
                     "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id), "export": actor.can(Permission.KEY_EXPORT, key.ring_id),
                 },
@@ -216,7 +218,7 @@ def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
         "can_delete": version.state in {VersionState.DECRYPT_ONLY, VersionState.COMPROMISED, VersionState.SUSPENDED},
         "can_cancel_deletion": version.state is VersionState.PENDING_DELETION,
         "can_confirm_deletion": version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is not None,
-        "can_activate": version.state is VersionState.PRE_ACTIVE and is_made(version),
+        "can_activate": version.state is VersionState.PRE_ACTIVE and is_made(version) and version.moved_from_id is None,
     }  # fmt: skip
 
 

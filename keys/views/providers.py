@@ -200,7 +200,7 @@ def _capabilities(kind: str) -> list[dict[str, Any]]:
 def _work(actor: Actor, alias: str) -> Any:
     """Work that is not done, on the rings this person sees, the oldest first."""
     rings = actor.ring_ids(Permission.KEY_VIEW)
-    rows = ProviderIntent.objects.filter(version__key__provider=alias).exclude(state="done")
+    rows = ProviderIntent.objects.filter(version__provider=alias).exclude(state="done")
     rows = rows if rings is None else rows.filter(version__key__ring_id__in=rings)
     return rows.select_related("version__key").order_by("created_at")
 

@@ -20,6 +20,7 @@ class Permission(StrEnum):
     KEY_CREATE = "key.create"
     KEY_EDIT = "key.edit"
     KEY_ROTATE = "key.rotate"
+    KEY_MOVE = "key.move"
     KEY_DISABLE = "key.disable"
     KEY_COMPROMISE = "key.compromise"
     KEY_DESTROY = "key.destroy"
@@ -51,12 +52,23 @@ class Permission(StrEnum):
     PROVIDER_MANAGE = "provider.manage"
     CEREMONY_VIEW = "ceremony.view"
     CEREMONY_MANAGE = "ceremony.manage"
+    TLS_VIEW = "tls.view"
+    TLS_SCAN = "tls.scan"
     SETTINGS_VIEW = "settings.view"
     SETTINGS_MANAGE = "settings.manage"
 
 
 P = Permission
-_VIEW = {P.KEY_VIEW, P.ROTATION_VIEW, P.STORE_VIEW, P.APPROVAL_VIEW, P.PROVIDER_VIEW, P.CEREMONY_VIEW, P.SETTINGS_VIEW}
+_VIEW = {
+    P.KEY_VIEW,
+    P.ROTATION_VIEW,
+    P.STORE_VIEW,
+    P.APPROVAL_VIEW,
+    P.PROVIDER_VIEW,
+    P.TLS_VIEW,
+    P.CEREMONY_VIEW,
+    P.SETTINGS_VIEW,
+}
 _DATA_PLANE = {
     P.KEY_ENCRYPT, P.KEY_DECRYPT, P.KEY_REWRAP, P.KEY_GENERATE, P.KEY_SIGN, P.KEY_VERIFY, P.KEY_MAC,
 }  # fmt: skip
@@ -65,7 +77,8 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     # An officer governs keys and therefore never uses them: no data-plane right.
     Role.SECURITY_OFFICER: frozenset(set(P) - _DATA_PLANE),
     Role.OPERATOR: frozenset(
-        _VIEW | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
+        _VIEW
+        | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.TLS_SCAN, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
     ),
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
+from keyvault_portal.arrays import BYTEA, TEXT, UUID, pack
 from keyvault_portal.audit import checkpoint
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.events import PreparedEvent, timestamp
@@ -25,11 +26,12 @@ WITH head AS (
 ), event AS (
     INSERT INTO audit_event (seq, at, actor_id, actor_label, action, target_type, target_id, ring_id, outcome,
                              leaf, leaf_hash)
-    SELECT seq, %(at)b, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash
-    FROM head, unnest(%(seqs)b::bigint[], %(actor_ids)b::text[], %(actor_labels)b::text[], %(actions)b::text[],
+    SELECT %(size_before)b + place - 1, %(at)b, actor_id, actor_label, action, target_type, target_id, ring_id, outcome,
+           leaf, leaf_hash
+    FROM head, unnest(%(actor_ids)b::text[], %(actor_labels)b::text[], %(actions)b::text[],
                 %(target_types)b::text[], %(target_ids)b::text[], %(ring_ids)b::uuid[], %(outcomes)b::text[],
-                %(leaves)b::bytea[], %(leaf_hashes)b::bytea[])
-      AS new (seq, actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash)
+                %(leaves)b::bytea[], %(leaf_hashes)b::bytea[]) WITH ORDINALITY
+      AS new (actor_id, actor_label, action, target_type, target_id, ring_id, outcome, leaf, leaf_hash, place)
 ), tile AS (
     INSERT INTO audit_tile (level, index, hash)
     SELECT new.* FROM head, unnest(%(tile_levels)b::smallint[], %(tile_indexes)b::bigint[], %(tile_hashes)b::bytea[]) new
@@ -97,12 +99,13 @@ def _append(cursor: psycopg.Cursor[Any], head: Head, events: Sequence[PreparedEv
     frontier, tiles = head.frontier.append(hashes)
     root = frontier.root()
     note = checkpoint.sign(checkpoint.Checkpoint(signer.name, frontier.size, root), signer.name, signer.key)
-    columns = list(zip(*(event.columns for event in events), strict=True))
+    *texts, rings, outcomes = zip(*(event.columns for event in events), strict=True)
+    actor_ids, actor_labels, actions, target_types, target_ids = (pack(column, TEXT) for column in texts)
     cursor.execute(_APPEND, {
-        "at": at, "seqs": list(range(size, frontier.size)), "leaves": leaves, "leaf_hashes": hashes,
-        "actor_ids": list(columns[0]), "actor_labels": list(columns[1]), "actions": list(columns[2]),
-        "target_types": list(columns[3]), "target_ids": list(columns[4]), "ring_ids": list(columns[5]),
-        "outcomes": list(columns[6]),
+        "at": at, "leaves": pack(leaves, BYTEA), "leaf_hashes": pack(hashes, BYTEA),
+        "actor_ids": actor_ids, "actor_labels": actor_labels, "actions": actions,
+        "target_types": target_types, "target_ids": target_ids, "outcomes": pack(outcomes, TEXT),
+        "ring_ids": pack([ring and ring.bytes for ring in rings], UUID),
         "tile_levels": [tile.level for tile in tiles], "tile_indexes": [tile.index for tile in tiles],
         "tile_hashes": [tile.hash for tile in tiles],
         "key_id": signer.key_id, "public_key": signer.public_key, "name": signer.name,

@@ -22,6 +22,7 @@ from keyvault_portal.quickstart.processes import Child, Ledger
 SERVE_DEADLINE = 90.0  # seconds until the web server must have answered
 CRASHES = 3  # restarts of one part that are forgiven within CRASH_WINDOW seconds
 CRASH_WINDOW = 60.0
+STOPPED_IN_ORDER = ("beat", "web", "worker", "ceremonies", "keyholder")  # who asks before who answers
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -165,9 +166,9 @@ class Supervisor:
             connection.close()
 
     def _stop_all(self) -> None:
-        for name in ("beat", "web", "worker", "keyholder"):
+        for name in STOPPED_IN_ORDER:
             self.children[name].ask_to_stop()
-        for name in ("beat", "web", "worker", "keyholder"):
+        for name in STOPPED_IN_ORDER:
             self.children[name].finish()
         self.services.stop()
         self.ledger.clear()

@@ -50,6 +50,15 @@ STATES: Mapping[str, Look] = {
     "executing": Look("info", "rotate", "Executing"),
     "failed": Look("danger", "cross-circle", "Failed"),
     "cancelled": Look("neutral", "slash", "Cancelled"),
+    # Moves of keys
+    "making": Look("info", "key", "Making"),
+    "dual_wrapping": Look("info", "lock", "Dual wrapping"),
+    "comparing": Look("info", "rotate", "Comparing"),
+    "re_wrapping": Look("info", "rotate", "Re-wrapping"),
+    "re_wrapped": Look("info", "check-circle", "Re-wrapped"),
+    "dropping": Look("pending", "hourglass", "Dropping the old"),
+    "undoing": Look("warn", "undo", "Undoing"),
+    "undone": Look("neutral", "undo", "Undone"),
     # Approvals
     "pending": Look("pending", "clock", "Pending"),
     "approved": Look("ok", "check-circle", "Approved"),
@@ -118,6 +127,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("keys:key-list", "Keys", "key"),
             ("keys:hierarchy", "Hierarchy", "tree"),
             ("keys:rotation-list", "Rotations", "rotate"),
+            ("keys:move-list", "Moves", "session"),
             ("keys:provider-list", "Providers", "lock"),
             ("approvals:inbox", "Approvals", "approve"),
         ),
@@ -131,6 +141,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("ceremonies:script-list", "Scripts", "edit"),
         ),
     ),
+    ("Certificates", (("tls:configuration", "TLS", "shield-alert"),)),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
     (
         "Administration",

@@ -114,7 +114,11 @@ _POLICY = {
     "cryptoperiod_days": 30, "rotate_roles": ["security_officer"], "rotate_threshold": 0, "destroy_threshold": 2,
     "destroy_roles": ["security_officer"], "grace_days": 40, "minimum_grace_days": 10, "use_share_due": 50,
 }  # fmt: skip
+_MOVE = {"target": "far", "reason": "A test."}
 _RING = {"title": "Title", "description": ""}
+_TLS_CONFIGURATION = {"server": "nginx", "profile": "modern"}
+_TLS_SCAN = {"host": "192.0.2.1", "port": 443}  # in no allowed network
+_TLS_MANIFEST = {"issuer": "ours", "name": "example-com", "names": ["example.com"]}
 _COMPONENTS = {
     "method": "components", "component_values": ["AABBCC", "DDEEFF"], "check_value": "010203", "reason": "A test.",
 }  # fmt: skip
@@ -174,6 +178,15 @@ _PAGES: dict[str, Rule] = {
     "POST ceremonies:join": PUBLIC,
     "GET dashboard": lists(P.APPROVAL_VIEW),
     "GET settings": lists(P.SETTINGS_VIEW),
+    "GET tls:configuration": lists(P.TLS_VIEW),
+    "GET tls:scan": lists(P.TLS_SCAN),
+    "POST tls:scan": Rule(
+        (P.TLS_SCAN,), acts=(P.TLS_SCAN, EVERYTHING), body=_TLS_SCAN | {"server": "nginx", "hsts_seconds": 0}
+    ),
+    "GET tls:pins": lists(P.TLS_VIEW),
+    "POST tls:pins": lists(P.TLS_VIEW),
+    "GET tls:records": lists(P.TLS_VIEW),
+    "GET tls:manifests": lists(P.TLS_VIEW),
     "GET keys:key-list": lists(P.KEY_VIEW),
     "GET keys:hierarchy": lists(P.KEY_VIEW),
     "GET keys:key-create": lists(P.KEY_CREATE),
@@ -196,6 +209,19 @@ _PAGES: dict[str, Rule] = {
     "POST keys:rotation-retry": acts(P.ROTATION_CONTROL, **_ROTATION),
     "POST keys:rotation-throttle": acts(P.ROTATION_CONTROL, {"rate_limit": 10}, **_ROTATION),
     "POST keys:failed-item-decide": acts(P.KEY_DESTROY, REASON, view=P.ROTATION_VIEW, opens=P.ROTATION_CONTROL),
+    "GET keys:move-request": acts(P.KEY_MOVE),
+    "POST keys:move-request": acts(P.KEY_MOVE, _MOVE),
+    "GET keys:move-list": lists(P.ROTATION_VIEW),
+    "GET keys:move-detail": sees(P.ROTATION_VIEW),
+    "GET keys:move-undo": sees(P.ROTATION_VIEW, opens=P.KEY_MOVE),
+    "POST keys:move-undo": acts(P.KEY_MOVE, REASON, **_ROTATION),
+    "GET keys:move-drop": sees(P.ROTATION_VIEW, opens=P.KEY_DESTROY),
+    "POST keys:move-drop": acts(P.KEY_DESTROY, REASON, **_ROTATION),
+    "GET keys:move-keep": sees(P.ROTATION_VIEW, opens=P.KEY_DESTROY),
+    "POST keys:move-keep": acts(P.KEY_DESTROY, REASON, **_ROTATION),
+    "POST keys:move-pause": acts(P.ROTATION_CONTROL, **_ROTATION),
+    "POST keys:move-resume": acts(P.ROTATION_CONTROL, **_ROTATION),
+    "POST keys:move-throttle": acts(P.ROTATION_CONTROL, {"rate_limit": 10}, **_ROTATION),
     "GET sealed": PUBLIC,
     "POST sealed": PUBLIC,
     "GET keys:seal-list": lists(P.SETTINGS_VIEW),
@@ -347,6 +373,17 @@ _API: dict[str, Rule] = {
     "POST api-key-schedule-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
     "POST api-key-cancel-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
     "POST api-key-confirm-deletion": acts(P.KEY_DESTROY, REASON, **_API_KEY),
+    "GET api-key-move-offers": acts(P.KEY_MOVE, **_API_KEY),
+    "GET api-key-move-dry-run": acts(P.KEY_MOVE, **_API_KEY),
+    "POST api-key-move": acts(P.KEY_MOVE, _MOVE, **_API_KEY),
+    "GET api-move-list": lists(P.ROTATION_VIEW),
+    "GET api-move-detail": sees(P.ROTATION_VIEW),
+    "POST api-move-pause": acts(P.ROTATION_CONTROL, **_API_ROTATION),
+    "POST api-move-resume": acts(P.ROTATION_CONTROL, **_API_ROTATION),
+    "POST api-move-throttle": acts(P.ROTATION_CONTROL, {"rate_limit": 10}, **_API_ROTATION),
+    "POST api-move-undo": acts(P.KEY_MOVE, REASON, **_API_ROTATION),
+    "POST api-move-drop": acts(P.KEY_DESTROY, REASON, **_API_ROTATION),
+    "POST api-move-keep": acts(P.KEY_DESTROY, REASON, **_API_ROTATION),
     "GET api-rotation-list": lists(P.ROTATION_VIEW),
     "GET api-rotation-detail": sees(P.ROTATION_VIEW),
     "GET api-rotation-consequences": sees(P.ROTATION_VIEW),
@@ -441,6 +478,11 @@ _API: dict[str, Rule] = {
     "DELETE api-session-detail": Rule(sees=(P.PERSON_MANAGE, EVERYTHING)),
     "POST api-session-end-others": Rule(own=True, acts=(P.PERSON_MANAGE, EVERYTHING)),
     "GET api-me-list": OWN,
+    "POST api-tls-configuration": Rule((P.TLS_VIEW,), body=_TLS_CONFIGURATION),
+    "POST api-tls-scan": Rule((P.TLS_SCAN,), acts=(P.TLS_SCAN, EVERYTHING), body=_TLS_SCAN),
+    "POST api-tls-pins": Rule((P.TLS_VIEW,), body={"domain": "example.com", "chain": "none", "backups": ["none"]}),
+    "POST api-tls-records": Rule((P.TLS_VIEW,), body={"domain": "example.com", "issuers": ["letsencrypt.org"]}),
+    "POST api-tls-manifests": Rule((P.TLS_VIEW,), body=_TLS_MANIFEST),
     "GET api-audit-event-list": lists(P.AUDIT_VIEW),
     "GET api-audit-event-detail": sees(P.AUDIT_VIEW),
     "GET api-audit-event-proof": sees(P.AUDIT_VIEW),

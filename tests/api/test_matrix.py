@@ -24,7 +24,7 @@ OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
     "provider-work": "work", "ceremony": "ceremony", "share-set": "generation", "import": "import", "export": "export", "seal": "seal",
-    "key": "key", "audit-event": "event", "checkpoint": "size",
+    "move": "move", "key": "key", "audit-event": "event", "checkpoint": "size",
 }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def address(name: str, where: str, world: World) -> str:
     for word in (
         "key_id",
         "rotation_id",
+        "move_id",
         "store_id",
         "seal_id",
         "request_id",
@@ -98,7 +99,7 @@ def address(name: str, where: str, world: World) -> str:
 
 def _value(word: str, objects: dict[str, Any]) -> Any:
     return {
-        "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "store_id": objects["store"].pk, "seal_id": objects["seal"].pk,
+        "key_id": objects["key"].pk, "rotation_id": objects["rotation"].pk, "move_id": objects["move"].pk, "store_id": objects["store"].pk, "seal_id": objects["seal"].pk,
         "request_id": objects["approval"].pk, "item_id": objects["item"].pk, "number": 1, "newer": objects["size"],
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,

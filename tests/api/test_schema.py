@@ -27,7 +27,7 @@ from tests.api.world import World, build_world
 EXAMPLES = 8  # valid and invalid requests an operation
 # What the words in the document's addresses stand for.
 OBJECTS = {
-    "keys": "key", "rotations": "rotation", "stores": "store", "approvals": "approval", "people": "person",
+    "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
     "provider-work": "work", "ceremonies": "ceremony", "share-sets": "generation", "seals": "seal",
 }  # fmt: skip

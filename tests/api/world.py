@@ -19,6 +19,7 @@ from keys.models import (
     KeyExport,
     KeyProvider,
     KeyVersion,
+    Move,
     ProviderFinding,
     ProviderIntent,
     ReEncryptionJob,
@@ -107,6 +108,12 @@ def _objects(place: Place) -> dict[str, Any]:
     )
     rotation = Rotation.objects.create(key=key, old_version=version, state="re_encrypting", requested_by="test")
     job = ReEncryptionJob.objects.create(rotation=rotation, store=store, mode="re_encrypt", state="running")
+    other = place.keys["kek"]
+    left = KeyVersion.objects.get(key=other)
+    far = KeyVersion.objects.create(key=other, key_version=2, kms_key_arn="far:2", provider="far", moved_from=left)
+    move = Move.objects.create(
+        key=other, source="local", target="far", old_version=left, new_version=far, state="dual_wrapping", requested_by="test"
+    )  # fmt: skip
     target = make_person("target", "auditor", ring)
     sign_in(target).get("/")
     owner = make_person("backend", "service", ring, kind="service")
@@ -140,7 +147,7 @@ def _objects(place: Place) -> dict[str, Any]:
             version=version, act="create", state="failed", requested_by="test", finished_at=timezone.now()
         ),
         **_ceremonies(place),
-        "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "person": target,
+        "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "move": move, "person": target,
         "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
         "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),
         "token": ApiToken.objects.get(owner=owner), "approval": _request(place.keys["kek"]),

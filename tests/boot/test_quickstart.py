@@ -85,7 +85,14 @@ def test_link_once_then_stop_and_start_again(
     numbers = ports(home)
     assert len(listening(numbers)) == 3
     names = " ".join(" ".join(member.cmdline()) for member in first.look())
-    for part in ("bin/postgres", "valkey", "manage.py serve", "keyvault_portal worker", "keyvault_portal beat"):
+    for part in (
+        "bin/postgres",
+        "valkey",
+        "manage.py serve",
+        "keyvault_portal worker",
+        "keyvault_portal beat",
+        "manage.py ceremony_process",
+    ):
         assert part in names
     assert first.interrupt() == 0
     assert first.alive() == []

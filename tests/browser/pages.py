@@ -87,6 +87,12 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-cancel": Entry(args=("rotations.moving",)),
     "keys:rotation-decommission": Entry(args=("rotations.moved",)),
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
+    "keys:move-request": Entry(args=("keys.customers-kek",)),
+    "keys:move-list": Entry(),
+    "keys:move-detail": Entry("dana", ("moves.waiting",)),
+    "keys:move-undo": Entry(args=("moves.waiting",)),
+    "keys:move-drop": Entry(args=("moves.moved",)),
+    "keys:move-keep": Entry(args=("moves.moved",)),
     "keys:places": Entry(),
     "keys:provider-list": Entry(),
     "keys:provider-kinds": Entry(),
@@ -126,6 +132,11 @@ PAGES: dict[str, Entry] = {
     "ceremonies:script-detail": Entry("fay", ("escrow:1",)),
     "ceremonies:script-upload": Entry(),
     "ceremonies:join": Entry("", ("ceremonies.link",)),
+    "tls:configuration": Entry("fay"),
+    "tls:scan": Entry(),
+    "tls:pins": Entry("fay"),
+    "tls:records": Entry("fay"),
+    "tls:manifests": Entry("fay"),
 }
 
 # The same page in another state, looked at as well.
@@ -141,12 +152,28 @@ MORE: dict[str, tuple[str, Entry]] = {
     "an import by components": ("keys:import-detail", Entry("boris", ("components",))),
     "a key that cannot be exported": ("keys:export-request", Entry(args=_KEY)),
     "keys filtered to none": ("keys:key-list", Entry(query="?q=nothing-of-that-name")),
+    "a move whose old version can be dropped": ("keys:move-detail", Entry(args=("moves.moved",))),
+    "a key that moves": ("keys:key-detail", Entry(args=("keys.refunds",))),
     "a rotation that ends": ("keys:rotation-detail", Entry(args=("rotations.ending",))),
     "a rotation to decommission": ("keys:rotation-detail", Entry(args=("rotations.moved",))),
     "second factors before there is one": ("mfa_index", Entry("emil")),
     "dashboard of an auditor": ("dashboard", Entry("fay")),
     "a ceremony that was held": ("ceremonies:detail", Entry(args=("ceremonies.held",))),
     "a room being watched": ("ceremonies:room", Entry("boris", ("ceremonies.open",))),
+    "a configuration for mutual TLS": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com&backend=127.0.0.1:8080&port=443&hsts_seconds=0&client_authorities=/etc/ca.pem&client_depth=2",
+        ),
+    ),
+    "a configuration that cannot be written": (
+        "tls:configuration",
+        Entry(
+            "fay",
+            query="?server=envoy&profile=modern&names=example.com;&backend=nowhere&port=443&hsts_seconds=0&client_depth=2",
+        ),
+    ),
     "refused": ("accounts:person-invite", Entry("fay", status=403)),
     "no such page": ("keys:key-detail", Entry(args=("00000000-0000-0000-0000-000000000000",), status=404)),
 }

@@ -25,7 +25,7 @@ from ceremonies.services import invitations  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
-from keys.models import DataStore, KeyProvider, ProviderFinding, Rotation  # noqa: E402
+from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, Rotation  # noqa: E402
 from keys.services import exports, imports, lifecycle, materials, rotation  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
 from keys.services.providers import registration  # noqa: E402
@@ -81,7 +81,7 @@ def main(customers: int, orders: int) -> Facts:
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
     facts["ceremonies"] = _ceremonies(org)
-
+    facts["moves"] = _moves(org)
     facts |= _transfers(org)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
                                      rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
@@ -153,6 +153,37 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
     return {
         "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
+
+
+def _moves(org: organisation.Organisation) -> Facts:
+    """One that waits for the provider that is switched off, and one whose old version could be dropped."""
+    now = timezone.now()
+    found: Facts = {}
+    for name, state in (("refunds", "dual_wrapping"), ("sso-tokens", "re_wrapped")):
+        key = Key.objects.get(pk=org.keys[name].pk)
+        old, after = KeyVersion.objects.get(key=key, status="active"), state == "re_wrapped"
+        new = KeyVersion.objects.create(
+            key=key, key_version=2, kms_key_arn=f"transit/keys/{name}:1", handle=f"{name}:1", provider="head-office", moved_from=old,
+            public_key=old.public_key,
+        )  # fmt: skip
+        times = {"made_at": now, "wrapped_at": now if after else None}
+        move = Move(key=key, source="local", target="head-office", with_material=after, old_version=old, new_version=new, state=state,
+                    reason="The keys come home to head office.", requested_by="Ada", **times)  # fmt: skip
+        if after:
+            KeyVersion.objects.filter(pk=old.pk).update(status="decrypt_only", rotated_at=now)
+            KeyVersion.objects.filter(pk=new.pk).update(status="active", activated_at=now)
+            Key.objects.filter(pk=key.pk).update(current=new, provider="head-office")
+            move.rotation = Rotation.objects.create(
+                key=key, old_version=old, new_version=new, trigger="move", state="re_encrypted", introduced_at=now, re_encrypted_at=now,
+                requested_by="Ada",
+            )  # fmt: skip
+            move.compared, move.compared_at, move.switched_at, move.re_wrapped_at = 1, now, now, now
+        else:
+            move.attempts, move.next_try_at = 3, now + timedelta(days=1)
+            move.last_error = "Waiting: The key provider head-office is disabled. Enable it, then try again."
+        move.save()
+        found["moved" if after else "waiting"] = str(move.pk)
+    return found
 
 
 def _transfers(org: organisation.Organisation) -> Facts:

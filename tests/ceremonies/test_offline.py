@@ -253,8 +253,9 @@ def test_a_mistyped_line_is_named(package):
         packages.read("\n".join(broken).encode())
     with pytest.raises(PackageRefused, match="Line 006"):
         packages.read("\n".join(lines[:place] + lines[place + 1 :]).encode())
-    with pytest.raises(PackageRefused):
-        packages.read("\n".join(lines[:-1]).encode())
+    for missing in range(1, 4):
+        with pytest.raises(PackageRefused):
+            packages.read("\n".join(lines[:-missing]).encode())
 
 
 def leaves(value, path=()):

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 
 from keys.keyholder.client import Keyholder
 from keys.services import key_views, materials, seal_watch
+from keys.services.providers import breaker
 from keyvault_portal.errors import Sealed
 from tests.conftest import ROOT
+from tests.providers.grounds import KINDS, Ground, standing
 from tests.shop import fresh_caches, organisation
 
 __all__ = ["fresh_caches", "organisation"]
@@ -85,3 +88,39 @@ def user_nobody() -> int:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     return 65534
+
+
+@pytest.fixture
+def lay(places: Any, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """lay(kind): that place, ready to be registered."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> Ground:
+            return stack.enter_context(standing(kind, places, tmp_path, settings, monkeypatch))
+
+        yield make
+        for kind in KINDS:
+            breaker.answered(kind.replace("_", "-"))
+
+
+@pytest.fixture
+def portal(organisation: Any, start_keyholder: Any, socket_path: Path, settings: Any) -> Iterator[Any]:
+    """portal(ground, ...): a running keyholder that reaches these places; called again, it was restarted without its key file."""
+    settings.KEYHOLDER_SOCKET = str(socket_path)
+    running: list[Any] = []
+
+    def start(*grounds: Ground) -> Keyholder:
+        extra = {name: value for one in grounds for name, value in one.environment.items()}
+        if running:
+            running[-1].kill()
+            running[-1].wait()
+            socket_path.unlink(missing_ok=True)
+            extra["PORTAL_ROOT_KEY_FILE"] = str(socket_path.parent / "no-such-file")
+        running.append(start_keyholder(**extra))
+        forget()
+        return Keyholder(socket_path)
+
+    yield start
+    Keyholder(socket_path).close()
+    settings.KEYHOLDER_SOCKET = ""
+    forget()

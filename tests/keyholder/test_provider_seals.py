@@ -1,9 +1,6 @@
 """The root sealed under keys of real providers: opened by itself, followed through rotation, and lost without being lost."""
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,72 +25,16 @@ from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
-from tests.api.conftest import sign_in
-from tests.keyholder.conftest import forget
+from tests.keyholder.sealing import PATIENCE, eventually, sealed_under
 from tests.keys.conftest import actor_of
-from tests.providers.grounds import KINDS, Ground, standing
+from tests.providers.grounds import KINDS, Ground
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
-PATIENCE = 60.0
-
-
-@pytest.fixture
-def lay(places: Any, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """lay(kind): that place, ready to be registered."""
-    with ExitStack() as stack:
-
-        def make(kind: str) -> Ground:
-            return stack.enter_context(standing(kind, places, tmp_path, settings, monkeypatch))
-
-        yield make
-        for kind in KINDS:
-            breaker.answered(kind.replace("_", "-"))
 
 
 @pytest.fixture(params=KINDS)
 def ground(lay: Any, request: pytest.FixtureRequest) -> Ground:
     return lay(request.param)
-
-
-@pytest.fixture
-def portal(organisation: Any, start_keyholder: Any, socket_path: Path, settings: Any) -> Iterator[Any]:
-    """portal(ground, ...): a running keyholder that reaches these places; called again, it was restarted without its key file."""
-    settings.KEYHOLDER_SOCKET = str(socket_path)
-    running: list[Any] = []
-
-    def start(*grounds: Ground) -> Keyholder:
-        extra = {name: value for one in grounds for name, value in one.environment.items()}
-        if running:
-            running[-1].kill()
-            running[-1].wait()
-            socket_path.unlink(missing_ok=True)
-            extra["PORTAL_ROOT_KEY_FILE"] = str(socket_path.parent / "no-such-file")
-        running.append(start_keyholder(**extra))
-        forget()
-        return Keyholder(socket_path)
-
-    yield start
-    Keyholder(socket_path).close()
-    settings.KEYHOLDER_SOCKET = ""
-    forget()
-
-
-def sealed_under(organisation: Any, ground: Ground, name: str = "Far") -> RootSeal:
-    """The root sealed there, in use."""
-    ground.register(organisation)
-    key = ground.master(organisation)
-    seal = seals.register_provider(actor=organisation.actor("ada"), name=name, key=key)
-    seal_work(str(seal.pk))
-    seal.refresh_from_db()
-    assert seal.state == "in_use", seal.last_error
-    return seal
-
-
-def eventually(ask: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not ask():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def recorded(action: str) -> list[dict[str, Any]]:
@@ -367,78 +308,3 @@ def test_sealing_does_not_wait_for_a_slow_provider():
     assert holder.sealed
     leave.set()
     thread.join(PATIENCE)
-
-
-def test_machines_that_were_not_heard_of_are_silent(organisation, keyholder, settings):
-    keyholders.say(Path("/elsewhere"), sealed=True, detail="Nothing opens it.")
-    eventually(lambda: len(keyholders.seen()) == 2)
-    here, there = keyholders.seen()
-    assert (here.here, here.state, there.here, there.state) == (True, "unsealed", False, "sealed")
-    from keys.models import KeyholderSight
-
-    KeyholderSight.objects.filter(socket="/elsewhere").update(seen_at=timezone.now() - timedelta(minutes=5))
-    assert keyholders.seen()[1].state == "silent"
-    keyholders.leave(Path("/elsewhere"))
-    KeyholderSight.objects.update(seen_at=timezone.now() - timedelta(days=2))
-    eventually(lambda: [one.here for one in keyholders.seen()] == [True])
-
-
-def test_the_pages_of_a_providers_seal(organisation, lay, portal):
-    ground = lay("aws_kms")
-    portal(ground)
-    ground.register(organisation)
-    key = ground.master(organisation)
-    officer, auditor = sign_in(organisation.people["ada"]), sign_in(organisation.people["fay"])
-    page = officer.get("/keys/seals/").content.decode()
-    assert "There is one way only" in page
-    assert f"{key}, at {ground.alias}" in page
-    refused = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": "nothing"})
-    assert (refused.status_code, b"Select a valid choice" in refused.content) == (422, True)
-    assert auditor.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}).status_code == 403
-    made = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}, follow=True)
-    assert "Being made" in made.content.decode()
-    seal = RootSeal.objects.get(kind="provider")
-    seal_work(str(seal.pk))
-    page = auditor.get("/keys/seals/").content.decode()
-    assert "Opens the portal" in page
-    assert f"{key} version 1" in page
-    assert keyholders.machine() in page or not keyholders.seen()
-    tried = officer.post(f"/keys/seals/{seal.pk}/check/", follow=True).content.decode()
-    assert "A worker tries" in tried
-    assert officer.post(f"/keys/seals/{seal.pk}/retire/").status_code == 302
-    assert "Retired" in officer.get("/keys/seals/").content.decode()
-
-
-def test_the_seals_in_the_api(organisation, lay, portal):
-    ground = lay("aws_kms")
-    portal(ground)
-    ground.register(organisation)
-    key = ground.master(organisation)
-    officer = sign_in(organisation.people["ada"])
-    made = officer.post("/api/v1/seals", {"name": "Far", "key": str(key.pk)}, content_type="application/json")
-    assert (made.status_code, made.json()["state"]) == (201, "preparing")
-    where = made["Location"]
-    seal_work(made.json()["id"])
-    shown = officer.get(where).json()
-    assert (shown["state"], shown["key_version"], shown["provider"]) == ("in_use", 1, ground.alias)
-    assert not {"wrapped", "handle", "check_value"} & set(shown)
-    assert officer.post(f"{where}/check").status_code == 202
-    assert officer.post(f"{where}/retire").json()["state"] == "retired"
-    assert officer.post(f"{where}/retire").status_code == 404
-    eventually(lambda: officer.get("/api/v1/seals/keyholders").json())
-    assert officer.get("/api/v1/seals/keyholders").json()[0]["machine"] == keyholders.machine()
-
-
-def test_the_page_of_a_sealed_portal_names_its_machine(organisation, keyholder):
-    seals.register_shares(actor=organisation.actor("ada"), name="Custodians", threshold=2, count=3)
-    keyholders.say(Path("/elsewhere"), sealed=True)
-    seals.seal_now(actor=organisation.actor("ada"), reason="Drill.")
-    eventually(lambda: [one.state for one in keyholders.seen()] == ["sealed", "sealed"])
-    forget()
-    from django.test import Client
-
-    told = Client().get("/sealed/").content.decode()
-    assert f"This is the machine <strong>{keyholders.machine()}</strong>" in told
-    assert "0 of 2 machines are open" in told
-    assert "this one" not in told, "the others' names are for officers"
-    assert "this one" in sign_in(organisation.people["ada"]).get("/sealed/").content.decode()

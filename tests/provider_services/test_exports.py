@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from datetime import timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals import execution
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.audit.evidence import registry
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import (
     ApprovalRequired,
@@ -183,6 +185,13 @@ def test_collected_erased_and_never_forgotten(loose, officer, auditor, recipient
         exports.collect_export(actor=officer, export_id=row.pk)
     assert AuditEvent.objects.filter(action="key.collect_export", outcome="success").count() == 1
     assert set(EXPORT_MOVES) == set(ExportState)
+
+
+def test_the_evidence_names_every_export(loose, officer, recipient):
+    row = export(officer, loose, recipient.pem)
+    (said,) = json.loads(b"".join(registry.registered()["key_exports.json"]()))["exports"]
+    assert (said["export"], said["fingerprint"]) == (str(row.pk), hashlib.sha256(recipient.spki).hexdigest())
+    assert base64.b64encode(bytes(row.wrapped)).decode() not in json.dumps(said)
 
 
 def test_no_key_is_in_the_database_or_the_log(loose, officer, recipient, caplog):

@@ -151,6 +151,15 @@ def test_proof(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@proves("TLS of your servers")
+def test_tls_files_are_written(newcomer: Newcomer) -> None:
+    (block,) = blocks("TLS of your servers")
+    envoy, nginx = (newcomer.run(line) for line in block.text.splitlines())
+    assert "X25519MLKEM768" in envoy
+    assert "ssl_client_certificate /etc/nginx/ssl/client-ca-chain.pem;" in nginx
+
+
+@pytest.mark.slow
 @proves("Benchmarks")
 def test_benchmarks(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
     (one, every), *more = (block.commands() for block in blocks("Benchmarks"))

@@ -39,12 +39,14 @@ def exports_of(key: Key, limit: int = 20) -> QuerySet[KeyExport]:
 def require_may_leave(version: KeyVersion, *, even_if_not_exportable: bool = False) -> None:
     """Raise Conflict, OperationUnsupported, WrongState unless this version may be given out."""
     key = version.key
-    if not can(key.provider, Capability.EXPORTER):
-        raise OperationUnsupported(f"The provider {key.provider} gives no key out.")
+    if not can(version.provider, Capability.EXPORTER):
+        raise OperationUnsupported(f"The provider {version.provider} gives no key out.")
     if not key.exportable and not even_if_not_exportable:
         raise Conflict(f"{key} may not be exported.", hint=why_not(key))
-    if version.never_extractable and is_remote(key):
-        raise Conflict(f"{version} was made never to leave {key.provider}.", hint="Nobody can change that afterwards.")
+    if version.never_extractable and is_remote(version):
+        raise Conflict(
+            f"{version} was made never to leave {version.provider}.", hint="Nobody can change that afterwards."
+        )
     if version.state not in MAY_PROCESS or not is_made(version):
         raise WrongState(f"{version} is {version.status}: it cannot be given out.", state=version.status)
 
@@ -64,13 +66,13 @@ def note(version: KeyVersion, actor: Actor, **what: Any) -> KeyExport:
 
 def wrapped_by_provider(version: KeyVersion, kek: SecretBytes) -> bytes:
     """The version under `kek` by RFC 5649, wrapped where its material is; raises as its provider does."""
-    keeper = provider(version.key.provider)
+    keeper = provider(version.provider)
     if not isinstance(keeper, Exporter):
-        raise OperationUnsupported(f"The provider {version.key.provider} gives no key out.")
+        raise OperationUnsupported(f"The provider {version.provider} gives no key out.")
     handle = materials.handle(version)
-    if not is_remote(version.key):
+    if not is_remote(version):
         return keeper.export_key(handle, kek)
-    return call(version.key.provider, "export", lambda: keeper.export_key(handle, kek))
+    return call(version.provider, "export", lambda: keeper.export_key(handle, kek))
 
 
 def public_half(version: KeyVersion) -> bytes | None:

@@ -11,10 +11,11 @@ from keys.crypto import keycheck, transport
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyExport, KeyVersion
 from keys.providers.base import portal_errors
-from keys.services import materials, versions
+from keys.services import materials, seal_watch, versions
 from keys.services.acts import act_on_key, target_of
 from keys.services.exports import giving
 from keys.services.exports.requesting import send
+from keys.services.ratelimit import first_in
 from keys.states import ExportState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -23,13 +24,15 @@ from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, S
 
 logger = logging.getLogger(__name__)
 Method = KeyExport.Method
-TRIES = 10
+GIVE_UP_AFTER = timedelta(hours=1)  # of a provider that does not answer
+AGAIN_SECONDS = 60
 KEPT = timedelta(days=7)
 LOST_AFTER = timedelta(seconds=30)
 
 
 def wrap_export(export_id: UUID) -> None:
-    """Wrap what was agreed to give out; safe to repeat, for it changes nothing at the provider. Failures are written down."""
+    """Wrap what was agreed to give out; safe to repeat, for it changes nothing at the provider. Failures are written down; raises Sealed."""
+    seal_watch.require_open()
     rows = KeyExport.objects.select_related("version__key__ring", "version__wrapped_by__key", "wrapping_version__key")
     row = rows.filter(pk=export_id, state=ExportState.QUEUED.value).first()
     if row is None:
@@ -84,7 +87,7 @@ def _put_off(row: KeyExport, error: PortalError) -> None:
             return
         held.attempts += 1
         held.last_error = f"{error.detail} {error.hint}".strip()
-        if not passing or held.attempts >= TRIES:
+        if not passing or held.created_at < timezone.now() - GIVE_UP_AFTER:
             giving.move(held, ExportState.FAILED)
             act.record(
                 {"export": str(row.pk), "code": error.code, "detail": error.detail}, target=target_of(key),
@@ -127,7 +130,8 @@ def tick_exports() -> None:
     """Send what no worker got, and erase what nobody needs here any more."""
     waiting = KeyExport.objects.filter(state=ExportState.QUEUED.value, created_at__lt=timezone.now() - LOST_AFTER)
     for export_id in waiting.exclude(method=Method.ESCROW).values_list("pk", flat=True)[:100]:
-        send(export_id)
+        if first_in(AGAIN_SECONDS, f"export:{export_id}"):
+            send(export_id)
     old = KeyExport.objects.filter(state=ExportState.READY.value, finished_at__lt=timezone.now() - KEPT)
     for export_id in old.values_list("pk", flat=True)[:100]:
         erase_export(actor=_actor(), export_id=export_id)

@@ -11,6 +11,7 @@ from keys.services.acts import target_of
 from keys.services.imports import frame
 from keys.services.imports.receiving import send
 from keys.services.providers import intents, offers
+from keys.services.ratelimit import first_in
 from keys.states import OPEN_IMPORTS, ImportState, IntentState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -18,6 +19,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.jobs import enqueue_on_commit
 
+AGAIN_SECONDS = 30
 LOST_AFTER = timedelta(seconds=30)  # received this long ago, no worker got the message
 
 
@@ -100,7 +102,8 @@ def _settle(row: KeyImport, act: audit.atomic) -> None:
             return
         expired = expired and (making is None or making.state == IntentState.FAILED.value)
     elif row.state == ImportState.RECEIVED.value:
-        if row.received_at is None or row.received_at < timezone.now() - LOST_AFTER:
+        lost = row.received_at is None or row.received_at < timezone.now() - LOST_AFTER
+        if lost and first_in(AGAIN_SECONDS, f"import:{row.pk}"):
             send(row.pk)
         return
     if expired:

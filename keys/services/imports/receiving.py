@@ -11,7 +11,7 @@ from keys.crypto import components, transport
 from keys.crypto.errors import CryptoError
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyImport
-from keys.services import materials, sealing, versions
+from keys.services import materials, seal_watch, sealing, versions
 from keys.services.acts import target_of
 from keys.services.imports import frame
 from keys.services.imports.bringing import bring, material_words, normal_value, require_fit
@@ -20,7 +20,7 @@ from keys.states import ImportState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import Conflict, PortalError, Sealed, TooLarge, ValidationFailed, WrongState
+from keyvault_portal.errors import Conflict, PortalError, TooLarge, ValidationFailed, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
 
 MOST_BYTES = 16 * 1024  # the longest key of the table is under 5 kilobytes of PKCS#8
@@ -71,7 +71,7 @@ def send(import_id: UUID) -> None:
 
 
 def finish_import(import_id: UUID) -> None:
-    """The worker's step; safe to repeat. What does not fit is erased, and a wrapped key may be sent again.
+    """The worker's step; safe to repeat; raises Sealed. What does not fit is erased, and a wrapped key may be sent again.
 
     Nothing outside is called: material for a provider is sealed again, and the work written down for it carries it there.
     """
@@ -82,6 +82,7 @@ def finish_import(import_id: UUID) -> None:
     )
     if key_id is None:
         return
+    seal_watch.require_open()
     try:
         with audit.atomic(actor=_actor(), action="key.import") as act:
             key = versions.locked_key(key_id)
@@ -103,8 +104,6 @@ def finish_import(import_id: UUID) -> None:
                 {"import": str(row.pk), "method": row.method, "version": version.key_version, "check_value": value,
                  "opened_by": row.opened_by, "entered_by": [c.person_label for c in row.components.order_by("number")]}
             )  # fmt: skip
-    except Sealed:
-        raise
     except PortalError as error:
         _refuse(import_id, key_id, error)
     materials.forget()

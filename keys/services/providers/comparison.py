@@ -91,8 +91,8 @@ def compare(provider_id: int) -> int:
 
 def _settled_versions(row: KeyProvider, started: Any) -> list[KeyVersion]:
     """Versions that are made and at which nobody is at work."""
-    versions = KeyVersion.objects.filter(key__provider=row.alias, created_at__lte=started).exclude(handle="")
-    busy = ProviderIntent.objects.filter(version__key__provider=row.alias, state__in=OPEN_INTENTS)
+    versions = KeyVersion.objects.filter(provider=row.alias, created_at__lte=started).exclude(handle="")
+    busy = ProviderIntent.objects.filter(version__provider=row.alias, state__in=OPEN_INTENTS)
     return list(versions.exclude(pk__in=busy.values("version")).select_related("key"))
 
 
@@ -109,9 +109,9 @@ def _copies_that_differ(versions: list[KeyVersion], copies: replication.Copies) 
 
 def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], started: Any) -> Iterable[Difference]:
     theirs = {remote.opaque: remote for remote in remotes}
-    versions = KeyVersion.objects.filter(key__provider=row.alias).select_related("key")
+    versions = KeyVersion.objects.filter(provider=row.alias).select_related("key")
     ours = {version.handle: version for version in versions.exclude(handle="")}
-    intents = ProviderIntent.objects.filter(version__key__provider=row.alias)
+    intents = ProviderIntent.objects.filter(version__provider=row.alias)
     busy = set(intents.filter(state__in=OPEN_INTENTS).values_list("version_id", flat=True))
     tags = dict(intents.filter(act__in=MAKING).values_list("version_id", "pk"))
     in_the_making = {str(pk) for version_id, pk in tags.items() if version_id in busy}

@@ -71,14 +71,17 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
     version = intent.version
     making = ProviderIntent.objects.filter(version=version, act__in=[Act.CREATE, Act.IMPORT]).first()
     due_at = intent.params.get("due_at")
+    keeper = registry.provider(version.provider)
+    # Made elsewhere it may be less: a key that moves to a place that gives nothing out stays there.
+    stays = version.moved_from_id is not None and Capability.EXPORTER not in keeper.capabilities
     return Order(
-        registry.provider(version.key.provider),
+        keeper,
         intent.act,
         materials.handle(version),
         str(making.pk) if making else "",
         intent.attempts > 1,
         sealing.open_value(intent.sealed_material) if intent.sealed_material else secret,
-        not version.never_extractable,
+        not version.never_extractable and not stays,
         offers.read(intent.params["offer"]) if "offer" in intent.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
         bool(intent.params.get("everywhere")),

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
-from keys.models import Key, KeyProvider, KeyVersion, ProviderIntent
+from keys.models import Key, KeyProvider, KeyVersion, Move, ProviderIntent
 from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
 from keys.providers.base import Capability
@@ -26,9 +26,9 @@ MAKING = (Act.CREATE.value, Act.IMPORT.value)
 LOST_AFTER = timedelta(seconds=15)  # a queued intent this old had no worker: its message was lost
 
 
-def is_remote(key: Key) -> bool:
-    """Whether the key's material lives at a provider that is not the portal itself."""
-    return key.provider != registry.LOCAL
+def is_remote(where: Key | KeyVersion) -> bool:
+    """Whether a version lives, or the next version of a key will live, at a provider that is not the portal itself."""
+    return where.provider != registry.LOCAL
 
 
 def write(
@@ -37,22 +37,20 @@ def write(
     actor: Actor,
     *,
     secret: SecretBytes | None = None,
-    by_hand: bool = False,
     intent_id: UUID | None = None,
     **params: Any,
 ) -> ProviderIntent:
     """Write one piece of work down and send it to a worker after commit; the caller authorises and records.
 
     `intent_id` was given away before as the tag of a key that waits.
-    `secret` (for an import) is sealed under the portal's own data key and erased when the work is done. `by_hand` leaves an
-    import to its caller, who alone has the material and calls `work.perform` with it: nothing is sealed, no worker is sent.
+    `secret` (for an import) is sealed under the portal's own data key and erased when the work is done. `by_hand` among the
+    params leaves an import to its caller, who alone has the material and calls `work.perform` with it: nothing is sealed, no
+    worker is sent.
     """
-    if by_hand:
-        params[BY_HAND] = True
     intent = ProviderIntent(
         id=intent_id or uuid4(), version=version, act=act, params=params, requested_by=actor.label[:200]
     )
-    if by_hand:
+    if BY_HAND in params:
         intent.save(force_insert=True)
         return intent
     if secret is not None:
@@ -76,7 +74,7 @@ def follow(version: KeyVersion, act: str, actor: Actor, **params: Any) -> Provid
 
     That is the case for the portal's own keys, and at providers without states of their own.
     """
-    if not is_remote(version.key) or not version.handle or not _has_states(version.key.provider):
+    if not is_remote(version) or not version.handle or not _has_states(version.provider):
         return None
     return write(version, act, actor, **params)
 
@@ -126,6 +124,12 @@ def retry_intent(*, actor: Actor, intent_id: UUID) -> ProviderIntent:
         act.record({"intent": str(intent.pk), "act": intent.act, "version": intent.version.key_version})
         send(intent.pk)
     return intent
+
+
+def move_of(intent_id: UUID) -> UUID | None:
+    """The move whose new version this work is about, while it is under way."""
+    rows = Move.objects.filter(new_version__intents=intent_id, ended_at=None)
+    return rows.values_list("pk", flat=True).first()
 
 
 def move(intent: ProviderIntent, new: IntentState, act: str) -> None:

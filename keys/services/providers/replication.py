@@ -54,7 +54,7 @@ def look(alias: str, keeper: Provider, versions: Iterable[KeyVersion]) -> Copies
 def keep(alias: str, copies: Copies) -> None:
     """Write down what `look` found; in the caller's transaction."""
     now = timezone.now()
-    KeyReplica.objects.filter(version__key__provider=alias).delete()
+    KeyReplica.objects.filter(version__provider=alias).delete()
     KeyReplica.objects.bulk_create(
         KeyReplica(
             version_id=version_id, region=copy.region, state=copy.state.value if copy.state else KeyReplica.MISSING, seen_at=now

@@ -45,7 +45,7 @@ def perform(intent_id: UUID, *, secret: SecretBytes | None = None) -> None:
     intent = _claim(intent_id, by_hand=secret is not None)
     if intent is None:
         return
-    alias = intent.version.key.provider
+    alias = intent.version.provider
     try:
         _take_turn(intent)
         order = effects.order_of(intent, secret)
@@ -84,7 +84,7 @@ def _claim(intent_id: UUID, *, by_hand: bool) -> ProviderIntent | None:
 
 def _take_turn(intent: ProviderIntent) -> None:
     """Making and changing keys has a quota of its own at every provider; wait for it here, not for an error there."""
-    alias = intent.version.key.provider
+    alias = intent.version.provider
     kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
     RateLimiter(f"provider:{alias}:changes", CHANGES.get(kind or "", OTHER_CHANGES)).acquire()
 
@@ -181,7 +181,7 @@ def _give_back(intent: ProviderIntent, outcome: Outcome) -> None:
     if outcome.made is None:
         return
     kept = KeyVersion.objects.filter(handle=outcome.made.opaque).exists()
-    alias = intent.version.key.provider
+    alias = intent.version.provider
     if kept or ProviderIntent.objects.filter(pk=intent.pk).exclude(state=IntentState.DONE.value).exists():
         return  # theirs, or they will find it by its tag
     handle = KeyHandle(intent.version.key.algorithm, outcome.made.opaque)

@@ -51,12 +51,21 @@ def throttle(*, actor: Actor, rotation_id: UUID, rate_limit: int | None) -> Rota
 def cancel(*, actor: Actor, rotation_id: UUID, reason: str) -> Rotation:
     """End the walk: the new version stays active, what was not moved stays readable on the old one."""
     with act_on_rotation(actor, _CONTROL, "rotation.cancel", rotation_id) as (rotation, act):
-        move(rotation, R.CANCELLED, "cancel")
-        rotation.completed_at = timezone.now()
-        rotation.save(update_fields=["state", "completed_at"])
-        move_jobs(rotation, {J.RUNNING, J.PENDING, J.PAUSED, J.FAILED}, J.CANCELLED)
+        if rotation.trigger == Rotation.Trigger.MOVE:
+            raise WrongState("This rotation belongs to a move.", hint="Undo the move instead.", state=rotation.state)
+        stop(rotation)
         act.record({"reason": reason})
     return rotation
+
+
+def stop(rotation: Rotation) -> None:
+    """End a rotation's walk where it is; the caller holds the locks, authorised and records."""
+    if rotation.state == R.RE_ENCRYPTED.value:
+        move(rotation, R.RE_ENCRYPTING, "reopen")
+    move(rotation, R.CANCELLED, "cancel")
+    rotation.completed_at = timezone.now()
+    rotation.save(update_fields=["state", "completed_at"])
+    move_jobs(rotation, {J.RUNNING, J.PENDING, J.PAUSED, J.FAILED}, J.CANCELLED)
 
 
 def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:

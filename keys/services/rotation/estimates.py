@@ -50,6 +50,11 @@ def dry_run(*, actor: Actor, key_id: UUID) -> Estimate:
     if key is None:
         raise NotFound("There is no such key.")
     authorize(actor, Permission.KEY_ROTATE, ring_id=key.ring_id, target=str(key))
+    return estimate(key)
+
+
+def estimate(key: Key) -> Estimate:
+    """As `dry_run`, for a caller who has authorised; raises WrongState, StoreUnavailable."""
     if key.current is None:
         raise WrongState(f"{key} has no version to rotate from.")
     parts = []

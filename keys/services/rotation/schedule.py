@@ -10,7 +10,7 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyVersion, Rotation
 from keys.services.acts import act_on_key
 from keys.services.rotation.frame import target_of
-from keys.services.rotation.starting import start
+from keys.services.rotation.starting import is_busy, start
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -64,10 +64,7 @@ def _rotate(key_id: object, trigger: str) -> int:
     actor = system_actor("rotation schedule", Permission.KEY_ROTATE)
     with act_on_key(actor, Permission.KEY_ROTATE, "key.rotate", key_id) as (key, act):  # type: ignore[arg-type]
         current = KeyVersion.objects.filter(key=key, status=VersionState.ACTIVE.value).first()
-        if (
-            current is None
-            or Rotation.objects.filter(key=key, state__in=["introducing", "re_encrypting", "paused", "failed"]).exists()
-        ):
+        if current is None or is_busy(key):
             return 0
         if trigger == Rotation.Trigger.SCHEDULED and (
             key.next_rotation_at is None or key.next_rotation_at > timezone.now()

@@ -8,11 +8,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from keys.hierarchy import KeyKind
-from keys.models import DataStore, FailedItem, Key, KeyVersion, ReEncryptionJob, Rotation
+from keys.models import DataStore, FailedItem, Key, KeyVersion, Move, ReEncryptionJob, Rotation
 from keys.services import lifecycle, policies, reencryption, rewrap
 from keys.services.acts import act_on_key, need_agreement
 from keys.services.rotation.frame import target_of
-from keys.states import JobState, RotationState, VersionState
+from keys.states import JobState, MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
@@ -20,6 +20,12 @@ from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongSt
 from keyvault_portal.jobs import enqueue_on_commit
 
 Mode = ReEncryptionJob.Mode
+# Moves during which the key's versions are theirs.
+_UNDER_MOVE = [
+    state.value
+    for state in MoveState
+    if state not in {MoveState.RE_WRAPPED, MoveState.DROPPING, MoveState.COMPLETED, MoveState.UNDONE}
+]
 _MOVING = [
     state.value
     for state in (RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED)
@@ -47,7 +53,7 @@ def request_rotation(
         current = _current(key)
         if version_id is not None and current.pk != version_id:
             raise Conflict(f"{key} has been rotated meanwhile: version {current.key_version} is active.")
-        _refuse_second(key)
+        refuse_second(key)
         params = {"key_id": str(key.pk), "version_id": current.pk, "rate_limit": rate_limit, "reason": reason.strip()}
         need_agreement(
             actor, key, "key.rotate", params, groups=policy.rotate_groups, approval_id=approval_id, reason=reason
@@ -81,7 +87,7 @@ def rotate_compromised(
         lifecycle.mark_compromised(
             actor=actor, version_id=version_id, reason_code=reason_code, occurred_at=occurred_at, note=note
         )
-        if key.current_id != version_id or Rotation.objects.filter(key=key, state__in=_MOVING).exists():
+        if key.current_id != version_id or is_busy(key):
             return None
         old = KeyVersion.objects.get(pk=version_id)
         rotation = start(actor, key, old, Rotation.Trigger.COMPROMISE, note or reason_code)
@@ -100,10 +106,25 @@ def start(
     approval_id: UUID | None = None,
 ) -> Rotation:
     """Introduce the new version and set the jobs going; the caller holds the key's lock, authorised and records."""
-    _refuse_second(key)
+    refuse_second(key)
     published_first = key.kind == KeyKind.TOKEN_SIGNING.value and old.state is VersionState.ACTIVE
     new = lifecycle.introduce_version(actor=actor, key_id=key.pk, activate=not published_first)
     old.refresh_from_db()
+    return walk(actor, key, old, new, trigger, reason, rate_limit=rate_limit, approval_id=approval_id)
+
+
+def walk(
+    actor: Actor,
+    key: Key,
+    old: KeyVersion,
+    new: KeyVersion,
+    trigger: str,
+    reason: str,
+    *,
+    rate_limit: int | None = None,
+    approval_id: UUID | None = None,
+) -> Rotation:
+    """Let everything that stands on `old` go to `new`, as soon as that is active; the caller does the rest as in `start`."""
     now = timezone.now()
     rotation = Rotation.objects.create(
         key=key, old_version=old, new_version=new, trigger=trigger, reason=reason, approval_id=approval_id, requested_by=actor.label,
@@ -217,7 +238,21 @@ def _current(key: Key) -> KeyVersion:
     return found
 
 
-def _refuse_second(key: Key) -> None:
+def is_busy(key: Key) -> bool:
+    """Whether a rotation or a move of the key is under way that a second one would disturb."""
+    return (
+        Rotation.objects.filter(key=key, state__in=_MOVING).exists()
+        or Move.objects.filter(key=key, state__in=_UNDER_MOVE).exists()
+    )
+
+
+def refuse_second(key: Key) -> None:
+    """Raise Conflict while a rotation or a move of the key is under way."""
+    move = Move.objects.filter(key=key, state__in=_UNDER_MOVE).first()
+    if move is not None:
+        raise Conflict(
+            f"{key} is being moved to {move.target}.", hint="Wait for it, or undo the move.", move=str(move.pk)
+        )
     open_ = Rotation.objects.filter(key=key, state__in=_MOVING).first()
     if open_ is not None:
         raise Conflict(f"{key} is being rotated already.", hint="Wait for it, or cancel it.", rotation=str(open_.pk))

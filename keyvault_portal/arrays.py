@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from struct import Struct
 
+import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
-from keys.datastores.base import Cell
-
-BYTEA, TEXT = 17, 25  # types, as PostgreSQL numbers them
+BYTEA, TEXT, UUID = 17, 25, 2950  # types, as PostgreSQL numbers them
 _HEAD = Struct(">iiIii")  # dimensions, whether there are nulls, type, elements, first index
 _LENGTH = Struct(">i")
 _NULL = _LENGTH.pack(-1)
@@ -32,15 +31,17 @@ class ArrayDumper(Dumper):
         return obj.packed
 
 
-def pack(cells: Sequence[Cell]) -> PackedArray:
-    """bytea[] of bytes, or text[] of str; None in either is NULL. The first that is not None decides which."""
-    kind = TEXT if isinstance(next((cell for cell in cells if cell is not None), None), str) else BYTEA
+psycopg.adapters.register_dumper(PackedArray, ArrayDumper)
+
+
+def pack(items: Sequence[bytes | str | None], kind: int) -> PackedArray:
+    """An array of `kind`: str for TEXT, bytes for BYTEA, 16 bytes each for UUID; None is NULL."""
     length = _LENGTH.pack
-    parts = [_HEAD.pack(1, 1, kind, len(cells), 1)]
-    for cell in cells:
-        if cell is None:
+    parts = [_HEAD.pack(1, 1, kind, len(items), 1)]
+    for item in items:
+        if item is None:
             parts.append(_NULL)
         else:
-            blob = cell.encode() if isinstance(cell, str) else cell
+            blob = item.encode() if isinstance(item, str) else item
             parts += (length(len(blob)), blob)
     return PackedArray(b"".join(parts))

@@ -1,0 +1,1 @@
+"""TLS of servers: configuration that is generated and proved, live endpoints scanned, pins, DNS records, manifests."""

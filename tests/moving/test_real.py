@@ -1,0 +1,164 @@
+"""Real places at both ends: an HSM, a cloud's KMS, OpenBao and the portal itself, with rows in a real table.
+
+What was protected before, during and after a move is opened afterwards, all of it and byte by byte, and again when the
+old version is gone for good.
+"""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from keys.models import Key, KeyProvider, KeyVersion
+from keys.providers import registry
+from keys.providers.base import KeyHandle, KeyMissing, RemoteState
+from keys.services import census, key_views, lifecycle, materials, moving, operations, rotation, stores
+from keys.services.providers import work as provider_work
+from tests.moving.conftest import ALONE, drive, forget, fresh, turn
+from tests.provider_services.conftest import hurry, intent_of, work
+from tests.shop import shop
+
+__all__ = ["shop"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm, pytest.mark.slow]
+WAYS = [
+    ("local", "pkcs11", True), ("local", "pkcs11", False), ("local", "vault_transit", True), ("aws_kms", "pkcs11", False),
+    ("vault_transit", "local", False), ("pkcs11", "aws_kms", False),
+]  # fmt: skip
+ROWS = 40
+
+
+@pytest.fixture
+def real(places, monkeypatch, transactional_db):
+    """real(kind): the alias of a real place, registered."""
+    made = {}
+    build = registry.build
+    monkeypatch.setattr(
+        registry, "build", lambda kind, alias, values: made[alias] if alias in made else build(kind, alias, values)
+    )
+    before = {}
+
+    def at(kind):
+        if kind == "local":
+            return "local"
+        alias = kind.replace("_", "-")
+        if alias not in made:
+            keeper = places[kind].provider
+            before[kind], keeper.alias = keeper.alias, alias
+            made[alias] = keeper
+            KeyProvider.objects.create(alias=alias, kind=kind, title=kind, created_by="test", calls_per_second=100_000)
+            registry.forget()
+        return alias
+
+    yield at
+    for kind, alias in before.items():
+        places[kind].provider.alias = alias
+    registry.forget()
+
+
+class Table:
+    """Envelopes in a table of another database, registered as a store."""
+
+    def __init__(self, shop, tree, kek, service):
+        self.shop, self.kek, self.service, self.plain = shop, kek, service, {}
+        shop.connection.execute("CREATE TABLE letters (id bigint PRIMARY KEY, body text)")
+        self.write()
+        self.store = stores.register_store(
+            actor=tree.officer, ring=tree.ring, key=kek, name="letters", title="Letters", dsn=shop.dsn, schema_name="public",
+            table_name="letters", primary_key="id", columns=["body"], format="envelope_json", context_template={}, rate_limit=None,
+        )  # fmt: skip
+
+    def write(self, count=ROWS):
+        forget()
+        for number in range(len(self.plain), len(self.plain) + count):
+            self.plain[number] = f"letter {number}".encode()
+            sealed = operations.envelope_encrypt(self.service, self.kek.pk, self.plain[number], {"id": str(number)})
+            self.shop.connection.execute("INSERT INTO letters VALUES (%s, %s)", [number, sealed.to_json()])
+
+    def check(self):
+        forget()
+        rows = self.shop.connection.execute("SELECT id, body FROM letters").fetchall()
+        opened = {number: operations.envelope_decrypt(self.service, json.loads(body)) for number, body in rows}
+        assert opened == self.plain
+
+
+def made_at(tree, alias):
+    key = tree.make(
+        f"kek-{alias}", "kek", "AES-256-GCM", tree.master, provider=alias, policy=ALONE, exportable=alias == "local"
+    )
+    if alias != "local":
+        for _ in range(3):
+            intent = work(key)
+            if intent.state != "waiting":
+                break
+            hurry(intent)
+        assert intent.state == "done", intent.last_error
+    forget()
+    return Key.objects.get(pk=key.pk)
+
+
+@pytest.mark.parametrize(("source", "target", "with_material"), WAYS)
+def test_a_key_moves_between_real_places(
+    real, places, tree, sealing, shop, holdings, service, officer, start, source, target, with_material
+):
+    kek = made_at(tree, real(source))
+    old = kek.current
+    held, table = holdings(kek), Table(shop, tree, kek, service)
+    held.add()
+
+    move = start(kek, real(target), with_material=with_material)
+    held.add()
+    table.write(3)
+    move = drive(move)
+    held.add()
+    table.write(3)
+    held.check()
+    table.check()
+    assert move.compared >= 4
+    assert move.new_version.provider == real(target)
+    held.renew()
+    assert census.live_items(old) == 0
+
+    moving.drop_old(actor=officer, move_id=move.pk, reason="zero")
+    KeyVersion.objects.filter(pk=old.pk).update(deletion_due_at=timezone.now() - timedelta(seconds=1))
+    gone = KeyHandle("AES-256-GCM", KeyVersion.objects.get(pk=old.pk).handle)
+    lifecycle.tick_deletions()
+    if source != "local":
+        provider_work.perform(intent_of(kek, "destroy").pk)
+        try:
+            state = places[source].provider.describe(gone).state
+        except KeyMissing:
+            state = RemoteState.DESTROYED
+        assert state in {RemoteState.DESTROYED, RemoteState.PENDING_DELETION}
+    rotation.tick_completions()
+    moving.follow(move.pk)
+    assert fresh(move).state == "completed"
+    held.add()
+    table.write(3)
+    held.check()
+    table.check()
+
+
+@pytest.mark.parametrize(("source", "target"), [("aws_kms", "pkcs11"), ("vault_transit", "local")])
+def test_an_undone_move_between_real_places_loses_nothing_although_the_new_key_is_deleted_behind_our_back(
+    real, places, tree, sealing, shop, holdings, service, officer, start, source, target
+):
+    kek = made_at(tree, real(source))
+    held, table = holdings(kek), Table(shop, tree, kek, service)
+    held.add()
+    move = drive(start(kek, real(target)))
+    held.add()
+    table.write(3)
+    if target != "local":
+        places[target].delete_behind_our_back(move.new_version.handle)
+        forget()
+        held.check()
+        table.check()
+    moving.undo_move(actor=officer, move_id=move.pk, reason="not after all")
+    move = drive(move, "undone")
+    assert census.live_items(move.new_version) == 0
+    KeyVersion.objects.filter(pk=move.new_version_id).update(status="suspended")  # nobody needs it any more
+    table.check()
+    assert materials.active_version(kek).pk == move.old_version_id
+    key_views.forget()
+    assert turn(move).state == "undone"
