@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
+from ceremonies import api as ceremonies_api
 from certificates import api as certificates_api
 from certificates.tls.api import api_urlpatterns as tls_urls
 from keys import api as keys_api
@@ -20,6 +21,7 @@ router = SimpleRouter(trailing_slash=False)
 for entries in (
     keys_api.router_entries,
     certificates_api.router_entries,
+    ceremonies_api.router_entries,
     approvals_api.router_entries,
     accounts_api.router_entries,
     audit_api.router_entries,

@@ -21,6 +21,7 @@ urlpatterns = [
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
     path("certificates/", include("certificates.urls")),
+    path("ceremonies/", include("ceremonies.urls")),
     path("tls/", include("certificates.tls.urls")),
     path("", include("keys.jwks_urls")),
     path("", include("certificates.public_urls")),

@@ -114,6 +114,11 @@ class Certificate(models.Model):
         """The state for people: a valid one whose time is over is expired."""
         return "expired" if self.expired and self.state == CertificateState.VALID.value else self.state
 
+    @property
+    def badge(self) -> str:
+        """The look of that state: a hold is a warning here, while a share that is held is as it should be."""
+        return "on_hold" if self.state == CertificateState.HELD.value else self.shown_state
+
 
 class IssuanceGrant(models.Model):
     """The leave to sign one to-be-signed certificate once; written before anything is signed, never deleted.

@@ -104,7 +104,7 @@ class CertificateDetail(ActorRequiredMixin, View):
         leaf = row.authority is not None and row.profile in LEAF_PROFILES
         revoke = leaf and (actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id) or row.owner_id == actor.id)
         context = {
-            "title": str(row), "row": row, "state": row.shown_state, "chain": chain_of(row), "shared": shared[:10], "now": timezone.now(),
+            "title": str(row), "row": row, "state": row.badge, "chain": chain_of(row), "shared": shared[:10], "now": timezone.now(),
             "renewals": row.renewed_by.order_by("-created_at")[:5], "pem": pem(row), "names": [name.partition(":") for name in row.names],
             "may_renew": leaf and row.state == "valid" and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
             "may_revoke": revoke and row.state != "revoked",

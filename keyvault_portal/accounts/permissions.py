@@ -55,6 +55,8 @@ class Permission(StrEnum):
     CERTIFICATE_REVOKE = "certificate.revoke"
     CERTIFICATE_UPLOAD = "certificate.upload"
     AUTHORITY_MANAGE = "authority.manage"
+    CEREMONY_VIEW = "ceremony.view"
+    CEREMONY_MANAGE = "ceremony.manage"
     TLS_VIEW = "tls.view"
     TLS_SCAN = "tls.scan"
     SETTINGS_VIEW = "settings.view"
@@ -71,6 +73,7 @@ _VIEW = {
     P.TLS_VIEW,
     P.SETTINGS_VIEW,
     P.CERTIFICATE_VIEW,
+    P.CEREMONY_VIEW,
 }
 _DATA_PLANE = {
     P.KEY_ENCRYPT, P.KEY_DECRYPT, P.KEY_REWRAP, P.KEY_GENERATE, P.KEY_SIGN, P.KEY_VERIFY, P.KEY_MAC,
@@ -84,7 +87,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
         | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.TLS_SCAN, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
         | {P.CERTIFICATE_ISSUE, P.CERTIFICATE_REVOKE, P.CERTIFICATE_UPLOAD}
     ),
-    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE}),
+    Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
     Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
 }

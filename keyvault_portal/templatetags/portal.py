@@ -88,9 +88,21 @@ STATES: Mapping[str, Look] = {
     "resolved": Look("ok", "check-circle", "Resolved"),
     # Certificates and authorities
     "valid": Look("ok", "check-circle", "Valid"),
-    "held": Look("warn", "pause-circle", "On hold"),
+    "on_hold": Look("warn", "pause-circle", "On hold"),
     "weak": Look("warn", "warning", "Weak"),
     "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
+    # Ceremonies, sets of shares and shares
+    "gathering": Look("pending", "people", "Gathering"),
+    "committed": Look("ok", "check-circle", "Committed"),
+    "closed": Look("ok", "check-circle", "Closed"),
+    "dealing": Look("info", "hourglass", "Being dealt"),
+    "dead": Look("neutral", "slash", "Dead"),
+    "dealt": Look("info", "circle", "Not shown yet"),
+    "shown": Look("warn", "hourglass", "Shown, not confirmed"),
+    "held": Look("ok", "check-circle", "Held"),
+    "here": Look("ok", "check-circle", "Here"),
+    "away": Look("warn", "clock", "Not here"),
+    "gone": Look("neutral", "slash", "Gone"),
     # Keys on their way in and out
     "expecting": Look("pending", "hourglass", "Waiting for material"),
     "received": Look("info", "rotate", "Being checked"),
@@ -133,6 +145,14 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("certificates:authority-list", "Authorities", "tree"),
             ("certificates:expiry", "Expiry", "calendar"),
             ("tls:configuration", "TLS", "shield-alert"),
+        ),
+    ),
+    (
+        "Ceremonies",
+        (
+            ("ceremonies:list", "Ceremonies", "people"),
+            ("ceremonies:register", "Custody register", "lock"),
+            ("ceremonies:script-list", "Scripts", "edit"),
         ),
     ),
     ("Record", (("audit:event-list", "Audit", "audit"),)),
@@ -207,6 +227,19 @@ def quorum(groups: Iterable[Mapping[str, Any]]) -> str:
         role, threshold = str(group["role"]).replace("_", " "), int(group["threshold"])
         said.append(f"{threshold} {role}{'' if threshold == 1 else 's'}")
     return " and ".join(said) or "no agreement"
+
+
+@register.filter
+def room_word(role: object) -> str:
+    """Say a role in a ceremony, such as ``internal witness``."""
+    return str(role).replace("_", " ")
+
+
+@register.filter
+def room_words(roles: Iterable[object]) -> str:
+    """Say several roles, such as ``leader and internal witness``."""
+    words = [room_word(role) for role in roles]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @register.filter

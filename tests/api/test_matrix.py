@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "authority": "authority", "certificate": "certificate",
+    "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
     "checkpoint": "size",
 }  # fmt: skip
@@ -79,6 +79,12 @@ def address(name: str, where: str, world: World) -> str:
         "certificate_id",
         "partition",
         "question",
+        "ceremony_id",
+        "participant_id",
+        "share_id",
+        "generation_id",
+        "label",
+        "act",
         "import_id",
         "export_id",
     ):
@@ -105,6 +111,8 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "link": f"{UUID(int=1).hex}_nothing", "seq": objects["event"].seq, "size": objects["size"],
         "alias": objects["provider"].alias, "kind": "stand_in", "finding_id": objects["finding"].pk, "intent_id": objects["work"].pk,
         "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
+        "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
+        "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
         "import_id": objects["import"].pk, "export_id": objects["export"].pk,
     }[word]  # fmt: skip
 

@@ -10,6 +10,8 @@ from cryptography import x509
 from django.test import Client
 from django.utils import timezone
 
+from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
+from ceremonies.services.scripts import tree_scripts
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
@@ -148,6 +150,7 @@ def _objects(place: Place) -> dict[str, Any]:
         "work": ProviderIntent.objects.create(
             version=version, act="create", state="failed", requested_by="test", finished_at=timezone.now()
         ),
+        **_ceremonies(place),
         "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "move": move, "person": target,
         "item": FailedItem.objects.create(job=job, store=store, item="1", column="c", reason="decrypt_failed"),
         "binding": target.bindings.get(), "session": UserSession.objects.get(user=target),
@@ -181,6 +184,30 @@ def _certificates(place: Place) -> dict[str, Any]:
         "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
         "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
     }  # fmt: skip
+
+
+def _ceremonies(place: Place) -> dict[str, Any]:
+    """One that is planned, and one that was held with its set of shares."""
+    script = tree_scripts()["escrow"]
+    values: dict[str, Any] = {
+        "kind": "escrow", "purpose": "A test.", "key": place.keys["root"], "ring_id": place.ring.pk, "script": script.canonical(),
+        "script_hash": script.sha256, "script_label": script.title, "threshold": 2, "share_count": 3, "place": "Oslo", "starts_at": timezone.now(),
+        "planned_by_id": place.ring.pk, "planned_by": "test",
+    }  # fmt: skip
+    planned = Ceremony.objects.create(title="Planned", **values)
+    held = Ceremony.objects.create(title="Held", state="closed", committed_at=timezone.now(), **values)
+    generation = ShareGeneration.objects.create(
+        ceremony=held, key=place.keys["root"], set_id=4711, threshold=2, share_count=3, check_value="abcd", record={}, package=b"{}",
+        package_sha256="ab" * 32, package_bag="B0", state="active", activated_at=timezone.now(), key_version=1,
+    )  # fmt: skip
+    share = Share.objects.create(
+        generation=generation, index=1, custodian="Gus", email="gus@example.org", custodian_id="gus", check_value="abcd1234", state="held",
+        bag="B1", confirmed_at=timezone.now(), proved_at=timezone.now(),
+    )  # fmt: skip
+    seat = Participant.objects.create(
+        ceremony=planned, role="holder", name="Gus", email="gus@example.org", share_index=1
+    )
+    return {"ceremony": planned, "seat": seat, "generation": generation, "share": share}
 
 
 def _request(key: Key) -> ApprovalRequest:

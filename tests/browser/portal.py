@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from keyvault_portal.quickstart import _socket as socket_path
 from tests.boot.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+TOKEN, PIN = "vault-room", "739154"
 PATIENCE = 120.0  # seconds until the portal must have answered
 
 
@@ -37,10 +40,13 @@ class RunningPortal:
         return own | {
             "PORTAL_VAR_DIR": str(self.folder / "var"), "PORTAL_NO_BOOTSTRAP": "1", "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "keyvault_portal.settings", "PORTAL_ORIGIN": self.url,
+            "PORTAL_CEREMONY_SOCKET": str(socket_path(self.folder / "var", "ceremony.sock")), "PKCS11_MODULES": MODULE,
+            "SOFTHSM2_CONF": str(self.folder / "softhsm2.conf"),
         }  # fmt: skip
 
     def start(self) -> "RunningPortal":
         """Start everything and make the demonstration; what it made is in `facts`."""
+        self._make_token()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "manage.py", "quickstart", "--port", str(self.port)], cwd=ROOT, env=self.environment,
@@ -65,6 +71,19 @@ class RunningPortal:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._process = None
+
+    def _make_token(self) -> None:
+        """An HSM's token, for the ceremony that brings a lost key back into one."""
+        tokens = self.folder / "tokens"
+        tokens.mkdir(parents=True)
+        (self.folder / "softhsm2.conf").write_text(
+            f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+        )
+        pin = self.folder / "pin"
+        pin.write_text(PIN)
+        pin.chmod(0o600)
+        command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", "90281734"]
+        subprocess.run(command, env=self.environment, check=True, capture_output=True)
 
     def _await_address(self) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -1,5 +1,6 @@
 """Pictures of the main pages from a running portal: `python tests/browser/screenshots.py FOLDER` writes FOLDER/*.png."""
 
+import io
 import os
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
     ]  # fmt: skip
     dark = [shot for shot in shots if shot[0] in {"dashboard", "hierarchy", "rotation", "key", "approval"}]
     phone = [shot for shot in shots if shot[0] in {"dashboard", "rotation", "approval"}]
+    yield from _ceremony(portal, browser, sign_ins)
     looks = [
         (shots, "", {"viewport": SCREEN}), (dark, "-dark", {"viewport": SCREEN, "color_scheme": "dark"}),
         (phone, "-phone", {"viewport": driving.PHONE, "has_touch": True, "is_mobile": True}),
@@ -71,6 +73,30 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
             page.goto(path)
             yield name + suffix, smaller(page.screenshot(animations="disabled"))
             context.close()
+
+
+def _ceremony(portal: Any, browser: Any, sign_ins: Any) -> Iterator[tuple[str, bytes]]:
+    """The room while shares are handed out, a share on its card, and the first page of the minutes."""
+    import pypdfium2
+
+    from tests.browser import driving
+
+    found = portal.facts["ceremonies"]
+    for name, who, button in (("room", "fay", ""), ("card", "boris", "Show my share, this once")):
+        context = driving.new_context(
+            browser, portal.url, storage_state=sign_ins.state_of(who, browser), viewport=SCREEN | {"height": 900}
+        )
+        page = context.new_page()
+        page.goto(f"/ceremonies/{found['dealt']}/room/")
+        if button:
+            page.get_by_role("button", name=button).click()
+            page.wait_for_selector(".share-words")
+        yield name, smaller(page.screenshot(animations="disabled"))
+        answer = context.request.get(f"/ceremonies/{found['held']}/minutes.pdf")
+        context.close()
+    picture, out = pypdfium2.PdfDocument(answer.body())[0].render(scale=1.3).to_pil(), io.BytesIO()
+    picture.save(out, "PNG")
+    yield "minutes", smaller(out.getvalue())
 
 
 def _mid_run(portal: Any, browser: Any, sign_ins: Any) -> str:

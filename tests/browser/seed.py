@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import django
@@ -21,6 +22,7 @@ from cryptography import x509  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from ceremonies.services import invitations  # noqa: E402
 from certificates.models import Authority  # noqa: E402
 from certificates.services import authorities, issuing, revoking  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
@@ -29,12 +31,15 @@ from keys.demo import organisation, shop  # noqa: E402
 from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, Rotation  # noqa: E402
 from keys.services import creation, exports, imports, lifecycle, materials, rotation  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
+from keys.services.providers import registration  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
 from keyvault_portal.approvals.models import ApprovalRequest  # noqa: E402
 from keyvault_portal.audit.models import AuditCheckpoint  # noqa: E402
 from keyvault_portal.errors import ApprovalRequired  # noqa: E402
+from tests.browser.portal import MODULE, TOKEN  # noqa: E402
 from tests.certificates.requests import csr  # noqa: E402
+from tests.room.cast import Cast, plan  # noqa: E402
 
 type Facts = dict[str, Any]
 
@@ -80,6 +85,7 @@ def main(customers: int, orders: int) -> Facts:
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
     facts |= _certificates(org)
+    facts["ceremonies"] = _ceremonies(org)
     facts["moves"] = _moves(org)
     facts |= _transfers(org)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
@@ -173,6 +179,34 @@ def _certificates(org: organisation.Organisation) -> Facts:
     )
     return {
         "authorities": {name: str(row.pk) for name, row in found.items()}, "certificates": {name: str(row.pk) for name, row in made.items()},
+    }  # fmt: skip
+
+
+def _ceremonies(org: organisation.Organisation) -> Facts:
+    """A rehearsal that was held, one whose room is open, the real thing planned; and a place for a key to be recovered to."""
+    ada = org.actor("ada")
+    registration.register_provider(actor=ada, kind="pkcs11", alias="vault-room", title="HSM in the vault room", values={
+        "module": MODULE, "token": TOKEN, "pin_source": f"file:{Path(settings.VAR_DIR).parent / 'pin'}", "timeout": "30",
+    })  # fmt: skip
+    custodians = ("boris", "chen", "emil", "guus", "hedda")
+    held = Cast(ada, plan(ada, title="Rehearsal of the escrow"), leader="ada", operator="dana", witness="fay")
+    opened = Cast(ada, plan(ada, title="Rehearsal, second try"), leader="ada", operator="dana", witness="fay")
+    dealt = Cast(ada, plan(ada, title="Rehearsal of the hand-out"), leader="ada", operator="dana", witness="fay")
+    for cast in (held, opened, dealt):
+        cast.seat_staff()
+        cast.seat_holders(*custodians)
+        cast.open()
+    held.hold_escrow()
+    opened.gather(besides=("guus",))
+    dealt.deal()
+    dealt.see("chen")
+    dealt.confirm("chen")
+    planned = plan(ada, title="Escrow of the archive root", key=org.keys["root-archive"], practice=False)
+    guest = opened.seat("guus")
+    link = invitations.invite_guest(actor=ada, ceremony_id=opened.id, participant_id=guest.pk).link
+    share = held.now.generation.shares.get(index=held.seat("boris").share_index)
+    return {
+        "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
 
 

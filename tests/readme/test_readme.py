@@ -207,7 +207,7 @@ def test_variables_are_those_the_code_reads() -> None:
 
 def test_pictures_are_described() -> None:
     pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXT)
-    assert len(pictures) == 12
+    assert len(pictures) == 15
     for words, path in pictures:
         assert words
         assert re.fullmatch(r"static/img/screens/[a-z]+\.png", path)

@@ -1,0 +1,9 @@
+"""Tables of the ceremonies app; rows are written by `ceremonies.services` only."""
+
+from ceremonies.models.ceremonies import Ceremony, DeviationNote, Participant, SignOff
+from ceremonies.models.custody import CustodyEntry, Share, ShareGeneration
+from ceremonies.models.scripts import ScriptTemplate
+
+__all__ = [
+    "Ceremony", "CustodyEntry", "DeviationNote", "Participant", "ScriptTemplate", "Share", "ShareGeneration", "SignOff",
+]  # fmt: skip

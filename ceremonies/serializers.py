@@ -1,0 +1,137 @@
+"""Shapes of the ceremonies API; what may be written is checked again by the services."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from ceremonies.models import Ceremony, DeviationNote, Participant, Share, ShareGeneration
+from ceremonies.planning import MAX_SHARES
+from ceremonies.services import custody, plans
+
+
+class ParticipantSerializer(serializers.ModelSerializer[Participant]):
+    class Meta:
+        model = Participant
+        fields = [
+            "id", "role", "person", "name", "email", "site", "reporting_line", "deputy_for", "share_index", "identified_at", "identified_by",
+            "confirmed_at", "left_at", "attested_at", "attests", "attest_reason",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class DeviationSerializer(serializers.ModelSerializer[DeviationNote]):
+    class Meta:
+        model = DeviationNote
+        fields = ["step", "at", "expected", "happened", "decision", "noted_by"]
+        read_only_fields = fields
+
+
+class CeremonySerializer(serializers.ModelSerializer[Ceremony]):
+    class Meta:
+        model = Ceremony
+        fields = [
+            "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold",
+            "share_count", "policy", "provider", "place", "time_zone",
+            "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
+            "started_at", "committed_at", "ended_at", "aborted_by", "abort_reason", "result",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class CeremonyDetailSerializer(CeremonySerializer):
+    participants = ParticipantSerializer(many=True, read_only=True)
+    deviations = DeviationSerializer(many=True, read_only=True)
+    problems = serializers.SerializerMethodField(
+        help_text="What the solver says against the plan; empty when it can be held."
+    )
+
+    class Meta(CeremonySerializer.Meta):
+        fields = [*CeremonySerializer.Meta.fields, "participants", "deviations", "problems"]
+        read_only_fields = fields
+
+    def get_problems(self, ceremony: Ceremony) -> list[str]:
+        return list(plans.verdict(ceremony).problems)
+
+
+class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
+    allow_all = serializers.BooleanField(default=False)
+    distinct_sites = serializers.BooleanField(default=False)
+    distinct_lines = serializers.BooleanField(default=False)
+    rehearsed_within_days = serializers.IntegerField(default=0, min_value=0, max_value=3650)
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    title = serializers.CharField(max_length=150)
+    script = serializers.CharField(max_length=80, help_text="name:version")
+    purpose = serializers.CharField(max_length=2000)
+    key = serializers.UUIDField(allow_null=True, default=None)
+    place = serializers.CharField(max_length=200)
+    time_zone = serializers.CharField(max_length=63, default="UTC")
+    starts_at = serializers.DateTimeField()
+    reserve_at = serializers.DateTimeField(allow_null=True, default=None)
+    threshold = serializers.IntegerField(min_value=0, max_value=MAX_SHARES, default=0)
+    share_count = serializers.IntegerField(min_value=0, max_value=MAX_SHARES, default=0)
+    practice = serializers.BooleanField(default=False)
+    provider = serializers.CharField(max_length=63, allow_blank=True, default="")
+    policy = PolicyOfCeremonySerializer(required=False)
+
+
+class PersonSeatSerializer(serializers.Serializer[Any]):
+    role = serializers.CharField(max_length=20)
+    email = serializers.EmailField(max_length=254)
+    name = serializers.CharField(max_length=150, allow_blank=True, default="")
+    site = serializers.CharField(max_length=100, allow_blank=True, default="")
+    reporting_line = serializers.CharField(max_length=100, allow_blank=True, default="")
+    deputy_for = serializers.UUIDField(allow_null=True, default=None)
+
+
+class WhySerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=2000)
+
+
+class ShareSerializer(serializers.ModelSerializer[Share]):
+    class Meta:
+        model = Share
+        fields = [
+            "index",
+            "custodian",
+            "site",
+            "state",
+            "check_value",
+            "bag",
+            "place",
+            "confirmed_at",
+            "proved_at",
+            "missed_at",
+            "acknowledged_at",
+        ]
+        read_only_fields = fields
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    held = serializers.IntegerField()
+    count = serializers.IntegerField()
+    threshold = serializers.IntegerField()
+    proved = serializers.IntegerField()
+    oldest_proof = serializers.DateTimeField(allow_null=True)
+    spare = serializers.IntegerField()
+    alarm = serializers.BooleanField()
+    words = serializers.CharField()
+
+
+class ShareSetSerializer(serializers.ModelSerializer[ShareGeneration]):
+    shares = ShareSerializer(many=True, read_only=True)
+    health = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ShareGeneration
+        fields = [
+            "id", "ceremony", "key", "practice", "number", "set_id", "threshold", "share_count", "key_version", "check_value", "package_sha256",
+            "package_bag", "package_place", "created_at", "activated_at", "ended_at", "end_reason", "health", "shares",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(HealthSerializer)
+    def get_health(self, generation: ShareGeneration) -> dict[str, Any]:
+        return dict(HealthSerializer(custody.health_of(generation, generation.shares.all())).data)

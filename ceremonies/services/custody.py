@@ -1,0 +1,219 @@
+"""The custody register: where shares and packages are, who had access, how healthy each quorum is, and what is due."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration
+from ceremonies.script import Kind
+from ceremonies.states import GenerationState, ShareState
+from keys.models import Key
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.permissions import Permission, Role
+from keyvault_portal.approvals.eligibility import eligible_people
+from keyvault_portal.approvals.models import Notice
+from keyvault_portal.approvals.notices import notify
+from keyvault_portal.approvals.quorum import Group
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound, PermissionRefused, ValidationFailed, WrongState
+
+ROLL_CALL_EVERY = timedelta(days=90)
+DUTY_EVERY = timedelta(days=365)
+REMIND_EVERY = timedelta(days=7)
+What = CustodyEntry.What
+GONE = (ShareState.LOST.value, ShareState.DEAD.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a set of shares stands: `held` are neither lost nor missed in a roll-call; `spare` is held minus threshold."""
+
+    held: int
+    count: int
+    threshold: int
+    proved: int  # within the last ROLL_CALL_EVERY
+    oldest_proof: datetime | None
+
+    @property
+    def spare(self) -> int:
+        return self.held - self.threshold
+
+    @property
+    def alarm(self) -> bool:
+        """Whether one more loss would lose the key, or it is lost."""
+        return self.spare < 1
+
+    @property
+    def roll_call_due(self) -> bool:
+        return self.proved < self.held
+
+    @property
+    def words(self) -> str:
+        """Such as "5 of 5 proved 12 days ago, threshold 3, spare 2"."""
+        when = _ago(self.oldest_proof)
+        return f"{self.proved} of {self.count} proved{f' {when}' if self.proved else ''}, threshold {self.threshold}, spare {self.spare}"
+
+    @property
+    def tone(self) -> str:
+        return "danger" if self.alarm else "warn" if self.roll_call_due else "ok"
+
+
+def health_of(generation: ShareGeneration, shares: Iterable[Share] | None = None) -> Health:
+    """Count one set; give `shares` where they are read already."""
+    since = timezone.now() - ROLL_CALL_EVERY
+    rows = list(generation.shares.all() if shares is None else shares)
+    held = [share for share in rows if share.state == ShareState.HELD and share.missed_at is None]
+    proved = [share.proved_at for share in held if share.proved_at and share.proved_at >= since]
+    return Health(len(held), generation.share_count, generation.threshold, len(proved), min(proved) if proved else None)
+
+
+def visible_generations(actor: Actor) -> QuerySet[ShareGeneration]:
+    """Sets of keys on rings where the actor may see ceremonies, and those of which they hold a share."""
+    rings = actor.ring_ids(Permission.CEREMONY_VIEW)
+    sets = ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
+    if rings is None:
+        return sets
+    seen = Q(ceremony__ring_id__in=rings)
+    if actor.kind == "person" and actor.id:
+        seen |= Q(Exists(Share.objects.filter(generation=OuterRef("pk"), person_id=actor.id)))
+    return sets.filter(seen)
+
+
+def visible_share(actor: Actor, share_id: int) -> Share:
+    """One share of them; raises NotFound."""
+    found = Share.objects.select_related("generation__key__ring", "generation__ceremony").filter(
+        pk=share_id, generation__in=visible_generations(actor).values("pk")
+    ).first()  # fmt: skip
+    if found is None:
+        raise NotFound("There is no such share.")
+    return found
+
+
+def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place: str = "", reason: str = "") -> Share:
+    """Write one line of the custody log, and change what it changes.
+
+    The custodian may write about their own share, whoever governs ceremonies about any. Reporting a share lost, or a custodian
+    leaving, makes a ceremony due. Raises NotFound, PermissionRefused, ValidationFailed, WrongState.
+    """
+    with audit.atomic(actor=actor, action="custody.note", target=("share", share_id, "")) as record:
+        visible_share(actor, share_id)
+        share = Share.objects.select_for_update(of=("self",)).select_related("generation__ceremony").get(pk=share_id)
+        generation, ring_id = share.generation, share.generation.ceremony.ring_id
+        record.about(target=("share", share.pk, f"{generation}: share {share.index}"), ring_id=ring_id)
+        own = actor.kind == "person" and share.person_id == actor.id
+        if not own:
+            authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(share))
+        if what not in {
+            What.SEALED,
+            What.ACCESSED,
+            What.MOVED,
+            What.ACKNOWLEDGED,
+            What.LOST,
+            What.LEAVING,
+            What.DESTROYED,
+        }:
+            raise ValidationFailed(errors={"what": ["Not something the register knows."]})
+        if what == What.ACKNOWLEDGED and not own:
+            raise PermissionRefused("Only the custodian acknowledges the duty.")
+        if share.state == ShareState.DEAD and what != What.DESTROYED:
+            raise WrongState("This share is dead.", hint="Have the card destroyed, and note that.")
+        if what in {What.LOST, What.LEAVING, What.ACCESSED} and not reason.strip():
+            raise ValidationFailed(errors={"reason": ["Say why."]})
+        if what in {What.MOVED, What.SEALED} and not (bag.strip() and place.strip()):
+            raise ValidationFailed(errors={"bag": ["Give the bag and the place."]})
+        now = timezone.now()
+        if what == What.LOST:
+            if share.state != ShareState.HELD:
+                raise WrongState(f"A share that is {share.state} cannot be lost.")
+            share.state = ShareState.LOST.value
+        elif what in {What.MOVED, What.SEALED}:
+            share.bag, share.place = bag.strip()[:50], place.strip()[:200]
+        elif what == What.ACKNOWLEDGED:
+            share.acknowledged_at = now
+        share.save()
+        CustodyEntry.objects.create(
+            generation=generation, share=share, what=what, bag=bag.strip()[:50] or share.bag, place=place.strip()[:200] or share.place,
+            reason=reason.strip()[:500], by=actor.label[:200],
+        )  # fmt: skip
+        record.record({"what": what, "bag": bag, "place": place, "reason": reason})
+        if what in {What.LOST, What.LEAVING}:
+            _alarm(generation, f"{share.custodian}: {What(what).label.lower()}. {health_of(generation).words}.")
+    return share
+
+
+def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
+    """(tone, sentence, key) for everything that needs a ceremony or a custodian now; with `actor`, as far as they may see."""
+    sets = (
+        visible_generations(actor)
+        if actor
+        else ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
+    )
+    found: list[tuple[str, str, Key | None]] = []
+    active = list(sets.filter(state=GenerationState.ACTIVE.value, practice=False))
+    for generation in active:
+        health, name = health_of(generation, generation.shares.all()), str(generation.key)
+        if health.alarm:
+            found.append(("danger", f"{name}: one more lost share loses the key. {health.words}.", generation.key))
+        elif health.roll_call_due:
+            found.append(("warn", f"{name}: a roll-call is due. {health.words}.", generation.key))
+        leaving = generation.log.filter(what=What.LEAVING, share__isnull=False).values_list(
+            "share__custodian", flat=True
+        )
+        found += [
+            ("warn", f"{name}: {custodian} leaves, so new shares are due.", generation.key)
+            for custodian in dict.fromkeys(leaving)
+        ]
+        since = timezone.now() - DUTY_EVERY
+        silent = [
+            s.custodian
+            for s in generation.shares.all()
+            if s.state == ShareState.HELD and (s.acknowledged_at or s.confirmed_at or since) < since
+        ]
+        if silent:
+            found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", generation.key))
+    covered = {generation.key_id for generation in active if generation.key_id}
+    recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
+    if actor is not None:
+        rings = actor.ring_ids(Permission.CEREMONY_VIEW)
+        recovered = recovered if rings is None else recovered.filter(ring_id__in=rings)
+    made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
+    for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
+        found.append(
+            ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", key)
+        )
+    return found
+
+
+def remind() -> int:
+    """Tell the officers, once a week for each, what is due; returns how many sentences were new."""
+    officers = eligible_people([Group(Role.SECURITY_OFFICER.value, 1)])
+    new = 0
+    for tone, text, _ in due():
+        line = f"Ceremony due: {text}"[:300]
+        if Notice.objects.filter(text=" ".join(line.split()), created_at__gte=timezone.now() - REMIND_EVERY).exists():
+            continue
+        notify(officers, line, detail=text, path=reverse("ceremonies:register"), alarm=tone == "danger")
+        new += 1
+    return new
+
+
+def _alarm(generation: ShareGeneration, text: str) -> None:
+    officers: Iterable[UUID] = eligible_people([Group(Role.SECURITY_OFFICER.value, 1, generation.ceremony.ring_id)])
+    notify(
+        officers,
+        f"{generation.key or generation}: {text}"[:300],
+        path=reverse("ceremonies:register"),
+        alarm=health_of(generation).alarm,
+    )
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    days = (timezone.now() - moment).days
+    return "today" if days == 0 else "yesterday" if days == 1 else f"{days} days ago"

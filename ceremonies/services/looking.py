@@ -1,0 +1,234 @@
+"""What one person in the room sees: who is here, which step, what is expected of them. Reads only."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from ceremonies.models import Ceremony, Participant, Share
+from ceremonies.planning import RoomRole
+from ceremonies.script import Action, Script, Step
+from ceremonies.services.gathering import challenge_for
+from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
+from ceremonies.states import ENDED, CeremonyState, ShareState
+
+C = CeremonyState
+PERFORMERS = {
+    Action.DEAL: RoomRole.OPERATOR, Action.STORE_PACKAGE: RoomRole.OPERATOR, Action.ACTIVATE: RoomRole.LEADER, Action.COLLECT: RoomRole.OPERATOR,
+    Action.RECOVER: RoomRole.OPERATOR, Action.RECORD_PROOFS: RoomRole.LEADER, Action.DESTROY: RoomRole.OPERATOR, Action.VISIT: RoomRole.OPERATOR,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One person in the table of the room."""
+
+    seat: Participant
+    standing: str  # here, away or gone
+    may_identify: bool
+    signed: bool
+    awaited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is expected of me now: a name that the template draws, a sentence, and what it needs."""
+
+    name: str
+    text: str
+    share: Share | None = None
+    facts: dict[str, Any] | None = None
+
+    @property
+    def act(self) -> str:
+        """The last part of the address that this part's form goes to."""
+        return self.name.replace("_", "-")
+
+
+def tag_of(ceremony: Ceremony, seats: list[Participant]) -> str:
+    """Changes whenever anything in the live part of the page does; two columns of rows that are read anyway."""
+    now = timezone.now()
+    here = ",".join(str(seat.pk.int % 10_000) for seat in seats if is_here(seat, now))
+    return f"{ceremony.version}.{hashlib.sha256(here.encode()).hexdigest()[:8]}"
+
+
+def is_here(seat: Participant, now: Any) -> bool:
+    """Whether this seat's page was open a moment ago."""
+    return seat.left_at is None and seat.seen_at is not None and now - seat.seen_at < HERE_FOR + timedelta(seconds=1)
+
+
+def look(ceremony: Ceremony, me: Participant | None, seats: list[Participant]) -> dict[str, Any]:
+    """Context of the live page; about six queries."""
+    script, now = ceremony.read_script(), timezone.now()
+    step = script.steps[ceremony.step]
+    people = active_people(ceremony)
+    under_way = ceremony.status in {C.RUNNING, C.PAUSED, C.COMMITTED}
+    awaited = {seat.pk for seat in missing_signers(ceremony, step, people)} if under_way else set()
+    needed = {seat.pk for seat in signers(step, people)} if under_way else set()
+    rows = [
+        Row(
+            seat, "gone" if seat.left_at else "here" if is_here(seat, now) else "away", _may_identify(me, seat, ceremony),
+            seat.pk in needed and seat.pk not in awaited, seat.pk in awaited,
+        )
+        for seat in seats
+    ]  # fmt: skip
+    part = part_of(ceremony, me, script, step, awaited)
+    return {
+        "rows": rows, "steps": _steps(ceremony, script), "step": step, "number": ceremony.step, "under_way": under_way,
+        "part": part, "part_tag": _part_tag(ceremony, part), "tag": tag_of(ceremony, seats), "deviations": list(ceremony.deviations.all()),
+        "quorum_lost": ceremony.status not in ENDED and ceremony.status is not C.COMMITTED and under_way and quorum_lost(ceremony, people),
+        "here": sum(row.standing == "here" for row in rows), "expected_here": sum(row.standing != "gone" for row in rows), "now": now,
+        "leaderless": under_way and all(seat.role != RoomRole.LEADER for seat in people), "process": ceremony.process,
+    }  # fmt: skip
+
+
+def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911
+    """The one thing that this person is asked to do next."""
+    if me is None or (me.room_role is RoomRole.EXTERNAL_WITNESS and ceremony.status is not C.COMMITTED):
+        return Part("watch", "You may watch; nothing is asked of you.")
+    if ceremony.status in ENDED:
+        return Part("over", "The ceremony is over.")
+    if me.left_at is not None:
+        return Part("over", "You left this ceremony.")
+    if me.confirmed_at is None:
+        return Part("confirm", "Read the beginning of the script's hash aloud, and type it.")
+    if me.identified_at is None:
+        by = "The leader" if me.room_role is RoomRole.INTERNAL_WITNESS else "The internal witness"
+        return Part("wait", f"{by} says who you are. Show your identity card.")
+    if me.room_role is RoomRole.DEPUTY:
+        principal = me.deputy_for
+        return (
+            Part("stand_in", f"{principal} left. You can stand in.")
+            if principal and principal.left_at
+            else Part("wait", f"You stand in if {principal} leaves.")
+        )
+    if ceremony.status is C.GATHERING:
+        return (
+            Part("start", "When everybody is identified and has confirmed, begin.")
+            if me.room_role is RoomRole.LEADER
+            else Part("wait", "The leader begins when everybody is ready.")
+        )
+    if ceremony.status is C.PAUSED:
+        return (
+            Part("resume", "The ceremony is paused.")
+            if me.room_role is RoomRole.LEADER
+            else Part("wait", "The ceremony is paused; the leader resumes it.")
+        )
+    return _at_work(ceremony, me, script, step, awaited)
+
+
+def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911
+    if ceremony.busy_at is not None:
+        return Part("busy", "The portal is at work on this step.")
+    mine = me.room_role
+    last = ceremony.step + 1 == len(script.steps)
+    if not ceremony.acted:
+        if step.action is Action.HAND_OUT and mine is RoomRole.HOLDER:
+            return _hand_out(ceremony, me)
+        if step.action is Action.COLLECT and mine is RoomRole.HOLDER:
+            return _collect(ceremony, me, step)
+        if step.action is Action.COLLECT and mine is RoomRole.OPERATOR and "attempt" in ceremony.process:
+            return Part("wait", f"{ceremony.process['missing']} more shares are needed.", facts={"again": True})
+        if (
+            step.action is Action.PROVE
+            and mine is RoomRole.HOLDER
+            and str(me.share_index) not in ceremony.process.get("proved", {})
+        ):
+            return _prove(ceremony, me)
+        performer = PERFORMERS.get(step.action)
+        if step.commits and me.pk in awaited:
+            return Part("sign", "Nobody can go back after this step. Sign if you agree that it is done now.")
+        if performer is mine and (not step.commits or may_commit(ceremony, step)):
+            return Part("perform", step.text)
+        if performer is not None:
+            word = performer.value.replace("_", " ")
+            return Part(
+                "wait",
+                f"The {word} acts."
+                if not step.commits or may_commit(ceremony, step)
+                else "Others still have to sign before the act.",
+            )
+        if step.action is Action.HAND_OUT:
+            left = Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count()
+            return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
+    if me.pk in awaited:
+        return Part("sign", step.expected)
+    if last and me.attested_at is None:
+        return Part("attest", "Say whether you were present throughout and the script was followed.")
+    return Part("wait", "You have done your part of this step.")
+
+
+def _hand_out(ceremony: Ceremony, me: Participant) -> Part:
+    share = Share.objects.filter(generation__ceremony=ceremony, index=me.share_index or 0).first()
+    if share is None or share.state == ShareState.HELD:
+        return Part("wait", "Your share is confirmed. Others are still at theirs.")
+    if share.state == ShareState.SHOWN:
+        return Part("confirm_share", "Type the words asked for from your card.", share)
+    return Part("show_share", "Make sure that nobody else sees your screen. Your share is shown once.", share)
+
+
+def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
+    process = ceremony.process
+    if "attempt" not in process:
+        return Part("wait", "The operator begins to gather the shares.")
+    if me.share_index in process["given"]:
+        return Part("wait", f"Your share is in. {process['missing']} more are needed.")
+    custodian = process["holders"].get(str(me.share_index), str(me.pk))
+    facts = {
+        "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian, "key": process["public_key"],
+        "attempt": process["attempt"],
+    }  # fmt: skip
+    return Part(
+        "submit",
+        "Open your bag and type the words of your share. They are encrypted before they leave this page.",
+        facts=facts,
+    )
+
+
+def _prove(ceremony: Ceremony, me: Participant) -> Part:
+    assert ceremony.source is not None
+    record = ceremony.source.public_record
+    facts = {
+        "set-id": record.set_id,
+        "challenge": base64.b64encode(challenge_for(ceremony, me)).decode(),
+        "salt": record.salt.hex(),
+    }
+    return Part(
+        "prove", "Open your bag and type the words. Only a proof leaves this page, never the words.", facts=facts
+    )
+
+
+def _may_identify(me: Participant | None, seat: Participant, ceremony: Ceremony) -> bool:
+    if (
+        me is None
+        or me.left_at is not None
+        or seat.pk == me.pk
+        or seat.identified_at is not None
+        or seat.left_at is not None
+        or ceremony.status in ENDED
+    ):
+        return False
+    wanted = RoomRole.LEADER if seat.room_role is RoomRole.INTERNAL_WITNESS else RoomRole.INTERNAL_WITNESS
+    return me.room_role is wanted
+
+
+def _steps(ceremony: Ceremony, script: Script) -> list[dict[str, Any]]:
+    """The script as the stepper draws it."""
+    found = []
+    for number, step in enumerate(script.steps):
+        state = "todo"
+        if ceremony.status is C.CLOSED or (ceremony.started_at and number < ceremony.step):
+            state = "done"
+        elif number == ceremony.step and ceremony.started_at:
+            state = {C.ABORTED: "failed", C.PAUSED: "paused"}.get(ceremony.status, "current")
+        found.append({"title": step.title, "state": state, "note": step.who.value.replace("_", " ")})
+    return found
+
+
+def _part_tag(ceremony: Ceremony, part: Part) -> str:
+    """Changes when my own part does, and not when others' do: what I am typing stays."""
+    seed = f"{ceremony.state}.{ceremony.step}.{part.name}.{part.text}.{part.share.state if part.share else ''}.{sorted((part.facts or {}).items())}"
+    return hashlib.sha256(seed.encode()).hexdigest()[:12]

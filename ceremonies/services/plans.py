@@ -1,0 +1,332 @@
+"""Planning a ceremony: what, who, where and when; the solver's verdict; and opening the room by agreement."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from ceremonies.models import Ceremony, Participant, ShareGeneration
+from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
+from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
+from ceremonies.script import Kind
+from ceremonies.services.endings import end_without_effect, standing
+from ceremonies.services.frame import locked, move, need_state, target_of
+from ceremonies.services.room import DEALING
+from ceremonies.services.scripts import find_script, known_person, officers_besides
+from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
+from keys.models import Key
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import ApprovalRequired, Conflict, ValidationFailed
+
+OPEN_ROOM = "ceremony.open"
+NEEDS_SHARES = frozenset({Kind.ESCROW, Kind.REFRESH, Kind.RECOVERY, Kind.ROLL_CALL})
+NEEDS_KEY = NEEDS_SHARES | {Kind.DESTRUCTION}
+USES_GENERATION = frozenset({Kind.RECOVERY, Kind.ROLL_CALL, Kind.REFRESH})
+POLICY = {"allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0}
+
+
+def visible_ceremonies(actor: Actor) -> QuerySet[Ceremony]:
+    """The ceremonies on rings where the actor may see them, and those in which they have a seat."""
+    rings = actor.ring_ids(Permission.CEREMONY_VIEW)
+    if rings is None:
+        return Ceremony.objects.all()
+    seen = Q(ring_id__in=rings)
+    if actor.kind == "person" and actor.id:
+        seen |= Q(pk__in=Participant.objects.filter(person_id=actor.id).values("ceremony_id"))
+    return Ceremony.objects.filter(seen)
+
+
+def visible_ceremony(actor: Actor, ceremony_id: UUID) -> Ceremony:
+    """One of them; raises NotInTheRoom."""
+    found = visible_ceremonies(actor).filter(pk=ceremony_id).first()
+    if found is None:
+        raise NotInTheRoom
+    return found
+
+
+def plan_ceremony(
+    *,
+    actor: Actor,
+    title: str,
+    script: str,
+    purpose: str,
+    key: Key | None,
+    place: str,
+    time_zone: str,
+    starts_at: datetime,
+    reserve_at: datetime | None = None,
+    threshold: int = 0,
+    share_count: int = 0,
+    practice: bool = False,
+    provider: str = "",
+    policy: dict[str, Any] | None = None,
+) -> Ceremony:
+    """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
+
+    Recovery, roll-call and refresh take the set of shares that is in force for the key (a rehearsal: the last practised one)
+    and seat its custodians.
+    """
+    ring_id = key.ring_id if key else None
+    with audit.atomic(actor=actor, action="ceremony.plan", target=("ceremony", "", title), ring_id=ring_id) as record:
+        authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=f"ceremony {title}")
+        chosen = find_script(script)
+        wanted = chosen.kind
+        errors = _wrong_values(
+            title=title, purpose=purpose, place=place, time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at
+        )
+        if wanted in NEEDS_KEY and key is None and not practice:
+            errors["key"] = ["Choose the key this is about."]
+        if wanted is Kind.RECOVERY and not practice and not provider:
+            errors["provider"] = ["Choose where the key goes."]
+        source = _source(key, practice) if wanted in USES_GENERATION else None
+        if wanted in {Kind.RECOVERY, Kind.ROLL_CALL} and source is None:
+            errors["key"] = ["No set of shares is in force for this key."]
+        if errors:
+            raise ValidationFailed("The ceremony cannot be planned.", errors=errors)
+        if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
+            threshold, share_count = source.threshold, source.share_count
+        if wanted not in NEEDS_SHARES:
+            threshold = share_count = 0
+        elif not 2 <= threshold <= share_count <= 16:
+            raise ValidationFailed(errors={"threshold": ["From 2 to the number of shares, which is at most 16."]})
+        ceremony = Ceremony.objects.create(
+            title=title.strip(), kind=wanted.value, purpose=purpose.strip(), practice=practice, key=key, ring_id=ring_id,
+            script=chosen.canonical(), script_hash=chosen.sha256, script_label=f"{chosen.title}, {chosen.name} version {chosen.version}",
+            threshold=threshold, share_count=share_count, policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
+            time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at, planned_by_id=actor.id or UUID(int=0),
+            planned_by=actor.label[:200], source=source,
+        )  # fmt: skip
+        if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
+            _seat_custodians(ceremony, source)
+        record.about(target=target_of(ceremony))
+        record.record({
+            "kind": ceremony.kind, "script_hash": ceremony.script_hash, "key": str(key.pk) if key else None, "practice": practice,
+            "threshold": threshold, "shares": share_count, "policy": ceremony.policy, "provider": provider,
+        })  # fmt: skip
+    return ceremony
+
+
+def add_person(
+    *,
+    actor: Actor,
+    ceremony_id: UUID,
+    role: str,
+    email: str,
+    name: str = "",
+    site: str = "",
+    reporting_line: str = "",
+    deputy_for: UUID | None = None,
+) -> Participant:
+    """Seat somebody: a person of the portal when the address is known here, a guest otherwise. Raises ValidationFailed, WrongState."""
+    with _planning(actor, ceremony_id, "add_person") as (ceremony, record):
+        person = known_person(email)
+        if role not in set(RoomRole):
+            raise ValidationFailed(errors={"role": ["Not a role in a ceremony."]})
+        if person is None and not name.strip():
+            raise ValidationFailed(errors={"name": ["Nobody here has this address: give the guest's name."]})
+        principal = None
+        if role == RoomRole.DEPUTY:
+            principal = (
+                ceremony.participants.filter(pk=deputy_for or UUID(int=0)).exclude(role=RoomRole.DEPUTY.value).first()
+            )
+            if principal is None:
+                raise ValidationFailed(errors={"deputy_for": ["Choose for whom they stand in."]})
+        seats = list(ceremony.participants.all())
+        index = None
+        if role == RoomRole.HOLDER:
+            index = next(number for number in range(1, 99) if number not in {seat.share_index for seat in seats})
+        try:
+            with transaction.atomic():
+                seat = Participant.objects.create(
+                    ceremony=ceremony, position=len(seats), role=role, person=person, name=person.name if person else name.strip(),
+                    email=(person.email if person else email.strip()).lower(), site=site.strip() or (person.site if person else ""),
+                    reporting_line=reporting_line.strip() or (person.reporting_line if person else ""), deputy_for=principal,
+                    share_index=index,
+                )  # fmt: skip
+        except IntegrityError:
+            raise ValidationFailed(
+                errors={"email": ["This person, or another leader or operator, is in the plan already."]}
+            ) from None
+        record.record({"seat": str(seat.pk), "name": seat.name, "role": role, "guest": person is None, "share": index})
+    return seat
+
+
+def remove_person(*, actor: Actor, ceremony_id: UUID, participant_id: UUID) -> None:
+    """Take somebody out of the plan; raises WrongState once the room is open."""
+    with _planning(actor, ceremony_id, "remove_person") as (ceremony, record):
+        seat = ceremony.participants.filter(pk=participant_id).first()
+        if seat is None:
+            raise NotInTheRoom("There is nobody of this name in the plan.")
+        if ceremony.participants.filter(deputy_for=seat).exists():
+            raise Conflict("A deputy stands in for this person.", hint="Take the deputy out first.")
+        record.record({"name": seat.name, "role": seat.role})
+        seat.delete()
+
+
+def verdict(ceremony: Ceremony) -> Verdict:
+    """What the solver says of the plan as it is."""
+    seats = [
+        Seat(key=seat.pk, who=seat.email.lower(), name=seat.name, role=seat.room_role, site=seat.site, line=seat.reporting_line,
+             deputy_for=seat.deputy_for_id)
+        for seat in ceremony.participants.all()
+    ]  # fmt: skip
+    kind = Kind(ceremony.kind)
+    rules = Rules(
+        threshold=ceremony.threshold, shares=ceremony.share_count, allow_all=bool(ceremony.policy.get("allow_all")),
+        distinct_sites=bool(ceremony.policy.get("distinct_sites")), distinct_lines=bool(ceremony.policy.get("distinct_lines")),
+        deals_shares=kind in DEALING,
+    )  # fmt: skip
+    return examine(rules, seats, needs_shares=kind in NEEDS_SHARES)
+
+
+def plan_digest(ceremony: Ceremony) -> dict[str, Any]:
+    """Everything about the plan that people agree to, beside the script's hash."""
+    return {
+        "script_hash": ceremony.script_hash, "kind": ceremony.kind, "practice": ceremony.practice,
+        "key": str(ceremony.key_id) if ceremony.key_id else None, "threshold": ceremony.threshold, "shares": ceremony.share_count,
+        "policy": ceremony.policy, "provider": ceremony.provider, "source": str(ceremony.source_id) if ceremony.source_id else None,
+        "people": [[seat.role, seat.email, seat.share_index, str(seat.deputy_for_id or "")] for seat in ceremony.participants.all()],
+    }  # fmt: skip
+
+
+def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id: UUID | None = None) -> Ceremony:
+    """Let people in: at once for a rehearsal, by agreement of others for the real thing.
+
+    Raises PlanImpossible with the solver's sentences, RehearsalNeeded, ApprovalRequired.
+    """
+    states = frozenset({CeremonyState.PLANNED, CeremonyState.AWAITING_APPROVAL})
+    with audit.atomic(actor=actor, action="ceremony.open", target=("ceremony", ceremony_id, "")) as record:
+        ceremony = locked(ceremony_id)
+        record.about(target=target_of(ceremony), ring_id=ceremony.ring_id)
+        authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ceremony.ring_id, target=str(ceremony))
+        need_state(ceremony, states)
+        found = verdict(ceremony)
+        if not found.possible:
+            raise PlanImpossible("This plan cannot be held.", errors={"people": list(found.problems)})
+        _need_rehearsal(ceremony)
+        params = {"ceremony_id": str(ceremony.pk)}
+        if not ceremony.practice and not (approval_id and approvals.is_executing(approval_id, OPEN_ROOM, params)):
+            if ceremony.status is CeremonyState.PLANNED:
+                move(ceremony, CeremonyState.AWAITING_APPROVAL)
+                ceremony.version += 1
+                ceremony.save()
+            request = approvals.require_or_request(
+                actor,
+                OPEN_ROOM,
+                params,
+                groups=officers_besides(actor, ceremony.ring_id),
+                reason=reason or ceremony.purpose,
+            )
+            Ceremony.objects.filter(pk=ceremony.pk).update(approval_id=request.pk)
+            raise ApprovalRequired(request.pk, "The ceremony waits for agreement.")
+        move(ceremony, CeremonyState.GATHERING)
+        ceremony.opened_at, ceremony.version, ceremony.before = timezone.now(), ceremony.version + 1, standing(ceremony)
+        try:
+            with transaction.atomic():
+                ceremony.save()
+        except IntegrityError:
+            raise Conflict("Another ceremony about this key is open.", hint="Finish or abort that one first.") from None
+        record.record({"approval": str(approval_id) if approval_id else None, **plan_digest(ceremony)})
+    return ceremony
+
+
+def back_to_planning(*, actor: Actor, ceremony_id: UUID) -> None:
+    """Take a plan that waits for agreement back, to change it; what was agreed to so far counts no more."""
+    with audit.atomic(actor=actor, action="ceremony.replan", target=("ceremony", ceremony_id, "")) as record:
+        ceremony = locked(ceremony_id)
+        record.about(target=target_of(ceremony), ring_id=ceremony.ring_id)
+        authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ceremony.ring_id, target=str(ceremony))
+        move(ceremony, CeremonyState.PLANNED)
+        ceremony.version += 1
+        ceremony.save()
+        record.record({})
+
+
+def call_off(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
+    """Call a ceremony off from its page, before the commit; whoever plans may, and it counts as an abort."""
+    with audit.atomic(actor=actor, action="ceremony.abort", target=("ceremony", ceremony_id, "")) as record:
+        ceremony = locked(ceremony_id)
+        record.about(target=target_of(ceremony), ring_id=ceremony.ring_id)
+        authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ceremony.ring_id, target=str(ceremony))
+        need_state(ceremony, BEFORE_COMMIT)
+        end_without_effect(ceremony, by=actor.label, reason=reason, record=record)
+
+
+class _planning:
+    """The plan locked by somebody who may change it, and one more version of it at the end."""
+
+    def __init__(self, actor: Actor, ceremony_id: UUID, what: str) -> None:
+        self.actor, self.ceremony_id = actor, ceremony_id
+        self.scope = audit.atomic(actor=actor, action=f"ceremony.{what}", target=("ceremony", ceremony_id, ""))
+
+    def __enter__(self) -> tuple[Ceremony, audit.atomic]:
+        record = self.scope.__enter__()
+        try:
+            self.ceremony = locked(self.ceremony_id)
+            record.about(target=target_of(self.ceremony), ring_id=self.ceremony.ring_id)
+            authorize(self.actor, Permission.CEREMONY_MANAGE, ring_id=self.ceremony.ring_id, target=str(self.ceremony))
+            need_state(self.ceremony, PLANNING)
+        except BaseException as error:
+            self.scope.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self.ceremony, record
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.ceremony.version += 1
+            self.ceremony.save(update_fields=["version"])
+        self.scope.__exit__(*error)
+
+
+def _wrong_values(
+    *, title: str, purpose: str, place: str, time_zone: str, starts_at: datetime, reserve_at: datetime | None
+) -> dict[str, list[str]]:
+    errors: dict[str, list[str]] = {}
+    if not title.strip() or len(title) > 150:
+        errors["title"] = ["From 1 to 150 characters."]
+    if not purpose.strip():
+        errors["purpose"] = ["Say what it is for; it is read aloud."]
+    if not place.strip():
+        errors["place"] = ["Say where people meet."]
+    if time_zone not in available_timezones():
+        errors["time_zone"] = ["Not a time zone of the IANA database, such as Europe/Oslo."]
+    if reserve_at is not None and reserve_at <= starts_at:
+        errors["reserve_at"] = ["After the first date."]
+    return errors
+
+
+def _source(key: Key | None, practice: bool) -> ShareGeneration | None:
+    sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=practice)
+    if not practice or key is not None:
+        sets = sets.filter(key=key)
+    return sets.order_by("-activated_at").first()
+
+
+def _seat_custodians(ceremony: Ceremony, source: ShareGeneration) -> None:
+    for position, share in enumerate(source.shares.exclude(state__in=[ShareState.LOST.value, ShareState.DEAD.value])):
+        Participant.objects.create(
+            ceremony=ceremony, position=position, role=RoomRole.HOLDER.value, person=share.person, name=share.custodian, email=share.email,
+            site=share.site, reporting_line=share.person.reporting_line if share.person else "", share_index=share.index,
+        )  # fmt: skip
+
+
+def _need_rehearsal(ceremony: Ceremony) -> None:
+    days = int(ceremony.policy.get("rehearsed_within_days") or 0)
+    if ceremony.practice or not days:
+        return
+    since = timezone.now() - timedelta(days=days)
+    rehearsals = Ceremony.objects.filter(
+        practice=True, state=CeremonyState.CLOSED.value, script_hash=ceremony.script_hash, ended_at__gte=since
+    )
+    if not rehearsals.exists():
+        raise RehearsalNeeded(
+            f"The policy asks for a rehearsal of this very script within {days} days before.",
+            hint="Plan and hold a rehearsal first.",
+        )

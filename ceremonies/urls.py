@@ -1,0 +1,32 @@
+"""Pages of ceremonies, below /ceremonies/."""
+
+from django.urls import path
+
+from ceremonies.views import guests, plans, register, room, scripts
+
+app_name = "ceremonies"
+urlpatterns = [
+    path("", plans.CeremonyList.as_view(), name="list"),
+    path("new/", plans.CeremonyCreate.as_view(), name="create"),
+    path("custody/", register.Register.as_view(), name="register"),
+    path("custody/<int:share_id>/", register.ShareDetail.as_view(), name="share-detail"),
+    path("custody/<int:share_id>/acknowledge/", register.ShareAcknowledge.as_view(), name="share-acknowledge"),
+    path("sets/<uuid:generation_id>/package", register.Package.as_view(), name="package"),
+    path("scripts/", scripts.ScriptList.as_view(), name="script-list"),
+    path("scripts/new/", scripts.ScriptUpload.as_view(), name="script-upload"),
+    path("scripts/<str:label>/", scripts.ScriptDetail.as_view(), name="script-detail"),
+    path("join/<str:link>/", guests.Join.as_view(), name="join"),
+    path("<uuid:ceremony_id>/", plans.CeremonyDetail.as_view(), name="detail"),
+    path("<uuid:ceremony_id>/people/", plans.PersonAdd.as_view(), name="person-add"),
+    path("<uuid:ceremony_id>/people/<uuid:participant_id>/remove/", plans.PersonRemove.as_view(), name="person-remove"),
+    path("<uuid:ceremony_id>/people/<uuid:participant_id>/invite/", plans.PersonInvite.as_view(), name="person-invite"),
+    path("<uuid:ceremony_id>/open/", plans.OpenRoom.as_view(), name="open"),
+    path("<uuid:ceremony_id>/replan/", plans.Replan.as_view(), name="replan"),
+    path("<uuid:ceremony_id>/call-off/", plans.CallOff.as_view(), name="call-off"),
+    path("<uuid:ceremony_id>/calendar.ics", plans.Calendar.as_view(), name="calendar"),
+    path("<uuid:ceremony_id>/minutes.pdf", plans.Minutes.as_view(), name="minutes"),
+    path("<uuid:ceremony_id>/room/", room.Room.as_view(), name="room"),
+    path("<uuid:ceremony_id>/room/live/", room.RoomLive.as_view(), name="room-live"),
+    path("<uuid:ceremony_id>/room/share/", room.MyShare.as_view(), name="room-share"),
+    path("<uuid:ceremony_id>/room/<slug:act>/", room.RoomAct.as_view(), name="room-act"),
+]

@@ -1,0 +1,104 @@
+"""The custody register: every set of shares with its health, one share with its log, the offline package."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views import View
+
+from ceremonies.forms import CustodyForm
+from ceremonies.models import CustodyEntry, Share
+from ceremonies.services import custody
+from ceremonies.states import GenerationState
+from ceremonies.views.guests import banner
+from keyvault_portal.accounts.actors import authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound
+from keyvault_portal.paging import page_context
+
+
+class Register(ActorRequiredMixin, View):
+    """Where every share and package is."""
+
+    required_permission = Permission.CEREMONY_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        actor = actor_of(request)
+        sets = custody.visible_generations(actor).exclude(state=GenerationState.DEALING.value)
+        if request.GET.get("ended") != "1":
+            sets = sets.exclude(state=GenerationState.DEAD.value)
+        page = page_context(request, sets, ["-created_at", "-id"], size=20)
+        found = [(row, custody.health_of(row, row.shares.all())) for row in page["object_list"]]
+        context = page | {
+            "title": "Custody register", "subtitle": "Where each share and each package is, and who had access.", "sets": found,
+            "due": custody.due(actor), "ended": request.GET.get("ended") == "1", "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
+        }  # fmt: skip
+        return render(request, "ceremonies/register.html", context)
+
+
+class ShareDetail(ActorRequiredMixin, View):
+    required_permission = Permission.CEREMONY_VIEW
+
+    def get(self, request: HttpRequest, share_id: int) -> HttpResponse:
+        return self._page(request, custody.visible_share(actor_of(request), share_id), CustodyForm())
+
+    def post(self, request: HttpRequest, share_id: int) -> HttpResponse:
+        share, form = custody.visible_share(actor_of(request), share_id), CustodyForm(request.POST)
+        noted = None
+        if form.is_valid():
+            noted = form.run(lambda values: custody.note_custody(actor=actor_of(request), share_id=share_id, **values))
+        if noted is not None:
+            messages.success(request, "It is in the register.")
+            return redirect("ceremonies:share-detail", share_id)
+        return self._page(request, share, form, 422)
+
+    def _page(self, request: HttpRequest, share: Share, form: CustodyForm, status: int = 200) -> HttpResponse:
+        actor, generation = actor_of(request), share.generation
+        own = share.person_id is not None and share.person_id == actor.id
+        context = {
+            "title": f"Share {share.index} of {generation}", "subtitle": share.custodian, "state": share.state, "share": share, "form": form,
+            "log": list(share.log.all()[:100]), "own": own, "practice_banner": banner(generation.practice),
+            "may_note": own or actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
+            "facts": [
+                ("Key", generation.key), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
+                ("Check value", share.check_value), ("Proved", share.proved_at), ("Missed a roll-call", share.missed_at),
+                ("Duty acknowledged", share.acknowledged_at),
+            ],
+        }  # fmt: skip
+        return render(request, "ceremonies/share_detail.html", context, status=status)
+
+
+class ShareAcknowledge(ActorRequiredMixin, View):
+    """The custodian's yearly word."""
+
+    required_permission = Permission.CEREMONY_VIEW
+
+    def post(self, request: HttpRequest, share_id: int) -> HttpResponse:
+        custody.note_custody(actor=actor_of(request), share_id=share_id, what=CustodyEntry.What.ACKNOWLEDGED)
+        messages.success(request, "Your duty is acknowledged for a year.")
+        return redirect("ceremonies:share-detail", share_id)
+
+
+class Package(ActorRequiredMixin, View):
+    """The offline package; each download is on the record."""
+
+    required_permission = Permission.CEREMONY_VIEW
+
+    def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        found = custody.visible_generations(actor).filter(pk=generation_id).first()
+        if found is None or not found.package_sha256:
+            raise NotFound("There is no such package.")
+        target, ring_id = ("share_set", found.pk, str(found)), found.ceremony.ring_id
+        with audit.atomic(actor=actor, action="custody.download_package", target=target, ring_id=ring_id) as record:
+            if not found.ceremony.participants.filter(person_id=str(actor.id), role="operator").exists():
+                authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(found))
+            record.record({"sha256": found.package_sha256})
+        headers = {
+            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"',
+            "Cache-Control": "no-store",
+        }
+        return HttpResponse(bytes(found.package), content_type="application/json", headers=headers)

@@ -1,0 +1,308 @@
+"""The room: the page everybody has open, its live parts, and the acts in it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+
+from ceremonies import cards
+from ceremonies.forms import (
+    AttestForm,
+    ConfirmScriptForm,
+    ConfirmShareForm,
+    ExceptionForm,
+    OutcomeForm,
+    PackageForm,
+    ProofForm,
+    SealedForm,
+    WhyForm,
+)
+from ceremonies.models import Ceremony, Participant, Share
+from ceremonies.script import Action, Step
+from ceremonies.services import dealing, endings, gathering, looking, room
+from ceremonies.states import ENDED
+from ceremonies.views.entering import enter, frame_for
+from ceremonies.views.guests import banner
+from keys.crypto.secret import SecretBytes
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.errors import NotAuthenticated, NotFound, PermissionRefused, PortalError, ValidationFailed
+
+
+class Room(View):
+    """The whole page."""
+
+    def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        return room_page(request, ceremony_id)
+
+
+class RoomLive(View):
+    """What changed since the page's tags; 204 when nothing did. Asked every second by everybody in the room."""
+
+    def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        try:
+            _, seat, ceremony = enter(request, ceremony_id)
+        except NotAuthenticated:
+            if not request.headers.get("HX-Request"):
+                raise
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        if seat is not None:
+            room.mark_present(seat)
+        seats = list(ceremony.participants.all())
+        if request.GET.get("tag") == looking.tag_of(ceremony, seats):
+            return HttpResponse(status=204)
+        if ceremony.status in ENDED:
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        context = room_context(request, seat, ceremony, seats)
+        html = render_to_string("ceremonies/_live.html", context, request)
+        if request.GET.get("part") != context["part_tag"]:
+            html += render_to_string("ceremonies/_part.html", context | {"oob": True}, request)
+        return HttpResponse(html)
+
+
+def room_context(
+    request: HttpRequest, seat: Participant | None, ceremony: Ceremony, seats: list[Participant]
+) -> dict[str, Any]:
+    """Everything the room's page shows to this person."""
+    found = looking.look(ceremony, seat, seats)
+    part = found["part"]
+    return found | {
+        "title": str(ceremony), "ceremony": ceremony, "seat": seat, "state": ceremony.state, "practice_banner": banner(ceremony.practice),
+        "part_form": _form_of(part, found["step"]), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
+        "may_abort": seat is not None and seat.left_at is None and ceremony.committed_at is None and ceremony.status not in ENDED,
+        "generation": getattr(ceremony, "generation", None),
+    }  # fmt: skip
+
+
+def room_page(
+    request: HttpRequest,
+    ceremony_id: UUID,
+    *,
+    status: int = 200,
+    problem: PortalError | None = None,
+    form: forms.Form | None = None,
+) -> HttpResponse:
+    """The page as it is now; `form` replaces the form of the reader's own part, with its complaints."""
+    actor, seat, ceremony = enter(request, ceremony_id)
+    if seat is not None:
+        room.mark_present(seat)
+    context = room_context(request, seat, ceremony, list(ceremony.participants.all()))
+    context |= {"frame": frame_for(actor), "problem": problem}
+    if form is not None:
+        context["part_form"] = form
+    return render(request, "ceremonies/room.html", context, status=status)
+
+
+_ASKING: Mapping[Action, Callable[[], forms.Form]] = {Action.STORE_PACKAGE: PackageForm, Action.VISIT: OutcomeForm}
+
+type Handler = Callable[[HttpRequest, Actor, Ceremony, int], forms.Form | None]
+
+
+class RoomAct(View):
+    """One act in the room; the step number in the form is the one the person saw."""
+
+    def post(self, request: HttpRequest, ceremony_id: UUID, act: str) -> HttpResponseBase:
+        handler = ACTS.get(act)
+        if handler is None:
+            raise NotFound("There is no such act.")
+        actor, seat, ceremony = enter(request, ceremony_id)
+        if seat is None:
+            raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
+        try:
+            wrong = handler(request, actor, ceremony, _step(request, ceremony))
+        except PortalError as error:
+            return room_page(request, ceremony_id, status=error.status, problem=error)
+        if wrong is not None:
+            return room_page(request, ceremony_id, status=422, form=wrong)
+        return redirect("ceremonies:room", ceremony_id)
+
+
+class MyShare(View):
+    """The caller's own share, shown once: by POST, kept nowhere, for this one answer."""
+
+    @method_decorator(never_cache)
+    def post(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        actor, seat, ceremony = enter(request, ceremony_id)
+        if seat is None:
+            raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
+        try:
+            share, shown = dealing.show_share(actor=actor, ceremony_id=ceremony_id, step=_step(request, ceremony))
+        except PortalError as error:
+            return room_page(request, ceremony_id, status=error.status, problem=error)
+        with shown.words as words:
+            card = cards.card_of(share, ceremony, words.reveal().decode())
+            context = {
+                "title": f"Share {share.index}", "ceremony": ceremony, "share": share, "card": card, "step": ceremony.step,
+                "form": ConfirmShareForm(positions=share.positions), "practice_banner": banner(ceremony.practice), "frame": frame_for(actor),
+            }  # fmt: skip
+            response = render(request, "ceremonies/share.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def _step(request: HttpRequest, ceremony: Ceremony) -> int:
+    text = request.POST.get("step", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else ceremony.step
+
+
+def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
+    if part.name == "confirm_share" and part.share is not None:
+        return ConfirmShareForm(positions=part.share.positions)
+    if part.name == "perform":
+        return _ASKING[step.action]() if step.action in _ASKING else None
+    makers: Mapping[str, Callable[[], forms.Form]] = {
+        "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": ProofForm, "deal_again": WhyForm,
+    }  # fmt: skip
+    return makers[part.name]() if part.name in makers else None
+
+
+def _confirm(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = ConfirmScriptForm(request.POST)
+    if form.is_valid():
+        form.run(lambda values: room.confirm_script(actor=actor, ceremony_id=ceremony.pk, **values))
+    return form if form.errors else None
+
+
+def _identify(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.identify(actor=actor, ceremony_id=ceremony.pk, participant_id=_seat_id(request))
+
+
+def _start(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.start(actor=actor, ceremony_id=ceremony.pk)
+
+
+def _sign(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.sign_off(actor=actor, ceremony_id=ceremony.pk, step=step)
+
+
+def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    """The portal's part of the current step, whichever it is."""
+    action = ceremony.read_script().steps[min(step, len(ceremony.read_script().steps) - 1)].action
+    if action is Action.STORE_PACKAGE:
+        form: Any = PackageForm(request.POST)
+        if form.is_valid():
+            form.run(lambda values: dealing.store_package(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
+        return form if form.errors else None
+    if action is Action.VISIT:
+        form = OutcomeForm(request.POST)
+        if form.is_valid():
+            form.run(lambda values: endings.visited(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
+        return form if form.errors else None
+    performers: Mapping[Action, Callable[..., None]] = {
+        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover,
+        Action.TAKE_PLACE: gathering.take_place, Action.RECORD_PROOFS: gathering.record_proofs, Action.DESTROY: endings.destroy_key,
+    }  # fmt: skip
+    if action not in performers:
+        raise ValidationFailed("There is nothing for the portal to do in this step.")
+    performers[action](actor=actor, ceremony_id=ceremony.pk, step=step)
+    return None
+
+
+def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    seat = room.seat_of(actor, ceremony.pk)
+    share = (
+        Share.objects.filter(generation__ceremony=ceremony, index=seat.share_index).first()
+        if seat and seat.share_index
+        else None
+    )
+    form = ConfirmShareForm(request.POST, positions=share.positions if share else [])
+    if form.is_valid():
+        with SecretBytes(form.words.encode()) as typed:
+            form.run(lambda values: dealing.confirm_share(
+                actor=actor, ceremony_id=ceremony.pk, step=step, typed=typed, bag=values["bag"], place=values["place"]
+            ))  # fmt: skip
+    return _without_words(form) if form.errors else None
+
+
+def _without_words(form: ConfirmShareForm) -> forms.Form:
+    """The complaints without the words: what was typed of a share goes into no page."""
+    form.data = {name: value for name, value in form.data.items() if name not in form.names}
+    return form
+
+
+def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = SealedForm(request.POST)
+    if form.is_valid():
+        progress = gathering.submit_share(
+            actor=actor, ceremony_id=ceremony.pk, step=step, sealed=form.cleaned_data["sealed"]
+        )
+        messages.success(request, f"Share {progress.index} is accepted.")
+    return form if form.errors else None
+
+
+def _prove(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = ProofForm(request.POST)
+    if form.is_valid():
+        gathering.prove_share(
+            actor=actor,
+            ceremony_id=ceremony.pk,
+            step=step,
+            proof=form.cleaned_data["sealed"],
+            bag=form.cleaned_data["bag"],
+        )
+        messages.success(request, "Your proof is accepted.")
+    return form if form.errors else None
+
+
+def _exception(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = ExceptionForm(request.POST, prefix="exception")
+    if not form.is_valid():
+        raise ValidationFailed("Say what happened.")
+    values = form.cleaned_data
+    room.note_exception(
+        actor=actor, ceremony_id=ceremony.pk, expected="", happened=values["happened"], decision=values["decision"]
+    )
+    return None
+
+
+def _attest(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = AttestForm(request.POST)
+    if form.is_valid():
+        form.run(lambda values: room.attest(actor=actor, ceremony_id=ceremony.pk, **values))
+    return form if form.errors else None
+
+
+def _with_reason(service: Callable[..., None]) -> Handler:
+    def handle(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+        service(actor=actor, ceremony_id=ceremony.pk, reason=request.POST.get("reason", "")[:2000])
+
+    return handle
+
+
+def _resume(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.resume(actor=actor, ceremony_id=ceremony.pk)
+
+
+def _stand_in(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.stand_in(actor=actor, ceremony_id=ceremony.pk)
+
+
+def _send_away(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    room.send_away(
+        actor=actor,
+        ceremony_id=ceremony.pk,
+        participant_id=_seat_id(request),
+        reason=request.POST.get("reason", "")[:2000],
+    )
+
+
+def _seat_id(request: HttpRequest) -> UUID:
+    try:
+        return UUID(request.POST.get("seat", ""))
+    except ValueError:
+        raise ValidationFailed("Say whom you mean.") from None
+
+
+ACTS: Mapping[str, Handler] = {
+    "confirm": _confirm, "identify": _identify, "start": _start, "sign": _sign, "perform": _perform, "confirm-share": _confirm_share,
+    "submit": _submit, "prove": _prove, "exception": _exception, "attest": _attest, "pause": _with_reason(room.pause), "resume": _resume,
+    "leave": _with_reason(room.leave), "send-away": _send_away, "stand-in": _stand_in, "abort": _with_reason(endings.abort),
+    "deal-again": _with_reason(dealing.deal_again),
+}  # fmt: skip

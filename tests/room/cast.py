@@ -1,0 +1,182 @@
+"""A cast that plays ceremonies through the services, as people do through the pages."""
+
+import base64
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import x25519
+from django.utils import timezone
+
+from ceremonies.models import Ceremony, Participant
+from ceremonies.process import sealing
+from ceremonies.script import Action
+from ceremonies.services import dealing, gathering, plans, room
+from ceremonies.services.frame import guest_actor
+from keys.crypto.hpke import X25519_SUITE
+from keys.crypto.secret import SecretBytes
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.identity import actor_for_person
+
+HOLDERS = ("hana", "igor", "jane", "karl", "lucy")
+
+
+@dataclass
+class Cast:
+    """The people of one ceremony and what each may do; `words` is what holders wrote down, as on their cards."""
+
+    planner: Actor
+    ceremony: Ceremony
+    words: dict[str, str] = field(default_factory=dict)
+    leader: str = "lena"
+    operator: str = "otto"
+    witness: str = "wilma"
+
+    @property
+    def id(self) -> Any:
+        return self.ceremony.pk
+
+    @property
+    def now(self) -> Ceremony:
+        self.ceremony = Ceremony.objects.get(pk=self.ceremony.pk)
+        return self.ceremony
+
+    def seat(self, name: str) -> Participant:
+        return Participant.objects.select_related("ceremony").get(ceremony_id=self.id, email=f"{name}@example.org")
+
+    def actor(self, name: str) -> Actor:
+        seat = self.seat(name)
+        return actor_for_person(seat.person, second_factor=True) if seat.person else guest_actor(seat)
+
+    def gather(self, *, besides: tuple[str, ...] = ()) -> None:
+        """Everybody arrives, reads the hash back and is identified."""
+        for seat in self.now.participants.exclude(role="external_witness"):
+            name = seat.email.split("@")[0]
+            if name in besides:
+                continue
+            room.confirm_script(actor=self.actor(name), ceremony_id=self.id, read_back=self.ceremony.script_hash[:8])
+            by = self.leader if seat.role == "internal_witness" else self.witness
+            room.identify(actor=self.actor(by), ceremony_id=self.id, participant_id=seat.pk)
+
+    def start(self) -> None:
+        room.start(actor=self.actor(self.leader), ceremony_id=self.id)
+
+    def sign(self, *names: str) -> None:
+        step = self.now.step
+        for name in names:
+            room.sign_off(actor=self.actor(name), ceremony_id=self.id, step=step)
+
+    def sign_all(self) -> None:
+        """Everybody whose signature the current step needs."""
+        ceremony = self.now
+        step = ceremony.read_script().steps[ceremony.step]
+        waiting = room.missing_signers(ceremony, step, room.active_people(ceremony))
+        self.sign(*[seat.email.split("@")[0] for seat in waiting])
+
+    def until(self, action: Action) -> None:
+        """Sign plain steps off up to the one with this action."""
+        while (step := self.now.read_script().steps[self.ceremony.step]).action is not action:
+            assert step.action in {Action.NONE, Action.CHECK_CLOCK}, step
+            self.sign_all()
+
+    def see(self, name: str) -> str:
+        _, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
+        with shown.words as words:
+            self.words[name] = words.reveal().decode()
+        return self.words[name]
+
+    def confirm(self, name: str, typed: str | None = None) -> None:
+        share = self.now.generation.shares.get(index=self.seat(name).share_index)
+        words = self.words[name].split()
+        answer = typed if typed is not None else " ".join(words[position - 1] for position in share.positions)
+        dealing.confirm_share(
+            actor=self.actor(name),
+            ceremony_id=self.id,
+            step=self.now.step,
+            typed=SecretBytes(answer.encode()),
+            bag=f"BAG-{name}",
+            place="Safe",
+        )
+
+    def deal(self) -> None:
+        """From the open room to shares that wait to be shown."""
+        self.gather()
+        self.start()
+        self.until(Action.DEAL)
+        dealing.deal(actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step)
+        self.sign_all()
+
+    def hold_escrow(self, *, attest: bool = True) -> None:
+        """A whole escrow, from the open room to the last word."""
+        self.deal()
+        for seat in self.now.participants.filter(role="holder"):
+            name = seat.email.split("@")[0]
+            self.see(name)
+            self.confirm(name)
+        self.sign_all()
+        dealing.store_package(
+            actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step, bag="BAG-P", place="Vault"
+        )
+        self.sign_all()
+        self.sign_all()
+        dealing.activate(actor=self.actor(self.leader), ceremony_id=self.id, step=self.now.step)
+        if attest:
+            self.close()
+
+    def close(self) -> None:
+        self.sign_all()
+        for seat in room.active_people(self.now):
+            room.attest(actor=self.actor(seat.email.split("@")[0]), ceremony_id=self.id, agrees=True)
+
+    def seal(
+        self,
+        name: str,
+        words: str,
+        *,
+        step: str = "collect",
+        custodian: str = "",
+        ceremony: Any = None,
+        script: str = "",
+    ) -> str:
+        """What the browser makes of the words."""
+        public = x25519.X25519PublicKey.from_public_bytes(bytes.fromhex(self.now.process["public_key"]))
+        bound = sealing.context(
+            ceremony_id=ceremony or self.id,
+            script_hash=script or self.ceremony.script_hash,
+            step=step,
+            custodian_id=custodian or str(self.seat(name).pk),
+        )
+        return base64.b64encode(X25519_SUITE.encrypt(public, words.encode(), bound)).decode()
+
+    def submit(self, name: str, words: str, **more: Any) -> Any:
+        return gathering.submit_share(
+            actor=self.actor(name), ceremony_id=self.id, step=self.now.step, sealed=self.seal(name, words, **more)
+        )
+
+    def seat_staff(self) -> None:
+        for name, role in ((self.leader, "leader"), (self.operator, "operator"), (self.witness, "internal_witness")):
+            plans.add_person(actor=self.planner, ceremony_id=self.id, role=role, email=f"{name}@example.org")
+
+    def seat_holders(self, *names: str) -> None:
+        for name in names:
+            plans.add_person(
+                actor=self.planner,
+                ceremony_id=self.id,
+                role="holder",
+                email=f"{name}@example.org",
+                name=name.title(),
+                site=name.title(),
+            )
+
+    def open(self) -> "Cast":
+        plans.open_room(actor=self.planner, ceremony_id=self.id)
+        return self
+
+
+def plan(planner: Actor, script: str = "escrow:1", **more: Any) -> Ceremony:
+    """A rehearsal of a 3-of-5 escrow unless said otherwise."""
+    values: dict[str, Any] = {
+        "title": "Yearly escrow", "script": script, "purpose": "So that a lost HSM is not a lost key.", "key": None, "place": "Oslo",
+        "time_zone": "Europe/Oslo", "starts_at": timezone.now() + timedelta(days=1), "threshold": 3, "share_count": 5, "practice": True,
+    }  # fmt: skip
+    return plans.plan_ceremony(actor=planner, **(values | more))

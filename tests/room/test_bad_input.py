@@ -1,0 +1,294 @@
+"""What goes wrong in a room, one test each: nothing of it changes the old state, and everything of it is on the sheet."""
+
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from ceremonies.errors import (
+    SealedWrongly,
+    SessionOver,
+    ShareMistyped,
+    ShareOfAnotherPerson,
+    ShareRefused,
+)
+from ceremonies.models import Share, ShareGeneration
+from ceremonies.room_errors import AlreadyDone, ClockChanged, NotYours, PlanImpossible, QuorumLost, RehearsalNeeded
+from ceremonies.script import Action
+from ceremonies.services import dealing, endings, frame, gathering, plans, room
+from ceremonies.services.work import ceremony_process
+from ceremonies.states import CeremonyState
+from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
+from tests.room.cast import Cast, plan
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def dealt(cast: Cast) -> Cast:
+    """A ceremony in which the shares wait to be shown."""
+    cast.deal()
+    return cast
+
+
+def happened(cast: Cast) -> str:
+    return " | ".join(cast.now.deviations.values_list("happened", flat=True))
+
+
+def test_a_share_is_shown_to_its_holder_only_and_confirmed_by_its_holder_only(dealt):
+    dealt.see("hana")
+    with pytest.raises(NotYours):
+        dealt.see("otto")
+    dealt.see("igor")
+    dealt.words["jane"] = dealt.words["hana"]
+    with pytest.raises(WrongState):
+        dealt.confirm("jane", dealt.words["hana"])
+    with pytest.raises(ShareRefused):
+        dealt.confirm("igor", dealt.words["hana"])
+    assert Share.objects.get(index=dealt.seat("igor").share_index).state == "shown"
+    dealt.confirm("igor", dealt.words["igor"])  # all of them will do
+
+
+def test_a_browser_closed_mid_share_leads_to_new_shares_for_everybody(dealt):
+    old = dealt.see("hana")
+    dealt.confirm("hana")
+    dealt.see("igor")  # and igor's browser is gone before he wrote anything
+    with pytest.raises(AlreadyDone):
+        dealt.see("igor")
+    with pytest.raises(NotYours):
+        dealing.deal_again(actor=dealt.actor("igor"), ceremony_id=dealt.id, reason="I saw nothing.")
+    dealing.deal_again(actor=dealt.actor("lena"), ceremony_id=dealt.id, reason="Igor's browser closed.")
+    assert dealt.now.read_script().steps[dealt.ceremony.step].action is Action.DEAL
+    dealing.deal(actor=dealt.actor("otto"), ceremony_id=dealt.id, step=dealt.now.step)
+    dealt.sign_all()
+    assert dealt.see("hana") != old
+    assert "Igor's browser closed." in happened(dealt)
+
+
+def test_of_two_people_at_once_one_performs(cast):
+    cast.gather()
+    cast.start()
+    cast.until(Action.DEAL)
+    step, actor, outcomes = cast.now.step, cast.actor("otto"), []
+    start = threading.Barrier(4)
+
+    def race() -> None:
+        try:
+            start.wait()
+            dealing.deal(actor=actor, ceremony_id=cast.id, step=step)
+            outcomes.append("done")
+        except PortalError as error:
+            outcomes.append(error.code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=race) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["already_done", "already_done", "already_done", "done"]
+    assert Share.objects.count() == 5
+
+
+def test_a_page_that_was_overtaken_signs_nothing(cast):
+    cast.gather()
+    cast.start()
+    room.sign_off(actor=cast.actor("lena"), ceremony_id=cast.id, step=0)
+    with pytest.raises(AlreadyDone):
+        room.sign_off(actor=cast.actor("lena"), ceremony_id=cast.id, step=0)
+    cast.sign("wilma")
+    with pytest.raises(WrongState):
+        room.sign_off(actor=cast.actor("wilma"), ceremony_id=cast.id, step=0)
+    with pytest.raises(NotYours):
+        room.sign_off(actor=cast.actor("hana"), ceremony_id=cast.id, step=cast.now.step)
+
+
+def test_after_an_abort_nothing_is_taken_and_the_old_state_is_proven_intact(dealt):
+    dealt.see("hana")
+    endings.abort(actor=dealt.actor("karl"), ceremony_id=dealt.id, reason="The door was open.")
+    ceremony = dealt.now
+    assert (ceremony.status, ceremony.aborted_by) == (CeremonyState.ABORTED, "Karl")
+    assert ceremony.result["intact"] is True
+    assert ceremony.result["before"] == ceremony.result["after"]
+    assert ShareGeneration.objects.get().state == "dead"
+    assert not ceremony_process().status(ceremony_id=dealt.id).begun
+    for act in (lambda: dealt.confirm("hana"), lambda: dealt.sign("wilma"), lambda: dealt.see("igor"), dealt.start):
+        with pytest.raises(WrongState):
+            act()
+
+
+def test_nobody_aborts_after_the_commit(cast):
+    cast.hold_escrow(attest=False)
+    with pytest.raises(WrongState):
+        endings.abort(actor=cast.actor("lena"), ceremony_id=cast.id, reason="Too late.")
+    room.attest(actor=cast.actor("hana"), ceremony_id=cast.id, agrees=False, reason="I left the room twice.")
+    with pytest.raises(ValidationFailed):
+        room.attest(actor=cast.actor("igor"), ceremony_id=cast.id, agrees=False)
+    assert cast.seat("hana").attests is False
+
+
+@pytest.mark.parametrize("shift", [timedelta(minutes=-5), timedelta(hours=3)])
+def test_a_clock_that_changes_pauses_the_ceremony(cast, monkeypatch, shift):
+    cast.gather()
+    cast.start()
+    there = timezone.now() + shift
+    with monkeypatch.context() as patch:
+        patch.setattr(frame, "timezone", SimpleNamespace(now=lambda: there))
+        with pytest.raises(ClockChanged):
+            cast.sign("lena")
+    assert cast.now.status is CeremonyState.PAUSED
+    assert "clock" in happened(cast).lower()
+    room.resume(actor=cast.actor("lena"), ceremony_id=cast.id)
+    cast.sign("lena", "wilma")
+
+
+def test_without_its_leader_a_ceremony_waits_for_the_deputy(people, process, planner):
+    made = Cast(planner, plan(planner))
+    made.seat_staff()
+    made.seat_holders("hana", "igor", "jane", "karl", "lucy")
+    plans.add_person(
+        actor=planner,
+        ceremony_id=made.id,
+        role="deputy",
+        email="dora@example.org",
+        name="Dora",
+        deputy_for=made.seat("lena").pk,
+    )
+    made.open()
+    made.gather()
+    made.start()
+    with pytest.raises(WrongState):
+        room.stand_in(actor=made.actor("dora"), ceremony_id=made.id)
+    room.leave(actor=made.actor("lena"), ceremony_id=made.id, reason="A phone call.")
+    assert made.now.status is CeremonyState.PAUSED
+    with pytest.raises(NotYours):
+        room.resume(actor=made.actor("lena"), ceremony_id=made.id)
+    room.stand_in(actor=made.actor("dora"), ceremony_id=made.id)
+    room.resume(actor=made.actor("dora"), ceremony_id=made.id)
+    made.sign("dora", "wilma")
+    assert "Dora stands in." in happened(made)
+
+
+def test_a_quorum_out_of_reach_stops_the_ceremony(cast, recovery_of):
+    cast.hold_escrow()
+    recovery = recovery_of(cast)
+    with pytest.raises(WrongState):
+        recovery.start()
+    recovery.gather(besides=("hana", "igor", "jane"))
+    with pytest.raises(QuorumLost):
+        recovery.start()
+    recovery.gather(besides=("igor", "jane", "karl", "lucy", "lena", "otto", "wilma"))
+    recovery.start()
+    room.send_away(
+        actor=recovery.actor("wilma"),
+        ceremony_id=recovery.id,
+        participant_id=recovery.seat("karl").pk,
+        reason="Taken ill.",
+    )
+    assert recovery.now.status is CeremonyState.PAUSED
+    with pytest.raises(QuorumLost):
+        room.resume(actor=recovery.actor("lena"), ceremony_id=recovery.id)
+    assert ShareGeneration.objects.get().state == "active"
+
+
+def test_wrong_shares_are_named_and_change_nothing(cast, recovery_of):
+    cast.hold_escrow()
+    recovery = recovery_of(cast)
+    recovery.gather()
+    recovery.start()
+    recovery.until(Action.COLLECT)
+    gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
+    words = cast.words
+    one_wrong = " ".join(["zero", *words["hana"].split()[1:]])
+    for error, name, text, more in (
+        (ShareOfAnotherPerson, "hana", words["igor"], {}),
+        (ShareMistyped, "hana", one_wrong, {}),
+        (SealedWrongly, "hana", words["hana"], {"ceremony": uuid4()}),
+        (SealedWrongly, "hana", words["hana"], {"script": "0" * 64}),
+        (SealedWrongly, "hana", words["hana"], {"custodian": str(recovery.seat("igor").pk)}),
+    ):
+        with pytest.raises(error):
+            recovery.submit(name, text, **more)
+    assert recovery.now.process["given"] == []
+    assert happened(recovery).count("The share of Hana was refused") == 5
+    recovery.submit("hana", words["hana"])
+    with pytest.raises(AlreadyDone):
+        recovery.submit("hana", words["hana"])
+    for text in words.values():
+        assert text.split()[7] not in happened(recovery).split()
+
+
+def test_what_the_process_forgot_is_gathered_again(cast, recovery_of):
+    cast.hold_escrow()
+    recovery = recovery_of(cast)
+    recovery.gather()
+    recovery.start()
+    recovery.until(Action.COLLECT)
+    collect = recovery.now.step
+    gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=collect)
+    for name in ("hana", "igor", "jane"):
+        recovery.submit(name, cast.words[name])
+    recovery.sign_all()
+    recovery.sign_all()
+    ceremony_process().destroy(ceremony_id=recovery.id)  # as when the process is killed between reconstruct and import
+    with pytest.raises(SessionOver):
+        gathering.recover(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
+    assert (recovery.now.step, recovery.ceremony.status) == (collect, CeremonyState.RUNNING)
+    assert ShareGeneration.objects.get().state == "active"
+    gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=collect)
+    for name in ("lucy", "igor", "karl"):
+        recovery.submit(name, cast.words[name])
+    recovery.sign_all()
+    recovery.sign_all()
+    gathering.recover(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
+    assert recovery.now.status is CeremonyState.COMMITTED
+
+
+def test_a_plan_that_cannot_be_held_opens_no_room(people, planner):
+    ceremony = plan(planner, threshold=5)
+    made = Cast(planner, ceremony)
+    made.seat_staff()
+    made.seat_holders("hana", "igor")
+    with pytest.raises(PlanImpossible) as refused:
+        made.open()
+    assert "All shares would be needed: one that is lost loses the key." in refused.value.errors["people"][0]
+    with pytest.raises(ValidationFailed):
+        plans.add_person(actor=planner, ceremony_id=ceremony.pk, role="operator", email="hana@example.org")
+
+
+def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, process):
+    def real() -> Any:
+        made = Cast(
+            planner,
+            plan(planner, "unseal:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
+        )
+        made.seat_staff()
+        return made
+
+    with pytest.raises(RehearsalNeeded):
+        real().open()
+    rehearsal = Cast(planner, plan(planner, "unseal:1", threshold=0, share_count=0))
+    rehearsal.seat_staff()
+    rehearsal.open()
+    rehearsal.gather()
+    rehearsal.start()
+    rehearsal.sign_all()
+    rehearsal.sign_all()
+    endings.visited(
+        actor=rehearsal.actor("otto"), ceremony_id=rehearsal.id, step=rehearsal.now.step, outcome="It opened."
+    )
+    rehearsal.close()
+    assert rehearsal.now.status is CeremonyState.CLOSED
+    made = real()
+    with pytest.raises(PortalError) as waiting:
+        made.open()
+    assert waiting.value.code in {
+        "approval_required",
+        "quorum_unreachable",
+    }  # the rehearsal is not what stands in the way

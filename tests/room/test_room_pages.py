@@ -1,0 +1,143 @@
+"""The room over HTTP: guests at the door, acts by the right person, the poll's price, the share on one page once."""
+
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from ceremonies.models import Participant
+from ceremonies.services import invitations, room
+from tests.api.conftest import make_person, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+# Session, person and rights, five by which allauth notes the session's activity, the seat with its ceremony, all seats.
+POLL_QUERIES, GUEST_QUERIES = 10, 3
+
+
+def guest(cast: Any, name: str) -> tuple[Client, Any]:
+    """A browser that redeemed an invitation."""
+    invitation = invitations.invite_guest(actor=cast.planner, ceremony_id=cast.id, participant_id=cast.seat(name).pk)
+    client = Client()
+    path = invitation.link.removeprefix("http://localhost:8000")
+    assert client.get(path).status_code == 200
+    response = client.post(path, {"code": invitation.code})
+    assert response.status_code == 302
+    return client, path
+
+
+def act(client: Client, cast: Any, name: str, **values: Any) -> Any:
+    return client.post(reverse("ceremonies:room-act", args=[cast.id, name]), values)
+
+
+def page(client: Client, cast: Any) -> str:
+    return client.get(reverse("ceremonies:room", args=[cast.id])).content.decode()
+
+
+def test_a_guest_needs_link_and_code_and_gets_one_room_only(cast):
+    client, path = guest(cast, "karl")
+    assert "You are Karl, holder" in page(client, cast)
+    assert Client().get(path).status_code == 404  # used up
+    assert client.get("/ceremonies/").status_code == 302
+    assert client.get(reverse("ceremonies:detail", args=[cast.id])).status_code == 302
+    again = invitations.invite_guest(actor=cast.planner, ceremony_id=cast.id, participant_id=cast.seat("karl").pk)
+    assert client.get(reverse("ceremonies:room", args=[cast.id])).status_code == 302  # the old session ended
+    wrong = "00000000" if again.code != "00000000" else "11111111"
+    path = again.link.removeprefix("http://localhost:8000")
+    for status in (403, 403, 403, 403, 404):
+        assert Client().post(path, {"code": wrong}).status_code == status
+    assert Client().post(path, {"code": again.code}).status_code == 404
+    digests = Participant.objects.get(pk=cast.seat("karl").pk)
+    assert again.code not in str(digests.__dict__)
+
+
+def test_whoever_has_no_seat_watches_or_finds_nothing(cast):
+    auditor = sign_in(make_person("aino", "auditor"))
+    assert "You are watching" in page(auditor, cast)
+    assert act(auditor, cast, "abort", reason="No.").status_code == 403
+    nobody = sign_in(make_person("nobody"))
+    assert nobody.get(reverse("ceremonies:room", args=[cast.id])).status_code == 404
+    assert act(nobody, cast, "abort", reason="No.").status_code == 404
+
+
+def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast, people):
+    lena, wilma = sign_in(people["lena"]), sign_in(people["wilma"])
+    assert cast.ceremony.script_hash in page(lena, cast)
+    wrong = act(lena, cast, "confirm", read_back="deadbeef")
+    assert wrong.status_code == 422
+    assert "different scripts" in wrong.content.decode()
+    assert act(lena, cast, "confirm", read_back=cast.ceremony.script_hash[:8].upper()).status_code == 302
+    assert act(lena, cast, "identify", seat=str(cast.seat("lena").pk)).status_code == 403
+    assert act(wilma, cast, "identify", seat=str(cast.seat("lena").pk)).status_code == 302
+    early = act(lena, cast, "start")
+    assert early.status_code == 409
+    assert "Hana (not identified and script not confirmed)" in early.content.decode()
+
+
+def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast, people):
+    cast.deal()
+    hana, igor = sign_in(people["hana"]), sign_in(people["igor"])
+    url = reverse("ceremonies:room-share", args=[cast.id])
+    assert hana.get(url).status_code == 405
+    shown = hana.post(url, {"step": cast.now.step})
+    assert shown.status_code == 200
+    assert "no-store" in shown["Cache-Control"]
+    html = shown.content.decode()
+    words = re.findall(r'<span class="share-number">\d+</span> (\w+)', html)
+    assert len(words) == 33
+    assert re.search(r'<svg [^>]*viewBox="0 0 \d+ \d+" class="qr-code"', html)  # whole at any size
+    assert "style=" not in html
+    assert "PRACTICE" in html
+    second = hana.post(url, {"step": cast.now.step})
+    assert second.status_code == 409
+    assert words[6] not in second.content.decode().split()
+    other = igor.post(url, {"step": cast.now.step}).content.decode()
+    assert re.findall(r'<span class="share-number">\d+</span> (\w+)', other) != words
+    positions = cast.now.generation.shares.get(index=cast.seat("hana").share_index).positions
+    typed = {f"word_{number}": "academic" for number in positions}
+    wrong = act(hana, cast, "confirm-share", step=cast.now.step, bag="B1", place="Safe", **typed)
+    assert wrong.status_code == 422
+    assert 'value="academic"' not in wrong.content.decode()
+    typed = {f"word_{number}": words[number - 1].upper() for number in positions}
+    assert act(hana, cast, "confirm-share", step=cast.now.step, bag="B1", place="Safe", **typed).status_code == 302
+    assert "Your share is confirmed" in page(hana, cast)
+    wilma = sign_in(people["wilma"])
+    assert wilma.post(url, {"step": cast.now.step}).status_code == 403
+
+
+def test_the_poll_is_cheap_and_says_only_what_changed(cast, people):
+    cast.gather()
+    lena = sign_in(people["lena"])
+    html = page(lena, cast)
+    url = re.search(r'hx-get="([^"]+)"', html)[1].replace("&amp;", "&")
+    lena.get(url)
+    with CaptureQueriesContext(connection) as queries:
+        assert lena.get(url).status_code == 204
+    assert len(queries) <= POLL_QUERIES, [query["sql"][:120] for query in queries]
+    cast.start()
+    changed = lena.get(url)
+    assert changed.status_code == 200
+    assert 'hx-swap-oob="true"' in changed.content.decode()
+    client, _ = guest(cast, "karl")
+    url = re.search(r'hx-get="([^"]+)"', page(client, cast))[1].replace("&amp;", "&")
+    url = re.sub(r"tag=[^&]*", "tag=" + re.search(r"tag=([^&]*)", client.get(url).content.decode() or url)[1], url)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 204
+    assert len(queries) <= GUEST_QUERIES, [query["sql"][:120] for query in queries]
+
+
+def test_minutes_and_calendar(cast, people):
+    cast.hold_escrow()
+    lena = sign_in(people["lena"])
+    made = lena.get(reverse("ceremonies:minutes", args=[cast.id]))
+    assert made.content.startswith(b"%PDF")
+    calendar = lena.get(reverse("ceremonies:calendar", args=[cast.id])).content
+    assert b"BEGIN:VEVENT\r\n" in calendar
+    assert all(len(line) <= 75 for line in calendar.split(b"\r\n"))
+    assert lena.get(reverse("ceremonies:detail", args=[cast.id])).status_code == 200
+    register = lena.get(reverse("ceremonies:register"))
+    assert "5 of 5 proved today, threshold 3, spare 2" in register.content.decode()
+    assert len(room.transcript(cast.now)) > 30
