@@ -15,28 +15,28 @@ SELECT gen_random_uuid(), 'ring-' || i, 'Ring ' || i, '', now() FROM generate_se
 """
 _KEYS = """
 WITH ring AS (SELECT id, row_number() OVER (ORDER BY name) - 1 AS number FROM accounts_keyring)
-INSERT INTO keys_key (id, ring_id, name, title, purpose, kind, algorithm, parent_id, provider, next_rotation_at,
-                      labels, created_at, created_by)
+INSERT INTO keys_key (id, ring_id, name, title, purpose, kind, algorithm, parent_id, provider, exportable,
+                      next_rotation_at, labels, created_at, created_by)
 SELECT gen_random_uuid(), ring.id, 'key-' || lpad(i::text, 9, '0'), 'Key ' || i, '',
-       CASE WHEN i = 1 THEN 'master' WHEN i %% 100 = 0 THEN 'kek' ELSE 'dek' END, 'AES-256-GCM', NULL, 'local',
+       CASE WHEN i = 1 THEN 'master' WHEN i %% 100 = 0 THEN 'kek' ELSE 'dek' END, 'AES-256-GCM', NULL, 'local', false,
        now() + (i %% 1000) * interval '1 day', '{}', now(), 'benchmark'
 FROM generate_series(1, %s) i JOIN ring ON ring.number = i %% %s
 """
 _VERSIONS = """
 WITH numbered AS (SELECT id, row_number() OVER (ORDER BY name) AS place FROM keys_key),
 spread AS (SELECT id, CASE WHEN place = 1 THEN %(long)s ELSE %(each)s END AS versions FROM numbered)
-INSERT INTO encryption_keys (key_id, key_version, kms_key_arn, status, created_at, activated_at, re_encrypt_done,
+INSERT INTO encryption_keys (key_id, key_version, kms_key_arn, provider, status, created_at, activated_at, re_encrypt_done,
                              handle, uses_reserved, last_used_by, suspended_from, compromise_reason, compromise_note,
-                             deletion_from, deletion_halted_by)
-SELECT id, v, 'local:key/' || id || '/' || v, CASE WHEN v = versions THEN 'active' ELSE 'decrypt_only' END,
-       now(), now(), false, '', 0, '', '', '', '', '', ''
+                             deletion_from, deletion_halted_by, generated_here, never_extractable)
+SELECT id, v, 'local:key/' || id || '/' || v, 'local', CASE WHEN v = versions THEN 'active' ELSE 'decrypt_only' END,
+       now(), now(), false, '', 0, '', '', '', '', '', '', true, true
 FROM spread CROSS JOIN LATERAL generate_series(1, versions) v
 """
 _POLICIES = """
 INSERT INTO keys_keypolicy (key_id, version, auto_rotate, rotate_roles, destroy_roles, rotate_groups, destroy_groups,
                             grace_days, minimum_grace_days, allowed_algorithms, use_share_due,
-                            publish_before_use_hours, token_lifetime_hours, updated_at)
-SELECT id, 1, false, '[]', '[]', '[]', '[]', 30, 7, '[]', 50, 24, 24, now() FROM keys_key
+                            publish_before_use_hours, token_lifetime_hours, initiator_may_enter, updated_at)
+SELECT id, 1, false, '[]', '[]', '[]', '[]', 30, 7, '[]', 50, 24, 24, false, now() FROM keys_key
 """
 _CURRENT = """
 UPDATE keys_key SET current_id = v.id FROM encryption_keys v WHERE v.key_id = keys_key.id AND v.status = 'active'

@@ -160,7 +160,9 @@ def hold_escrow(room: Room, words: dict[str, list[str]]) -> None:
         page.get_by_role("button", name="My share is sealed").click()
         expect(page.locator(".share-words")).to_have_count(0)
         shown = page.locator("#room-part").inner_text().split()
-        assert sum(word in shown for word in words[name]) <= 3, "a sentence may use one of the words, not a share's worth"
+        assert sum(word in shown for word in words[name]) <= 3, (
+            "a sentence may use one of the words, not a share's worth"
+        )
     room.sign("fay")
     dana = room.pages["dana"]
     dana.get_by_label("Number of the bag").fill("TB-400")
