@@ -1,5 +1,7 @@
 """Whole ceremonies through the services, with a real ceremony process: escrow, recovery, roll-call."""
 
+import re
+
 import pytest
 from django.urls import reverse
 
@@ -41,9 +43,9 @@ def test_recovery_from_any_quorum_ends_the_set(cast, recovery_of):
     assert recovery.now.result["check_value"] == made.check_value
     assert made.state == "dead"
     page = sign_in(recovery.seat("otto").person).get(reverse("ceremonies:room", args=[recovery.id])).content.decode()
-    assert "Put the recovered key in its place</button>" in "".join(page.split("\n")).replace("  ", ""), page[
-        page.index("room-part") :
-    ][:1500]
+    assert re.search(r"<button[^>]*>\s*Put the recovered key in its place\s*</button>", page), (
+        "the operator acts, then signs"
+    )
     gathering.take_place(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
     recovery.sign_all()
     recovery.sign_all()

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceremonies.script import FOLDER, LARGEST, Action, Kind, ScriptError, from_canonical, in_tree, parse
+from ceremonies.script import FOLDER, LARGEST, PEOPLES, Action, Kind, ScriptError, from_canonical, in_tree, parse
 from ceremonies.services import scripts
+from ceremonies.services.looking import PERFORMERS
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.execution import execute
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -97,3 +98,8 @@ def test_an_own_script_is_held_once_others_agreed_to_its_hash(db, celery_eager):
         approvals.approve(actor=actor(person), request_id=request.pk, act_hash=request.act_hash)
     assert execute(request.pk) == "executed"
     assert scripts.find_script("our-escrow:1").number_of(Action.DEAL) == 2
+
+
+def test_every_act_of_the_portal_has_somebody_who_asks_for_it():
+    """HAND_OUT has a part for each holder; whatever people end by signing needs nobody else."""
+    assert set(Action) - PERFORMERS.keys() == PEOPLES | {Action.HAND_OUT}
