@@ -18,7 +18,8 @@ from ceremonies.states import ENDED, CeremonyState, ShareState
 C = CeremonyState
 PERFORMERS = {
     Action.DEAL: RoomRole.OPERATOR, Action.STORE_PACKAGE: RoomRole.OPERATOR, Action.ACTIVATE: RoomRole.LEADER, Action.COLLECT: RoomRole.OPERATOR,
-    Action.RECOVER: RoomRole.OPERATOR, Action.TAKE_PLACE: RoomRole.OPERATOR, Action.RECORD_PROOFS: RoomRole.LEADER, Action.DESTROY: RoomRole.OPERATOR, Action.VISIT: RoomRole.OPERATOR,
+    Action.RECOVER: RoomRole.OPERATOR, Action.TAKE_PLACE: RoomRole.OPERATOR, Action.RECORD_PROOFS: RoomRole.LEADER,
+    Action.DESTROY: RoomRole.OPERATOR, Action.VISIT: RoomRole.OPERATOR,
 }  # fmt: skip
 
 
