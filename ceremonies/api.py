@@ -41,9 +41,9 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
     def get_serializer_class(self) -> Any:
         return shapes.CeremonySerializer if self.action == "list" else shapes.CeremonyDetailSerializer
 
-    @extend_schema(request=shapes.PlanSerializer, responses={201: shapes.CeremonyDetailSerializer})
+    @extend_schema(request=shapes.CeremonyPlanSerializer, responses={201: shapes.CeremonyDetailSerializer})
     def create(self, request: Request) -> Response:
-        values = self.body(shapes.PlanSerializer)
+        values = self.body(shapes.CeremonyPlanSerializer)
         key = visible_keys(self.actor).filter(pk=values["key"]).first() if values["key"] else None
         if values["key"] and (key is None or not self.actor.can(Permission.CEREMONY_MANAGE, key.ring_id)):
             raise ValidationFailed(errors={"key": ["There is no such key, or you may plan nothing about it."]})

@@ -61,7 +61,7 @@ class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
     rehearsed_within_days = serializers.IntegerField(default=0, min_value=0, max_value=3650)
 
 
-class PlanSerializer(serializers.Serializer[Any]):
+class CeremonyPlanSerializer(serializers.Serializer[Any]):
     title = serializers.CharField(max_length=150)
     script = serializers.CharField(max_length=80, help_text="name:version")
     purpose = serializers.CharField(max_length=2000)
@@ -109,7 +109,7 @@ class ShareSerializer(serializers.ModelSerializer[Share]):
         read_only_fields = fields
 
 
-class HealthSerializer(serializers.Serializer[Any]):
+class QuorumHealthSerializer(serializers.Serializer[Any]):
     held = serializers.IntegerField()
     count = serializers.IntegerField()
     threshold = serializers.IntegerField()
@@ -132,6 +132,6 @@ class ShareSetSerializer(serializers.ModelSerializer[ShareGeneration]):
         ]  # fmt: skip
         read_only_fields = fields
 
-    @extend_schema_field(HealthSerializer)
+    @extend_schema_field(QuorumHealthSerializer)
     def get_health(self, generation: ShareGeneration) -> dict[str, Any]:
-        return dict(HealthSerializer(custody.health_of(generation, generation.shares.all())).data)
+        return dict(QuorumHealthSerializer(custody.health_of(generation, generation.shares.all())).data)

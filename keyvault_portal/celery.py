@@ -8,6 +8,8 @@ from celery import Celery
 from celery.signals import beat_init, celeryd_init, worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
+# Django's checks import every page and what draws it, a third of a worker's memory; what a worker must check is below.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("keyvault_portal")
 app.config_from_object("django.conf:settings", namespace="CELERY")

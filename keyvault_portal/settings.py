@@ -281,6 +281,8 @@ SPECTACULAR_SETTINGS = {
         "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
         "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
+        "RoomRoleEnum": "ceremonies.models.ceremonies.ROOM_ROLES",
+        "RoleEnum": "keyvault_portal.accounts.permissions.Role",
         "ImportMethodEnum": "keys.models.transfers.KeyImport.Method",
         "ExportMethodEnum": "keys.models.transfers.KeyExport.Method",
         "ApprovalStateEnum": "keyvault_portal.approvals.states.RequestState",

@@ -204,7 +204,6 @@ NOT_PAGES: dict[str, str] = {
     "pki-crl": "DER for relying parties",
     "pki-crl-delta": "DER for relying parties",
     "pki-crl-partition": "DER for relying parties",
-    "pki-ocsp": "DER for relying parties",
     "pki-ocsp-get": "DER for relying parties",
     "ceremonies:room-live": "a fragment of the room",
     "ceremonies:calendar": "a calendar file",

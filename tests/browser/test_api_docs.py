@@ -12,7 +12,7 @@ def test_the_api_is_browsed_without_anything_from_elsewhere(page_of: Callable[..
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: elsewhere.append(request.url) if "//localhost" not in request.url else None)
     page.goto("/api/v1/docs")
-    expect(page.get_by_role("heading", name="KeyVault Portal API")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("heading", name="KeyVault Portal API")).to_be_visible()
     page.locator("#operations-data_plane-data_encrypt, [id$=data_encrypt]").first.click()
     expect(page.get_by_text("Needs the right key.encrypt.", exact=False).first).to_be_visible()
     assert not complaints

@@ -19,7 +19,7 @@ SECRET = "The contract with Harbour Freight ends in May."
 STAFF = (("ada", "Leader"), ("dana", "Operator"), ("fay", "Internal witness"))
 GUESTS = ("guus", "hedda", "ines")
 HOLDERS = ("boris", "chen", *GUESTS)
-WORK = 60_000  # milliseconds that the process, a worker and an HSM may take
+WORK = 120_000  # milliseconds that the process, a worker and an HSM may take
 
 
 def outside(portal: RunningPortal, *arguments: str) -> Any:

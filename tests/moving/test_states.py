@@ -163,7 +163,7 @@ def test_the_database_refuses_what_the_services_never_write(kek, start, change):
 
 def test_the_database_refuses_a_second_move_of_a_key(kek, start, tree):
     move = start(kek)
-    other = KeyVersion.objects.create(key=kek, key_version=9, kms_key_arn="x")
+    other = KeyVersion.objects.create(key=kek, key_version=9, kms_key_arn="x", never_extractable=not kek.exportable)
     with pytest.raises(IntegrityError), transaction.atomic():
         Move.objects.create(
             key=kek, source="local", target="far", old_version=move.old_version, new_version=other, requested_by="t"
