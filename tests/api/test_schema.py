@@ -30,7 +30,7 @@ OBJECTS = {
     "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
-    "ceremonies": "ceremony", "share-sets": "generation",
+    "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
 }  # fmt: skip
 
 
