@@ -92,9 +92,9 @@ def _ceremony(portal: Any, browser: Any, sign_ins: Any) -> Iterator[tuple[str, b
             page.get_by_role("button", name=button).click()
             page.wait_for_selector(".share-words")
         yield name, smaller(page.screenshot(animations="disabled"))
-        answer = context.request.get(f"/ceremonies/{found['held']}/minutes.pdf")
+        minutes = context.request.get(f"/ceremonies/{found['held']}/minutes.pdf").body()
         context.close()
-    picture, out = pypdfium2.PdfDocument(answer.body())[0].render(scale=1.3).to_pil(), io.BytesIO()
+    picture, out = pypdfium2.PdfDocument(minutes)[0].render(scale=1.3).to_pil(), io.BytesIO()
     picture.save(out, "PNG")
     yield "minutes", smaller(out.getvalue())
 
