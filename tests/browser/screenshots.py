@@ -53,7 +53,7 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
         ("approval", "chen", f"/approvals/{facts['approvals']['half']}/"), ("stores", "ada", "/keys/stores/"),
         ("store", "ada", f"/keys/stores/{facts['stores']['shop-orders']}/"), ("census", "fay", "/keys/census/"), ("audit", "fay", "/audit/"),
         ("event", "fay", "/audit/12"), ("people", "ada", "/people/"), ("tokens", "ada", "/tokens/"), ("settings", "ada", "/settings/"),
-        ("tls-configuration", "ada", "/tls/"), ("tls-scan", "ada", "/tls/scan/"), ("tls-pins", "ada", "/tls/pins/"),
+        ("tls", "ada", "/tls/"), ("tls-scan", "ada", "/tls/scan/"), ("tls-pins", "ada", "/tls/pins/"),
         ("tls-records", "ada", "/tls/records/"), ("tls-manifests", "ada", "/tls/manifests/"),
         ("account", "ada", "/profile/"), ("sign-in", "", "/account/login/"),
     ]  # fmt: skip

@@ -207,9 +207,10 @@ def test_variables_are_those_the_code_reads() -> None:
 
 def test_pictures_are_described() -> None:
     pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXT)
-    assert len(pictures) == 15
+    assert len(pictures) == 16
     for words, path in pictures:
         assert words
+        assert (ROOT / path).is_file()
         assert re.fullmatch(r"static/img/screens/[a-z]+\.png", path)
 
 
