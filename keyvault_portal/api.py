@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -85,10 +84,7 @@ class DashboardView(APIView):
     def get(self, request: Request) -> Response:
         actor, now = request.actor, timezone.now()  # type: ignore[attr-defined]
         found: dict[str, Any] = {
-            "attention": [
-                {"tone": one.tone, "title": one.title, "detail": one.detail, "page": page_of(one)}
-                for one in overview.attention(actor)
-            ],
+            "attention": overview.attention(actor),
             "waiting": approvals.waiting_for(actor, limit=5),
             "running": overview.running_rotations(actor),
             "calendar": [
@@ -116,8 +112,3 @@ class SettingsView(APIView):
             for title, facts in installation.facts()
         ]
         return Response(SettingsSectionSerializer(sections, many=True).data)
-
-
-def page_of(finding: overview.Finding) -> str:
-    """The path of the page where a finding is put right."""
-    return reverse(finding.url_name, args=finding.url_args) + (f"?{finding.query}" if finding.query else "")

@@ -14,7 +14,6 @@ from keys.services import overview
 from keyvault_portal import installation
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
-from keyvault_portal.api import page_of
 from keyvault_portal.approvals import services as approvals
 
 
@@ -26,7 +25,7 @@ class Dashboard(ActorRequiredMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         actor = actor_of(request)
         findings = [
-            {"tone": finding.tone, "title": finding.title, "detail": finding.detail, "url": page_of(finding)}
+            {"tone": finding.tone, "title": finding.title, "detail": finding.detail, "url": finding.page}
             for finding in overview.attention(actor)
         ]
         posture = overview.posture(actor)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db.models import Count, Q, QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
@@ -39,6 +40,11 @@ class Finding:
     url_name: str
     url_args: tuple[str, ...] = ()
     query: str = ""
+
+    @property
+    def page(self) -> str:
+        """The path of the page where it is put right."""
+        return reverse(self.url_name, args=self.url_args) + (f"?{self.query}" if self.query else "")
 
 
 @dataclass(frozen=True, slots=True)
