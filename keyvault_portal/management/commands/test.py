@@ -8,8 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-# All tests mostly wait for each other's servers; a few, named, start sooner in one process.
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile")
+# All tests mostly wait for each other's servers; a few, named, start sooner in one process. The files keep their order:
+# with most tests first, the few long stories in browsers would come last, each alone.
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 class Command(BaseCommand):
