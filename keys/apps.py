@@ -7,7 +7,7 @@ class KeysConfig(AppConfig):
 
     def ready(self) -> None:
         from keys import lifecycle_tasks, move_tasks, provider_tasks, seal_tasks, transfer_tasks  # noqa: F401  registers their tasks
-        from keys.approval_operations import exports, lifecycle, moving, rotation, stores  # noqa: F401  registers their operations
+        from keys.approval_operations import exports, lifecycle, moving, rotation, seals, stores  # noqa: F401  registers their operations
         from keys.providers import registry
         from keys.services.evidence import census_pieces
         from keys.services.exports.evidence import export_pieces

@@ -23,6 +23,7 @@ class RootSealSerializer(serializers.ModelSerializer[RootSeal]):
 class ProviderSealSerializer(serializers.Serializer[dict[str, Any]]):
     name = serializers.CharField(max_length=150)
     key = serializers.UUIDField(help_text="A master key in use that lives at a provider with an ambient identity.")
+    reason = serializers.CharField(max_length=2000, help_text="The officers who agree read it.")
 
 
 class KeyholderSerializer(serializers.Serializer[Any]):

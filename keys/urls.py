@@ -75,6 +75,7 @@ urlpatterns = [
     path("seals/shares/", seals.SealShares.as_view(), name="seal-shares"),
     path("seals/now/", seals.SealNow.as_view(), name="seal-now"),
     path("seals/provider/", seals.SealProvider.as_view(), name="seal-provider"),
+    path("seals/<uuid:seal_id>/shares/", seals.SealMakeShares.as_view(), name="seal-make-shares"),
     path("seals/<uuid:seal_id>/check/", seals.SealCheck.as_view(), name="seal-check"),
     path("seals/<uuid:seal_id>/retire/", seals.SealRetire.as_view(), name="seal-retire"),
     path("stores/", stores.StoreList.as_view(), name="store-list"),

@@ -36,13 +36,13 @@ class RootSealViewSet(ActorView, ReadOnlyModelViewSet[RootSeal]):
 
     @extend_schema(request=shapes.ProviderSealSerializer, responses={201: shapes.RootSealSerializer})
     def create(self, request: Request) -> Response:
-        """Seal the root under a provider's key; a worker does it, and `state` says when it is in use."""
+        """Seal the root under a provider's key once other officers agree; a worker does it, and `state` says when it is in use."""
         self._manager()
         values = self.body(shapes.ProviderSealSerializer)
         key = visible_keys(self.actor).filter(pk=values["key"]).first()
         if key is None:
             raise ValidationFailed(errors={"key": ["There is no such key, or you may not see it."]})
-        seal = seals.register_provider(actor=self.actor, name=values["name"], key=key)
+        seal = seals.register_provider(actor=self.actor, name=values["name"], key=key, reason=values["reason"])
         headers = {"Location": f"/api/v1/seals/{seal.pk}"}
         return Response(shapes.RootSealSerializer(seal).data, status=status.HTTP_201_CREATED, headers=headers)
 

@@ -43,6 +43,10 @@ class RootSeal(models.Model):
     shares = models.PositiveSmallIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     created_by = models.CharField(max_length=200)
+    created_by_id = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="The one to whom shares are shown."
+    )
+    approval_id = models.UUIDField(null=True, blank=True)
     retired_at = models.DateTimeField(null=True, blank=True)
     retired_by = models.CharField(max_length=200, blank=True)
     revision = models.PositiveIntegerField(default=1, help_text="An effect that began under an older one is void.")
@@ -76,6 +80,16 @@ class RootSeal(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def waits_for_shares(self) -> bool:
+        """Agreed to, and its shares are not made yet."""
+        return self.kind == self.Kind.SHARES.value and self.state == SealStanding.PREPARING.value
+
+    @property
+    def shown_state(self) -> str:
+        """What the pages say of it."""
+        return "waits_for_shares" if self.waits_for_shares else self.state
 
 
 class SealState(models.Model):

@@ -6,7 +6,8 @@ The root itself is only in the keyholder's memory; here are the sealed copies an
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -21,11 +22,13 @@ from keys.services.provider_seals import seal_context
 from keys.states import SealStanding
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import Conflict, NotFound, PortalError, ValidationFailed
+from keyvault_portal.errors import Conflict, NotFound, PermissionRefused, PortalError, ValidationFailed
 
 logger = logging.getLogger(__name__)
 MAX_SHARES = 16  # SLIP-39: four bits of member index
+REGISTER_PROVIDER, REGISTER_SHARES = "seal.register_provider", "seal.register_shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,12 @@ class NewShares:
         return f"NewShares({self.seal.pk})"
 
 
-def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> NewShares:
-    """Seal the root for `count` custodians, any `threshold` of whom can open it; the set before, if any, must be retired first.
+def register_shares(
+    *, actor: Actor, name: str, threshold: int, count: int, reason: str, approval_id: UUID | None = None
+) -> RootSeal:
+    """A seal for `count` custodians, any `threshold` of whom can open it, once other officers agree; then `make_shares`.
 
-    Raises PermissionRefused, ValidationFailed, Conflict, Sealed.
+    The set before, if any, must be retired first. Raises PermissionRefused, ValidationFailed, Conflict, ApprovalRequired.
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
@@ -50,49 +55,109 @@ def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> N
             raise ValidationFailed(
                 errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
             )
-        seal_id = uuid4()
-        wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
-        seal = RootSeal(
-            id=seal_id, kind=RootSeal.Kind.SHARES, name=_named(name), wrapped=wrapped, check_value=check,
-            identifier=Share.from_mnemonic(mnemonics[0]).identifier, threshold=threshold, shares=count, created_by=actor.label,
-        )  # fmt: skip
-        _store(seal)
-        notices.seal_registered(seal, actor.label)
+        refuse_second_set()
+        params = {"name": _named(name), "threshold": threshold, "count": count, "reason": reason}
+        seal = _prepared(
+            actor, REGISTER_SHARES, params, approval_id, kind=RootSeal.Kind.SHARES, threshold=threshold, shares=count
+        )
         act.about(target=("seal", seal.pk, seal.name))
-        act.record({"kind": "shares", "threshold": threshold, "shares": count})
+        act.record({"kind": "shares", "threshold": threshold, "shares": count, **_agreement(reason, approval_id)})
+    return seal
+
+
+def make_shares(*, actor: Actor, seal_id: UUID) -> NewShares:
+    """Split the root for a seal that was agreed to, and show the shares this once, to whoever asked for them.
+
+    Raises PermissionRefused (somebody else asked), NotFound, Conflict (made already), Sealed.
+    """
+    with audit.atomic(actor=actor, action="seal.make_shares", target=("seal", seal_id, "")) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        rows = RootSeal.objects.select_for_update().filter(kind=RootSeal.Kind.SHARES, retired_at=None)
+        seal = rows.filter(pk=seal_id).first()
+        if seal is None:
+            raise NotFound("There is no such set of shares.")
+        if seal.created_by_id is None or seal.created_by_id != actor.id:
+            raise PermissionRefused(
+                "The shares are shown to whoever asked for them, and to nobody else.",
+                hint="Retire this seal and ask for one of your own.",
+            )
+        if seal.state != SealStanding.PREPARING.value:
+            raise Conflict("These shares were made already; they are kept nowhere.", hint="Retire them and ask again.")
+        assert seal.threshold is not None
+        assert seal.shares is not None
+        split = root_key.keyholder().split(seal_context(seal.pk), seal.threshold, seal.shares)
+        seal.wrapped, mnemonics, seal.check_value = split
+        seal.identifier, seal.wrapped_at = Share.from_mnemonic(mnemonics[0]).identifier, timezone.now()
+        provider_seals.move(seal, SealStanding.IN_USE)
+        seal.save(update_fields=["state", "wrapped", "check_value", "identifier", "wrapped_at"])
+        act.about(target=("seal", seal.pk, seal.name))
+        act.record({"threshold": seal.threshold, "shares": seal.shares, "set": seal.identifier})
     return NewShares(seal, mnemonics)
 
 
-def register_provider(*, actor: Actor, name: str, key: Key) -> RootSeal:
+def register_provider(*, actor: Actor, name: str, key: Key, reason: str, approval_id: UUID | None = None) -> RootSeal:
     """Have the root sealed under a master key that lives at a provider, which then opens every machine by itself.
 
-    A worker does it: the keyholder asks the provider. Raises PermissionRefused, ValidationFailed naming what is wrong with
-    the key, Conflict (sealed under it already; no keyholder; the root is not known yet).
+    Other officers agree first; then a worker does it: the keyholder asks the provider. Raises PermissionRefused,
+    ValidationFailed naming what is wrong with the key, Conflict (sealed under it already; no keyholder; the root is not
+    known yet), ApprovalRequired.
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        root_key.keyholder()
         provider_seals.refuse_unsuitable(key)
-        check = known_check()
-        if check is None:
-            raise Conflict("There is no root yet.", hint="Start the keyholder once.")
-        seal = RootSeal(
-            kind=RootSeal.Kind.PROVIDER, name=_named(name), state=SealStanding.PREPARING.value, key=key, provider=key.provider,
-            algorithm=key.algorithm, check_value=check, created_by=actor.label,
+        params = {"name": _named(name), "key_id": str(key.pk), "reason": reason}
+        seal = _prepared(
+            actor, REGISTER_PROVIDER, params, approval_id, kind=RootSeal.Kind.PROVIDER, key=key, provider=key.provider,
+            algorithm=key.algorithm,
         )  # fmt: skip
-        _store(seal)
         provider_seals.send(seal.pk)
-        notices.seal_registered(seal, actor.label)
         act.about(target=("seal", seal.pk, seal.name))
-        act.record({"kind": "provider", "provider": key.provider, "key": str(key.pk)})
+        act.record(
+            {"kind": "provider", "provider": key.provider, "key": str(key.pk), **_agreement(reason, approval_id)}
+        )
     return seal
+
+
+def _prepared(
+    actor: Actor, operation: str, params: dict[str, Any], approval_id: UUID | None, **columns: Any
+) -> RootSeal:
+    """The row of a seal that was agreed to and does not open anything yet; its officers are told."""
+    if not params["reason"].strip():
+        raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+    root_key.keyholder()
+    check = known_check()
+    if check is None:
+        raise Conflict("There is no root yet.", hint="Start the keyholder once.")
+    approvals.need_officers(actor, operation, params, ring_id=None, reason=params["reason"], approval_id=approval_id)
+    seal = RootSeal(
+        name=params["name"], state=SealStanding.PREPARING.value, check_value=check, created_by=actor.label[:200],
+        created_by_id=actor.id, approval_id=approval_id, **columns,
+    )  # fmt: skip
+    _store(seal)
+    notices.seal_registered(seal, actor.label)
+    return seal
+
+
+def _agreement(reason: str, approval_id: UUID | None) -> dict[str, Any]:
+    return {"reason": reason, "approval": str(approval_id) if approval_id else None}
+
+
+def refuse_second_set() -> None:
+    """Raise Conflict while a set of shares is in use, or agreed to."""
+    if RootSeal.objects.filter(kind=RootSeal.Kind.SHARES, retired_at=None).exists():
+        raise Conflict("There is a seal of this kind already.", hint="Retire it first.")
+
+
+def ways_in_use() -> int:
+    """How many seals open the root now."""
+    return RootSeal.objects.filter(state=SealStanding.IN_USE.value).count()
 
 
 def request_check(*, actor: Actor, seal_id: UUID) -> RootSeal:
     """Have a worker look now whether a seal opens the root; raises PermissionRefused, NotFound, Conflict (shares)."""
     with audit.atomic(actor=actor, action="seal.check", target=("seal", seal_id, "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        seal = _find(seal_id)
+        seal = find(seal_id)
         if seal.kind == RootSeal.Kind.SHARES:
             raise Conflict("Only its custodians can try this seal.", hint="Hold a rehearsal with them.")
         RootSeal.objects.filter(pk=seal.pk).update(next_try_at=timezone.now())
@@ -163,7 +228,7 @@ def sealed_on_purpose() -> bool:
 
 def shared_seal() -> SharedSeal | None:
     """What shares open, for the keyholder."""
-    seal = RootSeal.objects.filter(kind=RootSeal.Kind.SHARES, retired_at=None).first()
+    seal = RootSeal.objects.filter(kind=RootSeal.Kind.SHARES, state__in=OPENING).first()
     if seal is None:
         return None
     assert seal.wrapped is not None
@@ -215,7 +280,8 @@ def _record_opening(seal: RootSeal) -> None:
     )
 
 
-def _find(seal_id: UUID) -> RootSeal:
+def find(seal_id: UUID) -> RootSeal:
+    """One seal that is not retired; raises NotFound."""
     found = RootSeal.objects.filter(pk=seal_id, retired_at=None).first()
     if found is None:
         raise NotFound("There is no such seal in use.")

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -21,6 +22,7 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of, client_address
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.errors import PortalError, Throttled
 
 TRIES, WINDOW = 20, 60  # shares an address may try, in so many seconds
@@ -34,6 +36,7 @@ class SharesForm(ServiceForm):
     count = forms.IntegerField(
         min_value=2, max_value=seals.MAX_SHARES, initial=5, label="Shares", help_text="So many are made."
     )
+    reason = forms.CharField(max_length=2000, help_text="The officers who agree read it.")
 
 
 class ProviderSealForm(ServiceForm):
@@ -43,6 +46,7 @@ class ProviderSealForm(ServiceForm):
         label="Master key",
         help_text="One that lives at a provider: it opens every machine by itself.",
     )
+    reason = forms.CharField(max_length=2000, help_text="The officers who agree read it.")
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,23 +65,42 @@ class SealList(ActorRequiredMixin, View):
 
 
 class SealShares(ActorRequiredMixin, View):
-    """Makes a seal of shares and shows them, this once."""
+    """Asks for a seal of shares; they are made once others agreed."""
 
     required_permission = Permission.SETTINGS_MANAGE
 
-    @method_decorator(never_cache)
     def post(self, request: HttpRequest) -> HttpResponse:
         form = SharesForm(request.POST)
         if form.is_valid():
             made = form.run(lambda values: seals.register_shares(actor=actor_of(request), **values))
             if made is not None:
-                shares = list(enumerate(made.mnemonics, 1))
-                return render(
-                    request,
-                    "keys/seal_shares.html",
-                    {"title": "Shares of the seal", "seal": made.seal, "shares": shares},
-                )
-        return _list(request, form)
+                return redirect("keys:seal-make-shares", made.pk)
+        return _list(request, form, status=422)
+
+
+@method_decorator(never_cache, name="dispatch")
+class SealMakeShares(ActorRequiredMixin, View):
+    """Makes the shares of a seal that was agreed to and shows them, this once."""
+
+    required_permission = Permission.SETTINGS_MANAGE
+
+    def get(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
+        seal = seals.find(seal_id)
+        context = {
+            "title": "Make the shares", "subtitle": f"{seal}: {seal.threshold} of {seal.shares}", "submit_label": "Show the shares",
+            "question": "Have paper ready, and nobody behind you.", "cancel_url": reverse("keys:seal-list"),
+            "consequences": [
+                f"{seal.shares} shares are shown on the next page, this once; the portal keeps none of them.",
+                f"Any {seal.threshold} of them open the portal from then on.",
+                "If the page is lost before they are written down, retire this seal and ask for another.",
+            ],
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context)
+
+    def post(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
+        made = seals.make_shares(actor=actor_of(request), seal_id=seal_id)
+        context = {"title": "Shares of the seal", "seal": made.seal, "shares": list(enumerate(made.mnemonics, 1))}
+        return render(request, "keys/seal_shares.html", context)
 
 
 class SealProvider(ActorRequiredMixin, View):
@@ -209,8 +232,13 @@ def _list(
         "title": "Seal of the portal", "form": form or SharesForm(), "may_manage": may_manage,
         "provider_form": provider_form or ProviderSealForm(prefix="provider", actor=actor),
         "seals": [
-            {"seal": seal, "may_retire": may_manage and working > (seal.state == SealStanding.IN_USE.value)} for seal in in_use
+            {
+                "seal": seal, "may_retire": may_manage and working > (seal.state == SealStanding.IN_USE.value),
+                "may_make": seal.waits_for_shares and seal.created_by_id == actor.id,
+            }
+            for seal in in_use
         ],
+        "officers": approvals.officers_needed(actor, None) if may_manage else 0,
         "lonely": working == 1, "keyholders": keyholders.seen(), "retired": rows.exclude(retired_at=None).order_by("-retired_at")[:20],
     }  # fmt: skip
     return render(request, "keys/seal_list.html", context, status=status)

@@ -10,15 +10,12 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals import services
-from keyvault_portal.approvals.eligibility import eligible_people
-from keyvault_portal.approvals.quorum import Group
 from keyvault_portal.approvals.registry import Act, digest, operation
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import NotFound
 
 BIND_ROLE = "person.bind_role"
 POLICY_VERSION = "1"
-OFFICERS_WHO_AGREE = 2  # as far as there are so many besides the requester
 
 
 @operation(BIND_ROLE, permission=Permission.PERSON_MANAGE, title="Give a role")
@@ -57,14 +54,11 @@ def officer_gate(actor: Actor, person: Person, ring: KeyRing | None) -> None:
 
     Returns without asking only while the requester is the single officer: the founder makes the second one, for the record.
     """
-    group = Group(Role.SECURITY_OFFICER.value, OFFICERS_WHO_AGREE, ring.pk if ring else None)
-    others = len(eligible_people([group], besides=actor.id))
-    if not others:
-        return
-    services.require(
-        actor=actor, operation=BIND_ROLE,
-        params={"person_id": str(person.pk), "role": Role.SECURITY_OFFICER.value, "ring_id": str(ring.pk) if ring else None},
-        groups=[{"role": group.role, "threshold": min(OFFICERS_WHO_AGREE, others), "ring_id": str(ring.pk) if ring else None}],
+    params = {
+        "person_id": str(person.pk), "role": Role.SECURITY_OFFICER.value, "ring_id": str(ring.pk) if ring else None,
+    }  # fmt: skip
+    services.need_officers(
+        actor, BIND_ROLE, params, ring_id=ring.pk if ring else None, approval_id=None,
         reason=f"{person} is to become security officer {f'on {ring}' if ring else 'on everything'}.",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import Person
-from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals import notices, registry
 from keyvault_portal.approvals.eligibility import (
     DECIDING_ROLES,
@@ -38,10 +38,12 @@ from keyvault_portal.errors import ApprovalRequired, NotFound, PermissionRefused
 from keyvault_portal.jobs import enqueue_on_commit
 
 __all__ = [
-    "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing", "reject", "require",
-    "require_or_request", "visible_request", "visible_requests", "waiting_for", "waiting_requests", "withdraw",
+    "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing",
+    "need_officers", "officers_needed", "reject", "require_or_request", "visible_request", "visible_requests",
+    "waiting_for", "waiting_requests", "withdraw",
 ]  # fmt: skip
 DEFAULT_LIFE = timedelta(days=7)
+OFFICERS_WHO_AGREE = 2  # as far as there are so many besides the requester
 WAITING_BOUND = 100
 
 
@@ -135,12 +137,23 @@ def _check_groups(groups: list[Group]) -> None:
         )
 
 
-def require(
-    *, actor: Actor, operation: str, params: dict[str, Any], groups: Iterable[dict[str, Any]], reason: str
+def need_officers(
+    actor: Actor, operation: str, params: dict[str, Any], *, ring_id: UUID | None, reason: str, approval_id: UUID | None
 ) -> None:
-    """Ask for agreement and raise ApprovalRequired with the request to follow."""
-    request = require_or_request(actor=actor, operation=operation, params=params, groups=groups, reason=reason)
+    """Return if this very act was agreed to or there is no other officer to ask; otherwise ask and raise ApprovalRequired."""
+    if approval_id is not None and is_executing(approval_id, operation, params):
+        return
+    if not (threshold := officers_needed(actor, ring_id)):
+        return
+    rule = Group(Role.SECURITY_OFFICER.value, threshold, ring_id).as_dict()
+    request = require_or_request(actor=actor, operation=operation, params=params, groups=[rule], reason=reason)
     raise ApprovalRequired(request.pk, f"{request.title}: waiting for agreement.")
+
+
+def officers_needed(actor: Actor, ring_id: UUID | None) -> int:
+    """How many officers must agree to what this actor asks for: two, or as many as there are besides."""
+    group = Group(Role.SECURITY_OFFICER.value, OFFICERS_WHO_AGREE, ring_id)
+    return min(OFFICERS_WHO_AGREE, len(eligible_people([group], besides=actor.id)))
 
 
 def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "") -> ApprovalRequest:

@@ -112,6 +112,7 @@ STATES: Mapping[str, Look] = {
     "erased": Look("neutral", "slash", "Erased here"),
     # Seals of the root, and the keyholders of the machines
     "preparing": Look("info", "rotate", "Being made"),
+    "waits_for_shares": Look("pending", "hourglass", "Its shares are to be made"),
     "in_use": Look("ok", "check-circle", "Opens the portal"),
     "lost": Look("danger", "cross-circle", "Does not open"),
     "retired": Look("neutral", "slash", "Retired"),

@@ -81,7 +81,7 @@ def _seal(world: World) -> dict[str, Any]:
 
 
 def _root_seal(world: World) -> dict[str, Any]:
-    return {"name": "Far", "key": str(world.place.keys["root"].pk)}
+    return {"name": "Far", "key": str(world.place.keys["root"].pk), "reason": "A test."}
 
 
 def _approve(world: World) -> dict[str, Any]:
@@ -273,10 +273,14 @@ _PAGES: dict[str, Rule] = {
     "GET sealed": PUBLIC,
     "POST sealed": PUBLIC,
     "GET keys:seal-list": lists(P.SETTINGS_VIEW),
-    "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3}, EVERYTHING),
+    "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3, **REASON}, EVERYTHING),
+    "GET keys:seal-make-shares": lists(P.SETTINGS_MANAGE),
+    "POST keys:seal-make-shares": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "GET keys:seal-now": lists(P.SETTINGS_MANAGE),
     "POST keys:seal-now": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
-    "POST keys:seal-provider": makes(P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x"}, EVERYTHING),
+    "POST keys:seal-provider": makes(
+        P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x", "provider-reason": "r"}, EVERYTHING
+    ),
     "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
     "GET keys:store-list": lists(P.STORE_VIEW),

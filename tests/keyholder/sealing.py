@@ -4,19 +4,57 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from keys.models import RootSeal
+from keys.models import Key, RootSeal
 from keys.seal_tasks import seal_work
 from keys.services import seals
+from keys.services.seals import NewShares
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.execution import execute
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired
 from tests.providers.grounds import Ground
 
 PATIENCE = 60.0
+
+
+def agreed(organisation: Any, ask: Callable[[], object]) -> None:
+    """What `ask` asked for, agreed to by the two officers it needs and performed."""
+    try:
+        ask()
+    except ApprovalRequired as waiting:
+        request = ApprovalRequest.objects.get(pk=waiting.request_id)
+    decided = set(request.decisions.values_list("person_id", flat=True))
+    for name in ("boris", "chen"):
+        if organisation.people[name].pk in decided:
+            continue
+        approvals.approve(actor=organisation.actor(name), request_id=request.pk, act_hash=request.act_hash)
+    request.refresh_from_db()
+    if request.state == "approved":  # no worker did it yet
+        execute(request.pk)
+        request.refresh_from_db()
+    assert request.state == "executed", request.result
+
+
+def far_seal(organisation: Any, key: Key, name: str = "Far") -> RootSeal:
+    """A seal under a key, agreed to; a worker has to wrap the root yet."""
+    ada = organisation.actor("ada")
+    agreed(organisation, lambda: seals.register_provider(actor=ada, name=name, key=key, reason="A second way."))
+    return RootSeal.objects.get(name=name, retired_at=None)
+
+
+def shares_for(organisation: Any, threshold: int = 2, count: int = 3) -> NewShares:
+    """Shares, agreed to and made."""
+    ada = organisation.actor("ada")
+    values = {"name": "Custodians", "threshold": threshold, "count": count, "reason": "For the worst day."}
+    agreed(organisation, lambda: seals.register_shares(actor=ada, **values))
+    return seals.make_shares(actor=ada, seal_id=RootSeal.objects.get(kind="shares", retired_at=None).pk)
 
 
 def sealed_under(organisation: Any, ground: Ground, name: str = "Far") -> RootSeal:
     """The root sealed there, in use."""
     ground.register(organisation)
     key = ground.master(organisation)
-    seal = seals.register_provider(actor=organisation.actor("ada"), name=name, key=key)
+    seal = far_seal(organisation, key, name)
     seal_work(str(seal.pk))
     seal.refresh_from_db()
     assert seal.state == "in_use", seal.last_error

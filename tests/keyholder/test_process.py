@@ -17,6 +17,7 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
+from tests.keyholder.sealing import shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -136,9 +137,9 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
     officer = organisation.actor("ada")
     version = materials.active_version(organisation.keys["pii"])
     payload = materials.cipher(version).encrypt(b"data", b"{}")
-    made = seals.register_shares(actor=officer, name="Custodians", threshold=2, count=3)
+    made = shares_for(organisation)
     with pytest.raises(Conflict):
-        seals.register_shares(actor=officer, name="Again", threshold=2, count=3)
+        seals.register_shares(actor=officer, name="Again", threshold=2, count=3, reason="r")
     file = RootSeal.objects.get(kind="file")
     seals.retire_seal(actor=officer, seal_id=file.pk)
     with pytest.raises(Conflict):
@@ -170,7 +171,9 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
 @pytest.mark.parametrize(("threshold", "count"), [(1, 3), (4, 3), (2, 17)])
 def test_impossible_quorums_are_refused(organisation, keyholder, threshold, count):
     with pytest.raises(ValidationFailed):
-        seals.register_shares(actor=organisation.actor("ada"), name="Custodians", threshold=threshold, count=count)
+        seals.register_shares(
+            actor=organisation.actor("ada"), name="Custodians", threshold=threshold, count=count, reason="r"
+        )
 
 
 def test_after_a_fork_each_process_has_a_connection_of_its_own(keyholder):
@@ -191,12 +194,23 @@ def test_after_a_fork_each_process_has_a_connection_of_its_own(keyholder):
 def test_the_seal_pages(organisation, keyholder):
     officer = sign_in(organisation.people["ada"])
     assert b"Key file" in officer.get("/keys/seals/").content
-    shown = officer.post("/keys/seals/shares/", {"name": "Custodians", "threshold": 2, "count": 3})
+    asked = {"name": "Custodians", "threshold": 2, "count": 3, "reason": "For the worst day."}
+    assert b"This field is required" in officer.post("/keys/seals/shares/", asked | {"reason": ""}).content
+    assert b"less than or equal" in officer.post("/keys/seals/shares/", asked | {"count": 99}).content
+    made = shares_for(organisation)
+    assert b"Share " not in officer.get("/keys/seals/").content
+    assert officer.post("/keys/seals/shares/", asked).status_code == 422, "there is a set already"
+    RootSeal.objects.filter(pk=made.seal.pk).update(state="preparing", wrapped=None)
+    assert b"Make the shares" in officer.get("/keys/seals/").content
+    where = f"/keys/seals/{made.seal.pk}/shares/"
+    assert b"3 shares are shown" in officer.get(where).content
+    other = sign_in(organisation.people["boris"])
+    assert b"Make the shares" not in other.get("/keys/seals/").content
+    assert other.post(where).status_code == 403
+    shown = officer.post(where)
     assert shown.content.count(b"Share ") >= 3
     assert "no-store" in shown.headers["Cache-Control"]
-    assert (
-        b"less than or equal" in officer.post("/keys/seals/shares/", {"name": "x", "threshold": 2, "count": 99}).content
-    )
+    assert officer.post(where).status_code == 409, "once"
     assert officer.post("/keys/seals/now/", {"reason": "Drill."}).headers["Location"] == "/sealed/"
     forget()
     assert officer.get("/keys/").status_code == 503

@@ -25,7 +25,7 @@ from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
-from tests.keyholder.sealing import PATIENCE, eventually, sealed_under
+from tests.keyholder.sealing import PATIENCE, eventually, far_seal, sealed_under
 from tests.keys.conftest import actor_of
 from tests.providers.grounds import KINDS, Ground
 
@@ -197,7 +197,7 @@ def test_an_effect_that_was_overtaken_changes_nothing(organisation, lay, portal,
     ground = lay("aws_kms")
     portal(ground)
     ground.register(organisation)
-    seal = seals.register_provider(actor=organisation.actor("ada"), name="Far", key=ground.master(organisation))
+    seal = far_seal(organisation, ground.master(organisation))
     real = Keyholder.wrap_root
 
     def overtaken(self: Keyholder, *arguments: Any) -> Any:
@@ -219,7 +219,7 @@ def test_a_provider_that_is_down_is_waited_for(organisation, lay, portal, celery
     ground.register(organisation)
     key = ground.master(organisation)
     ground.take_away()
-    seal = seals.register_provider(actor=organisation.actor("ada"), name="Far", key=key)
+    seal = far_seal(organisation, key)
     seal.refresh_from_db()
     assert (seal.state, seal.failures, bool(seal.last_error), seal.wrapped) == ("preparing", 1, True, None)
     assert seal.next_try_at > timezone.now()
@@ -245,19 +245,20 @@ def test_which_keys_can_seal_it(organisation, lay, portal):
         (waiting, "no version"),
     ):
         with pytest.raises(ValidationFailed) as caught:
-            seals.register_provider(actor=officer, name="Far", key=key)
+            seals.register_provider(actor=officer, name="Far", key=key, reason="r")
         assert why in caught.value.errors["key"][0]
-    for name, who, error in (
-        ("Far", "dana", PermissionRefused),
-        ("", "ada", ValidationFailed),
-        ("x" * 151, "ada", ValidationFailed),
+    for name, who, reason, error in (
+        ("Far", "dana", "r", PermissionRefused),
+        ("", "ada", "r", ValidationFailed),
+        ("Far", "ada", " ", ValidationFailed),
+        ("x" * 151, "ada", "r", ValidationFailed),
     ):
         with pytest.raises(error):
-            seals.register_provider(actor=organisation.actor(who), name=name, key=master)
-    seals.register_provider(actor=officer, name="Far", key=master)
+            seals.register_provider(actor=organisation.actor(who), name=name, key=master, reason=reason)
+    far_seal(organisation, master)
     assert not provider_seals.sealing_keys().exists()
     with pytest.raises(Conflict):
-        seals.register_provider(actor=officer, name="Again", key=master)
+        seals.register_provider(actor=officer, name="Again", key=master, reason="r")
     with pytest.raises(ValidationFailed, match="opens the portal's root"):
         registration.update_provider(
             actor=officer, alias=row.alias, title="AWS",
@@ -273,7 +274,9 @@ def test_credentials_under_the_root_cannot_open_it(organisation, lay, portal):
     row = ground.register(organisation)
     assert row.sealed_settings is not None
     with pytest.raises(ValidationFailed) as caught:
-        seals.register_provider(actor=organisation.actor("ada"), name="Far", key=ground.master(organisation))
+        seals.register_provider(
+            actor=organisation.actor("ada"), name="Far", key=ground.master(organisation), reason="r"
+        )
     assert "ambient identity" in caught.value.errors["key"][0]
 
 

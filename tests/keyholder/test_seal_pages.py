@@ -10,9 +10,12 @@ from django.utils import timezone
 from keys.models import KeyholderSight, RootSeal
 from keys.seal_tasks import seal_work
 from keys.services import keyholders, seals
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired, Conflict, PermissionRefused
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.sealing import eventually
+from tests.keyholder.sealing import agreed, eventually, far_seal, shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,11 +41,19 @@ def test_the_pages_of_a_providers_seal(organisation, lay, portal):
     page = officer.get("/keys/seals/").content.decode()
     assert "There is one way only" in page
     assert f"{key}, at {ground.alias}" in page
-    refused = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": "nothing"})
+    asked = {"provider-name": "Far", "provider-key": key.pk, "provider-reason": "A second way."}
+    refused = officer.post("/keys/seals/provider/", asked | {"provider-key": "nothing"})
     assert (refused.status_code, b"Select a valid choice" in refused.content) == (422, True)
-    assert auditor.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}).status_code == 403
-    made = officer.post("/keys/seals/provider/", {"provider-name": "Far", "provider-key": key.pk}, follow=True)
-    assert "Being made" in made.content.decode()
+    assert auditor.post("/keys/seals/provider/", asked).status_code == 403
+    assert "2 other security officers must agree first" in page
+    waits = officer.post("/keys/seals/provider/", asked)
+    request = ApprovalRequest.objects.get(operation="seal.register_provider")
+    assert str(request.pk) in waits["Location"]
+    assert not RootSeal.objects.filter(kind="provider").exists(), "one officer alone opens nothing"
+    agreed(organisation, lambda: seals.register_provider(
+        actor=organisation.actor("ada"), name="Far", key=key, reason="A second way."
+    ))  # fmt: skip
+    assert "Being made" in officer.get("/keys/seals/").content.decode()
     seal = RootSeal.objects.get(kind="provider")
     seal_work(str(seal.pk))
     page = auditor.get("/keys/seals/").content.decode()
@@ -62,10 +73,13 @@ def test_the_seals_in_the_api(organisation, lay, portal):
     ground.register(organisation)
     key = ground.master(organisation)
     officer = sign_in(organisation.people["ada"])
-    made = officer.post("/api/v1/seals", {"name": "Far", "key": str(key.pk)}, content_type="application/json")
-    assert (made.status_code, made.json()["state"]) == (201, "preparing")
-    where = made["Location"]
-    seal_work(made.json()["id"])
+    asked = {"name": "Far", "key": str(key.pk), "reason": "A second way."}
+    waits = officer.post("/api/v1/seals", asked, content_type="application/json")
+    assert (waits.status_code, waits.json()["code"]) == (202, "approval_required")
+    seal = far_seal(organisation, key)
+    where = f"/api/v1/seals/{seal.pk}"
+    assert officer.get(where).json()["state"] == "preparing"
+    seal_work(str(seal.pk))
     shown = officer.get(where).json()
     assert (shown["state"], shown["key_version"], shown["provider"]) == ("in_use", 1, ground.alias)
     assert not {"wrapped", "handle", "check_value"} & set(shown)
@@ -77,7 +91,7 @@ def test_the_seals_in_the_api(organisation, lay, portal):
 
 
 def test_the_page_of_a_sealed_portal_names_its_machine(organisation, keyholder):
-    seals.register_shares(actor=organisation.actor("ada"), name="Custodians", threshold=2, count=3)
+    shares_for(organisation)
     keyholders.say(Path("/elsewhere"), sealed=True)
     seals.seal_now(actor=organisation.actor("ada"), reason="Drill.")
     eventually(lambda: [one.state for one in keyholders.seen()] == ["sealed", "sealed"])
@@ -87,3 +101,27 @@ def test_the_page_of_a_sealed_portal_names_its_machine(organisation, keyholder):
     assert "0 of 2 machines are open" in told
     assert "this one" not in told, "the others' names are for officers"
     assert "this one" in sign_in(organisation.people["ada"]).get("/sealed/").content.decode()
+
+
+def test_a_seal_is_made_for_those_who_agreed_and_for_nobody_else(organisation, keyholder):
+    """The requester alone, a single other officer, and a changed world make none; the founder alone has nobody to ask."""
+    ada = organisation.actor("ada")
+    ask = {"actor": ada, "name": "Custodians", "threshold": 2, "count": 3, "reason": "For the worst day."}
+    with pytest.raises(ApprovalRequired) as waiting:
+        seals.register_shares(**ask)
+    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
+    approvals.approve(actor=organisation.actor("boris"), request_id=request.pk, act_hash=request.act_hash)
+    request.refresh_from_db()
+    assert (request.state, RootSeal.objects.filter(kind="shares").exists()) == ("pending", False)
+    with pytest.raises(ApprovalRequired):
+        seals.register_shares(**ask, approval_id=request.pk)  # naming it is not performing it
+    made = shares_for(organisation)  # the same act: the request that waits is taken up
+    assert (made.seal.approval_id, made.seal.created_by_id, made.seal.state) == (request.pk, ada.id, "in_use")
+    with pytest.raises(PermissionRefused):
+        seals.make_shares(actor=organisation.actor("boris"), seal_id=made.seal.pk)
+    with pytest.raises(Conflict):
+        seals.make_shares(actor=ada, seal_id=made.seal.pk)
+    seals.retire_seal(actor=ada, seal_id=made.seal.pk)
+    for name in ("boris", "chen"):
+        organisation.people[name].bindings.all().delete()
+    assert seals.register_shares(**ask).state == "preparing"
