@@ -7,8 +7,6 @@ that dies in between leaves rows that are already on the new version; reading th
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -22,7 +20,7 @@ from django.utils import timezone
 
 from keys.datastores.base import Answer, Cell, Change, Row, StoreAdapter
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
-from keys.services import census, materials, rewrap
+from keys.services import census, materials, rewrap, turns
 from keys.services.opening import open_store
 from keys.services.ratelimit import RateLimiter
 from keys.services.recoding import Recoder, recoder
@@ -104,22 +102,9 @@ def prepare(job: ReEncryptionJob) -> None:
 
     One worker does; the others wait for it instead of counting the same items beside it.
     """
-    with _alone(job.pk):
+    with turns.alone(f"prepare {job.pk}"):
         if ReEncryptionJob.objects.filter(pk=job.pk, state=JobState.PENDING.value).exists():
             _prepare(job)
-
-
-@contextmanager
-def _alone(job_id: UUID) -> Iterator[None]:
-    """A lock on the job's number; a worker that dies gives it up with its connection."""
-    number = int.from_bytes(job_id.bytes[:8], signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", [number])
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 
 
 def _prepare(job: ReEncryptionJob) -> None:

@@ -1,7 +1,10 @@
 """Re-wrapping the keys below a rotated one: rows of `encryption_keys` and `data_keys`; no data is touched."""
 
+import random
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -9,11 +12,12 @@ from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
 from keys.models import DataKey, KeyVersion, ReEncryptionJob
-from keys.services import budget, materials, provider_seals, two_places
+from keys.services import budget, materials, provider_seals, turns, two_places
 from keys.services.ratelimit import ProviderCalls, RateLimiter
 from keys.states import JobState, VersionState
 
 PAGE = 500
+PAGES_A_PART, MOST_PARTS = 4, 256
 
 
 def count(version_id: int) -> int:
@@ -23,34 +27,125 @@ def count(version_id: int) -> int:
 
 
 def work(job: ReEncryptionJob, deadline: float) -> bool:
-    """Re-wrap pages until the deadline; True when there is more. Each page is one transaction of our own database."""
+    """Re-wrap pages until the deadline; True when there is more.
+
+    Workers share the keys by parts: whoever is in a part is alone there, so no key is brought to a provider twice. No
+    transaction is open while a provider is called; what it gave is written over what was read, and over nothing else.
+    """
     versions = KeyVersion.objects.select_related(*materials.CHAIN)
     old, new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
-    calls = Calls(old, new)
-    while time.monotonic() < deadline:
-        state = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=job.pk)
-        if state.state != JobState.RUNNING.value:
-            return False
-        size = min(PAGE, max(1, state.rate_limit // 4)) if state.rate_limit else PAGE
-        if state.rate_limit:
-            RateLimiter(f"job:{job.pk}", state.rate_limit).acquire(size)
-        budget.prepare(new, size)
-        before = calls.made
-        moved = _versions_page(old, new, size, calls) or _data_keys_page(old, new, size, calls)
-        if moved:
-            ReEncryptionJob.objects.filter(pk=job.pk).update(
-                items_done=F("items_done") + moved,
-                provider_calls=F("provider_calls") + calls.made - before,
-                heartbeat_at=timezone.now(),
-                last_error="",
-            )
-        elif count(old.pk) == 0:
+    walk = _Walk(job, old, new, deadline)
+    while True:
+        before = walk.moved
+        for part in _parts(old):
+            with turns.first_at(f"rewrap {job.pk} {part.name}") as first:
+                if first and not walk.through(part):
+                    return walk.running()
+        if count(old.pk) == 0:
             _finish(job)
             return False
+        if walk.moved == before:
+            provider_seals.hasten(old.pk)  # only the keyholder can wrap the root anew; other workers hold the rest
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Keys of one table, from one id to before another: `upper` is None for the last."""
+
+    table: str
+    column: str
+    ids: str
+    lower: str
+    upper: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.table} {self.lower}"
+
+
+def _parts(old: KeyVersion) -> list[_Part]:
+    """The data keys cut by their ids, which are random, into parts of a few pages; the key versions are one part."""
+    pages = DataKey.objects.filter(wrapped_by=old).count() // PAGE
+    number = min(MOST_PARTS, max(1, pages // PAGES_A_PART))
+    edges = [str(UUID(int=(place << 128) // number)) for place in range(number)]
+    cut = [_Part("data_keys", "wrapped", "uuid", *between) for between in zip(edges, [*edges[1:], None], strict=True)]
+    random.shuffle(cut)  # so that workers that start together do not meet in each part
+    return [_Part("encryption_keys", "wrapped_material", "bigint", "0", None), *cut]
+
+
+class _Walk:
+    """One worker's share of a job."""
+
+    def __init__(self, job: ReEncryptionJob, old: KeyVersion, new: KeyVersion, deadline: float) -> None:
+        self._job, self._old, self._new, self._deadline = job, old, new, deadline
+        self._calls, self._told = Calls(old, new), 0
+        self.moved = 0
+
+    def running(self) -> bool:
+        """Whether the job is to go on, read anew."""
+        return ReEncryptionJob.objects.filter(pk=self._job.pk, state=JobState.RUNNING.value).exists()
+
+    def through(self, part: _Part) -> bool:
+        """Go through a part, page by page; False when time or the job's state stopped it before its end."""
+        after = ""
+        while True:
+            job = ReEncryptionJob.objects.only("state", "rate_limit").get(pk=self._job.pk)
+            if job.state != JobState.RUNNING.value or time.monotonic() >= self._deadline:
+                return False
+            rows = self._read(part, after, min(PAGE, max(1, job.rate_limit // 4)) if job.rate_limit else PAGE)
+            if not rows:
+                return True
+            if job.rate_limit:
+                RateLimiter(f"job:{self._job.pk}", job.rate_limit).acquire(len(rows))
+            budget.prepare(self._new, len(rows))
+            done: list[tuple[Any, bytes, bytes]] = []
+            try:
+                for pk, wrapped in rows:
+                    if done and time.monotonic() >= self._deadline:
+                        break
+                    self._calls.take()
+                    done.append((pk, wrapped, self._again(part, pk, wrapped)))
+            finally:  # what a provider gave before it failed is not asked of it again
+                self._write(part, done)
+            after = str(done[-1][0])
+
+    def _again(self, part: _Part, pk: Any, wrapped: bytes) -> bytes:
+        if part.table == "data_keys":
+            context = materials.data_key_context(pk)
         else:
-            provider_seals.hasten(old.pk)  # only the keyholder can wrap the root anew
-            return False  # it, or other workers, hold the rest
-    return True
+            context = materials.version_context(KeyVersion.objects.only("key_id", "key_version").get(pk=pk))
+        with materials.unwrap_under(self._old, wrapped, context=context) as secret:
+            return wrapped_again(self._new, secret, context)
+
+    def _read(self, part: _Part, after: str, size: int) -> list[tuple[Any, bytes]]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, {part.column} FROM {part.table} WHERE wrapped_by_id = %s AND {part.column} IS NOT NULL "  # noqa: S608
+                f"AND id >= %s::{part.ids} AND (%s::{part.ids} IS NULL OR id < %s::{part.ids}) AND (%s = '' OR id > NULLIF(%s, '')::{part.ids}) "
+                "ORDER BY id LIMIT %s",
+                [self._old.pk, part.lower, part.upper, part.upper, after, after, size],
+            )
+            return [(pk, bytes(wrapped)) for pk, wrapped in cursor.fetchall()]
+
+    def _write(self, part: _Part, done: list[tuple[Any, bytes, bytes]]) -> None:
+        """Set each key under the new version if it is still what was read, and count."""
+        if not done:
+            return
+        ids, before, after = ([row[place] for row in done] for place in range(3))
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {part.table} AS k SET {part.column} = u.after, wrapped_by_id = %s "  # noqa: S608
+                f"FROM unnest(%s::{part.ids}[], %s::bytea[], %s::bytea[]) AS u(id, before, after) "
+                f"WHERE k.id = u.id AND k.wrapped_by_id = %s AND k.{part.column} = u.before",
+                [self._new.pk, ids, before, after, self._old.pk],
+            )
+            moved = cursor.rowcount
+            ReEncryptionJob.objects.filter(pk=self._job.pk).update(
+                items_done=F("items_done") + moved, provider_calls=F("provider_calls") + self._calls.made - self._told,
+                heartbeat_at=timezone.now(), last_error="",
+            )  # fmt: skip
+        self.moved, self._told = self.moved + moved, self._calls.made
 
 
 class Calls:
@@ -82,43 +177,3 @@ def _finish(job: ReEncryptionJob) -> None:
     ReEncryptionJob.objects.filter(pk=job.pk, state=JobState.RUNNING.value).update(
         state=JobState.DONE.value, finished_at=now, heartbeat_at=now, items_total=F("items_done")
     )
-
-
-def _versions_page(old: KeyVersion, new: KeyVersion, size: int, calls: Calls) -> int:
-    with transaction.atomic():
-        rows: Sequence[KeyVersion] = list(
-            KeyVersion.objects.select_for_update(skip_locked=True, of=("self",))
-            .filter(wrapped_by=old).exclude(status=VersionState.DESTROYED.value).select_related("key").order_by("pk")[:size]
-        )  # fmt: skip
-        for row in rows:
-            calls.take()
-            context = materials.version_context(row)
-            assert row.wrapped_material is not None
-            with materials.unwrap_under(old, bytes(row.wrapped_material), context=context) as secret:
-                row.wrapped_material, row.wrapped_by = wrapped_again(new, secret, context), new
-            row.save(update_fields=["wrapped_material", "wrapped_by"])
-    return len(rows)
-
-
-def _data_keys_page(old: KeyVersion, new: KeyVersion, size: int, calls: Calls) -> int:
-    with transaction.atomic():
-        rows = list(
-            DataKey.objects.select_for_update(skip_locked=True)
-            .filter(wrapped_by=old)
-            .order_by("pk")
-            .values_list("pk", "wrapped")[:size]
-        )
-        moved: list[bytes] = []
-        for pk, wrapped in rows:
-            calls.take()
-            context = materials.data_key_context(pk)
-            with materials.unwrap_under(old, bytes(wrapped), context=context) as secret:
-                moved.append(wrapped_again(new, secret, context))
-        if rows:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "UPDATE data_keys d SET wrapped = u.wrapped, wrapped_by_id = %s FROM unnest(%s::uuid[], %s::bytea[]) AS u(id, wrapped) "
-                    "WHERE d.id = u.id",
-                    [new.pk, [pk for pk, _ in rows], moved],
-                )
-    return len(rows)

@@ -26,7 +26,7 @@ def main(move_id: str) -> None:
     registry.KINDS["disk"] = registry.Kind("Disk", PATH)
     for where, module, name in (
         ("in the dual wrap", steps, "_wrapped_below"), ("in the comparison", steps, "_read_back"), ("after the comparison", switching, "switch"),
-        ("after the switch", switching, "follow"), ("in the walk", rewrap, "_data_keys_page"), ("at the end of the walk", rotation, "settle"),
+        ("after the switch", switching, "follow"), ("in the walk", rewrap._Walk, "_write"), ("at the end of the walk", rotation, "settle"),
     ):  # fmt: skip
         if os.environ.get("DIE_AT") == where:
             setattr(module, name, _die)

@@ -55,16 +55,14 @@ def after_a_page(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None
     """after_a_page(do): something happens when the first page of the walk is written."""
 
     def arrange(do: Callable[[], None]) -> None:
-        real = rewrap._versions_page
+        real = rewrap._Walk._write
 
-        def page(*arguments: Any) -> int:
-            moved = real(*arguments)
-            if moved:
-                monkeypatch.setattr(rewrap, "_versions_page", real)
-                do()
-            return moved
+        def write(*arguments: Any) -> None:
+            real(*arguments)
+            monkeypatch.setattr(rewrap._Walk, "_write", real)
+            do()
 
-        monkeypatch.setattr(rewrap, "_versions_page", page)
+        monkeypatch.setattr(rewrap._Walk, "_write", write)
 
     return arrange
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keys.models import DataKey, Key, KeyVersion, ProviderIntent
+from keys.models import DataKey, Key, ProviderIntent
 from keys.services import census, moving, reencryption, rotation
 from keys.services.moving import steps
 from keys.services.providers import work
@@ -34,14 +34,19 @@ def bring_to(move, state):
 
 def half_walked(move, monkeypatch):
     """One page of one key is re-wrapped, the rest is not."""
-    monkeypatch.setattr("keys.services.rewrap.PAGE", 1)
-    job = move.rotation.jobs.get(store=None)
-    reencryption.work(job.pk, 0.0)
     from keys.services import rewrap
 
-    versions = KeyVersion.objects.select_related("key", "moved_from")
-    old, new = (versions.get(pk=pk) for pk in move.rotation.version_ids)
-    assert rewrap._versions_page(old, new, 1, rewrap.Calls(old, new)) == 1
+    job = move.rotation.jobs.get(store=None)
+    real, standing = rewrap._Walk._write, rewrap.count(move.old_version_id)
+
+    def once(walk, part, done):
+        real(walk, part, done[:1])
+        walk._deadline = 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrap._Walk, "_write", once)
+        reencryption.work(job.pk, 30.0)
+    assert rewrap.count(move.old_version_id) == standing - 1
 
 
 def undone(move, held, kek, officer):
