@@ -6,6 +6,7 @@ key under that one by RFC 5649 (PKCS#11 v3.0, 6.1.29, CKM_RSA_AES_KEY_WRAP). HPK
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -30,6 +31,8 @@ class Method(StrEnum):
 
     RSA_OAEP = "rsa_oaep"
     RSA_AES_KW = "rsa_aes_kw"
+    # What Azure's HSMs and older tokens take: as before, with SHA-1 inside OAEP, where it is sound (SP 800-131A rev. 2, 9).
+    RSA_AES_KW_SHA1 = "rsa_aes_kw_sha1"
     HPKE_X25519 = "hpke_x25519"
 
 
@@ -52,6 +55,22 @@ def rsa_aes_wrap(receiver: rsa.RSAPublicKey, material: SecretBytes, digest: hash
     """A fresh AES-256 key under RSA-OAEP (`digest` for label and MGF1), then the material under that key (RFC 5649)."""
     passing = secrets.token_bytes(KEK_BYTES)
     return receiver.encrypt(passing, oaep(digest)) + aes_key_wrap_with_padding(passing, material.reveal())
+
+
+def wrap_for_offer(public_key: bytes, method: str, material: SecretBytes) -> bytes:
+    """The key wrapped as a provider's offer asks for (`public_key` in SPKI DER); raises InvalidKey for another kind of offer."""
+    public = load_public_key(public_key)
+    if not isinstance(public, rsa.RSAPublicKey) or method not in _OFFERED:
+        raise InvalidKey("a provider's wrapping key is an RSA key")
+    digest = _OFFERED[Method(method)]()
+    if method == Method.RSA_OAEP:
+        return public.encrypt(material.reveal(), oaep(digest))
+    return rsa_aes_wrap(public, material, digest)
+
+
+_OFFERED: dict[Method, Callable[[], hashes.HashAlgorithm]] = {
+    Method.RSA_OAEP: hashes.SHA256, Method.RSA_AES_KW: hashes.SHA256, Method.RSA_AES_KW_SHA1: hashes.SHA1,
+}  # fmt: skip
 
 
 def new_receiver(method: Method) -> KeyMaterial:

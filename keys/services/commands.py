@@ -11,7 +11,12 @@ from keys.crypto.keycheck import check_method
 from keys.crypto.keyforms import load_public_key
 from keys.crypto.transport import Method
 
-_OAEP = "-pkeyopt rsa_padding_mode:oaep \\\n  -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256 \\\n "
+
+def _oaep(digest: str) -> str:
+    return f"-pkeyopt rsa_padding_mode:oaep \\\n  -pkeyopt rsa_oaep_md:{digest} -pkeyopt rsa_mgf1_md:{digest} \\\n "
+
+
+_OAEP = _oaep("sha256")
 _HEX = "$(od -An -v -tx1 {file} | tr -d ' \\n')"
 _KWP = "-id-aes256-wrap-pad -iv A65959A6"  # the initial value of RFC 5649, 3
 
@@ -26,11 +31,12 @@ def wrap_commands(method: str) -> str:
     """From `key.bin` and `wrapping.pem` to `upload.bin`."""
     if method == Method.RSA_OAEP:
         return f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem \\\n  {_OAEP} -in key.bin -out upload.bin"
-    if method == Method.RSA_AES_KW:
+    if method in {Method.RSA_AES_KW, Method.RSA_AES_KW_SHA1}:
+        padding = _oaep("sha1" if method == Method.RSA_AES_KW_SHA1 else "sha256")
         return "\n".join(
             [
                 "openssl rand -out passing.bin 32",
-                f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem \\\n  {_OAEP} -in passing.bin -out first.bin",
+                f"openssl pkeyutl -encrypt -pubin -inkey wrapping.pem \\\n  {padding} -in passing.bin -out first.bin",
                 f'openssl enc {_KWP} \\\n  -K "{_HEX.format(file="passing.bin")}" \\\n  -in key.bin -out second.bin',
                 "cat first.bin second.bin > upload.bin",
                 "rm passing.bin first.bin second.bin",

@@ -1,9 +1,12 @@
 """What only Azure has: a vault without symmetric keys, keys deleted with all their versions, the bin and its protection."""
 
+import base64
+import json
+
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keys.crypto import keymaterial
+from keys.crypto import keymaterial, transport
 from keys.crypto.secret import SecretBytes
 from keys.providers.azure_kv.keyforms import ROWS, VAULT_ROWS
 from keys.providers.base import (
@@ -263,3 +266,25 @@ def test_an_address_elsewhere_is_no_key_of_ours(vault):
         for act in (azure.describe, azure.disable, lambda handle: azure.signer(handle).sign(b"x")):
             with pytest.raises(KeyMissing):
                 act(KeyHandle(EC, opaque, b"not fetched"))
+
+
+def test_a_byok_file_of_a_vendors_tool_is_taken_and_one_for_another_key_is_not(hsm):
+    """Azure's "Bring your own key specification": JSON around what is wrapped, bound to the exchange key by its identifier."""
+    _, provider = hsm
+    offer = provider.offer_import("AES-256-GCM")
+    wrapped = transport.wrap_for_offer(offer.public_key, offer.method, SecretBytes(bytes(range(32))))
+    header = {"kid": offer.token.decode(), "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"}
+    text = base64.urlsafe_b64encode(wrapped).decode().rstrip("=")
+
+    def file(**changed: object) -> bytes:
+        return json.dumps({"schema_version": "1.0.0", "header": header, "ciphertext": text} | changed).encode()
+
+    made = provider.take_import("AES-256-GCM", offer, file())
+    cipher = provider.cipher(KeyHandle("AES-256-GCM", made.opaque))
+    assert cipher.decrypt(cipher.encrypt(b"brought", b"{}"), b"{}") == b"brought"
+    for wrong in (
+        file(header=header | {"kid": "https://elsewhere/keys/portal-import-kek/" + "0" * 32}),
+        file(header=header | {"enc": "RSA1_5"}), file(header=7), file(ciphertext="A"), b"{", b'{"header": {}}',
+    ):  # fmt: skip
+        with pytest.raises(DecryptRefused):
+            provider.take_import("AES-256-GCM", offer, wrong)

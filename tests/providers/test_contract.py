@@ -8,7 +8,6 @@ import base64
 import logging
 
 import pytest
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from keys.crypto import keymaterial, transport
@@ -94,6 +93,10 @@ def test_what_is_declared_is_offered(place):
     assert place.provider.algorithms <= set(ALGORITHMS)
     for capability, protocol in PROTOCOLS.items():
         declared = capability in place.provider.capabilities
+        if (place.kind, capability) == ("azure_kv", Capability.DIRECT_IMPORT):  # an HSM has it, a software vault not
+            with pytest.raises(OperationUnsupported):
+                place.provider.offer_import("RSA-3072-PSS-SHA256")
+            continue
         assert isinstance(place.provider, protocol) == declared, capability
 
 
@@ -302,16 +305,43 @@ def test_material_wrapped_for_the_provider_itself_gets_there(place):
     proved(place, "import")
     material = SecretBytes(bytes(range(32)))
     offer = place.provider.offer_import("AES-256-GCM", tag="a-tag")
-    public = load_der_public_key(offer.public_key)
-    wrapped = (
-        public.encrypt(material.reveal(), transport.oaep(SHA256()))
-        if offer.method == transport.Method.RSA_OAEP
-        else transport.rsa_aes_wrap(public, material, SHA256())
-    )
-    cipher = place.provider.cipher(
-        handle_of("AES-256-GCM", place.provider.take_import("AES-256-GCM", offer, wrapped, tag="a-tag"))
-    )
+    wrapped = transport.wrap_for_offer(offer.public_key, offer.method, material)
+    handle = handle_of("AES-256-GCM", place.provider.take_import("AES-256-GCM", offer, wrapped, tag="a-tag"))
+    cipher = place.provider.cipher(handle)
     assert cipher.decrypt(cipher.encrypt(b"brought", AAD), AAD) == b"brought"
+    listed = {remote.opaque for remote in place.provider.list_keys()}
+    assert handle.opaque in listed
+    assert offer.opaque in {"", handle.opaque} or offer.opaque not in listed, "what only served the import is no key"
+
+
+def test_a_private_key_wrapped_for_the_provider_gets_there(place):
+    need(place, Capability.DIRECT_IMPORT, Capability.SIGNER)
+    proved(place, "import")
+    for algorithm in ("RSA-2048-PSS-SHA256", "ECDSA-P256-SHA256"):
+        if algorithm not in place.provider.algorithms or algorithm in place.untested:
+            continue
+        made = LocalProvider().generate(algorithm)
+        try:
+            offer = place.provider.offer_import(algorithm, tag="another-tag")
+        except OperationUnsupported:
+            assert (place.kind, algorithm) == ("pkcs11", "ECDSA-P256-SHA256")
+            continue
+        wrapped = transport.wrap_for_offer(offer.public_key, offer.method, made.material)
+        handle = handle_of(algorithm, place.provider.take_import(algorithm, offer, wrapped, tag="another-tag"))
+        assert handle.public_key == made.public_key
+        signature = place.provider.signer(handle).sign(b"message")
+        keymaterial.verify(algorithm, made.public_key or b"", b"message", signature)
+
+
+def test_what_was_wrapped_for_somebody_else_is_refused(place):
+    need(place, Capability.DIRECT_IMPORT)
+    proved(place, "import")
+    offer = place.provider.offer_import("AES-256-GCM", tag="third-tag")
+    other = transport.new_receiver(transport.Method.RSA_AES_KW)
+    wrapped = transport.wrap_for_offer(other.public or b"", offer.method, SecretBytes(bytes(32)))
+    for sent in (wrapped, wrapped[:100], b"{}"):
+        with pytest.raises(DecryptRefused):
+            place.provider.take_import("AES-256-GCM", offer, sent, tag="third-tag")
 
 
 def test_a_disabled_key_is_refused_until_enabled(place):

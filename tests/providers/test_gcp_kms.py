@@ -1,8 +1,11 @@
 """What only Cloud KMS has: checksums both ways, six states, versions that decrypt by key."""
 
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from keys.crypto import transport
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
     TAG,
@@ -243,3 +246,17 @@ def test_a_key_of_another_ring_is_none_of_ours(gcp, aes):
             gcp.cipher(KeyHandle("AES-256-GCM", opaque))
         with pytest.raises(KeyMissing):
             gcp.describe(KeyHandle("AES-256-GCM", opaque))
+
+
+def test_an_import_past_the_portal_goes_through_a_job_of_this_ring_only(gcp, fake):
+    offer = gcp.offer_import("AES-256-GCM")
+    job = offer.token.decode()
+    assert (offer.opaque, job in fake.jobs, offer.expires_at is None) == ("", True, False)
+    wrapped = transport.wrap_for_offer(offer.public_key, offer.method, SecretBytes(bytes(range(32))))
+    elsewhere = replace(offer, token=job.replace(gcp._ring, "projects/other/locations/x/keyRings/y").encode())
+    with pytest.raises(KeyMissing):
+        gcp.take_import("AES-256-GCM", elsewhere, wrapped)
+    fake.jobs[job][1]["state"] = "EXPIRED"
+    with pytest.raises(DecryptRefused):
+        gcp.take_import("AES-256-GCM", offer, wrapped)
+    assert gcp.offer_import("AES-256-GCM").token != offer.token

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from keys.crypto import keymaterial
+from keys.crypto import keymaterial, transport
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.crypto.secret import SecretBytes
 from keys.providers.base import (
@@ -145,3 +145,26 @@ def test_the_public_key_stays_on_the_token_beside_the_private(provider):
     provider.destroy(handle)
     with pytest.raises(KeyMissing):
         provider.signer(handle).sign(b"x")
+
+
+def test_an_import_past_the_portal_leaves_one_key_and_no_key_pair(provider):
+    """The second try finds what the first made; the pair that served it, and that of an offer given back, are gone."""
+    offer = provider.offer_import(AES)
+    wrapped = transport.wrap_for_offer(offer.public_key, offer.method, SecretBytes(bytes(range(32))))
+    with pytest.raises(DecryptRefused):
+        provider.take_import(AES, offer, wrapped[:-8] + bytes(8))
+    before = {remote.opaque for remote in provider.list_keys()}
+    assert offer.opaque not in before
+    first, second = (provider.take_import(AES, offer, wrapped) for _ in range(2))
+    assert first.opaque == second.opaque
+    assert {remote.opaque for remote in provider.list_keys()} - before == {first.opaque}
+    described = provider.describe(KeyHandle(AES, first.opaque))
+    assert (described.imported, described.extractable) == (True, False)
+    with pytest.raises(KeyMissing):
+        provider.describe(KeyHandle("", offer.opaque))
+    unused = provider.offer_import(AES)
+    provider.destroy(KeyHandle(AES, unused.opaque))
+    with pytest.raises(KeyMissing):
+        provider.take_import(AES, unused, wrapped)
+    with pytest.raises(OperationUnsupported):
+        provider.offer_import("ECDSA-P256-SHA256")

@@ -7,13 +7,12 @@ from typing import Any
 
 from azure.keyvault.keys import JsonWebKey, KeyOperation
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
-from keys.crypto.transport import rsa_aes_wrap
 from keys.providers.base import ProviderFault
+from keyvault_portal.errors import DecryptRefused
 
 _O = KeyOperation
 _CRYPT = (_O.encrypt, _O.decrypt, _O.wrap_key, _O.unwrap_key)
@@ -43,6 +42,7 @@ SYMMETRIC_ROWS: dict[str, Row] = {
     "AES-256-KW": Row("oct", 256, None, (_O.wrap_key, _O.unwrap_key), "A256KW"),
 }
 ROWS = VAULT_ROWS | SYMMETRIC_ROWS
+_ENC = "CKM_RSA_AES_KEY_WRAP"
 _CURVES = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1}
 
 
@@ -92,22 +92,37 @@ def private_jwk(row: Row, material: SecretBytes) -> JsonWebKey:
     raise ProviderFault("The material is a key of another algorithm.")
 
 
-def transfer_jwk(row: Row, material: SecretBytes, kek: Any) -> JsonWebKey:
-    """A key to import, wrapped for the HSM that holds `kek` (Azure's "Bring your own key specification").
+def transfer_jwk(row: Row, wrapped: bytes, kid: str) -> JsonWebKey:
+    """A key to import, wrapped for the HSM's key `kid` (Azure's "Bring your own key specification").
 
     RSA and EC material is PKCS#8 DER, AES raw; the key that carries it over is under RSA-OAEP with SHA-1, which that
     specification prescribes and whose collisions do not matter to OAEP.
     """
-    receiver = rsa.RSAPublicNumbers(int.from_bytes(kek.e), int.from_bytes(kek.n)).public_key()
-    wrapped = rsa_aes_wrap(receiver, material, SHA1())  # noqa: S303
     blob = {
         "schema_version": "1.0.0",
-        "header": {"kid": kek.kid, "alg": "dir", "enc": "CKM_RSA_AES_KEY_WRAP"},
+        "header": {"kid": kid, "alg": "dir", "enc": _ENC},
         "ciphertext": base64.urlsafe_b64encode(wrapped).decode().rstrip("="),
         "generator": "KeyVault Portal",
     }
     operations = [operation.value for operation in row.operations]
     return JsonWebKey(kty=f"{row.kind}-HSM", key_ops=operations, t=json.dumps(blob).encode())
+
+
+def sent_in_transfer(sent: bytes, kid: str) -> bytes:
+    """What is wrapped in a `.byok` file, as HSM vendors' tools write it, or `sent` as it is when it is no such file.
+
+    Raises DecryptRefused for one that was made for another key than `kid`.
+    """
+    if not sent.startswith(b"{"):
+        return sent
+    try:
+        blob = json.loads(sent)
+        header, text = blob["header"], str(blob["ciphertext"])
+        if header["kid"] != kid or header["enc"] != _ENC:
+            raise DecryptRefused
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (ValueError, KeyError, TypeError):
+        raise DecryptRefused from None
 
 
 def word(value: Any) -> str:

@@ -7,9 +7,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from azure.keyvault.keys import KeyClient, KeyOperation, KeyProperties, KeyVaultKey
+from azure.keyvault.keys import JsonWebKey, KeyClient, KeyOperation, KeyProperties, KeyVaultKey
 from azure.keyvault.keys.crypto import KeyWrapAlgorithm
 
+from keys.crypto import transport
 from keys.crypto.secret import SecretBytes
 from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.azure_kv.bound import GcmCipher, OaepCipher, VaultSigner
@@ -21,6 +22,7 @@ from keys.providers.azure_kv.keyforms import (
     algorithm_of,
     private_jwk,
     public_key_of,
+    sent_in_transfer,
     transfer_jwk,
     word,
 )
@@ -33,12 +35,14 @@ from keys.providers.base import (
     CredentialsRefused,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     OperationUnsupported,
     ProviderFault,
     RemoteKey,
     Setting,
+    portal_errors,
 )
 from keys.providers.publichalf import no_context
 from keyvault_portal.errors import ValidationFailed
@@ -61,8 +65,7 @@ class AzureKeyVaultProvider:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        set(Capability)
-        - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER, Capability.DIRECT_IMPORT, Capability.REPLICAS}
+        set(Capability) - {Capability.DATA_KEYS, Capability.MAC, Capability.EXPORTER, Capability.REPLICAS}
     )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -118,6 +121,8 @@ class AzureKeyVaultProvider:
             self._hsm = protection == "hsm"
             self.algorithms = frozenset(VAULT_ROWS)
             self.capabilities = self.capabilities - {Capability.CONTEXT}
+        if not self._hsm:
+            self.capabilities = self.capabilities - {Capability.DIRECT_IMPORT}
         options: dict[str, Any] = {"verify_challenge_resource": verify_challenge}
         if ca_file:
             options["connection_verify"] = ca_file
@@ -142,10 +147,36 @@ class AzureKeyVaultProvider:
 
     def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         row = self._row(algorithm)
-        jwk = transfer_jwk(row, material, self._exchange_key().key) if self._hsm else private_jwk(row, material)
+        if not self._hsm:
+            return self._import(algorithm, private_jwk(row, material), tag)
+        offer = self.offer_import(algorithm)
+        with portal_errors():
+            wrapped = transport.wrap_for_offer(offer.public_key, offer.method, material)
+        return self._import(algorithm, transfer_jwk(row, wrapped, offer.token.decode()), tag)
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        """The HSM's key exchange key, whose identifier is the token; raises OperationUnsupported in a software vault."""
+        self._row(algorithm)
+        if not self._hsm:
+            raise OperationUnsupported("A software vault hands out no wrapping key.", hint="Choose another way.")
+        kek = self._exchange_key()
+        return ImportOffer(
+            public_key_of(kek.key) or b"",
+            transport.Method.RSA_AES_KW_SHA1,
+            "",
+            str(kek.key.kid).encode(),  # type: ignore[attr-defined]
+        )
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        """Material wrapped for the offer, bare or in the `.byok` file of an HSM vendor's tool."""
+        kid = offer.token.decode(errors="replace")
+        jwk = transfer_jwk(self._row(algorithm), sent_in_transfer(wrapped, kid), kid)
+        return self._import(algorithm, jwk, tag)
+
+    def _import(self, algorithm: str, jwk: JsonWebKey, tag: str) -> GeneratedKey:
         name, tags = f"portal-{secrets.token_hex(16)}", _tags(tag) | {ORIGIN: "imported"}
         made = self._connection.call(
-            lambda client: client.import_key(name, jwk, hardware_protected=self._hsm, tags=tags)
+            lambda client: client.import_key(name, jwk, hardware_protected=self._hsm, tags=tags), opening=True
         )
         return self._generated(made, algorithm)
 

@@ -8,14 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.cloud.kms_v1.types import CryptoKey, CryptoKeyVersion, ImportJob
 
+from keys.crypto import transport
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
-from keys.crypto.transport import rsa_aes_wrap
 from keys.providers.addresses import checked_timeout, service_address
 from keys.providers.base import (
     TAG,
@@ -25,6 +23,7 @@ from keys.providers.base import (
     Capability,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     OperationUnsupported,
@@ -32,6 +31,7 @@ from keys.providers.base import (
     RemoteKey,
     RemoteState,
     Setting,
+    portal_errors,
 )
 from keys.providers.gcp_kms.algorithms import (
     CIPHERS,
@@ -46,7 +46,7 @@ from keys.providers.gcp_kms.algorithms import (
 )
 from keys.providers.gcp_kms.bound import PublicKeyCipher, SymmetricCipher, VersionMac, VersionSigner
 from keys.providers.gcp_kms.connection import HOSTS, Connection, checked_account, intact
-from keyvault_portal.errors import ProviderUnavailable, ValidationFailed
+from keyvault_portal.errors import DecryptRefused, ProviderUnavailable, ValidationFailed
 
 _State = CryptoKeyVersion.CryptoKeyVersionState
 STATES = {
@@ -76,7 +76,7 @@ class GcpKmsProvider:
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        set(Capability) - {Capability.DATA_KEYS, Capability.EXPORTER, Capability.DIRECT_IMPORT, Capability.REPLICAS}
+        set(Capability) - {Capability.DATA_KEYS, Capability.EXPORTER, Capability.REPLICAS}
     )
     algorithms: frozenset[str] = frozenset(ROWS)
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -143,23 +143,44 @@ class GcpKmsProvider:
 
     def import_key(self, algorithm: str, material: SecretBytes, *, tag: str = "") -> GeneratedKey:
         job = self._import_job()
-        receiver = load_pem_public_key(job.public_key.pem.encode())
-        if not isinstance(receiver, rsa.RSAPublicKey):
-            raise ProviderFault("The key service's import job has no RSA key.")
+        with portal_errors():
+            wrapped = transport.wrap_for_offer(_receiver(job), transport.Method.RSA_AES_KW, material)
+        try:
+            return self._import(algorithm, job.name, wrapped, tag)
+        except DecryptRefused:
+            raise ProviderFault(
+                "The key service refuses the material.", hint="Check that it fits the algorithm."
+            ) from None
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        """The key of an import job: no key waits, so nothing is left behind by an offer that nobody takes up."""
+        self._has(algorithm)
+        job = self._import_job()
+        return ImportOffer(_receiver(job), transport.Method.RSA_AES_KW, "", job.name.encode(), job.expire_time)
+
+    def take_import(self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "") -> GeneratedKey:
+        job = offer.token.decode(errors="replace")
+        if not job.startswith(f"{self._ring}/importJobs/"):
+            raise KeyMissing
+        return self._import(algorithm, job, wrapped, tag)
+
+    def _import(self, algorithm: str, job: str, wrapped: bytes, tag: str) -> GeneratedKey:
+        """A key of one imported version; raises DecryptRefused when the service could not open or use the material."""
         key = self._create_key(algorithm, tag, importing=True)
         request = {
-            "parent": key.name,
-            "algorithm": ROWS[algorithm][1],
-            "import_job": job.name,
-            "wrapped_key": rsa_aes_wrap(receiver, material, SHA256()),
-        }
-        made = self._finished(self._connection.call("import_crypto_key_version", request).name, algorithm)
+            "parent": key.name, "algorithm": ROWS[algorithm][1], "import_job": job, "wrapped_key": wrapped,
+        }  # fmt: skip
+        version = self._connection.call("import_crypto_key_version", request, opening=True).name
+        made = self._finished(version, algorithm)
         self._make_primary(made.opaque, algorithm)
         return made
 
-    def _create_key(self, algorithm: str, tag: str, *, importing: bool = False) -> CryptoKey:
+    def _has(self, algorithm: str) -> None:
         if algorithm not in self.algorithms:
             raise OperationUnsupported(f"Cloud KMS has no {algorithm}.")
+
+    def _create_key(self, algorithm: str, tag: str, *, importing: bool = False) -> CryptoKey:
+        self._has(algorithm)
         purpose, name = ROWS[algorithm]
         request = {
             "parent": self._ring,
@@ -174,17 +195,17 @@ class GcpKmsProvider:
         return self._connection.call("create_crypto_key", request)
 
     def _finished(self, version: str, algorithm: str) -> GeneratedKey:
-        """Wait until the version is ready; raises ProviderUnavailable when that takes too long, ProviderFault when it fails."""
+        """Wait until the version is ready; raises ProviderUnavailable, ProviderFault, DecryptRefused (an import)."""
         end, pause = time.monotonic() + GENERATION_SECONDS, 0.05
         while (state := self._version(version).state) in _UNFINISHED:
             if time.monotonic() > end:
                 raise ProviderUnavailable("The key service is still making the key.")
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
+        if state is _State.IMPORT_FAILED:
+            raise DecryptRefused
         if state is not _State.ENABLED:
-            raise ProviderFault(
-                "The key service could not make the key.", hint="Check that the material fits the algorithm."
-            )
+            raise ProviderFault("The key service could not make the key.")
         public = self._public_key(version) if algorithm in DECRYPTERS | SIGNERS else None
         return GeneratedKey(opaque=version, public_key=public)
 
@@ -312,6 +333,14 @@ class GcpKmsProvider:
     def _version(self, name: str) -> CryptoKeyVersion:
         found: CryptoKeyVersion = self._connection.call("get_crypto_key_version", {"name": name})
         return found
+
+
+def _receiver(job: ImportJob) -> bytes:
+    """The RSA key of an import job, SPKI DER."""
+    try:
+        return spki(load_pem_public_key(job.public_key.pem.encode()))
+    except ValueError:
+        raise ProviderFault("The key of the import job cannot be read.") from None
 
 
 def _remote(key: CryptoKey, version: CryptoKeyVersion) -> RemoteKey:

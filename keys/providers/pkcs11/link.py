@@ -20,7 +20,13 @@ from keys.providers.pkcs11 import wire
 from keys.providers.pkcs11.wire import Refused
 
 STARTING = 15.0  # seconds for Python, the library and the login, beyond the time-out of a call
-SLOW = {"generate", "begin_import", "finish_import"}  # prime numbers take a token its time
+SLOW = {
+    "generate",
+    "begin_import",
+    "finish_import",
+    "offer_import",
+    "take_import",
+}  # prime numbers take a token its time
 SLOW_SECONDS = 60.0
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")

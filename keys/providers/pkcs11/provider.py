@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from keys.crypto import keymaterial, transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.keyforms import spki
 from keys.crypto.secret import SecretBytes
+from keys.crypto.transport import Method
 from keys.providers.base import (
     BoundCipher,
     BoundSigner,
@@ -27,6 +28,7 @@ from keys.providers.base import (
     CredentialsRefused,
     GeneratedKey,
     Health,
+    ImportOffer,
     KeyHandle,
     KeyMissing,
     KeyUnusable,
@@ -47,6 +49,8 @@ from keys.providers.publichalf import verifies
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 
 PAGE = 100
+OFFERED_BYTES = 3072 // 8  # of the key pair of an offer
+_METHODS = {"sha1": Method.RSA_AES_KW_SHA1, "sha256": Method.RSA_AES_KW}
 SILENCE = 30.0  # seconds before a token that did not answer is asked again what it can do
 _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {"sha1": hashes.SHA1, "sha256": hashes.SHA256}
 
@@ -97,7 +101,7 @@ class Pkcs11Provider:
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.CIPHER, Capability.WRAPPER, Capability.SIGNER, Capability.IMPORTER, Capability.EXPORTER, Capability.ROTATOR,
-         Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CONTEXT}
+         Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CONTEXT, Capability.DIRECT_IMPORT}
     )  # fmt: skip
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("module", "PKCS#11 library", "Path of the vendor's library; it must be listed in PKCS11_MODULES."),
@@ -193,6 +197,33 @@ class Pkcs11Provider:
             opaque = _bring(ask, algorithm, material.reveal(), exportable)
         self._prove_exportable(opaque, exportable=exportable)
         return GeneratedKey(opaque, public_key=public)
+
+    def offer_import(self, algorithm: str, *, tag: str = "") -> ImportOffer:
+        """A key pair of the token made for this one import (C_UnwrapKey); raises OperationUnsupported for EC keys.
+
+        A token does not tell the public half of an EC key that was unwrapped into it, and nobody else here sees it.
+        """
+        self._need(algorithm)
+        if not ALGORITHMS[algorithm].symmetric and SHAPES[algorithm].key_type != "RSA":
+            raise OperationUnsupported(
+                f"The token cannot say the public half of a {algorithm} key that passed the portal unseen.",
+                hint="Choose another way: a worker then wraps for it.",
+            )
+        made = self._call("offer_import")
+        return ImportOffer(public_key("", made) or b"", _METHODS[made["digest"]], made["opaque"])
+
+    def take_import(
+        self, algorithm: str, offer: ImportOffer, wrapped: bytes, *, tag: str = "", exportable: bool = False
+    ) -> GeneratedKey:
+        """Raises DecryptRefused for what was not wrapped for the offer; its key pair is gone afterwards."""
+        self._need(algorithm)
+        digest = "sha1" if offer.method == Method.RSA_AES_KW_SHA1 else "sha256"
+        first, second = wrapped[:OFFERED_BYTES], wrapped[OFFERED_BYTES:]
+        made = self._call("take_import", algorithm, offer.opaque, digest, first, second, exportable)
+        self._prove_exportable(made["opaque"], exportable=exportable)
+        with suppress(KeyMissing):  # an earlier try took it away
+            self._call("destroy", offer.opaque)
+        return GeneratedKey(made["opaque"], public_key=public_key(algorithm, made))
 
     def cipher(self, handle: KeyHandle) -> BoundCipher:
         kind = ALGORITHMS[handle.algorithm].kind

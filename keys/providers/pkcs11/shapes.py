@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+WRAPPING = "keyvault-portal-import"  # CKA_LABEL of a key pair under which one key is to come: none of the inventory's
 LABEL = "keyvault-portal "  # CKA_LABEL is this and the algorithm: a token knows AES, not what the key is for
 FLAGS = ("ENCRYPT", "DECRYPT", "SIGN", "VERIFY", "WRAP", "UNWRAP", "DERIVE")
 

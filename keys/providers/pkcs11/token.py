@@ -1,6 +1,7 @@
 """One token as the child process sees it: its library, the login, and what a session does. No Django, no portal."""
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from pkcs11.util.ec import encode_named_curve_parameters
 from keys.providers.pkcs11 import wire
 from keys.providers.pkcs11.objects import describe
 from keys.providers.pkcs11.returns import Opening
-from keys.providers.pkcs11.shapes import FLAGS, LABEL, SHAPES, Shape
+from keys.providers.pkcs11.shapes import FLAGS, LABEL, SHAPES, WRAPPING, Shape
 from keys.providers.pkcs11.wire import Refused
 
 TAG_BITS, NONCE_BYTES = 128, 12
@@ -159,15 +160,43 @@ class Session:
 
     def begin_import(self, digest: str) -> dict[str, Any]:
         """A wrapping key of this session, gone with it; its private half has never been outside the token."""
-        inside = {**_KEPT_INSIDE, **_flags(_PRIVATE_FLAGS, ("UNWRAP",)), Attribute.TOKEN: False}
-        outside = {Attribute.TOKEN: False, Attribute.ENCRYPT: False, Attribute.VERIFY: False, Attribute.WRAP: True}
-        pair = self._session.generate_keypair(KeyType.RSA, 3072, public_template=outside, private_template=inside)
+        pair = self._wrapping_pair({Attribute.TOKEN: False})
         self._wrapping = pair[1]
         return {"digest": digest or self._token.oaep_digest(self._session), **_public(pair)}
 
-    def finish_import(self, algorithm: str, digest: str, wrapped_kek: bytes, wrapped: bytes, exportable: bool) -> str:
+    def _wrapping_pair(self, more: dict[Any, Any]) -> tuple[Any, Any]:
+        inside = {**_KEPT_INSIDE, **_flags(_PRIVATE_FLAGS, ("UNWRAP",)), **more}
+        outside = {Attribute.ENCRYPT: False, Attribute.VERIFY: False, Attribute.WRAP: True, **more}
+        pair = self._session.generate_keypair(KeyType.RSA, 3072, public_template=outside, private_template=inside)
+        return pair[0], pair[1]
+
+    def offer_import(self) -> dict[str, Any]:
+        """A wrapping key that stays in the token until the material has come, or nobody waits for it any more."""
+        identity = os.urandom(16)
+        pair = self._wrapping_pair({Attribute.TOKEN: True, Attribute.ID: identity, Attribute.LABEL: WRAPPING})
+        return {
+            "opaque": f"private:{identity.hex()}", "digest": self._token.oaep_digest(self._session), **_public(pair),
+        }  # fmt: skip
+
+    def take_import(
+        self, algorithm: str, wrapping: str, digest: str, wrapped_kek: bytes, wrapped: bytes, exportable: bool
+    ) -> dict[str, Any]:
+        """What came for an offer; its CKA_ID follows from the offer's, so that the second try finds what the first made."""
+        kind = "secret" if SHAPES[algorithm].secret else "private"
+        identity = hashlib.sha256(bytes.fromhex(wrapping.partition(":")[2])).digest()[:16]
+        opaque = f"{kind}:{identity.hex()}"
+        if not self._search(_CLASSES[kind], identity.hex()):
+            self._wrapping = self._fresh(wrapping)
+            with Opening(self._wrapping):
+                self.finish_import(algorithm, digest, wrapped_kek, wrapped, exportable, identity)
+        made = {"opaque": opaque}
+        return made if kind == "secret" else made | _public((self._fresh(opaque), None))
+
+    def finish_import(
+        self, algorithm: str, digest: str, wrapped_kek: bytes, wrapped: bytes, exportable: bool, identity: bytes = b""
+    ) -> str:
         """RSA-OAEP brings an AES key, AES-KWP under it the material (CKM_RSA_AES_KEY_WRAP in its two steps)."""
-        shape, identity = SHAPES[algorithm], os.urandom(16)
+        shape, identity = SHAPES[algorithm], identity or os.urandom(16)
         kek = self._unwrapped(
             self._wrapping, wrapped_kek, Mechanism.RSA_PKCS_OAEP, (*_DIGESTS[digest], None), KeyType.AES,
             {**_KEPT_INSIDE, **_flags(FLAGS, ("UNWRAP",)), Attribute.TOKEN: False},
@@ -291,7 +320,8 @@ class Session:
         return describe(self._fresh(opaque))
 
     def begin_list(self) -> None:
-        self._listing = (key for kind in _CLASSES.values() for key in self._search(kind))
+        found = (key for kind in _CLASSES.values() for key in self._search(kind))
+        self._listing = (key for key in found if key.label != WRAPPING)
 
     def more(self, count: int) -> list[dict[str, Any]]:
         page = [describe(key) for _, key in zip(range(count), self._listing, strict=False)]

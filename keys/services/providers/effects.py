@@ -82,7 +82,7 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
         intent.attempts > 1,
         sealing.open_value(intent.sealed_material) if intent.sealed_material else secret,
         not version.never_extractable and not stays,
-        offers.read(intent.params["offer"]) if "offer" in intent.params else None,
+        offers.read(making.params["offer"]) if making and "offer" in making.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
         bool(intent.params.get("everywhere")),
     )
@@ -211,6 +211,8 @@ def _prove(keeper: Provider, handle: KeyHandle, tag: str) -> None:
 def _clean_up(order: Order) -> Outcome:
     """A version whose making failed may have left keys behind; its destruction takes them along."""
     left = _tagged(order)
+    if order.offer is not None and order.offer.opaque:  # what waited for its material, also where keys carry no tags
+        reap(order.keeper, KeyHandle(order.handle.algorithm, order.offer.opaque))
     for remote in left:
         reap(order.keeper, KeyHandle(order.handle.algorithm, remote.opaque))
     return Outcome(details={"left_over": len(left)})

@@ -239,7 +239,8 @@ class FakeCloudKms:
             raise Refused(400, "INVALID_ARGUMENT", "this fake imports by RSA_OAEP_3072_SHA256_AES_256 only")
         name = f"{ring}/importJobs/{query['importJobId']}"
         secret = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-        shown = body | {"name": name, "state": "PENDING_GENERATION"}
+        over = _time(datetime.now(UTC) + timedelta(days=3))
+        shown = body | {"name": name, "state": "PENDING_GENERATION", "expireTime": over}
         self.jobs[name] = secret, shown | {"state": "ACTIVE", "publicKey": {"pem": work.public_pem(secret)}}
         return shown
 
