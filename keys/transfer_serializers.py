@@ -47,11 +47,13 @@ class KeyImportSerializer(serializers.ModelSerializer[KeyImport]):
     check_method = serializers.SerializerMethodField()
     key_version = serializers.IntegerField(source="version.key_version", read_only=True, default=None, allow_null=True)
     components = ComponentSerializer(many=True, read_only=True)
+    from_export_id = serializers.UUIDField(read_only=True, allow_null=True)
 
     class Meta:
         model = KeyImport
         fields = [
-            "id", "key_id", "key_version", "method", "state", "nonce", "wrapping_key", "check_value", "check_method", "component_values",
+            "id", "key_id", "key_version", "from_export_id", "method", "state", "nonce", "wrapping_key", "check_value",
+            "check_method", "component_values",
             "components", "activate", "last_error", "reason", "opened_by", "created_at", "received_at", "expires_at", "finished_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -73,6 +75,12 @@ class ImportOpenSerializer(serializers.Serializer[dict[str, Any]]):
         child=serializers.CharField(max_length=20), required=False, default=list, max_length=9,
         help_text="For components: the check value of each, in order.",
     )  # fmt: skip
+    from_export = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="What was given out under another key and comes back; with `method` key.",
+    )
     key = serializers.UUIDField(
         required=False, allow_null=True, default=None, help_text="A key that is there; else name a new one."
     )

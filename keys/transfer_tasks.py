@@ -6,18 +6,18 @@ from uuid import UUID
 from celery import shared_task
 
 from keys.services import exports, imports
-from keyvault_portal.errors import PortalError, Sealed
+from keyvault_portal.errors import PortalError, ProviderUnavailable, Sealed
 
 logger = logging.getLogger(__name__)
 
 
 @shared_task(name="keys.import_work")
 def import_work(import_id: str) -> None:
-    """Open, check and bring what has arrived; a sealed portal is waited for by the tick."""
+    """Open, check and bring what has arrived; a sealed portal and an absent provider are waited for by the tick."""
     try:
         imports.finish_import(UUID(import_id))
-    except Sealed:
-        logger.warning("import %s waits: the portal is sealed", import_id)
+    except (Sealed, ProviderUnavailable) as error:
+        logger.warning("import %s waits: %s", import_id, error.code)
 
 
 @shared_task(name="keys.offer_back")

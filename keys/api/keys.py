@@ -183,10 +183,11 @@ class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     def resume(self, request: Request, pk: str, number: str) -> Response:
         return self._act(number, Permission.KEY_DISABLE, shapes.ReasonSerializer, lifecycle.resume_version)
 
-    @extend_schema(request=shapes.ReasonSerializer, responses=shapes.VersionSerializer)
+    @extend_schema(request=shapes.ReasonSerializer, responses={200: shapes.VersionSerializer, 202: ACCEPTED})
     @action(detail=True, methods=["post"], url_path=VERSION + "/activate")
     def activate(self, request: Request, pk: str, number: str) -> Response:
-        return self._act(number, Permission.KEY_ROTATE, shapes.ReasonSerializer, lifecycle.activate_version)
+        """Take a version that waits into use; where another is in use this starts a rotation to it."""
+        return self._act(number, Permission.KEY_ROTATE, shapes.ReasonSerializer, rotation.take_into_use)
 
     @extend_schema(request=shapes.CompromiseSerializer, responses=shapes.VersionSerializer)
     @action(detail=True, methods=["post"], url_path=VERSION + "/compromise")

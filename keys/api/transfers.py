@@ -22,7 +22,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
 
 _NEW = ("name", "title", "kind", "algorithm", "provider", "purpose", "exportable")
-_HOW = ("method", "reason", "check_value", "component_values")
+_HOW = ("method", "reason", "check_value", "component_values", "from_export")
 
 
 class ImportViewSet(ActorView, ReadOnlyModelViewSet[KeyImport]):

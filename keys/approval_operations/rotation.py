@@ -21,11 +21,16 @@ class RotateKey:
             raise NotFound("There is no such key.")
         current = key.current
         number = current.key_version if current else 0
+        brought = key.versions.filter(pk=params["to_version_id"]).first() if "to_version_id" in params else None
+        new = f"Version {brought.key_version}, which was made elsewhere," if brought else f"Version {number + 1}"
+        state = f"{number} {current.status if current else ''}"
+        if brought:
+            state += f" {brought.key_version} {brought.status}"
         return Act(
             operation="key.rotate", params=params, target_type="key", target_id=str(key.pk), target_label=f"{key.ring.name}/{key.name}",
-            target_version=f"{number} {current.status if current else ''}", ring_id=key.ring_id, policy_version=str(key.policy.version),
+            target_version=state, ring_id=key.ring_id, policy_version=str(key.policy.version),
             consequences=[
-                f"Version {number + 1} protects everything from the first moment on; version {number} may only open.",
+                f"{new} protects everything from the first moment on; version {number} may only open.",
                 "Workers move what stands on the old version; the census shows how far they are.",
                 "The old version stays until its decommissioning is agreed to by itself.",
             ],
@@ -34,7 +39,7 @@ class RotateKey:
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         found = rotations.request_rotation(
             actor=actor, key_id=UUID(params["key_id"]), reason=params["reason"], rate_limit=params["rate_limit"],
-            version_id=params["version_id"], approval_id=request_id,
+            version_id=params["version_id"], to_version_id=params.get("to_version_id"), approval_id=request_id,
         )  # fmt: skip
         return {"rotation": str(found.pk), "url": f"/keys/rotations/{found.pk}/"}
 

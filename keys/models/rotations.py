@@ -23,6 +23,7 @@ class Rotation(models.Model):
         USE_BUDGET = "use_budget", "Use budget"
         COMPROMISE = "compromise", "Compromise"
         MOVE = "move", "Moved to another provider"
+        IMPORT = "import", "Brought from elsewhere"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.ForeignKey(Key, on_delete=models.PROTECT, related_name="rotations")

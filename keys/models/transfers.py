@@ -23,6 +23,7 @@ class KeyImport(models.Model):
         RSA_AES_KW = "rsa_aes_kw", "RSA-AES key wrap"
         HPKE_X25519 = "hpke_x25519", "HPKE (X25519)"
         PROVIDER = "provider", "Wrapped for the provider itself"
+        KEY = "key", "Under another key of the hierarchy"
         COMPONENTS = "components", "Components of custodians"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -37,6 +38,10 @@ class KeyImport(models.Model):
         SealedValue, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", editable=False
     )
     offer = models.JSONField(default=dict, blank=True, help_text="What the provider wants back with the wrapped key.")
+    from_export = models.ForeignKey(
+        "KeyExport", on_delete=models.PROTECT, null=True, blank=True, related_name="imports_back",
+        help_text="What was given out under another key and comes back.",
+    )  # fmt: skip
     upload = models.BinaryField(null=True, blank=True, editable=False)
     seen = models.JSONField(default=list, blank=True, help_text="Digests of uploads that were tried.")
     component_values = models.JSONField(default=list, blank=True, help_text="Check value of each component, in order.")
@@ -66,6 +71,9 @@ class KeyImport(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(state="done") | Q(version__isnull=False), name="keys_import_made_a_version"
+            ),
+            models.CheckConstraint(
+                condition=~Q(method="key") | Q(from_export__isnull=False), name="keys_import_under_a_key_comes_back"
             ),
         ]  # fmt: skip
         indexes = [

@@ -93,6 +93,8 @@ def tick_activations() -> int:
     waiting = KeyVersion.objects.filter(
         status=VersionState.PRE_ACTIVE.value, key__kind=KeyKind.TOKEN_SIGNING.value, moved_from=None
     ).select_related("key__policy")
+    # What was brought from elsewhere waits for somebody's word; then there is a rotation to it.
+    waiting = waiting.exclude(generated_here=False, rotations_to=None)
     done = 0
     for version in waiting.order_by("id"):
         if not versions.is_made(version):

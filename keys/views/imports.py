@@ -1,6 +1,6 @@
 """Keys made elsewhere: the pages that open an import, say how to wrap, take what is sent, and take components of custodians."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
@@ -16,13 +16,13 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.keycheck import check_method
 from keys.crypto.secret import SecretBytes
 from keys.forms import KeyForm, ReasonForm, ServiceForm
-from keys.models import Key, KeyImport
+from keys.models import Key, KeyExport, KeyImport
 from keys.services import commands, imports
 from keys.services.imports.frame import entered
-from keys.services.overview import visible_imports
+from keys.services.overview import visible_exports, visible_imports
 from keys.states import OPEN_IMPORTS, ImportState
 from keys.views.keys import visible_key
-from keyvault_portal.accounts.actors import authorize
+from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.errors import NotFound
@@ -47,16 +47,34 @@ class ImportForm(ServiceForm):
         required=False, max_length=20, label="Check value of the whole key",
         help_text="As its sender gave it. Needed for components; otherwise it may come with the upload.",
     )  # fmt: skip
+    from_export = forms.ModelChoiceField(
+        KeyExport.objects.none(), required=False, label="What comes back", empty_label="Nothing that was given out here",
+        help_text="Only for a key that was given out under another key of the hierarchy.",
+    )  # fmt: skip
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, help_text="Kept in the record.")
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.offer_exports(actor)
+
+    def offer_exports(self, actor: Actor) -> None:
+        """The exports that may come back, newest first."""
+        exports = visible_exports(actor).filter(method=KeyExport.Method.KEY).select_related("version__key")
+        cast("forms.ModelChoiceField[KeyExport]", self.fields["from_export"]).queryset = exports.order_by("-created_at")
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
         values["component_values"] = values["component_values"].replace(",", " ").split()
+        values["from_export"] = values["from_export"].pk if values["from_export"] else None
         return values
 
 
 class NewKeyImportForm(ImportForm, KeyForm):
     """What a new key is, and how its first version comes."""
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        KeyForm.__init__(self, *args, actor=actor, **kwargs)
+        ImportForm.offer_exports(self, actor)
 
 
 class UploadForm(ServiceForm):
@@ -131,11 +149,11 @@ class ImportOpen(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         key = self._key(request, key_id)
-        return self._page(request, key, ImportForm())
+        return self._page(request, key, ImportForm(actor=actor_of(request)))
 
     def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         key = self._key(request, key_id)
-        form = ImportForm(request.POST)
+        form = ImportForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             row = form.run(lambda values: imports.open_import(actor=actor_of(request), key_id=key.pk, **values))
             if row is not None:
@@ -153,7 +171,7 @@ class ImportOpen(ActorRequiredMixin, View):
         after = (
             "It is in use at once."
             if key.current is None
-            else "It waits until somebody activates it on the key's page."
+            else "It waits until somebody takes it into use, which begins a rotation to it."
         )
         context = {
             "title": f"Import a version of {key.title}", "form": form, "submit_label": "Open the import", "cancel_url": f"/keys/{key.pk}/",
@@ -313,6 +331,8 @@ def import_page(request: HttpRequest, row: KeyImport, form: UploadForm, status: 
             "check": commands.check_commands(key.algorithm), "past_us": row.method == KeyImport.Method.PROVIDER,
             "private_key": not ALGORITHMS[key.algorithm].symmetric,
         }  # fmt: skip
+    elif is_open and row.from_export is not None:
+        context["came_from"] = row.from_export
     return render(request, "keys/import_detail.html", context, status=status)
 
 

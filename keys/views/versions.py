@@ -87,13 +87,26 @@ class Resume(VersionAct):
 
 class Activate(VersionAct):
     required_permission = Permission.KEY_ROTATE
-    service = lifecycle.activate_version
+    service = rotation.take_into_use
     words = (
         "Activate {version}",
         "It protects everything new from now on; the active version may only open.",
         "Activate it",
     )
-    done = "{version} is active."
+    done = "{version} is taken into use; if another was, the page of its rotation shows what moves."
+
+    def consequences(self, version: KeyVersion) -> list[str]:
+        if version.key.current is None:
+            return []
+        counted = rotation.dry_run(actor=actor_of(self.request), key_id=version.key_id)
+        many = "item" if counted.items == 1 else "items"
+        return [
+            f"A rotation begins from version {version.key.current.key_version} to this one.",
+            f"Workers move {counted.items:,} {many} that stand on the old version, with {counted.provider_calls:,} calls of its provider.",
+        ]
+
+    def needs_approval(self, key: Key) -> str:
+        return agreement_words(key.policy.rotate_groups) if key.current_id else ""
 
 
 class Compromise(VersionAct):

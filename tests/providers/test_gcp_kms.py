@@ -257,6 +257,6 @@ def test_an_import_past_the_portal_goes_through_a_job_of_this_ring_only(gcp, fak
     with pytest.raises(KeyMissing):
         gcp.take_import("AES-256-GCM", elsewhere, wrapped)
     fake.jobs[job][1]["state"] = "EXPIRED"
-    with pytest.raises(DecryptRefused):
+    with pytest.raises(KeyUnusable):
         gcp.take_import("AES-256-GCM", offer, wrapped)
     assert gcp.offer_import("AES-256-GCM").token != offer.token

@@ -16,7 +16,7 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.keyforms import KeyMaterial
 from keys.crypto.secret import SecretBytes
 from keys.hierarchy import KeyKind
-from keys.models import Key, KeyImport
+from keys.models import Key, KeyExport, KeyImport
 from keys.providers import registry
 from keys.providers.base import Capability
 from keys.services import creation, policies, sealing, stores
@@ -25,6 +25,7 @@ from keys.services.imports.bringing import normal_value, require_importer
 from keys.services.policies import PolicyValues
 from keys.services.providers import offers
 from keys.services.providers.registration import can
+from keys.services.rotation import refuse_while_moving
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -46,8 +47,11 @@ def open_import(
     reason: str,
     check_value: str = "",
     component_values: list[str] | None = None,
+    from_export: UUID | None = None,
 ) -> KeyImport:
     """Let material made elsewhere become the next version of a key: in use at once if the key has none in use.
+
+    `from_export` names what was given out under another key of the hierarchy and comes back under it.
 
     Raises PermissionRefused, NotFound, ValidationFailed naming every field at fault, OperationUnsupported (the provider
     takes no material), Conflict (another import is open).
@@ -55,7 +59,7 @@ def open_import(
     found = Key.objects.filter(pk=key_id).first()
     place = (found.ring_id, found.provider, found.algorithm) if found else None
     with (
-        _prepared(actor, method, place) as made,
+        _prepared(actor, method, place, from_export) as made,
         act_on_key(actor, Permission.KEY_IMPORT, "key.open_import", key_id) as (key, act),
     ):
         row = _open(actor, key, made, check_value, component_values or [], reason)
@@ -80,10 +84,11 @@ def open_import_of_new_key(
     exportable: bool = False,
     check_value: str = "",
     component_values: list[str] | None = None,
+    from_export: UUID | None = None,
 ) -> KeyImport:
     """Make a key that has no version yet and open the import of its first; raises as `create_key` and `open_import` do."""
     with (
-        _prepared(actor, method, (ring.pk, provider, algorithm)) as made,
+        _prepared(actor, method, (ring.pk, provider, algorithm), from_export) as made,
         audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act,
     ):
         authorize(actor, Permission.KEY_IMPORT, ring_id=ring.pk, target=f"ring {ring.name}")
@@ -112,16 +117,24 @@ class _Prepared:
     pair: KeyMaterial | None = None
     offer: dict[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
+    came_from: KeyExport | None = None
 
 
 @contextmanager
-def _prepared(actor: Actor, method: str, place: tuple[UUID, str, str] | None) -> Iterator[_Prepared]:
+def _prepared(
+    actor: Actor, method: str, place: tuple[UUID, str, str] | None, from_export: UUID | None
+) -> Iterator[_Prepared]:
     """`place` is ring, provider and algorithm of the key; an offer that comes to nothing is given back."""
     if method not in Method.values:
         raise ValidationFailed("No such way of importing.", errors={"method": ["Choose one of the list."]})
     chosen = Method(method)
+    if (from_export is not None) != (chosen is Method.KEY):
+        raise ValidationFailed(errors={"from_export": ["What comes back under another key, and only then."]})
     if chosen is Method.COMPONENTS or place is None:
         yield _Prepared(chosen)
+        return
+    if from_export is not None:
+        yield _Prepared(chosen, came_from=_export(actor, from_export, place[2]))
         return
     if chosen is not Method.PROVIDER:
         yield _Prepared(chosen, pair=transport.new_receiver(transport.Method(method)))
@@ -139,14 +152,29 @@ def _prepared(actor: Actor, method: str, place: tuple[UUID, str, str] | None) ->
         raise
 
 
+def _export(actor: Actor, export_id: UUID, algorithm: str) -> KeyExport:
+    """The export that comes back; raises PermissionRefused, ValidationFailed naming `from_export`."""
+    rows = KeyExport.objects.select_related("version__key", "wrapping_version__key").filter(pk=export_id)
+    found = rows.filter(method=KeyExport.Method.KEY).first()
+    if found is None:
+        raise ValidationFailed(errors={"from_export": ["Nothing was given out so under another key."]})
+    for key in (found.version.key, found.wrapping_version.key if found.wrapping_version else found.version.key):
+        authorize(actor, Permission.KEY_IMPORT, ring_id=key.ring_id, target=f"key {key.name}")
+    if found.version.key.algorithm != algorithm:
+        raise ValidationFailed(errors={"from_export": [f"That is a key for {found.version.key.algorithm}."]})
+    return found
+
+
 def _open(actor: Actor, key: Key, made: _Prepared, check_value: str, values: list[str], reason: str) -> KeyImport:
     require_importer(key)
+    refuse_while_moving(key)
     _check(key, made.method, check_value, values, reason)
     sealing_key = stores.sealing_key(actor)
+    check_value = check_value or (made.came_from.check_value if made.came_from else "")
     row = KeyImport(
         key=key, method=made.method, nonce=secrets.token_hex(16), check_value=normal_value(check_value) if check_value else "",
         component_values=[normal_value(value) for value in values], activate=key.current is None, reason=reason.strip(),
-        opened_by=actor.label[:200], opened_by_id=actor.id, offer=made.offer,
+        opened_by=actor.label[:200], opened_by_id=actor.id, offer=made.offer, from_export=made.came_from,
         expires_at=min(filter(None, (timezone.now() + LIFE.get(made.method, DEFAULT_LIFE), made.expires_at))),
     )  # fmt: skip
     if made.pair is not None:
@@ -190,5 +218,5 @@ def _check(key: Key, method: KeyImport.Method, check_value: str, values: list[st
 def _details(row: KeyImport) -> dict[str, Any]:
     return {
         "import": str(row.pk), "method": row.method, "check_value": row.check_value, "components": row.components_wanted,
-        "expires_at": row.expires_at.isoformat(), "reason": row.reason,
+        "expires_at": row.expires_at.isoformat(), "reason": row.reason, "export": str(row.from_export_id) if row.from_export_id else None,
     }  # fmt: skip

@@ -10,9 +10,10 @@ from django.utils import timezone
 from keys.crypto import components, transport
 from keys.crypto.errors import CryptoError
 from keys.crypto.secret import SecretBytes
-from keys.models import KeyImport
+from keys.models import KeyImport, KeyVersion
 from keys.services import materials, seal_watch, sealing, versions
 from keys.services.acts import target_of
+from keys.services.exports.wrapping import export_context
 from keys.services.imports import frame
 from keys.services.imports.bringing import bring, material_words, normal_value, require_fit
 from keys.services.providers import intents
@@ -20,7 +21,15 @@ from keys.states import ImportState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import Conflict, PortalError, TooLarge, ValidationFailed, WrongState
+from keyvault_portal.errors import (
+    Conflict,
+    DecryptRefused,
+    PortalError,
+    ProviderUnavailable,
+    TooLarge,
+    ValidationFailed,
+    WrongState,
+)
 from keyvault_portal.jobs import enqueue_on_commit
 
 MOST_BYTES = 16 * 1024  # the longest key of the table is under 5 kilobytes of PKCS#8
@@ -71,19 +80,19 @@ def send(import_id: UUID) -> None:
 
 
 def finish_import(import_id: UUID) -> None:
-    """The worker's step; safe to repeat; raises Sealed. What does not fit is erased, and a wrapped key may be sent again.
+    """The worker's step; safe to repeat. What does not fit is erased, and a wrapped key may be sent again.
 
-    Nothing outside is called: material for a provider is sealed again, and the work written down for it carries it there.
+    Material for a provider is sealed again, and the work written down for it carries it there; only what came back under a
+    key that lives at a provider is opened there, before the transaction. Raises Sealed, ProviderUnavailable: later again.
     """
-    key_id = (
-        KeyImport.objects.filter(pk=import_id, state=ImportState.RECEIVED.value)
-        .values_list("key_id", flat=True)
-        .first()
-    )
-    if key_id is None:
+    rows = KeyImport.objects.select_related("from_export__version")
+    arrived = rows.filter(pk=import_id, state=ImportState.RECEIVED.value).first()
+    if arrived is None:
         return
+    key_id = arrived.key_id
     seal_watch.require_open()
     try:
+        back = _came_back(arrived)
         with audit.atomic(actor=_actor(), action="key.import") as act:
             key = versions.locked_key(key_id)
             act.about(target=target_of(key), ring_id=key.ring_id)
@@ -95,7 +104,7 @@ def finish_import(import_id: UUID) -> None:
                 value, sent = row.check_value, SecretBytes(bytes(row.upload or b""))
                 version = bring(_actor(), key, sent, activate=row.activate, offer=row.offer)
             else:
-                with _material(row) as material:
+                with back or _material(row) as material:
                     value = require_fit(key.algorithm, material, row.check_value)
                     version = bring(_actor(), key, material, activate=row.activate)
             row.version = version
@@ -104,9 +113,27 @@ def finish_import(import_id: UUID) -> None:
                 {"import": str(row.pk), "method": row.method, "version": version.key_version, "check_value": value,
                  "opened_by": row.opened_by, "entered_by": [c.person_label for c in row.components.order_by("number")]}
             )  # fmt: skip
+    except ProviderUnavailable:
+        raise
     except PortalError as error:
         _refuse(import_id, key_id, error)
     materials.forget()
+
+
+def _came_back(row: KeyImport) -> SecretBytes | None:
+    """What was given out under another key of the hierarchy, opened with that; None for what comes in any other way."""
+    export = row.from_export
+    if export is None:
+        return None
+    wrapper = KeyVersion.objects.select_related(*materials.CHAIN).get(pk=export.wrapping_version_id)
+    try:
+        return materials.unwrap_under(wrapper, bytes(row.upload or b""), context=export_context(export))
+    except DecryptRefused:
+        raise ValidationFailed(
+            "What was uploaded is not the key that was given out.",
+            errors={"upload": [f"It does not open with {wrapper}."]},
+            hint="Send the very file that the export gave out.",
+        ) from None
 
 
 def _material(row: KeyImport) -> SecretBytes:

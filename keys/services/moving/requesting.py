@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from keys.models import Key, KeyVersion, Move, ProviderIntent
+from keys.models import Key, KeyImport, KeyVersion, Move, ProviderIntent
 from keys.services import materials, policies, versions
 from keys.services.acts import act_on_key, need_agreement
 from keys.services.moving import offers
@@ -48,6 +48,8 @@ def request_move(
         starting.refuse_second(key)
         if open_move := Move.objects.filter(key=key, ended_at=None).first():
             raise Conflict(f"{key} is being moved already.", hint="Finish or undo that first.", move=str(open_move.pk))
+        if KeyImport.objects.filter(key=key, finished_at=None).exists():
+            raise Conflict(f"An import of {key} is open.", hint="Finish or abort it first; the key's page shows it.")
         if with_material and not offers.offer_of(key, current, target).with_material:
             raise ValidationFailed(errors={"with_material": ["The material cannot go along to this place."]})
         offers.offer_of(key, current, target)

@@ -4,10 +4,17 @@ from keys.services.rotation.control import cancel, decide_failed, pause, resume,
 from keys.services.rotation.ending import cancel_decommission, consequences, request_decommission, tick_completions
 from keys.services.rotation.estimates import Estimate, dry_run
 from keys.services.rotation.schedule import tick_schedules
-from keys.services.rotation.starting import request_rotation, rotate_compromised, settle, tick_introductions
+from keys.services.rotation.starting import (
+    refuse_while_moving,
+    request_rotation,
+    rotate_compromised,
+    settle,
+    take_into_use,
+    tick_introductions,
+)
 
 __all__ = [
-    "Estimate", "cancel", "cancel_decommission", "consequences", "decide_failed", "dry_run", "pause", "request_decommission",
-    "request_rotation", "resume", "retry_failed", "rotate_compromised", "settle", "throttle", "tick_completions", "tick_introductions",
-    "tick_schedules",
+    "Estimate", "cancel", "cancel_decommission", "consequences", "decide_failed", "dry_run", "pause",
+    "refuse_while_moving", "request_decommission", "request_rotation", "resume", "retry_failed", "rotate_compromised",
+    "settle", "take_into_use", "throttle", "tick_completions", "tick_introductions", "tick_schedules",
 ]  # fmt: skip

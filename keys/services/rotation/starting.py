@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.hierarchy import KeyKind
 from keys.models import DataStore, FailedItem, Key, KeyVersion, Move, ReEncryptionJob, Rotation
-from keys.services import lifecycle, policies, reencryption, rewrap
+from keys.services import lifecycle, policies, reencryption, rewrap, versions
 from keys.services.acts import act_on_key, need_agreement
 from keys.services.rotation.frame import target_of
 from keys.states import JobState, MoveState, RotationState, VersionState
@@ -39,9 +39,10 @@ def request_rotation(
     reason: str,
     rate_limit: int | None = None,
     version_id: int | None = None,
+    to_version_id: int | None = None,
     approval_id: UUID | None = None,
 ) -> Rotation:
-    """Rotate a key, or put the rotation before those whom its policy asks.
+    """Rotate a key, or put the rotation before those whom its policy asks; to a version that was brought here, if named.
 
     Raises PermissionRefused, NotFound, ValidationFailed (no reason), Conflict (one is under way), WrongState, ApprovalRequired.
     """
@@ -54,7 +55,15 @@ def request_rotation(
         if version_id is not None and current.pk != version_id:
             raise Conflict(f"{key} has been rotated meanwhile: version {current.key_version} is active.")
         refuse_second(key)
-        params = {"key_id": str(key.pk), "version_id": current.pk, "rate_limit": rate_limit, "reason": reason.strip()}
+        params: dict[str, Any] = {
+            "key_id": str(key.pk),
+            "version_id": current.pk,
+            "rate_limit": rate_limit,
+            "reason": reason.strip(),
+        }
+        brought = _brought(key, to_version_id) if to_version_id is not None else None
+        if brought is not None:
+            params["to_version_id"] = brought.pk
         need_agreement(
             actor, key, "key.rotate", params, groups=policy.rotate_groups, approval_id=approval_id, reason=reason
         )
@@ -62,14 +71,44 @@ def request_rotation(
             actor,
             key,
             current,
-            Rotation.Trigger.ON_DEMAND,
+            Rotation.Trigger.ON_DEMAND if brought is None else Rotation.Trigger.IMPORT,
             reason.strip(),
+            brought=brought,
             rate_limit=rate_limit,
             approval_id=approval_id,
         )
         act.record(_details(rotation), target=target_of(rotation))
         act.record(_details(rotation))
     return rotation
+
+
+def take_into_use(*, actor: Actor, version_id: int, reason: str) -> KeyVersion:
+    """Let a version that waits protect from now on; where another is in use, this is a rotation to it, and asks as one.
+
+    Raises as `request_rotation` and `lifecycle.activate_version` do.
+    """
+    version = KeyVersion.objects.select_related("key").filter(pk=version_id).first()
+    if version is None:
+        raise NotFound("There is no such version.")
+    if version.key.current_id is None:
+        return lifecycle.activate_version(actor=actor, version_id=version_id, reason=reason)
+    request_rotation(actor=actor, key_id=version.key_id, reason=reason, to_version_id=version_id)
+    version.refresh_from_db()
+    return version
+
+
+def _brought(key: Key, version_id: int) -> KeyVersion:
+    """A version of the key that waits to be taken into use; raises NotFound, WrongState."""
+    version = versions.version_in(key, version_id)
+    if version.state is not VersionState.PRE_ACTIVE or version.moved_from_id is not None:
+        raise WrongState(f"{version} is {version.status.replace('_', ' ')}.", state=version.status)
+    if not versions.is_made(version):
+        raise WrongState(
+            f"{version} is still being made by its provider.",
+            hint="Its page says when it is there.",
+            state=version.status,
+        )
+    return version
 
 
 def rotate_compromised(
@@ -102,13 +141,19 @@ def start(
     trigger: str,
     reason: str,
     *,
+    brought: KeyVersion | None = None,
     rate_limit: int | None = None,
     approval_id: UUID | None = None,
 ) -> Rotation:
-    """Introduce the new version and set the jobs going; the caller holds the key's lock, authorised and records."""
+    """Introduce the new version, or the one that was brought, and set the jobs going; the caller holds the key's lock, authorised and records."""
     refuse_second(key)
     published_first = key.kind == KeyKind.TOKEN_SIGNING.value and old.state is VersionState.ACTIVE
-    new = lifecycle.introduce_version(actor=actor, key_id=key.pk, activate=not published_first)
+    new = brought
+    if new is None:
+        new = lifecycle.introduce_version(actor=actor, key_id=key.pk, activate=not published_first)
+    elif not published_first:
+        lifecycle.activate_version(actor=actor, version_id=new.pk, reason=reason)
+        new.refresh_from_db()
     old.refresh_from_db()
     return walk(actor, key, old, new, trigger, reason, rate_limit=rate_limit, approval_id=approval_id)
 
@@ -248,14 +293,19 @@ def is_busy(key: Key) -> bool:
 
 def refuse_second(key: Key) -> None:
     """Raise Conflict while a rotation or a move of the key is under way."""
+    refuse_while_moving(key)
+    open_ = Rotation.objects.filter(key=key, state__in=_MOVING).first()
+    if open_ is not None:
+        raise Conflict(f"{key} is being rotated already.", hint="Wait for it, or cancel it.", rotation=str(open_.pk))
+
+
+def refuse_while_moving(key: Key) -> None:
+    """Raise Conflict while the versions of the key belong to a move."""
     move = Move.objects.filter(key=key, state__in=_UNDER_MOVE).first()
     if move is not None:
         raise Conflict(
             f"{key} is being moved to {move.target}.", hint="Wait for it, or undo the move.", move=str(move.pk)
         )
-    open_ = Rotation.objects.filter(key=key, state__in=_MOVING).first()
-    if open_ is not None:
-        raise Conflict(f"{key} is being rotated already.", hint="Wait for it, or cancel it.", rotation=str(open_.pk))
 
 
 def _details(rotation: Rotation) -> dict[str, Any]:
