@@ -68,7 +68,7 @@ def differences_found(row: KeyProvider, details: list[str], version_ids: set[int
 
 def _tell_of_provider(row: KeyProvider, text: str, detail: str) -> None:
     """The officers of everything, and those of the rings that have keys there."""
-    rings = Key.objects.filter(provider=row.alias).values("ring")
+    rings = Key.objects.filter(Q(provider=row.alias) | Q(versions__provider=row.alias)).values("ring")
     _tell_officers(Q(bindings__ring=None) | Q(bindings__ring__in=rings), text, detail, _page(row))
 
 

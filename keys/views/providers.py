@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views import View
 
 from keys.forms import AdoptionForm, ProviderForm, ReasonForm
-from keys.models import Key, KeyProvider, ProviderFinding, ProviderIntent
+from keys.models import KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
 from keys.services import data_key_cache, provider_seals
@@ -39,6 +39,7 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
     Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
     Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),
+    Capability.DESTROYER: ("Ends keys for good", "Ends no key: the portal forgets it, and it stays there"),
     Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
     Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
     Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
@@ -163,7 +164,7 @@ class ProviderDetail(ActorRequiredMixin, View):
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],
             "facts": [
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),
-                ("Keys", f"{Key.objects.filter(provider=alias).count():,}"), ("It takes us for", row.last_identity),
+                ("Keys", f"{registration.keys_at(alias).count():,}"), ("It takes us for", row.last_identity),
                 ("Budget of background work", f"{provider_budget(alias)} calls/s"), ("Published limits", health.quota_words(row)),
                 ("Registered", f"{row.created_at:%Y-%m-%d %H:%M} by {row.created_by}"),
             ],
@@ -272,9 +273,9 @@ class ProviderDisable(_Confirmed):
     button, danger = "Disable it", True
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
-        number = Key.objects.filter(provider=row.alias).count()
+        number = registration.keys_at(row.alias).count()
         return f"Disable {row}", [
-            f"{number:,} key{'' if number == 1 else 's'} there cannot be used, nor what stands below them.",
+            f"{number:,} key{' has' if number == 1 else 's have'} versions there: they cannot be used, nor what stands below them.",
             "Work that waits for it goes on waiting until it is enabled again.",
             *(
                 ["The portal's root is sealed under it: after a restart another seal has to open it."]

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.client import Keyholder
-from keys.models import KeyVersion, ReEncryptionJob, RootSeal, Rotation
+from keys.models import KeyVersion, Move, ReEncryptionJob, RootSeal, Rotation
 from keys.providers.base import KeyHandle
 from keys.providers.registry import provider
 from keys.seal_tasks import seal_tick, seal_work
-from keys.services import deletion, keyholders, materials, provider_seals, rewrap, rotation, seals
+from keys.services import deletion, keyholders, materials, moving, provider_seals, rewrap, rotation, seals
 from keys.services.operations import unwrap_data_key
 from keys.services.overview import attention
 from keys.services.providers import breaker, registration
@@ -27,6 +27,7 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
 from tests.keyholder.sealing import PATIENCE, eventually, far_seal, sealed_under
 from tests.keys.conftest import actor_of
+from tests.moving.conftest import turn
 from tests.providers.grounds import KINDS, Ground
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
@@ -83,6 +84,46 @@ def test_the_root_follows_the_rotation_of_its_key(organisation, ground, portal, 
     assert not portal(ground).status()["sealed"]
     assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
     assert [event["to"] for event in recorded("seal.wrap")] == [1, 2]
+
+
+def test_the_root_follows_its_key_to_another_place_and_back(organisation, lay, portal, monkeypatch):
+    """While the key moves the root is under its old version or its new one, never under none; undone, it is back."""
+    monkeypatch.setattr("keys.services.moving.requesting.need_agreement", lambda *_, **__: None)
+    first, second = lay("vault_transit"), lay("pkcs11")
+    portal(first, second)
+    officer = organisation.actor("ada")
+    seal = sealed_under(organisation, first)
+    second.register(organisation)
+    old, sealed = seal.version, secret_of(organisation)
+    with pytest.raises(ValidationFailed) as caught:
+        moving.request_move(actor=officer, key_id=seal.key_id, target="local", reason="Home")
+    assert "seals the portal's root" in caught.value.errors["target"][0]
+    move = moving.request_move(actor=officer, key_id=seal.key_id, target=second.alias, reason="To the HSM")
+
+    def until(state: str) -> None:
+        for _ in range(20):
+            turn(move)
+            seal_work(str(seal.pk))
+            if Move.objects.get(pk=move.pk).state == state:
+                seal.refresh_from_db()
+                return
+        raise AssertionError(Move.objects.get(pk=move.pk).last_error)
+
+    until("re_wrapped")
+    assert (seal.provider, seal.version.moved_from, seal.state) == (second.alias, old, "in_use")
+    assert rewrap.count(old.pk) == 0, "nothing keeps the old version from being dropped"
+    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    first.take_away()
+    assert not portal(first, second).status()["sealed"], "the new place opens it alone"
+    assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
+    first.give_back()
+    breaker.answered(first.alias)
+    moving.undo_move(actor=officer, move_id=move.pk, reason="The HSM goes back")
+    until("undone")
+    assert (seal.provider, seal.version, seal.state) == (first.alias, old, "in_use")
+    second.take_away()
+    assert not portal(first, second).status()["sealed"]
+    assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
 
 
 def test_the_second_seal_is_there_for_the_day_the_first_is_lost(organisation, lay, portal):

@@ -23,7 +23,8 @@ __all__ = ["shop"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm, pytest.mark.slow]
 WAYS = [
     ("local", "pkcs11", True), ("local", "pkcs11", False), ("local", "vault_transit", True), ("aws_kms", "pkcs11", False),
-    ("vault_transit", "local", False), ("pkcs11", "aws_kms", False),
+    ("vault_transit", "local", False), ("pkcs11", "aws_kms", False), ("local", "gcp_kms", True), ("gcp_kms", "azure_mhsm", False),
+    ("azure_mhsm", "kmip", False), ("kmip", "gcp_kms", False),
 ]  # fmt: skip
 ROWS = 40
 
@@ -46,7 +47,8 @@ def real(places, monkeypatch, transactional_db):
             keeper = places[kind].provider
             before[kind], keeper.alias = keeper.alias, alias
             made[alias] = keeper
-            KeyProvider.objects.create(alias=alias, kind=kind, title=kind, created_by="test", calls_per_second=100_000)
+            row = {"kind": "azure_kv" if kind == "azure_mhsm" else kind, "title": kind}
+            KeyProvider.objects.create(alias=alias, **row, created_by="test", calls_per_second=100_000)
             registry.forget()
         return alias
 
@@ -133,13 +135,24 @@ def test_a_key_moves_between_real_places(
     rotation.tick_completions()
     moving.follow(move.pk)
     assert fresh(move).state == "completed"
+    census.take(table.store)
+    assert moving.dead_copies(fresh(move)) == len(table.plain), "they still carry the copy for the old place"
     held.add()
     table.write(3)
     held.check()
     table.check()
 
 
-@pytest.mark.parametrize(("source", "target"), [("aws_kms", "pkcs11"), ("vault_transit", "local")])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("aws_kms", "pkcs11"),
+        ("vault_transit", "local"),
+        ("gcp_kms", "azure_mhsm"),
+        ("azure_mhsm", "kmip"),
+        ("kmip", "gcp_kms"),
+    ],
+)
 def test_an_undone_move_between_real_places_loses_nothing_although_the_new_key_is_deleted_behind_our_back(
     real, places, tree, sealing, shop, holdings, service, officer, start, source, target
 ):

@@ -88,7 +88,7 @@ class StandIn:
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
-            Capability.CIPHER, Capability.SIGNER, Capability.IMPORTER, Capability.LIFECYCLE, Capability.DISCOVERY,
+            Capability.CIPHER, Capability.SIGNER, Capability.IMPORTER, Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY,
             Capability.CONTEXT, Capability.TAGS,
         }
     )  # fmt: skip

@@ -1,19 +1,20 @@
 """Registering, changing and switching providers: who may, what is kept, what is sealed, and who sees it when."""
 
+import json
 import logging
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from keys.forms import ProviderForm
-from keys.models import Key, KeyProvider, RootSeal, SealedValue
+from keys.models import Key, KeyProvider, KeyVersion, RootSeal, SealedValue
 from keys.providers import registry
 from keys.services import provider_seals
 from keys.services.providers import registration
 from keys.services.providers.source import settings_of
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import NotFound, PermissionRefused, ProviderUnavailable, ValidationFailed, WrongState
-from tests.provider_services.conftest import register
+from tests.provider_services.conftest import register, work
 from tests.provider_services.stand_in import SECRET, StandIn
 
 
@@ -147,6 +148,20 @@ def test_disabled_nothing_is_sent(there, officer, auditor, tree):
     registration.enable_provider(actor=officer, alias="far", reason="over")
     expire()
     assert registry.provider("far").alias == "far"
+
+
+def test_keys_with_an_earlier_version_there_need_it_too(there, officer, tree, remote_key):
+    """A key that moved away counts until nothing of it lives there any more."""
+    register(officer)
+    key, waiting = remote_key("moved-away"), remote_key("waiting")
+    assert work(key).state == "done"
+    Key.objects.filter(pk=key.pk).update(provider="local")
+    assert set(registration.keys_at("far")) == {key, waiting}
+    registration.disable_provider(actor=officer, alias="far", reason="maintenance")
+    event = AuditEvent.objects.filter(action="provider.disable").latest("seq")
+    assert json.loads(bytes(event.leaf))["details"]["keys"] == 2
+    KeyVersion.objects.filter(key=key).update(status="destroyed", handle="", wrapped_material=None)
+    assert set(registration.keys_at("far")) == {waiting}
 
 
 def test_what_does_not_exist(officer, tree):

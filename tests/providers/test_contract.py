@@ -18,6 +18,7 @@ from keys.providers.base import (
     Capability,
     Cipher,
     DataKeys,
+    Destroyer,
     DirectImporter,
     Discovery,
     Exporter,
@@ -51,6 +52,7 @@ PROTOCOLS = {
     Capability.ROTATOR: Rotator,
     Capability.DATA_KEYS: DataKeys,
     Capability.LIFECYCLE: Lifecycle,
+    Capability.DESTROYER: Destroyer,
     Capability.DISCOVERY: Discovery,
     Capability.REPLICAS: Replicated,
 }
@@ -371,6 +373,22 @@ def test_a_deletion_is_scheduled_and_taken_back(place):
     place.provider.cancel_deletion(handle)
     assert place.provider.describe(handle).state is RemoteState.ENABLED
     assert place.provider.cipher(handle).decrypt(sealed, AAD) == b"kept"
+
+
+def test_a_destroyed_key_is_gone_or_said_to_be_waiting(place):
+    """At once, or a plain no where only a scheduled deletion exists; never a yes that leaves the key of use."""
+    need(place, Capability.DESTROYER, Capability.DISCOVERY)
+    handle = new_key(place, some(place, Kind.AEAD, Kind.KEY_WRAP, operation=Operation.UNWRAP)[0])
+    try:
+        place.provider.destroy(handle)
+    except OperationUnsupported:
+        assert place.can(Capability.LIFECYCLE), "then it can be scheduled"
+        assert place.provider.describe(handle).state is RemoteState.ENABLED
+        return
+    try:
+        assert place.provider.describe(handle).state is RemoteState.DESTROYED
+    except KeyMissing:
+        assert handle.opaque not in {remote.opaque for remote in place.provider.list_keys()}
 
 
 def test_every_key_is_listed(place):

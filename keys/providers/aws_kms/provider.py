@@ -71,6 +71,7 @@ class AwsKmsProvider:
             Capability.MAC,
             Capability.DATA_KEYS,
             Capability.LIFECYCLE,
+            Capability.DESTROYER,
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,

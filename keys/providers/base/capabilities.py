@@ -14,6 +14,7 @@ class Capability(StrEnum):
     ROTATOR = "rotator"
     DATA_KEYS = "data_keys"
     LIFECYCLE = "lifecycle"
+    DESTROYER = "destroyer"  # what waited out the portal's grace period can be ended there, too
     DISCOVERY = "discovery"
     # `generate` and `import_key` take `tag`, at most 36 letters, digits and hyphens, and keep it with the key from its very
     # beginning; `describe` and `list_keys` give it back as tags[TAG]. So a caller who died finds the key it had made.

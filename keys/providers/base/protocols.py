@@ -177,6 +177,11 @@ class Lifecycle(Protocol):
         """Usable again afterwards."""
         ...
 
+
+@runtime_checkable
+class Destroyer(Protocol):
+    """Ends a key for good."""
+
     def destroy(self, handle: KeyHandle) -> None:
         """Irreversible, at once where the provider can; raises OperationUnsupported where only a scheduled deletion exists."""
         ...

@@ -56,12 +56,12 @@ class KmipProvider:
     """Keys of a KMIP server; `opaque` is its unique identifier.
 
     Not declared: LIFECYCLE, for a KMIP key once deactivated never comes back, so "disable" could not be undone: the
-    portal keeps that state. `destroy` is there all the same. Nor signatures, for PyKMIP's PSS has a salt of another
+    portal keeps that state, and ends the key there when its grace period is over. Nor signatures, for PyKMIP's PSS has a salt of another
     length than the portal's, nor HMAC, for it makes no such keys: both are left out until a server shows them.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.CIPHER, Capability.WRAPPER, Capability.IMPORTER, Capability.ROTATOR,
+        {Capability.CIPHER, Capability.WRAPPER, Capability.IMPORTER, Capability.ROTATOR, Capability.DESTROYER,
          Capability.DISCOVERY, Capability.CONTEXT}
     )  # fmt: skip
     algorithms: ClassVar[frozenset[str]] = frozenset(MASKS)

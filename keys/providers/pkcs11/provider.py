@@ -101,7 +101,7 @@ class Pkcs11Provider:
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.CIPHER, Capability.WRAPPER, Capability.SIGNER, Capability.IMPORTER, Capability.EXPORTER, Capability.ROTATOR,
-         Capability.LIFECYCLE, Capability.DISCOVERY, Capability.CONTEXT, Capability.DIRECT_IMPORT}
+         Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY, Capability.CONTEXT, Capability.DIRECT_IMPORT}
     )  # fmt: skip
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("module", "PKCS#11 library", "Path of the vendor's library; it must be listed in PKCS11_MODULES."),

@@ -54,6 +54,7 @@ class VaultTransitProvider:
             Capability.MAC,
             Capability.DATA_KEYS,
             Capability.LIFECYCLE,
+            Capability.DESTROYER,
             Capability.DISCOVERY,
             Capability.ROTATOR,
             Capability.IMPORTER,

@@ -125,6 +125,7 @@ def _came_back(row: KeyImport) -> SecretBytes | None:
     export = row.from_export
     if export is None:
         return None
+    assert export.wrapping_version_id is not None  # by the constraint on exports under a key
     wrapper = KeyVersion.objects.select_related(*materials.CHAIN).get(pk=export.wrapping_version_id)
     try:
         return materials.unwrap_under(wrapper, bytes(row.upload or b""), context=export_context(export))

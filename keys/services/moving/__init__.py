@@ -6,7 +6,7 @@ places until the old version is dropped (`switching`, and `keys.services.two_pla
 """
 
 from keys.services.moving.control import drop_old, keep_old, pause_move, resume_move, throttle_move, undo_move
-from keys.services.moving.offers import Estimate, Offer, consequences, dry_run, movable, places_for
+from keys.services.moving.offers import Estimate, Offer, consequences, dead_copies, dry_run, movable, places_for
 from keys.services.moving.requesting import request_move
 from keys.services.moving.steps import advance, due
 from keys.services.moving.switching import follow, follow_rotation, lagging
@@ -16,6 +16,7 @@ __all__ = [
     "Offer",
     "advance",
     "consequences",
+    "dead_copies",
     "drop_old",
     "dry_run",
     "due",

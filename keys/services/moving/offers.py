@@ -4,15 +4,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Sum
+
 from keys.hierarchy import KeyKind
-from keys.models import DataStore, Key, KeyProvider, KeyVersion, RootSeal
+from keys.models import CensusCount, DataStore, Key, KeyProvider, KeyVersion, Move, RootSeal
 from keys.providers.base import Capability
 from keys.providers.registry import LOCAL
 from keys.services import deletion, rewrap
 from keys.services.providers.registration import can, offered_algorithms
 from keys.services.ratelimit import provider_budget
 from keys.services.rotation.estimates import ITEMS_A_SECOND, estimate
-from keys.states import SealStanding, VersionState
+from keys.states import MoveState, SealStanding, VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed, WrongState
@@ -187,6 +189,18 @@ def consequences(key: Key, version: KeyVersion, target: str, *, with_material: b
             f"The new public key is in the JWKS for {hours} hours before it signs; the old one stays until its last token has expired."
         )
     return said
+
+
+def dead_copies(move: Move) -> int:
+    """At most how many items of customers' stores still carry the second copy of a move that is over, as last counted.
+
+    It opens nowhere any more, and goes when the item is written the next time; what the portal keeps itself was cut.
+    """
+    if move.state != MoveState.COMPLETED.value:
+        return 0
+    rows = CensusCount.objects.filter(version=move.new_version_id, store__deregistered_at=None)
+    counted = rows.exclude(store__format=DataStore.Format.COMPACT).aggregate(items=Sum("items"))
+    return counted["items"] or 0
 
 
 def _many(number: int, noun: str) -> str:

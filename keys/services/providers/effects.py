@@ -17,6 +17,7 @@ from keys.providers import registry
 from keys.providers.base import (
     TAG,
     Capability,
+    Destroyer,
     Discovery,
     GeneratedKey,
     Importer,
@@ -95,11 +96,12 @@ def perform(order: Order) -> Outcome:
         return _make(order)
     if not handle.opaque:
         return _clean_up(order)
+    if order.act == Act.DESTROY:
+        return _destroy(keeper, handle)
     if not isinstance(keeper, Lifecycle):
         raise OperationUnsupported(f"The provider {keeper.alias} has no states of its own.")
     work: dict[str, Callable[[Any, KeyHandle, Order], Outcome]] = {
         Act.DISABLE: _disable, Act.ENABLE: _enable, Act.SCHEDULE_DELETION: _schedule, Act.CANCEL_DELETION: _cancel,
-        Act.DESTROY: _destroy,
     }  # fmt: skip
     return work[order.act](keeper, handle, order)
 
@@ -171,14 +173,15 @@ def _made_before(order: Order) -> GeneratedKey | None:
 
 def reap(keeper: Provider, handle: KeyHandle) -> None:
     """Let the provider destroy a key that nothing stands on; raises as its lifecycle does."""
-    if not isinstance(keeper, Lifecycle):
+    if not isinstance(keeper, Destroyer):
         return
     try:
         keeper.destroy(handle)
     except KeyMissing:
         return
     except OperationUnsupported:
-        keeper.schedule_deletion(handle, SHORTEST_WAIT_DAYS)
+        if isinstance(keeper, Lifecycle):
+            keeper.schedule_deletion(handle, SHORTEST_WAIT_DAYS)
 
 
 def _prove(keeper: Provider, handle: KeyHandle, tag: str) -> None:
@@ -263,7 +266,9 @@ def _cancel(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
     return Outcome()
 
 
-def _destroy(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
+def _destroy(keeper: Provider, handle: KeyHandle) -> Outcome:
+    if not isinstance(keeper, Destroyer):
+        raise OperationUnsupported(f"The provider {keeper.alias} ends no key.")
     try:
         if _state(keeper, handle) is RemoteState.DESTROYED:
             return Outcome(details={"provider": "was destroyed already"})
@@ -271,6 +276,8 @@ def _destroy(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
     except KeyMissing:
         return Outcome(details={"provider": "knows no such key any more"})
     except OperationUnsupported:
+        if not isinstance(keeper, Lifecycle):
+            raise
         if _state(keeper, handle) is RemoteState.PENDING_DELETION:
             return Outcome(details={"provider": "destroys it by itself when its own waiting time is over"})
         theirs = keeper.schedule_deletion(handle, SHORTEST_WAIT_DAYS)

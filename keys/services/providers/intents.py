@@ -72,19 +72,20 @@ def send(intent_id: UUID) -> None:
 def follow(version: KeyVersion, act: str, actor: Actor, **params: Any) -> ProviderIntent | None:
     """Let the provider follow a change of a version's state; None where the portal alone holds that state.
 
-    That is the case for the portal's own keys, and at providers without states of their own.
+    That is the case for the portal's own keys, and at providers without states of their own, which may end a key all the same.
     """
-    if not is_remote(version) or not version.handle or not _has_states(version.provider):
+    needed = Capability.DESTROYER if act == Act.DESTROY else Capability.LIFECYCLE
+    if not is_remote(version) or not version.handle or not _declares(version.provider, needed):
         return None
     return write(version, act, actor, **params)
 
 
-def _has_states(alias: str) -> bool:
+def _declares(alias: str, capability: Capability) -> bool:
     kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
     if kind is None:
         return False
     try:
-        return Capability.LIFECYCLE in registry.provider_class(kind).capabilities
+        return capability in registry.provider_class(kind).capabilities
     except registry.KindUnavailable:
         return True  # written down all the same: the work says what is missing
 

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 
 import orjson
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from keys.crypto.algorithms import ALGORITHMS
-from keys.models import Key, KeyProvider, RootSeal
+from keys.models import Key, KeyProvider, KeyVersion, RootSeal
 from keys.providers import registry
 from keys.providers.base import Capability, Provider, Setting
 from keys.services import provider_seals, sealing, stores
 from keys.services.providers import source
 from keys.services.providers.calls import call
+from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
@@ -27,6 +28,12 @@ _ALIAS = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 def providers() -> QuerySet[KeyProvider]:
     """Every registered provider, by alias."""
     return KeyProvider.objects.order_by("alias")
+
+
+def keys_at(alias: str) -> QuerySet[Key]:
+    """The keys that need a provider: with a version there, wherever later ones live, or waiting for their first."""
+    there = KeyVersion.objects.filter(provider=alias).exclude(status=VersionState.DESTROYED.value)
+    return Key.objects.filter(Q(pk__in=there.values("key")) | Q(provider=alias))
 
 
 def find(actor: Actor, alias: str) -> KeyProvider:
@@ -163,7 +170,7 @@ def _switch(actor: Actor, action: str, alias: str, new: str, reason: str) -> Key
             )
         row.state, row.revision = new, row.revision + 1
         row.save(update_fields=["state", "revision"])
-        act.record({"keys": Key.objects.filter(provider=alias).count(), "reason": reason.strip()})
+        act.record({"keys": keys_at(alias).count(), "reason": reason.strip()})
     return row
 
 
