@@ -1,27 +1,26 @@
 """Moves: list, request with a dry run, the live page of one, and what can be done to it."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import MoveFilterForm, MoveForm, ReasonForm, ThrottleForm
+from keys.forms import MoveFilterForm, MoveForm, ThrottleForm
 from keys.models import FailedItem, Key, Move
 from keys.services import census, moving, policies, reencryption, rotation
 from keys.states import MoveState
 from keys.views.keys import agreement_words, visible_key
+from keys.views.walks import OneWalk, WalkAct, WalkConfirm, WalkThrottle
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
+from keyvault_portal.errors import NotFound, PortalError
 from keyvault_portal.paging import page_context
 
 M = MoveState
@@ -151,6 +150,8 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
     jobs = walk.jobs.select_related("store").order_by("created_at", "id") if walk else []
     counted = census.stored_for_key(key.pk)
     leaving = found.new_version if found.undo_reason else found.old_version
+    left = sum(row.items for row in counted if row.version_id == leaving.pk)
+    copies = moving.dead_copies(found)
     open_failed = 0
     if walk is not None:
         items = FailedItem.objects.filter(job__rotation=walk, resolution=FailedItem.Resolution.OPEN)
@@ -158,7 +159,7 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
     return {
         "title": f"Move of {key.title}", "move": found, "key": key, "state": found.state, "steps": _steps(found), "live": state in LIVE,
         "jobs": [reencryption.progress(job) for job in jobs], "census": counted, "leaving": leaving, "open_failed": open_failed,
-        "left": sum(row.items for row in counted if row.version_id == leaving.pk), "next_step": _next_step(found, state),
+        "left": left, "zero": bool(counted and not left and found.switched_at), "next_step": _next_step(found, state) + _copies_words(copies),
         "waits": found.last_error if state in LIVE else "", "stopped": found.last_error if state is M.FAILED else "",
         "work": list(found.new_version.intents.select_related("version__key").order_by("created_at")),
         "may": {
@@ -167,6 +168,9 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
             "undo": may_move and state not in {M.DROPPING, M.COMPLETED, M.UNDOING, M.UNDONE} and found.held_from != M.UNDOING.value,
             "drop": may_destroy and state is M.RE_WRAPPED, "keep": may_destroy and state is M.DROPPING,
         },
+        "pause_url": reverse("keys:move-pause", args=[found.pk]), "resume_url": reverse("keys:move-resume", args=[found.pk]),
+        "throttle_url": reverse("keys:move-throttle", args=[found.pk]), "nothing_moves": _nothing_moves(found),
+        "dead_copies": copies, "may_rotate": actor.can(Permission.KEY_ROTATE, key.ring_id),
         "throttle_form": ThrottleForm(initial={"rate_limit": found.rate_limit}),
         "events": audit.events_for_target("move", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
         "facts": [
@@ -197,6 +201,21 @@ def _next_step(found: Move, state: MoveState) -> str:
         M.UNDOING: f"Everything goes back to {old} at {found.source}.",
         M.UNDONE: f"The key is at {found.source}, as before." + _left_over(found),
     }[state]  # fmt: skip
+
+
+def _nothing_moves(found: Move) -> str:
+    if found.switched_at is None:
+        return "The walk begins after the switch."
+    return "Nothing stands on the old version that would have to move."
+
+
+def _copies_words(copies: int) -> str:
+    if not copies:
+        return ""
+    return (
+        f" At most {copies:,} item{'' if copies == 1 else 's'} in data stores still carry a second copy for the old place, which opens "
+        "nowhere any more. It goes when an item is written the next time: the next rotation writes them all."
+    )
 
 
 def _left_over(found: Move) -> str:
@@ -233,81 +252,26 @@ def _steps(found: Move) -> list[dict[str, str]]:
     return shown
 
 
-class MoveAct(ActorRequiredMixin, View):
-    """One button of the page: pause or resume."""
-
-    required_permission = Permission.ROTATION_CONTROL
-    service: Callable[..., Any]
-    done = ""
-
-    def post(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
-        found = visible_move(request, move_id)
-        type(self).service(actor=actor_of(request), move_id=found.pk)
-        messages.success(request, self.done)
-        return redirect("keys:move-detail", found.pk)
+class OneMove(OneWalk):
+    walk = visible_move
+    page = "keys:move-detail"
 
 
-class MovePause(MoveAct):
+class MovePause(OneMove, WalkAct):
     service = moving.pause_move
     done = "Paused."
 
 
-class MoveResume(MoveAct):
+class MoveResume(OneMove, WalkAct):
     service = moving.resume_move
     done = "It goes on."
 
 
-class MoveThrottle(ActorRequiredMixin, View):
-    required_permission = Permission.ROTATION_CONTROL
-
-    def post(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
-        found = visible_move(request, move_id)
-        form = ThrottleForm(request.POST)
-        if not form.is_valid():
-            raise ValidationFailed(errors={"rate_limit": ["From 1 to 1,000,000 items a second."]})
-        moving.throttle_move(actor=actor_of(request), move_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
-        messages.success(request, "The new rate holds from the next page on.")
-        return redirect("keys:move-detail", found.pk)
+class MoveThrottle(OneMove, WalkThrottle):
+    service = moving.throttle_move
 
 
-class MoveConfirm(ActorRequiredMixin, View):
-    """A confirm page with a reason for the acts that end something."""
-
-    required_permission = Permission.KEY_DESTROY
-    service: Callable[..., Any]
-    words: tuple[str, str, str]
-    done = ""
-    danger = irreversible = False
-
-    def get(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
-        return self._page(request, visible_move(request, move_id), ReasonForm())
-
-    def post(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
-        found = visible_move(request, move_id)
-        form = ReasonForm(request.POST)
-        service = type(self).service
-        if form.is_valid() and form.run(lambda values: service(actor=actor_of(request), move_id=found.pk, **values)):
-            messages.success(request, self.done)
-            return redirect("keys:move-detail", found.pk)
-        return self._page(request, found, form, status=422)
-
-    def _page(self, request: HttpRequest, found: Move, form: ReasonForm, status: int = 200) -> HttpResponse:
-        title, question, button = self.words
-        context = {
-            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": self.danger,
-            "irreversible": self.irreversible, "consequences": self.consequences(found),
-            "cancel_url": reverse("keys:move-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
-        }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
-
-    def consequences(self, found: Move) -> list[str]:
-        return []
-
-    def needs_approval(self, found: Move) -> str:
-        return ""
-
-
-class MoveUndo(MoveConfirm):
+class MoveUndo(OneMove, WalkConfirm):
     required_permission = Permission.KEY_MOVE
     service = moving.undo_move
     words = (
@@ -333,7 +297,8 @@ class MoveUndo(MoveConfirm):
         ]
 
 
-class MoveDrop(MoveConfirm):
+class MoveDrop(OneMove, WalkConfirm):
+    required_permission = Permission.KEY_DESTROY
     service = moving.drop_old
     words = (
         "Drop the old version",
@@ -350,7 +315,8 @@ class MoveDrop(MoveConfirm):
         return agreement_words(found.key.policy.destroy_groups)
 
 
-class MoveKeep(MoveConfirm):
+class MoveKeep(OneMove, WalkConfirm):
+    required_permission = Permission.KEY_DESTROY
     service = moving.keep_old
     words = (
         "Keep the old version",

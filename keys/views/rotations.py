@@ -1,6 +1,5 @@
 """Rotations: list, request with a dry run, the live page of one, and what can be done to it."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,12 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ServiceForm, ThrottleForm
+from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.states import RotationState
 from keys.views.keys import agreement_words, visible_key
+from keys.views.walks import OneWalk, WalkAct, WalkConfirm, WalkThrottle, errors_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -141,10 +141,11 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
         census.stored_for_key(key.pk),
         failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
     )
+    left = sum(row.items for row in counted if row.version_id == found.old_version_id)
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
-        "open_failed": open_failed, "census": counted, "left": sum(row.items for row in counted if row.version_id == found.old_version_id),
+        "open_failed": open_failed, "census": counted, "left": left,
         "next_step": _next_step(found, state, open_failed),
         "work": list(found.new_version.intents.select_related("version__key")) if found.new_version else [],
         "may": {
@@ -154,6 +155,9 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
         },
+        "pause_url": reverse("keys:rotation-pause", args=[found.pk]), "resume_url": reverse("keys:rotation-resume", args=[found.pk]),
+        "throttle_url": reverse("keys:rotation-throttle", args=[found.pk]), "leaving": found.old_version, "zero": bool(counted and not left),
+        "nothing_moves": "Nothing stands on the old version that would have to move.",
         "throttle_form": ThrottleForm(initial={"rate_limit": next((job.rate_limit for job in jobs), None)}),
         "events": audit.events_for_target("rotation", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],
         "facts": [
@@ -211,92 +215,32 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
     ]
 
 
-class RotationAct(ActorRequiredMixin, View):
-    """One button of the rotation page: pause, resume, cancel or retry."""
-
-    required_permission = Permission.ROTATION_CONTROL
-    service: Callable[..., Any]
-    done = ""
-
-    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
-        found = visible_rotation(request, rotation_id)
-        type(self).service(actor=actor_of(request), rotation_id=found.pk)
-        messages.success(request, self.done)
-        return redirect("keys:rotation-detail", found.pk)
+class OneRotation(OneWalk):
+    walk = visible_rotation
+    page = "keys:rotation-detail"
 
 
-class Pause(RotationAct):
+class Pause(OneRotation, WalkAct):
     service = rotation.pause
     done = "Paused. Workers stop after the page they are on."
 
 
-class ResumeRotation(RotationAct):
+class ResumeRotation(OneRotation, WalkAct):
     service = rotation.resume
     done = "Resumed."
 
 
-class Retry(RotationAct):
+class Retry(OneRotation, WalkAct):
     service = rotation.retry_failed
     done = "The items set aside are read again."
 
 
-class Throttle(ActorRequiredMixin, View):
-    required_permission = Permission.ROTATION_CONTROL
-
-    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
-        found = visible_rotation(request, rotation_id)
-        form = ThrottleForm(request.POST)
-        if not form.is_valid():
-            raise ValidationFailed(
-                "The rate is not a number of items a second.",
-                errors=_errors_of(form),
-            )
-        rotation.throttle(actor=actor_of(request), rotation_id=found.pk, rate_limit=form.cleaned_data["rate_limit"])
-        messages.success(request, "The new rate holds from the next page on.")
-        return redirect("keys:rotation-detail", found.pk)
+class Throttle(OneRotation, WalkThrottle):
+    service = rotation.throttle
 
 
-class RotationConfirm(ActorRequiredMixin, View):
-    """A confirm page with a reason for the acts that end something."""
-
-    required_permission = Permission.ROTATION_CONTROL
-    service: Callable[..., Any]
-    words: tuple[str, str, str]
-    done = ""
+class Cancel(OneRotation, WalkConfirm):
     danger = True
-    irreversible = False
-
-    def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
-        return self._page(request, visible_rotation(request, rotation_id), ReasonForm())
-
-    def post(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
-        found = visible_rotation(request, rotation_id)
-        form = ReasonForm(request.POST)
-        if form.is_valid():
-            service = type(self).service
-            ran = form.run(lambda values: (service(actor=actor_of(request), rotation_id=found.pk, **values), True)[1])
-            if ran:
-                messages.success(request, self.done)
-                return redirect("keys:rotation-detail", found.pk)
-        return self._page(request, found, form, status=422)
-
-    def _page(self, request: HttpRequest, found: Rotation, form: ReasonForm, status: int = 200) -> HttpResponse:
-        title, question, button = self.words
-        context = {
-            "title": title, "subtitle": str(found), "question": question, "form": form, "submit_label": button, "danger": self.danger,
-            "irreversible": self.irreversible, "consequences": self.consequences(found),
-            "cancel_url": reverse("keys:rotation-detail", args=[found.pk]), "needs_approval": self.needs_approval(found),
-        }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
-
-    def consequences(self, found: Rotation) -> list[str]:
-        return []
-
-    def needs_approval(self, found: Rotation) -> str:
-        return ""
-
-
-class Cancel(RotationConfirm):
     service = rotation.cancel
     words = (
         "Cancel this rotation",
@@ -313,7 +257,8 @@ class Cancel(RotationConfirm):
         ]
 
 
-class Decommission(RotationConfirm):
+class Decommission(OneRotation, WalkConfirm):
+    danger = True
     required_permission = Permission.KEY_DESTROY
     service = rotation.request_decommission
     words = (
@@ -331,12 +276,11 @@ class Decommission(RotationConfirm):
         return agreement_words(found.key.policy.destroy_groups)
 
 
-class CancelDecommission(RotationConfirm):
+class CancelDecommission(OneRotation, WalkConfirm):
     required_permission = Permission.KEY_DESTROY
     service = rotation.cancel_decommission
     words = ("Keep the old version", "The clock stops and the old version may open data again.", "Keep it")
     done = "The old version stays."
-    danger = False
 
 
 class DecideFailed(ActorRequiredMixin, View):
@@ -350,14 +294,10 @@ class DecideFailed(ActorRequiredMixin, View):
         if not form.is_valid():
             raise ValidationFailed(
                 "Say why this item is given up.",
-                errors=_errors_of(form),
+                errors=errors_of(form),
             )
         rotation.decide_failed(
             actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
         )
         messages.success(request, "The item is given up; the reason is in the record.")
         return redirect("keys:rotation-detail", found.pk)
-
-
-def _errors_of(form: ServiceForm) -> dict[str, list[str]]:
-    return {name: [str(error) for error in said] for name, said in form.errors.items()}
