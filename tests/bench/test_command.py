@@ -66,6 +66,13 @@ def test_providers_are_called_beside_their_own_libraries(benchmark):
         row = rows[name, "its library alone"]
         assert row["value"] > 0
         assert row["ratio"] > 0
+    off, on = (
+        next(row for (name, _), row in rows.items() if name == f"Provider calls per million records, {what}")
+        for what in ("cache off", "cache on")
+    )
+    assert off["value"] == 1_000_000, "one call a record"
+    assert on["value"] == 10, "ten data keys of 100,000 records each"
+    assert "counted 10 requests at the server for 50 records at 5 a key" in on["note"]
 
 
 def test_the_data_plane_records_every_request_it_answers(benchmark):
