@@ -5,8 +5,8 @@ through all groups in their order: that number is `index` everywhere. SLIP-39 kn
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
 
@@ -148,7 +148,7 @@ def split(
     encrypted = EncryptedMasterSecret.from_master_secret(
         secret.reveal(), phrase, set_id, extendable, iteration_exponent
     )
-    made = [share.mnemonic() for group in split_ems(group_threshold, list(groups), encrypted) for share in group]
+    made = [share.mnemonic() for share in _members(groups, group_threshold, encrypted)]
     salt = secrets.token_bytes(offline.SALT_BYTES)
     record = SetRecord(
         set_id, generation, extendable, iteration_exponent, group_threshold,
@@ -165,7 +165,7 @@ def check_groups(groups: Groups, group_threshold: int) -> None:
     for threshold, count in groups:
         if not 1 <= threshold <= count <= MAX_SHARES:
             raise SplitRefused("In each group the threshold is from 1 to the number of shares, which is at most 16.")
-        if threshold == 1 and count > 1:
+        if threshold == 1 and count > 1 and group_threshold == 1:
             raise SplitRefused(
                 "Shares any one of which suffices would all be the same.",
                 hint="Make a group of one for each of these people, and need one of the groups.",
@@ -300,6 +300,19 @@ def _phrase(passphrase: SecretBytes | None) -> bytes:
     if not all(32 <= code <= 126 for code in phrase):
         raise SplitRefused("A passphrase has printable ASCII characters only.")
     return phrase
+
+
+def _members(groups: Groups, group_threshold: int, encrypted: EncryptedMasterSecret) -> Iterator[Share]:
+    """The shares of all groups in their order; in a group any one of which suffices, all carry the group's own secret.
+
+    SLIP-39 defines that split (each y is S where T is 1) and asks makers of wallets to hand out one share instead. Here each
+    custodian is known by their own share, so each gets an index; whoever reads SLIP-39 combines them like any other.
+    """
+    whole = [(threshold, 1 if threshold == 1 else count) for threshold, count in groups]
+    for (threshold, count), made in zip(groups, split_ems(group_threshold, whole, encrypted), strict=True):
+        yield from made
+        if threshold == 1:
+            yield from (replace(made[0], index=index) for index in range(1, count))
 
 
 def _fresh_identifier(avoid: Collection[int]) -> int:
