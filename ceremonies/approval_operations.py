@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from ceremonies.models import Ceremony, ScriptTemplate
 from ceremonies.planning import RoomRole, Verdict
-from ceremonies.services import plans, scripts
+from ceremonies.services import plans, scripts, subjects, verdicts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, digest, operation
@@ -24,12 +24,15 @@ class OpenRoom:
         if ceremony is None:
             raise NotFound("There is no such ceremony.")
         plan = plans.plan_digest(ceremony)
-        found = plans.verdict(ceremony)
+        found = verdicts.verdict(ceremony)
         said = [f"Script: {ceremony.script_label}, SHA-256 {ceremony.script_hash}."]
         if ceremony.key is not None:
             said.append(f"Key: {ceremony.key.ring.name}/{ceremony.key.name}.")
         if ceremony.threshold:
-            said.append(f"Any {ceremony.threshold} of {ceremony.share_count} shares open it; {_reach(found)}")
+            said.append(f"Shares: {ceremony.quorum.words} open it; {_reach(found)}")
+        if ceremony.with_passphrase:
+            said.append("A passphrase is wanted beside the shares.")
+        said += [f"{name}: {value}." for name, value in subjects.described(ceremony)]
         if ceremony.provider:
             said.append(f"The recovered key goes to the provider {ceremony.provider}.")
         for role in RoomRole:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
-from ceremonies.quorums import MAX_SHARES, Quorum
+from ceremonies.quorums import Quorum
 
 
 class RoomRole(StrEnum):

@@ -67,6 +67,11 @@ class Quorum:
         return sum(group.count for group in self.groups)
 
     @property
+    def named(self) -> bool:
+        """Whether people gave it groups, instead of two numbers."""
+        return any(group.name for group in self.groups)
+
+    @property
     def fewest(self) -> int:
         """How many shares the smallest quorum has."""
         return sum(sorted(group.threshold for group in self.groups)[: self.needed])
@@ -76,7 +81,7 @@ class Quorum:
         """Such as "any 3 of 5", or "2 of 3 Security officers and 1 of 2 Legal"."""
         if not self.groups:
             return "nobody"
-        if len(self.groups) == 1 and not self.groups[0].name:
+        if not self.named:
             return f"any {self.groups[0].threshold} of {self.groups[0].count}"
         parts = [f"{group.threshold} of {group.count} {group.name}".strip() for group in self.groups]
         if self.needed == len(parts):

@@ -234,7 +234,11 @@ def _step(number: int, value: Any, problems: list[str]) -> Step | None:
         problems.append(f"Step {number}, unknown: {', '.join(unknown)}.")
     texts = {key: value.get(key, "") for key in ("id", "title", "text", "expected", "page", "act")}
     for key, longest in (("id", 63), ("title", 150), ("text", 2000), ("expected", 500), ("page", 100), ("act", 100)):
-        if not isinstance(texts[key], str) or len(texts[key]) > longest or (not texts[key] and key not in {"page", "act"}):
+        if (
+            not isinstance(texts[key], str)
+            or len(texts[key]) > longest
+            or (not texts[key] and key not in {"page", "act"})
+        ):
             problems.append(f"Step {number}, {key}: text of at most {longest} characters.")
     signers = value.get("sign_off")
     people = {who.value for who in Who}

@@ -1,5 +1,6 @@
 """How a ceremony ends: aborted with the old state proven intact, closed, or with a key destroyed or a page visited."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,9 +11,10 @@ from django.utils import timezone
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Kind
+from ceremonies.services import bringing
 from ceremonies.services.dealing import end_generation
 from ceremonies.services.frame import Scene, in_room, move
-from ceremonies.services.work import erase, perform, planner_of
+from ceremonies.services.work import Asked, Deed, erase, planner_of
 from ceremonies.states import BEFORE_COMMIT, CeremonyState, GenerationState
 from keys.models import KeyVersion
 from keys.services import lifecycle
@@ -54,6 +56,7 @@ def end_without_effect(ceremony: Ceremony, *, by: str, reason: str, record: audi
     dealt = ShareGeneration.objects.filter(ceremony=ceremony, state=GenerationState.DEALING.value).first()
     if dealt is not None:
         end_generation(dealt, "The ceremony was aborted.", by=by)
+    bringing.give_up(ceremony, reason.strip())
     move(ceremony, CeremonyState.ABORTED)
     ceremony.aborted_by, ceremony.abort_reason, ceremony.ended_at = by[:200], reason.strip(), timezone.now()
     ceremony.busy_at, ceremony.version, ceremony.process = None, ceremony.version + 1, {}
@@ -77,64 +80,46 @@ def after_close(scene: Scene) -> None:
     }, action="ceremony.close")  # fmt: skip
 
 
-def destroy_key(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """End every version of the key with the planner's rights: a version in use is suspended, then its grace period begins.
+def _destroy(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    if ceremony.practice:
+        return {"versions": []}
+    planner = planner_of(ceremony)
+    versions = KeyVersion.objects.filter(key=ceremony.key).exclude(status=VersionState.DESTROYED.value)
+    reason = f"Destruction ceremony: {ceremony.title}"
+    return {"versions": [_end(planner, version, reason) for version in versions.order_by("key_version")]}
 
-    Where the key's own policy asks for agreement, the request is made and named in the result.
-    """
 
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        if ceremony.practice:
-            return {"versions": []}
-        planner = planner_of(ceremony)
-        found = []
-        for version in (
-            KeyVersion.objects.filter(key=ceremony.key)
-            .exclude(status=VersionState.DESTROYED.value)
-            .order_by("key_version")
+def _destroyed(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {"destroyed": found["versions"]}
+    key = scene.ceremony.key
+    if key is not None and not scene.ceremony.practice:
+        for generation in ShareGeneration.objects.select_for_update().filter(
+            key=key, state=GenerationState.ACTIVE.value, practice=False
         ):
-            found.append(_end(planner, version, f"Destruction ceremony: {ceremony.title}"))
-        return {"versions": found}
-
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        scene.ceremony.result = {"destroyed": found["versions"]}
-        key = scene.ceremony.key
-        if key is not None and not scene.ceremony.practice:
-            for generation in ShareGeneration.objects.select_for_update().filter(
-                key=key, state=GenerationState.ACTIVE.value, practice=False
-            ):
-                end_generation(generation, f"The key is destroyed: {scene.ceremony.title}"[:200], by=scene.me.name)
-        return dict(scene.ceremony.result)
-
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.DESTROY,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
-    )
+            end_generation(generation, f"The key is destroyed: {scene.ceremony.title}"[:200], by=scene.me.name)
+    return dict(scene.ceremony.result)
 
 
-def visited(*, actor: Actor, ceremony_id: UUID, step: int, outcome: str) -> None:
-    """Say what came of the act that was done on another page of the portal."""
-    if not outcome.strip():
+destroy_key = Deed(Action.DESTROY, RoomRole.OPERATOR, _destroyed, _destroy)
+"""End every version of the key with the planner's rights: a version in use is suspended, then its grace period begins.
+
+Where the key's own policy asks for agreement, the request is made and named in the result.
+"""
+
+
+def _need_outcome(values: Mapping[str, Any]) -> None:
+    if not values["outcome"].strip():
         raise ValidationFailed(errors={"outcome": ["Say what came of it."]})
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        scene.ceremony.result = {"outcome": outcome.strip()[:2000]}
-        return dict(scene.ceremony.result)
 
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.VISIT,
-        roles=(RoomRole.OPERATOR,),
-        effect=lambda _: {},
-        result=result,
-    )
+def _visited(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {"outcome": found["outcome"].strip()[:2000]}
+    return dict(scene.ceremony.result)
+
+
+visited = Deed(Action.VISIT, RoomRole.OPERATOR, _visited, check=_need_outcome)
+"""Say what came of the act that was done on another page of the portal."""
 
 
 def _end(planner: Actor, version: KeyVersion, reason: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from ceremonies.models import Ceremony, Participant
 from ceremonies.process import sealing
 from ceremonies.script import Action
-from ceremonies.services import dealing, gathering, plans, room
+from ceremonies.services import dealing, gathering, handing, plans, room
 from ceremonies.services.frame import guest_actor
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
@@ -80,7 +80,7 @@ class Cast:
             self.sign_all()
 
     def see(self, name: str) -> str:
-        _, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
+        _, shown = handing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
         with shown.words as words:
             self.words[name] = words.reveal().decode()
         return self.words[name]
@@ -89,7 +89,7 @@ class Cast:
         share = self.now.generation.shares.get(index=self.seat(name).share_index)
         words = self.words[name].split()
         answer = typed if typed is not None else " ".join(words[position - 1] for position in share.positions)
-        dealing.confirm_share(
+        handing.confirm_share(
             actor=self.actor(name),
             ceremony_id=self.id,
             step=self.now.step,

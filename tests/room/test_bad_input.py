@@ -267,14 +267,14 @@ def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, pr
     def real() -> Any:
         made = Cast(
             planner,
-            plan(planner, "unseal:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
+            plan(planner, "rekey:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
         )
         made.seat_staff()
         return made
 
     with pytest.raises(RehearsalNeeded):
         real().open()
-    rehearsal = Cast(planner, plan(planner, "unseal:1", threshold=0, share_count=0))
+    rehearsal = Cast(planner, plan(planner, "rekey:1", threshold=0, share_count=0))
     rehearsal.seat_staff()
     rehearsal.open()
     rehearsal.gather()
