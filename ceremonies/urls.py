@@ -11,6 +11,7 @@ urlpatterns = [
     path("custody/", register.Register.as_view(), name="register"),
     path("custody/<int:share_id>/", register.ShareDetail.as_view(), name="share-detail"),
     path("custody/<int:share_id>/acknowledge/", register.ShareAcknowledge.as_view(), name="share-acknowledge"),
+    path("custody/<int:share_id>/accept-risk/", register.RiskAccept.as_view(), name="share-accept-risk"),
     path("sets/<uuid:generation_id>/package", register.Package.as_view(), name="package"),
     path("scripts/", scripts.ScriptList.as_view(), name="script-list"),
     path("scripts/new/", scripts.ScriptUpload.as_view(), name="script-upload"),

@@ -60,7 +60,8 @@ def needs_subject(ceremony: Ceremony) -> bool:
 
 def subject_form(ceremony: Ceremony, data: Any, *, actor: Actor) -> forms.Form:
     """The form that asks for it; raises NotFound where nothing is to be asked."""
-    return _act_of(ceremony).form(data, actor=actor)
+    form: forms.Form = _act_of(ceremony).form(data, actor=actor)
+    return form
 
 
 def set_subject(*, actor: Actor, ceremony_id: UUID, values: dict[str, Any]) -> Ceremony:
