@@ -143,7 +143,7 @@ def split(
         raise SplitRefused("The secret must be at least 16 bytes, and an even number of them.")
     if not 0 <= iteration_exponent <= 15:
         raise SplitRefused("The iteration exponent is from 0 to 15.")
-    phrase = _phrase(passphrase)
+    phrase = phrase_of(passphrase)
     set_id = _fresh_identifier(avoid)
     encrypted = EncryptedMasterSecret.from_master_secret(
         secret.reveal(), phrase, set_id, extendable, iteration_exponent
@@ -179,7 +179,7 @@ def recover(shares: Iterable[SecretBytes], passphrase: SecretBytes | None = None
     SLIP-39 cannot tell a wrong passphrase, which yields another secret: compare its check value.
     """
     groups = _gathered(shares)
-    phrase = _phrase(passphrase)
+    phrase = phrase_of(passphrase)
     try:
         return SecretBytes(recover_ems(groups).decrypt(phrase))
     except MnemonicError:
@@ -295,7 +295,8 @@ def _read(words: SecretBytes) -> Share:
         ) from None
 
 
-def _phrase(passphrase: SecretBytes | None) -> bytes:
+def phrase_of(passphrase: SecretBytes | None) -> bytes:
+    """The passphrase as SLIP-39 takes it, empty for none; raises SplitRefused for other than printable ASCII."""
     phrase = passphrase.reveal() if passphrase else b""
     if not all(32 <= code <= 126 for code in phrase):
         raise SplitRefused("A passphrase has printable ASCII characters only.")

@@ -139,9 +139,10 @@ class Session:
 
     @_one_at_a_time
     def seal_passphrase(self, *, custodian_id: str, step: str, ciphertext: bytes) -> None:
-        """The SLIP-39 passphrase of the next split or reconstruction."""
+        """The SLIP-39 passphrase of the next split or reconstruction; raises SplitRefused for other than printable ASCII."""
         with self._tries.counted(custodian_id):
             phrase = self._open(custodian_id, step, ciphertext)
+            shamir.phrase_of(phrase)
         if self._passphrase is not None:
             self._passphrase.wipe()
         self._passphrase = phrase
