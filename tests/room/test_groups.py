@@ -108,9 +108,7 @@ def test_a_passphrase_is_sealed_for_its_step_and_its_leader(grouped):
     dealing.begin(actor=cast.actor("otto"), ceremony_id=cast.id, step=cast.now.step)
     for wrong in (cast.seal("lena", PHRASE, step="collect"), cast.seal("otto", PHRASE, step="deal")):
         with pytest.raises(SealedWrongly):
-            gathering.seal_passphrase(
-                actor=cast.actor("lena"), ceremony_id=cast.id, step=cast.now.step, sealed=wrong
-            )
+            gathering.seal_passphrase(actor=cast.actor("lena"), ceremony_id=cast.id, step=cast.now.step, sealed=wrong)
 
 
 def test_a_plan_seats_each_group(planner, people):

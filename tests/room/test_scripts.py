@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceremonies.script import FOLDER, HOLDERS_OWN, LARGEST, PEOPLES, Action, Kind, ScriptError, from_canonical, in_tree, parse
+from ceremonies.script import (
+    FOLDER,
+    HOLDERS_OWN,
+    LARGEST,
+    PEOPLES,
+    Action,
+    Kind,
+    ScriptError,
+    from_canonical,
+    in_tree,
+    parse,
+)
 from ceremonies.services import scripts
 from ceremonies.services.deeds import DEEDS
 from keyvault_portal.approvals import services as approvals
