@@ -53,21 +53,20 @@ class MySealedShare(View):
             raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
         form, by_script = OwnKeyForm(request.POST), request.headers.get("Accept") == "application/json"
         step = step_of(request, ceremony)
-        found = None
+        found, problem = None, None
         try:
             if form.is_valid():
                 found = form.run(
                     lambda values: handing.seal_share(actor=actor, ceremony_id=ceremony_id, step=step, **values)
                 )
         except PortalError as error:
-            if by_script:
-                raise
-            return room_page(request, ceremony_id, status=error.status, problem=error)
+            problem = error
         if found is None:
-            problem = ValidationFailed(" ".join(word for words in form.errors.values() for word in words))
-            if by_script:
-                raise problem
-            return room_page(request, ceremony_id, status=422, problem=problem)
+            problem = problem or ValidationFailed(" ".join(word for words in form.errors.values() for word in words))
+            if not by_script:
+                return room_page(request, ceremony_id, status=problem.status, problem=problem)
+            said = {"title": problem.title, "detail": problem.detail, "hint": problem.hint}
+            return JsonResponse(said, status=problem.status)
         share, sealed, step_id = found
         text = base64.b64encode(sealed.ciphertext).decode()
         response: HttpResponse
