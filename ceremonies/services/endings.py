@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, ShareGeneration
@@ -19,13 +20,14 @@ from ceremonies.states import BEFORE_COMMIT, CeremonyState, GenerationState
 from keys.models import KeyVersion
 from keys.services import lifecycle
 from keys.states import VersionState
-from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.approvals.registry import digest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 
 ROLL_CALL_DAYS = 90  # quarterly, as practitioners do
+_CLOCK = system_actor("ceremony schedule")
 ENDABLE = (VersionState.DECRYPT_ONLY, VersionState.SUSPENDED, VersionState.COMPROMISED)
 
 
@@ -92,20 +94,32 @@ def _destroy(asked: Asked) -> dict[str, Any]:
 
 def _destroyed(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     scene.ceremony.result = {"destroyed": found["versions"]}
-    key = scene.ceremony.key
-    if key is not None and not scene.ceremony.practice:
-        for generation in ShareGeneration.objects.select_for_update().filter(
-            key=key, state=GenerationState.ACTIVE.value, practice=False
-        ):
-            end_generation(generation, f"The key is destroyed: {scene.ceremony.title}"[:200], by=scene.me.name)
     return dict(scene.ceremony.result)
 
 
 destroy_key = Deed(Action.DESTROY, RoomRole.OPERATOR, _destroyed, _destroy)
 """End every version of the key with the planner's rights: a version in use is suspended, then its grace period begins.
 
-Where the key's own policy asks for agreement, the request is made and named in the result.
+Where the key's own policy asks for agreement, the request is made and named in the result. Its shares stay in force for as long
+as somebody may still change their mind: `end_sets_of_destroyed_keys` ends them once nothing is left to recover.
 """
+
+
+def end_sets_of_destroyed_keys() -> int:
+    """End every set of shares whose key has no version left; custodians are then due to destroy their cards. How many."""
+    sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=False, key__isnull=False)
+    alive = KeyVersion.objects.filter(key=OuterRef("key")).exclude(status=VersionState.DESTROYED.value)
+    done = 0
+    for set_id in sets.exclude(Exists(alive)).values_list("pk", flat=True):
+        with audit.atomic(actor=_CLOCK, action="custody.key_destroyed", target=("share_set", set_id, "")) as record:
+            found = ShareGeneration.objects.select_for_update(of=("self",)).select_related("ceremony").get(pk=set_id)
+            if found.state != GenerationState.ACTIVE:
+                continue
+            end_generation(found, "The key is destroyed.", by=_CLOCK.label)
+            record.about(target=("share_set", found.pk, str(found)), ring_id=found.ceremony.ring_id)
+            record.record({"key": str(found.key_id)})
+            done += 1
+    return done
 
 
 def _need_outcome(values: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import x25519
 from django.utils import timezone
 
@@ -14,10 +15,16 @@ from ceremonies.script import Action
 from ceremonies.services import endings, gathering, handing, plans, room
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.frame import guest_actor
+from ceremonies.states import CeremonyState
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.execution import execute
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired
+from tests.api.conftest import actor
 
 HOLDERS = ("hana", "igor", "jane", "karl", "lucy")
 
@@ -223,3 +230,16 @@ def plan(planner: Actor, script: str = "escrow:1", **more: Any) -> Ceremony:
         "time_zone": "Europe/Oslo", "starts_at": timezone.now() + timedelta(days=1), "threshold": 3, "share_count": 5, "practice": True,
     }  # fmt: skip
     return plans.plan_ceremony(actor=planner, **(values | more))
+
+
+def agree(made: Cast, *officers: Any) -> Cast:
+    """Others agree to the ceremony, and its room opens."""
+    with pytest.raises(ApprovalRequired) as waiting:
+        made.open()
+    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
+    assert made.now.script_hash in bytes(request.act).decode()
+    for officer in officers:
+        approvals.approve(actor=actor(officer), request_id=request.pk, act_hash=request.act_hash)
+    assert execute(request.pk) == "executed", ApprovalRequest.objects.get(pk=request.pk).failure_detail
+    assert made.now.status is CeremonyState.GATHERING
+    return made
