@@ -252,8 +252,7 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     assert version.status == "suspended"
     request = ApprovalRequest.objects.get(pk=ended["approval"])
     assert "Destruction ceremony" in request.reason
-    for officer in officers:
-        approvals.approve(actor=actor(officer), request_id=request.pk, act_hash=request.act_hash)
+    approvals.approve(actor=actor(officers[0]), request_id=request.pk, act_hash=request.act_hash)
     version.refresh_from_db()
     assert version.status == "pending_deletion"
     early = text_of(minutes.write(made.now, room.transcript(made.now)))
@@ -266,7 +265,7 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     version.refresh_from_db()
     assert version.status == "destroyed"
     late = text_of(minutes.write(made.now, room.transcript(made.now)))
-    assert f"{version.destroyed_at:%Y-%m-%d %H:%M}" in late
+    assert minutes.local(made.now, version.destroyed_at) in " ".join(late.split())
     tick()
     kept.refresh_from_db()
     assert (kept.state, kept.end_reason) == ("dead", "The key is destroyed.")
