@@ -59,7 +59,8 @@ def needs_subject(ceremony: Ceremony) -> bool:
 
 
 def subject_form(ceremony: Ceremony, data: Any, *, actor: Actor) -> forms.Form:
-    """The form that asks for it; raises NotFound where nothing is to be asked."""
+    """The form that asks for it; raises PermissionRefused, and WrongState where nothing is to be asked."""
+    authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ceremony.ring_id, target=str(ceremony))
     form: forms.Form = _act_of(ceremony).form(data, actor=actor)
     return form
 
@@ -113,4 +114,4 @@ def _act_of(ceremony: Ceremony) -> Any:
         return held_act(name)
     if needs_subject(ceremony):
         return _GLASS
-    raise NotFound("Nothing else is asked about this ceremony.")
+    raise WrongState("Nothing else is asked about this ceremony.")

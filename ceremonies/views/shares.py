@@ -62,7 +62,9 @@ class MySealedShare(View):
         except PortalError as error:
             problem = error
         if found is None:
-            problem = problem or ValidationFailed(" ".join(word for words in form.errors.values() for word in words))
+            problem = problem or ValidationFailed(
+                " ".join(str(word) for words in form.errors.values() for word in words)
+            )
             if not by_script:
                 return room_page(request, ceremony_id, status=problem.status, problem=problem)
             said = {"title": problem.title, "detail": problem.detail, "hint": problem.hint}

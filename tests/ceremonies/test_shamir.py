@@ -117,7 +117,8 @@ def parsed(share: SecretBytes) -> Share:
 def test_groups(data):
     """Any quorum of groups, each with its quorum, recovers; with one member less it does not."""
     groups = data.draw(
-        st.lists(st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3), (3, 3), (3, 5)]), min_size=1, max_size=4), label="groups"
+        st.lists(st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3), (3, 3), (3, 5)]), min_size=1, max_size=4),
+        label="groups",
     )
     lone = (1, 2) in groups  # any one of these alone would do
     assume(not lone or len(groups) > 1)
