@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ceremony',
             name='kind',
-            field=models.CharField(choices=[('escrow', 'Escrow'), ('recovery', 'Recovery'), ('roll_call', 'Roll call'), ('refresh', 'Refresh'), ('reissue', 'Reissue'), ('destruction', 'Destruction'), ('unseal', 'Unseal'), ('rekey', 'Rekey'), ('break_glass', 'Break glass'), ('byok', 'Byok'), ('root_ca', 'Root ca')], max_length=20),
+            field=models.CharField(choices=[('escrow', 'Escrow'), ('recovery', 'Recovery'), ('roll_call', 'Roll call'), ('refresh', 'Refresh'), ('reissue', 'Reissue'), ('destruction', 'Destruction'), ('unseal', 'Unseal'), ('rekey', 'Rekey'), ('break_glass', 'Break glass'), ('byok', 'Key by components'), ('root_ca', 'Root CA')], max_length=20),
         ),
         migrations.AlterField(
             model_name='custodyentry',
@@ -67,7 +67,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='scripttemplate',
             name='kind',
-            field=models.CharField(choices=[('escrow', 'Escrow'), ('recovery', 'Recovery'), ('roll_call', 'Roll call'), ('refresh', 'Refresh'), ('reissue', 'Reissue'), ('destruction', 'Destruction'), ('unseal', 'Unseal'), ('rekey', 'Rekey'), ('break_glass', 'Break glass'), ('byok', 'Byok'), ('root_ca', 'Root ca')], max_length=20),
+            field=models.CharField(choices=[('escrow', 'Escrow'), ('recovery', 'Recovery'), ('roll_call', 'Roll call'), ('refresh', 'Refresh'), ('reissue', 'Reissue'), ('destruction', 'Destruction'), ('unseal', 'Unseal'), ('rekey', 'Rekey'), ('break_glass', 'Break glass'), ('byok', 'Key by components'), ('root_ca', 'Root CA')], max_length=20),
         ),
         migrations.AddConstraint(
             model_name='ceremony',

@@ -216,8 +216,11 @@ async function receive(event) {
   form.querySelectorAll("[data-shown]").forEach((shown) => {
     shown.hidden = false;
   });
-  form.querySelector("button[type=submit]").disabled = true;
-  form.closest("#room-part")?.removeAttribute("id"); // the page's next look must not take the words away
+  const part = form.closest("#room-part");
+  part.querySelectorAll("button[type=submit]").forEach((button) => {
+    button.disabled = true;
+  });
+  part.removeAttribute("id"); // the page's next look must not take the words away
 }
 
 if (globalThis.document) {

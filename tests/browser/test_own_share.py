@@ -23,7 +23,9 @@ def test_the_words_are_decrypted_in_the_page_only(portal: RunningPortal, page_of
     rows = page.get_by_role("list", name="The words of your share").get_by_role("listitem")
     expect(rows).to_have_count(33)
     words = [text.split()[-1] for text in rows.all_inner_texts()]
-    with page.expect_response(lambda response: "room/live" in response.url):  # the page looks again, and leaves them there
+    with page.expect_response(
+        lambda response: "room/live" in response.url
+    ):  # the page looks again, and leaves them there
         pass
     expect(rows).to_have_count(33)
     assert any('"sealed"' in body for body in bodies)
