@@ -60,6 +60,8 @@ class Action(StrEnum):
     RECORD_PROOFS = "record_proofs"  # commit of a roll-call
     DESTROY = "destroy"  # commit: end the key's versions
     GIVE = "give"  # commit: holders of the portal's seal give their shares to the keyholder
+    DEAL_SEAL = "deal_seal"  # split the portal's root among new custodians; the seal in use stays
+    ACTIVATE_SEAL = "activate_seal"  # commit: the new shares open the portal, the old ones no more
     BREAK_GLASS = "break_glass"  # commit: perform a waiting request without the missing agreement
     ANNOUNCE = "announce"  # open the import: how many components, and the check value of each
     ENTER = "enter"  # commit: each holder enters a component; the last one makes the key
@@ -72,8 +74,9 @@ class Action(StrEnum):
 A = Action
 # What each action needs to have happened before it in the same script: one of these sets.
 NEEDS: Mapping[Action, tuple[frozenset[Action], ...]] = {
-    A.HAND_OUT: (frozenset({A.DEAL}), frozenset({A.REISSUE})),
-    A.VERIFY: (frozenset({A.DEAL, A.HAND_OUT}),),
+    A.HAND_OUT: (frozenset({A.DEAL}), frozenset({A.REISSUE}), frozenset({A.DEAL_SEAL})),
+    A.VERIFY: (frozenset({A.DEAL, A.HAND_OUT}), frozenset({A.DEAL_SEAL, A.HAND_OUT})),
+    A.ACTIVATE_SEAL: (frozenset({A.DEAL_SEAL, A.HAND_OUT, A.VERIFY}),),
     A.STORE_PACKAGE: (frozenset({A.DEAL}),),
     A.ACTIVATE: (frozenset({A.DEAL, A.HAND_OUT, A.STORE_PACKAGE}),),
     A.RECOVER: (frozenset({A.COLLECT}),),
@@ -89,7 +92,7 @@ NEEDS_OF_KIND: Mapping[Kind, Mapping[Action, frozenset[Action]]] = {
     Kind.REFRESH: {A.STORE_PACKAGE: frozenset({A.VERIFY})},
 }
 COMMITS = frozenset({
-    A.ACTIVATE, A.RECOVER, A.RESEAT, A.RECORD_PROOFS, A.DESTROY, A.GIVE, A.BREAK_GLASS, A.ENTER, A.ACT, A.VISIT,
+    A.ACTIVATE, A.RECOVER, A.RESEAT, A.RECORD_PROOFS, A.DESTROY, A.GIVE, A.ACTIVATE_SEAL, A.BREAK_GLASS, A.ENTER, A.ACT, A.VISIT,
 })  # fmt: skip
 # Steps that people end by signing them off: the portal has no part of its own, or takes what comes.
 PEOPLES = frozenset({A.NONE, A.CHECK_CLOCK, A.PROVE})
@@ -104,7 +107,7 @@ ACTIONS: Mapping[Kind, tuple[Action, ...]] = {
     Kind.ROLL_CALL: (A.RECORD_PROOFS, A.PROVE),
     Kind.DESTRUCTION: (A.DESTROY,),
     Kind.UNSEAL: (A.GIVE, A.VISIT),
-    Kind.REKEY: (A.VISIT,),
+    Kind.REKEY: (A.ACTIVATE_SEAL, A.DEAL_SEAL, A.HAND_OUT, A.VERIFY, A.VISIT),
     Kind.BREAK_GLASS: (A.BREAK_GLASS, A.VISIT),
     Kind.BYOK: (A.ENTER, A.ANNOUNCE, A.COMPARE),
     Kind.ROOT_CA: (A.ACT, A.PREPARE),

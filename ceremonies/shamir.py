@@ -158,6 +158,17 @@ def split(
     return ShareSet(record, tuple(SecretBytes(words.encode()) for words in made))
 
 
+def known_set(shares: Sequence[SecretBytes], threshold: int) -> ShareSet:
+    """The record of a set of one group that was split elsewhere, so that its shares are known again; raises ShareMistyped."""
+    facts = inspect(shares[0])
+    salt = secrets.token_bytes(offline.SALT_BYTES)
+    record = SetRecord(
+        facts.set_id, 1, facts.extendable, facts.iteration_exponent, 1, ((threshold, len(shares)),), salt,
+        tuple(commitment(words, salt) for words in shares),
+    )  # fmt: skip
+    return ShareSet(record, tuple(shares))
+
+
 def check_groups(groups: Groups, group_threshold: int) -> None:
     """Whether SLIP-39 can split so; raises SplitRefused with the reason."""
     if not 1 <= len(groups) <= MAX_SHARES or not 1 <= group_threshold <= len(groups):

@@ -8,6 +8,7 @@ from django.utils import timezone
 from ceremonies.models.ceremonies import Ceremony
 from ceremonies.offline import set_name
 from ceremonies.quorums import Quorum, ShareGroup
+from ceremonies.script import Kind
 from ceremonies.shamir import SetRecord
 from ceremonies.states import GenerationState, ShareState
 from keys.models import Key
@@ -79,6 +80,13 @@ class ShareGeneration(models.Model):
     @property
     def public_record(self) -> SetRecord:
         return SetRecord.from_json(self.record)
+
+    @property
+    def opens(self) -> str:
+        """What its shares open together, in words."""
+        if self.ceremony.kind == Kind.REKEY:
+            return "the seal of the portal"
+        return f"the escrow of {self.key or 'a throw-away key'}"
 
     @property
     def quorum(self) -> Quorum:

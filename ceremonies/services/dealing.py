@@ -51,7 +51,7 @@ begin = Deed(Action.DEAL, RoomRole.OPERATOR, _session_opened, _open_session, don
 
 def _make(asked: Asked) -> dict[str, Any]:
     ceremony, process = asked.ceremony, ceremony_process()
-    holders = _holders(ceremony)
+    holders = holders_of(ceremony)
     if ceremony.with_passphrase:
         if not ceremony.process.get("passphrase"):
             raise NotReady("The leader has not given the passphrase yet.")
@@ -107,13 +107,16 @@ deal = Deed(Action.DEAL, RoomRole.OPERATOR, _made, _make)
 """Make the escrow key, export the master key under it, split it among the share holders present."""
 
 
+_BEGINS_AT = {Kind.REISSUE: Action.COLLECT, Kind.REKEY: Action.DEAL_SEAL}
+
+
 def deal_again(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
     """Go back and split anew, when somebody could not write a share down or a holder was replaced; shares shown so far are void."""
     with in_room(actor, ceremony_id, "deal_again", states=RUNNING) as scene:
         need_role(scene.me, RoomRole.LEADER)
         if not reason.strip():
             raise ValidationFailed(errors={"reason": ["Say why."]})
-        first = Action.COLLECT if scene.ceremony.kind == Kind.REISSUE else Action.DEAL
+        first = _BEGINS_AT.get(Kind(scene.ceremony.kind), Action.DEAL)
         go_back(
             scene, first, happened=reason.strip(), decision="New shares are made; cards written so far are destroyed."
         )
@@ -127,12 +130,16 @@ def _open_verification(asked: Asked) -> dict[str, Any]:
 
 
 def _verification_opened(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-    ceremony, generation = scene.ceremony, scene.ceremony.generation
-    holders = {str(share.index): share.custodian_id for share in generation.shares.all()}
+    ceremony = scene.ceremony
+    noted = ceremony.process.get("shares")
+    if noted:
+        holders = {index: notes["custodian_id"] for index, notes in noted.items()}
+    else:
+        holders = {str(share.index): share.custodian_id for share in ceremony.generation.shares.all()}
     ceremony.process = ceremony.process | {
-        "attempt": found["attempt"], "given": [], "missing": generation.share_count, "holders": holders,
+        "attempt": found["attempt"], "given": [], "missing": len(holders), "holders": holders,
     }  # fmt: skip
-    return {"set": generation.set_name, "shares": generation.share_count}
+    return {"shares": len(holders)}
 
 
 verify = Deed(Action.VERIFY, RoomRole.OPERATOR, _verification_opened, _open_verification, done=False)
@@ -252,7 +259,7 @@ def _version_in_use(ceremony: Ceremony) -> KeyVersion | None:
     return version
 
 
-def _holders(ceremony: Ceremony) -> dict[int, Participant]:
+def holders_of(ceremony: Ceremony) -> dict[int, Participant]:
     """Who gets which share; with groups a seat's number says the group, and stays."""
     holders = [seat for seat in active_people(ceremony) if seat.room_role is RoomRole.HOLDER]
     holders.sort(key=lambda seat: (seat.share_index or 99, seat.position))

@@ -80,9 +80,9 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
     with in_room(actor, ceremony_id, "submit_share", states=RUNNING, step=step, any_clock=True) as scene:
         ceremony, verifying = scene.ceremony, scene.step.action is Action.VERIFY
         ceremony.process = ceremony.process | {"given": sorted(progress.given), "missing": progress.missing}
-        held = ceremony.generation if verifying else source_of(ceremony)
-        share = held.shares.filter(index=progress.index).first()
-        if share is not None:
+        held = getattr(ceremony, "generation", None) if verifying else source_of(ceremony)
+        share = held.shares.filter(index=progress.index).first() if held else None
+        if held is not None and share is not None:
             share.proved_at = scene.now
             share.save(update_fields=["proved_at"])
             what = CustodyEntry.What.PROVED if verifying else CustodyEntry.What.ACCESSED
@@ -208,13 +208,17 @@ def _reissue(asked: Asked) -> dict[str, Any]:
 
 def _reissued(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     seat: Participant = found["seat"]
-    scene.ceremony.process = scene.ceremony.process | {
-        "reissued": {
-            "index": seat.share_index, "custodian": seat.name, "custodian_id": str(seat.pk), "email": seat.email, "site": seat.site,
-            "person_id": str(seat.person_id) if seat.person_id else None, "state": ShareState.DEALT.value,
-        }
-    }  # fmt: skip
+    index = seat.share_index or 0
+    scene.ceremony.process = scene.ceremony.process | {"shares": {str(index): noted_share(seat, index)}}
     return {"share": seat.share_index, "custodian": seat.name}
+
+
+def noted_share(seat: Participant, index: int) -> dict[str, Any]:
+    """A share without a row of its own yet, as the ceremony notes it."""
+    return {
+        "index": index, "custodian": seat.name, "custodian_id": str(seat.pk), "email": seat.email, "site": seat.site,
+        "person_id": str(seat.person_id) if seat.person_id else None, "state": ShareState.DEALT.value,
+    }  # fmt: skip
 
 
 reissue = Deed(Action.REISSUE, RoomRole.OPERATOR, _reissued, _reissue)
@@ -223,7 +227,7 @@ reissue = Deed(Action.REISSUE, RoomRole.OPERATOR, _reissued, _reissue)
 
 def _reseated(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     ceremony, source = scene.ceremony, source_of(scene.ceremony)
-    notes = ceremony.process["reissued"]
+    [notes] = ceremony.process["shares"].values()
     share = Share.objects.select_for_update().get(generation=source, index=notes["index"])
     if not may_move(SHARE_MOVES, ShareState(share.state), ShareState.HELD) or notes["state"] != ShareState.HELD:
         raise WrongState("The share is not reported lost any more, or its new custodian has not confirmed it.")

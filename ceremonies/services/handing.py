@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from ceremonies.models import Ceremony, CustodyEntry, Share, SignOff
+from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration, SignOff
 from ceremonies.planning import RoomRole
 from ceremonies.process.client import RecipientKind, SealedShare, Shown
 from ceremonies.room_errors import AlreadyDone, NotYours
@@ -18,6 +18,8 @@ from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import ValidationFailed, WrongState
 
+# Here a share has no row of its own before the commit, and what happens to it is noted in the ceremony.
+NOTED = frozenset({Kind.REISSUE, Kind.REKEY})
 LARGEST_KEY = 16 * 1024  # bytes of a public key or certificate
 
 
@@ -87,7 +89,7 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBy
         scene.record.record(
             {"share": share.index, "custodian": share.custodian, "bag": share.bag, "place": share.place}
         )
-        if share.pk is None or not share.generation.shares.exclude(state=ShareState.HELD.value).exists():
+        if not left_to_confirm(scene.ceremony):
             scene.ceremony.acted = True
             go_on(scene, scene.ceremony.read_script())
     return share
@@ -95,14 +97,28 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBy
 
 def share_to_hand_out(ceremony: Ceremony, index: int | None) -> Share | None:
     """The share that the holder of this number gets here; one made again has no row of its own before the commit."""
-    if ceremony.kind != Kind.REISSUE:
-        return (
-            Share.objects.select_related("generation").filter(generation__ceremony=ceremony, index=index or 0).first()
-        )
-    notes = ceremony.process.get("reissued")
-    if not notes or notes["index"] != index:
-        return None
-    return Share(generation=ceremony.source, **notes)
+    if Kind(ceremony.kind) in NOTED:
+        notes = ceremony.process.get("shares", {}).get(str(index))
+        return Share(generation=_noted_set(ceremony), **notes) if notes else None
+    shares = Share.objects.select_related("generation__ceremony")
+    return shares.filter(generation__ceremony=ceremony, index=index or 0).first()
+
+
+def _noted_set(ceremony: Ceremony) -> ShareGeneration:
+    """The set that a share without a row belongs to; that of the portal's seal is in no register of keys."""
+    if ceremony.source is not None:
+        return ceremony.source
+    return ShareGeneration(
+        ceremony=ceremony, threshold=ceremony.threshold, share_count=ceremony.share_count, set_id=ceremony.process["set_id"],
+        practice=ceremony.practice,
+    )  # fmt: skip
+
+
+def left_to_confirm(ceremony: Ceremony) -> int:
+    """How many shares are not confirmed yet."""
+    if Kind(ceremony.kind) in NOTED:
+        return sum(notes["state"] != ShareState.HELD for notes in ceremony.process.get("shares", {}).values())
+    return Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count()
 
 
 def _seen(actor: Actor, ceremony_id: UUID, step: int, act: str, sealed_to: str) -> tuple[Share, str, str]:
@@ -154,7 +170,8 @@ def _keep(ceremony: Ceremony, share: Share, *fields: str) -> None:
         share.save(update_fields=fields)
         return
     noted = {name: getattr(share, name) for name in fields if not name.endswith("_at")}
-    ceremony.process = ceremony.process | {"reissued": ceremony.process["reissued"] | noted}
+    notes, index = ceremony.process["shares"], str(share.index)
+    ceremony.process = ceremony.process | {"shares": notes | {index: notes[index] | noted}}
 
 
 def _move(share: Share, new: ShareState) -> None:

@@ -14,7 +14,7 @@ from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Script, Step
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.gathering import wants_passphrase
-from ceremonies.services.handing import share_to_hand_out
+from ceremonies.services.handing import left_to_confirm, share_to_hand_out
 from ceremonies.services.proving import challenge_for
 from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
 from ceremonies.states import ENDED, CeremonyState, ShareState
@@ -156,7 +156,7 @@ def _before_it_is_done(  # noqa: PLR0911
             return Part("wait", "The leader types the passphrase; then you make the shares.")
         return Part("begin", "Begin. The leader is then asked for the passphrase of the new set.")
     if step.action is Action.HAND_OUT:
-        left = Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count() or 1
+        left = left_to_confirm(ceremony)
         return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
     deed = DEEDS.get(step.action)
     if deed is None:

@@ -13,7 +13,7 @@ from ceremonies.models import Ceremony, Participant, ShareGeneration
 from ceremonies.planning import RoomRole
 from ceremonies.quorums import MAX_EXPONENT, Quorum
 from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
-from ceremonies.script import Kind
+from ceremonies.script import Action, Kind, Script
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
 from ceremonies.services.room import DEALING
@@ -102,7 +102,7 @@ def plan_ceremony(
             errors["script"] = [
                 "Shares of this key are in force: plan a refresh, which verifies the new ones before the old ones end."
             ]
-        quorum = _quorum(wanted, source, groups, threshold, share_count, errors)
+        quorum = _quorum(chosen, source, groups, threshold, share_count, errors)
         if not 0 <= iteration_exponent <= MAX_EXPONENT:
             errors["iteration_exponent"] = [f"From 0 to {MAX_EXPONENT}."]
         if errors:
@@ -306,7 +306,7 @@ def _wrong_values(
 
 
 def _quorum(
-    kind: Kind,
+    script: Script,
     source: ShareGeneration | None,
     groups: Quorum | None,
     threshold: int,
@@ -314,7 +314,8 @@ def _quorum(
     errors: dict[str, list[str]],
 ) -> Quorum:
     """Which shares open it: of the set in force, or as the plan says; complaints go into `errors`."""
-    if kind not in NEEDS_SHARES:
+    kind = script.kind
+    if kind not in NEEDS_SHARES and script.number_of(Action.DEAL_SEAL) is None:
         return Quorum(())
     if source is not None and kind in USES_SHARES:
         return source.quorum

@@ -29,7 +29,7 @@ C = CeremonyState
 ROOM = OPEN
 AT_WORK = frozenset({C.RUNNING, C.COMMITTED})
 DEALING = frozenset({Kind.ESCROW, Kind.REFRESH})
-ALL_NEEDED = DEALING | {Kind.BYOK}
+ALL_NEEDED = DEALING | {Kind.BYOK, Kind.REKEY}
 
 
 def mark_present(seat: Participant) -> None:

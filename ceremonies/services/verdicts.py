@@ -26,7 +26,7 @@ def verdict(ceremony: Ceremony) -> Verdict:
         distinct_sites=bool(ceremony.policy.get("distinct_sites")), distinct_lines=bool(ceremony.policy.get("distinct_lines")),
         deals_shares=kind in ALL_NEEDED,
     )  # fmt: skip
-    found = examine(rules, seats, needs_shares=kind in NEEDS_SHARES)
+    found = examine(rules, seats, needs_shares=bool(ceremony.threshold))
     return replace(found, problems=(*found.problems, *_particular_problems(ceremony)))
 
 

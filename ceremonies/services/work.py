@@ -167,7 +167,12 @@ def _session_over(actor: Actor, ceremony_id: UUID, step: int) -> Iterator[None]:
         with in_room(actor, ceremony_id, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
             script = scene.ceremony.read_script()
             first = next(
-                (action for action in (Action.COLLECT, Action.DEAL) if script.number_of(action) is not None), None
+                (
+                    action
+                    for action in (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
+                    if script.number_of(action) is not None
+                ),
+                None,
             )
             if first is not None and scene.ceremony.step >= (script.number_of(first) or 0):
                 go_back(

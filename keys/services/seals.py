@@ -39,6 +39,18 @@ class NewShares:
         return f"NewShares({self.seal.pk})"
 
 
+@dataclass(frozen=True, slots=True)
+class SplitRoot:
+    """A sealed copy of the root and what is known of the shares that open it; nothing here opens anything."""
+
+    seal_id: UUID
+    wrapped: bytes
+    check: bytes
+    threshold: int
+    count: int
+    identifier: int
+
+
 def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> NewShares:
     """Seal the root for `count` custodians, any `threshold` of whom can open it; the set before, if any, must be retired first.
 
@@ -46,21 +58,67 @@ def register_shares(*, actor: Actor, name: str, threshold: int, count: int) -> N
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        if not 2 <= threshold <= count <= MAX_SHARES:
-            raise ValidationFailed(
-                errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
-            )
-        seal_id = uuid4()
-        wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
-        seal = RootSeal(
-            id=seal_id, kind=RootSeal.Kind.SHARES, name=_named(name), wrapped=wrapped, check_value=check,
-            identifier=Share.from_mnemonic(mnemonics[0]).identifier, threshold=threshold, shares=count, created_by=actor.label,
-        )  # fmt: skip
+        split, mnemonics = _split(threshold, count)
+        seal = _seal_of(split, name, actor)
         _store(seal)
         notices.seal_registered(seal, actor.label)
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"kind": "shares", "threshold": threshold, "shares": count})
     return NewShares(seal, mnemonics)
+
+
+def split_root(*, actor: Actor, threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
+    """A seal of shares that is in use nowhere yet, and its shares, to be handed out and verified first.
+
+    The seal in use stays as it is. Raises PermissionRefused, ValidationFailed, Sealed.
+    """
+    with audit.atomic(actor=actor, action="seal.split", target=("portal", "", "")) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        split, mnemonics = _split(threshold, count)
+        act.record({"seal": str(split.seal_id), "threshold": threshold, "shares": count})
+    return split, mnemonics
+
+
+def put_in_use(*, actor: Actor, name: str, split: SplitRoot) -> RootSeal:
+    """Let a seal that was split before take the place of the shares in use, in one step; asked again, the same seal.
+
+    Raises PermissionRefused, ValidationFailed.
+    """
+    with audit.atomic(actor=actor, action="seal.register", target=("seal", split.seal_id, name)) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        found = RootSeal.objects.filter(pk=split.seal_id).first()
+        if found is not None:
+            return found
+        before = (
+            RootSeal.objects.select_for_update(of=("self",)).filter(kind=RootSeal.Kind.SHARES, retired_at=None).first()
+        )
+        if before is not None:
+            _retire(before, actor)
+        seal = _seal_of(split, name, actor)
+        _store(seal)
+        notices.seal_registered(seal, actor.label)
+        act.about(target=("seal", seal.pk, seal.name))
+        act.record({
+            "kind": "shares", "threshold": split.threshold, "shares": split.count, "retired": str(before.pk) if before else None,
+        })  # fmt: skip
+    return seal
+
+
+def _split(threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
+    if not 2 <= threshold <= count <= MAX_SHARES:
+        raise ValidationFailed(
+            errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
+        )
+    seal_id = uuid4()
+    wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
+    return SplitRoot(seal_id, wrapped, check, threshold, count, Share.from_mnemonic(mnemonics[0]).identifier), mnemonics
+
+
+def _seal_of(split: SplitRoot, name: str, actor: Actor) -> RootSeal:
+    return RootSeal(
+        id=split.seal_id, kind=RootSeal.Kind.SHARES, name=_named(name), wrapped=split.wrapped, check_value=split.check,
+        identifier=split.identifier, threshold=split.threshold, shares=split.count, created_by=actor.label,
+    )  # fmt: skip
 
 
 def register_provider(*, actor: Actor, name: str, key: Key) -> RootSeal:
@@ -114,13 +172,17 @@ def retire_seal(*, actor: Actor, seal_id: UUID) -> RootSeal:
                 "This is the only way to open the portal.",
                 hint="Register another seal first, and wait until it is in use.",
             )
-        provider_seals.move(seal, SealStanding.RETIRED)
-        seal.retired_at, seal.retired_by, seal.wrapped = timezone.now(), actor.label, None
-        seal.save(update_fields=["state", "retired_at", "retired_by", "wrapped"])
-        notices.seal_retired(seal)
+        _retire(seal, actor)
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"kind": seal.kind})
     return seal
+
+
+def _retire(seal: RootSeal, actor: Actor) -> None:
+    provider_seals.move(seal, SealStanding.RETIRED)
+    seal.retired_at, seal.retired_by, seal.wrapped = timezone.now(), actor.label, None
+    seal.save(update_fields=["state", "retired_at", "retired_by", "wrapped"])
+    notices.seal_retired(seal)
 
 
 def seal_now(*, actor: Actor, reason: str) -> None:

@@ -17,9 +17,9 @@ from ceremonies.errors import (
     ShareOfAnotherPerson,
     ShareRefused,
 )
-from ceremonies.models import Ceremony, Share, ShareGeneration
+from ceremonies.models import Ceremony, ScriptTemplate, Share, ShareGeneration
 from ceremonies.room_errors import AlreadyDone, ClockChanged, NotYours, PlanImpossible, QuorumLost, RehearsalNeeded
-from ceremonies.script import Action
+from ceremonies.script import Action, parse
 from ceremonies.services import dealing, endings, frame, gathering, plans, room
 from ceremonies.services.work import ceremony_process
 from ceremonies.states import CeremonyState
@@ -27,6 +27,16 @@ from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
 from tests.api.conftest import build_place, make_person
 from tests.room.cast import Cast, agree, plan
 
+VISITING = """
+name: {name}
+version: 1
+kind: rekey
+title: A seal made on its page
+steps:
+  - {{id: open, title: Open, text: Hello., who: leader, expected: All are here., sign_off: [leader, internal_witness]}}
+  - {{id: act, title: Act, text: There., who: operator, action: visit, page: "keys:seal-list", expected: Done., sign_off: [leader, internal_witness]}}
+  - {{id: close, title: Close, text: Bye., who: everybody, expected: Attested., sign_off: [leader, internal_witness]}}
+"""
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -318,17 +328,25 @@ def test_a_plan_that_cannot_be_held_opens_no_room(people, planner):
 
 
 def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, process):
+    text = VISITING.format(name="our-rekey")
+    ScriptTemplate.objects.create(
+        name="our-rekey", version=1, kind="rekey", title="Ours", text=text, sha256=parse(text).sha256, uploaded_by="test",
+        approved_at=timezone.now(), approval_id=uuid4(),
+    )  # fmt: skip
+
     def real() -> Any:
         made = Cast(
             planner,
-            plan(planner, "rekey:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
+            plan(
+                planner, "our-rekey:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0
+            ),
         )
         made.seat_staff()
         return made
 
     with pytest.raises(RehearsalNeeded):
         real().open()
-    rehearsal = Cast(planner, plan(planner, "rekey:1", threshold=0, share_count=0))
+    rehearsal = Cast(planner, plan(planner, "our-rekey:1", threshold=0, share_count=0))
     rehearsal.seat_staff()
     rehearsal.open()
     rehearsal.gather()
