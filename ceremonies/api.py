@@ -13,6 +13,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from ceremonies import serializers as shapes
 from ceremonies.models import Ceremony, ShareGeneration
+from ceremonies.quorums import Quorum
 from ceremonies.services import custody, plans
 from keys.api.base import ACCEPTED, ActorView
 from keys.services.overview import visible_keys
@@ -47,8 +48,10 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
         key = visible_keys(self.actor).filter(pk=values["key"]).first() if values["key"] else None
         if values["key"] and (key is None or not self.actor.can(Permission.CEREMONY_MANAGE, key.ring_id)):
             raise ValidationFailed(errors={"key": ["There is no such key, or you may plan nothing about it."]})
+        groups, needed = values.pop("groups"), values.pop("groups_needed")
+        quorum = Quorum.from_json(groups, needed or len(groups)) if groups else None
         made = plans.plan_ceremony(
-            actor=self.actor, **(values | {"key": key, "policy": dict(values.get("policy") or {})})
+            actor=self.actor, **(values | {"key": key, "policy": dict(values.get("policy") or {}), "groups": quorum})
         )
         return Response(
             self._shown(made), status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/ceremonies/{made.pk}"}

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from ceremonies.models import Ceremony, ScriptTemplate
+from ceremonies.models import Ceremony, CustodyEntry, ScriptTemplate, Share
 from ceremonies.planning import RoomRole, Verdict
-from ceremonies.services import plans, scripts
+from ceremonies.services import custody, plans, risks, scripts, subjects, verdicts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, digest, operation
@@ -24,12 +24,15 @@ class OpenRoom:
         if ceremony is None:
             raise NotFound("There is no such ceremony.")
         plan = plans.plan_digest(ceremony)
-        found = plans.verdict(ceremony)
+        found = verdicts.verdict(ceremony)
         said = [f"Script: {ceremony.script_label}, SHA-256 {ceremony.script_hash}."]
         if ceremony.key is not None:
             said.append(f"Key: {ceremony.key.ring.name}/{ceremony.key.name}.")
         if ceremony.threshold:
-            said.append(f"Any {ceremony.threshold} of {ceremony.share_count} shares open it; {_reach(found)}")
+            said.append(f"Shares: {ceremony.quorum.words} open it; {_reach(found)}")
+        if ceremony.with_passphrase:
+            said.append("A passphrase is wanted beside the shares.")
+        said += [f"{name}: {value}." for name, value in subjects.described(ceremony)]
         if ceremony.provider:
             said.append(f"The recovered key goes to the provider {ceremony.provider}.")
         for role in RoomRole:
@@ -64,6 +67,37 @@ class ApproveScript:
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         scripts.approve_script(actor=actor, script_id=UUID(params["script_id"]), approval_id=request_id)
         return {"url": reverse("ceremonies:script-list")}
+
+
+@operation(risks.ACCEPT_RISK, permission=Permission.CEREMONY_MANAGE, title="Accept the risk of a lost share")
+class AcceptRisk:
+    """Params: share_id, reason. Bound are the set, the share's custodian and what happened to it, and the quorum that is left."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        share = (
+            Share.objects.select_related("generation__ceremony", "generation__key")
+            .filter(pk=params["share_id"])
+            .first()
+        )
+        if share is None:
+            raise NotFound("There is no such share.")
+        generation, what = share.generation, risks.risk_of(share)
+        said = [
+            f"{share.custodian}: {CustodyEntry.What(what).label.lower()}.",
+            "The words of this share stay valid for as long as the set is in force; only a refresh with a new escrow key ends that.",
+            f"The set stands at: {custody.health_of(generation).words}.",
+        ]
+        return Act(
+            operation=risks.ACCEPT_RISK, params=params, target_type="share", target_id=str(share.pk),
+            target_label=f"{generation}: share {share.index}", target_version=f"{generation.pk} {generation.state} {share.state} {what}",
+            ring_id=generation.ceremony.ring_id, policy_version=generation.ceremony.script_hash, consequences=said,
+        )  # fmt: skip
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        share = risks.accept_risk(
+            actor=actor, share_id=params["share_id"], reason=params["reason"], approval_id=request_id
+        )
+        return {"url": reverse("ceremonies:share-detail", args=[share.pk])}
 
 
 def _reach(found: Verdict) -> str:

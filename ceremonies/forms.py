@@ -1,27 +1,39 @@
 """Forms of the ceremonies pages; each hands clean values to one service."""
 
+import base64
+import binascii
 from collections.abc import Iterable
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 
-from ceremonies.models import CustodyEntry, Participant
-from ceremonies.planning import MAX_SHARES, RoomRole
+from ceremonies.models import Ceremony, CustodyEntry, Participant
+from ceremonies.planning import RoomRole
+from ceremonies.process.client import RecipientKind
+from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import LARGEST
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
+from keys.crypto.secret import SecretBytes
 from keys.forms import ServiceForm
 from keys.models import Key
 from keys.providers.registry import aliases
 from keys.services.overview import visible_keys
 from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.errors import ValidationFailed
 
 ROLES = [(role.value, role.value.replace("_", " ").capitalize()) for role in RoomRole]
 NOTABLE = [
     (what.value, what.label)
     for what in CustodyEntry.What
-    if what not in {CustodyEntry.What.PROVED, CustodyEntry.What.MISSED, CustodyEntry.What.ACKNOWLEDGED}
+    if what
+    not in {
+        CustodyEntry.What.PROVED,
+        CustodyEntry.What.MISSED,
+        CustodyEntry.What.ACKNOWLEDGED,
+        CustodyEntry.What.ACCEPTED,
+    }
 ]
 _LOCAL = {"type": "datetime-local"}
 
@@ -44,7 +56,24 @@ class PlanForm(ServiceForm):
     threshold = forms.IntegerField(
         min_value=2, max_value=MAX_SHARES, initial=3, required=False, help_text="So many shares open it."
     )
-    share_count = forms.IntegerField(min_value=2, max_value=MAX_SHARES, initial=5, required=False, label="Shares")
+    share_count = forms.IntegerField(
+        min_value=2, max_value=MAX_SHARES, initial=5, required=False, label="Shares", help_text="Or components of a key that is brought."
+    )  # fmt: skip
+    groups = forms.CharField(
+        required=False, max_length=2000, widget=_text(3), label="Groups instead",
+        help_text="One a line, such as Security officers: 2 of 3. The two numbers above then count for nothing.",
+    )  # fmt: skip
+    groups_needed = forms.IntegerField(
+        min_value=1, max_value=MAX_SHARES, required=False, label="Groups needed", help_text="Empty: all of them."
+    )
+    with_passphrase = forms.BooleanField(
+        required=False, label="A passphrase beside the shares",
+        help_text="The leader types it when the shares are made, and at a recovery. Lost, it loses the key."
+    )  # fmt: skip
+    iteration_exponent = forms.IntegerField(
+        min_value=0, max_value=MAX_EXPONENT, initial=1, required=False, label="Slowness of the passphrase",
+        help_text="SLIP-39's iteration exponent: each more doubles the work of a guess.",
+    )  # fmt: skip
     allow_all = forms.BooleanField(
         required=False, label="Allow that all shares are needed", help_text="One lost share then loses the key."
     )
@@ -82,6 +111,20 @@ class PlanForm(ServiceForm):
         policy = {name: values.pop(name) or False for name in ("allow_all", "distinct_sites", "distinct_lines")}
         values["policy"] = policy | {"rehearsed_within_days": values.pop("rehearsed_within_days") or 0}
         values["threshold"], values["share_count"] = values["threshold"] or 0, values["share_count"] or 0
+        values["groups"] = self.quorum
+        values.pop("groups_needed")
+        if values["iteration_exponent"] is None:
+            values["iteration_exponent"] = 1
+        return values
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        self.quorum: Quorum | None = None
+        if values.get("groups", "").strip():
+            try:
+                self.quorum = Quorum.parse(values["groups"], values.get("groups_needed"))
+            except ValueError as error:
+                self.add_error("groups", str(error))
         return values
 
 
@@ -91,12 +134,17 @@ class PersonForm(ServiceForm):
     name = forms.CharField(max_length=150, required=False, help_text="For a guest.")
     site = forms.CharField(max_length=100, required=False)
     reporting_line = forms.CharField(max_length=100, required=False)
+    group = forms.ChoiceField(required=False, help_text="For share holders: for which group they hold a share.")
     deputy_for = forms.ModelChoiceField(Participant.objects.none(), required=False, empty_label="Nobody")
 
-    def __init__(self, data: Any = None, *, seats: Any) -> None:
+    def __init__(self, data: Any = None, *, ceremony: Ceremony) -> None:
         super().__init__(data)
-        field: Any = self.fields["deputy_for"]
-        field.queryset = seats.exclude(role=RoomRole.DEPUTY.value)
+        fields: dict[str, Any] = self.fields
+        fields["deputy_for"].queryset = ceremony.participants.exclude(role=RoomRole.DEPUTY.value)
+        if ceremony.groups:
+            fields["group"].choices = [("", "None"), *[(group.name, group.name) for group in ceremony.quorum.groups]]
+        else:
+            del fields["group"]
 
     def service_values(self) -> dict[str, Any]:
         principal = self.cleaned_data["deputy_for"]
@@ -143,6 +191,65 @@ class ConfirmShareForm(ServiceForm):
     @property
     def words(self) -> str:
         return " ".join(self.cleaned_data[name].strip().lower() for name in self.names)
+
+
+class OwnKeyForm(ServiceForm):
+    """A public key of the custodian's own, as bytes in `clean_key`."""
+
+    kind = forms.ChoiceField(
+        choices=[
+            (RecipientKind.OPENPGP.value, "OpenPGP certificate"), (RecipientKind.RSA_OAEP.value, "RSA public key in PEM, 2048 bits or more"),
+            (RecipientKind.HPKE_X25519.value, "X25519 public key in base64 (HPKE)"),
+        ], label="Kind",
+    )  # fmt: skip
+    key = forms.CharField(
+        max_length=20_000, widget=_text(6, spellcheck="false", **{"class": "mono"}), label="Your public key"
+    )
+
+    def service_values(self) -> dict[str, Any]:
+        kind, text = RecipientKind(self.cleaned_data["kind"]), self.cleaned_data["key"].strip()
+        if kind is not RecipientKind.HPKE_X25519:
+            return {"kind": kind, "key": text.encode()}
+        try:
+            return {"kind": kind, "key": base64.b64decode(text, validate=True)}
+        except (binascii.Error, ValueError):
+            raise ValidationFailed(errors={"key": ["This is not base64."]}) from None
+
+
+class AnnounceForm(ServiceForm):
+    component_values = forms.CharField(
+        max_length=400, widget=_text(4, spellcheck="false", **{"class": "mono"}), label="Check values of the components",
+        help_text="One a line, in the order of the custodians: six hexadecimal digits each.",
+    )  # fmt: skip
+    check_value = forms.CharField(
+        max_length=20, label="Check value of the whole key", help_text="Six hexadecimal digits."
+    )
+
+    def service_values(self) -> dict[str, Any]:
+        return self.cleaned_data | {"component_values": self.cleaned_data["component_values"].split()}
+
+
+_SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+
+class ComponentForm(ServiceForm):
+    component = forms.CharField(
+        max_length=2048, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="Your component",
+        help_text="Hexadecimal digits; spaces do not matter.",
+    )  # fmt: skip
+
+    def clean_component(self) -> SecretBytes:
+        try:
+            return SecretBytes(bytes.fromhex("".join(self.cleaned_data["component"].split())))
+        except ValueError:
+            raise forms.ValidationError("Hexadecimal digits only, two for each byte.") from None
+
+
+class SealShareForm(ServiceForm):
+    words = forms.CharField(
+        max_length=1000, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="The words of your share",
+        help_text="All words, with spaces between them.",
+    )  # fmt: skip
 
 
 class PackageForm(ServiceForm):

@@ -1,12 +1,12 @@
 """Who may hold what in one ceremony, and who could reach the key: a pure solver over the plan."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 
-MAX_SHARES = 16  # SLIP-39: four bits of member index
+from ceremonies.quorums import Quorum
 
 
 class RoomRole(StrEnum):
@@ -29,15 +29,15 @@ class Seat:
     site: str = ""
     line: str = ""
     deputy_for: Hashable | None = None  # the key of another seat
+    share: int | None = None  # of a holder, counted from 1; where it is not said, holders count in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the ceremony's policy asks for."""
 
-    threshold: int
-    shares: int
-    allow_all: bool = False  # M = N: one lost share loses the key
+    quorum: Quorum
+    allow_all: bool = False  # no share to spare: one that is lost loses the key
     distinct_sites: bool = False
     distinct_lines: bool = False
     deals_shares: bool = True  # recovery and the like need only a quorum of the holders
@@ -71,69 +71,80 @@ class Verdict:
 def examine(rules: Rules, seats: Sequence[Seat], *, needs_shares: bool = True) -> Verdict:
     """Look at the whole plan at once; `needs_shares` is False for kinds in which nobody holds a share."""
     problems = [*_numbers(rules, seats, needs_shares), *_roles(seats), *_deputies(seats)]
-    reach = smallest_group(rules.threshold, seats) if needs_shares else None
+    reach = smallest_group(rules.quorum, seats) if needs_shares else None
     if needs_shares:
         problems += _apart(rules, seats)
-        if reach is not None and reach.size < rules.threshold:
+        if reach is not None and reach.size < rules.quorum.fewest:
             problems.append(
-                f"{_and(reach.people)} could reach the key: {reach.size} instead of {rules.threshold} people."
+                f"{_and(reach.people)} could reach the key: {reach.size} instead of {rules.quorum.fewest} people."
             )
     return Verdict(tuple(dict.fromkeys(problems)), reach, tuple(_notes(rules, seats) if needs_shares else ()))
 
 
-def smallest_group(threshold: int, seats: Sequence[Seat]) -> Reach | None:
-    """The fewest people who can bring `threshold` different shares together, deputies counted for whom they stand in; None if nobody can.
+def smallest_group(quorum: Quorum, seats: Sequence[Seat]) -> Reach | None:
+    """The fewest people who can bring a quorum together, deputies counted for whom they stand in; None if nobody can.
 
-    Exact: people who can bring several shares are tried in all combinations, the rest are filled up by people with one each.
+    Exact: people who can bring several shares are tried in all combinations; the rest, who bring one each, fill up the groups
+    that lack the fewest.
     """
-    shares_of: dict[str, set[Hashable]] = defaultdict(set)
+    shares_of: dict[str, set[int]] = defaultdict(set)
     names: dict[str, str] = {}
-    holders = {seat.key for seat in seats if seat.role is RoomRole.HOLDER}
+    numbers = share_numbers(seats)
     for seat in seats:
-        share = seat.key if seat.role is RoomRole.HOLDER else seat.deputy_for
-        if share in holders:
-            shares_of[seat.who].add(share)
+        key = seat.key if seat.role is RoomRole.HOLDER else seat.deputy_for
+        if key in numbers:
+            shares_of[seat.who].add(numbers[key])
             names.setdefault(seat.who, seat.name)
-    if threshold < 1 or len(holders) < threshold:
-        return None
     several = sorted(who for who, shares in shares_of.items() if len(shares) > 1)
+    single = {who: next(iter(shares)) for who, shares in sorted(shares_of.items()) if len(shares) == 1}
     best: list[str] | None = None
-    for count in range(min(len(several), threshold) + 1):
+    for count in range(len(several) + 1):
+        if best is not None and count >= len(best):
+            break
         for group in combinations(several, count):
-            covered: set[Hashable] = set().union(*(shares_of[who] for who in group)) if group else set()
-            people = list(group)
-            for who, shares in sorted(shares_of.items()):
-                if len(covered) >= threshold:
-                    break
-                if who not in group and len(shares) == 1 and not shares <= covered:
-                    covered |= shares
-                    people.append(who)
-            if len(covered) >= threshold and (best is None or len(people) < len(best)):
-                best = people
+            covered: set[int] = set().union(*(shares_of[who] for who in group)) if group else set()
+            rest = _fill(quorum, covered, single)
+            if rest is not None and (best is None or count + len(rest) < len(best)):
+                best = [*group, *rest]
     return Reach(tuple(names[who] for who in best)) if best is not None else None
 
 
-def quorum_left(threshold: int, present: Iterable[Hashable]) -> int:
-    """How many more shares than needed could still be brought together; negative when the quorum is out of reach."""
-    return len(set(present)) - threshold
+def share_numbers(seats: Sequence[Seat]) -> dict[Hashable, int]:
+    """The share of each holder's seat."""
+    holders = [seat for seat in seats if seat.role is RoomRole.HOLDER]
+    return {seat.key: seat.share or number for number, seat in enumerate(holders, 1)}
+
+
+def _fill(quorum: Quorum, covered: set[int], single: Mapping[str, int]) -> list[str] | None:
+    """The fewest people with one share each who make a quorum of what is covered; None if they cannot."""
+    people = {share: who for who, share in sorted(single.items(), reverse=True) if share not in covered}
+    ways = []
+    for number, group in enumerate(quorum.groups):
+        indices = quorum.indices(number)
+        lacks = max(0, group.threshold - sum(index in covered for index in indices))
+        found = [people[index] for index in indices if index in people][:lacks]
+        if len(found) == lacks:
+            ways.append(found)
+    if len(ways) < quorum.needed:
+        return None
+    return [who for way in sorted(ways, key=len)[: quorum.needed] for who in way]
 
 
 def _numbers(rules: Rules, seats: Sequence[Seat], needs_shares: bool) -> list[str]:
     problems = []
     if needs_shares:
-        holders = sum(seat.role is RoomRole.HOLDER for seat in seats)
-        if not 2 <= rules.threshold <= MAX_SHARES or not 2 <= rules.shares <= MAX_SHARES:
-            problems.append(f"The threshold and the number of shares are from 2 to {MAX_SHARES}.")
-        elif rules.threshold > rules.shares:
-            problems.append(f"{rules.threshold} of {rules.shares} shares can never be brought together.")
-        elif rules.threshold == rules.shares and not rules.allow_all:
+        quorum, numbers = rules.quorum, share_numbers(seats)
+        held = set(numbers.values())
+        if complaint := quorum.complaint():
+            problems.append(complaint)
+        elif quorum.spare(range(1, quorum.count + 1)) < 1 and not rules.allow_all:
             problems.append(
                 "All shares would be needed: one that is lost loses the key. Lower the threshold, or allow it in the policy."
             )
-        if rules.deals_shares and holders != rules.shares:
-            problems.append(f"{rules.shares} shares need {rules.shares} share holders; the plan has {holders}.")
-        elif not rules.deals_shares and holders < rules.threshold:
-            problems.append(f"{rules.threshold} share holders are needed; the plan has {holders}.")
+        if rules.deals_shares and (len(numbers) != quorum.count or held != set(range(1, quorum.count + 1))):
+            problems.append(f"{quorum.count} shares need {quorum.count} share holders; the plan has {len(numbers)}.")
+        elif not rules.deals_shares and quorum.missing(held):
+            problems.append(f"Share holders are missing: {quorum.awaited(held)}.")
     for role, word, most in (
         (RoomRole.LEADER, "leader", 1),
         (RoomRole.OPERATOR, "operator", 1),
@@ -202,30 +213,33 @@ def _apart(rules: Rules, seats: Sequence[Seat]) -> list[str]:
             continue
         if nameless := [seat.name for seat in holders if not getattr(seat, attribute).strip()]:
             problems.append(f"The {word} of {_and(nameless)} is not known.")
-        counts = Counter(
-            getattr(seat, attribute).strip().casefold() for seat in holders if getattr(seat, attribute).strip()
-        )
-        for place, count in counts.items():
-            if rules.threshold and count >= rules.threshold:
-                said = next(
-                    getattr(seat, attribute) for seat in holders if getattr(seat, attribute).strip().casefold() == place
+        numbers, at = share_numbers(seats), defaultdict(list)
+        for seat in holders:
+            if place := getattr(seat, attribute).strip():
+                at[place.casefold()].append(seat)
+        for there in at.values():
+            if not rules.quorum.missing([numbers[seat.key] for seat in there]):
+                said = getattr(there[0], attribute).strip()
+                problems.append(
+                    f"{len(there)} share holders are of the {word} {said}, which could reach the key by itself."
                 )
-                problems.append(f"{count} share holders are of the {word} {said}, which could reach the key by itself.")
     return problems
 
 
 def _notes(rules: Rules, seats: Sequence[Seat]) -> list[str]:
     """What is allowed and still worth saying."""
     notes = []
-    holders = [seat for seat in seats if seat.role is RoomRole.HOLDER]
-    spare = len(holders) - rules.threshold
-    if holders and spare >= 0:
-        notes.append(f"{spare} of {len(holders)} shares may be lost before the key is.")
-    sites = Counter(seat.site.strip() for seat in holders if seat.site.strip())
-    if sites and rules.threshold > 1:
-        site, count = sites.most_common(1)[0]
-        if len(holders) - count < rules.threshold:
-            notes.append(f"The loss of the site {site} with its {count} shares would lose the key.")
+    numbers = share_numbers(seats)
+    spare = rules.quorum.spare(numbers.values())
+    if numbers and spare >= 0:
+        notes.append(f"{spare} of {len(numbers)} shares may be lost before the key is.")
+    sites: dict[str, set[int]] = defaultdict(set)
+    for seat in seats:
+        if seat.role is RoomRole.HOLDER and seat.site.strip():
+            sites[seat.site.strip()].add(numbers[seat.key])
+    for site, there in sites.items():
+        if len(there) > 1 and rules.quorum.missing(set(numbers.values()) - there):
+            notes.append(f"The loss of the site {site} with its {len(there)} shares would lose the key.")
     return notes
 
 

@@ -22,10 +22,13 @@ class Kind(StrEnum):
     RECOVERY = "recovery"
     ROLL_CALL = "roll_call"
     REFRESH = "refresh"
+    REISSUE = "reissue"  # a lost share again, under the same index
     DESTRUCTION = "destruction"
     UNSEAL = "unseal"
     REKEY = "rekey"
     BREAK_GLASS = "break_glass"
+    BYOK = "byok"  # a key brought in components
+    ROOT_CA = "root_ca"
 
 
 class Who(StrEnum):
@@ -45,35 +48,72 @@ class Action(StrEnum):
     CHECK_CLOCK = "check_clock"
     DEAL = "deal"  # make the escrow key, export the master key under it, split
     HAND_OUT = "hand_out"  # each holder sees a share once and types words back
+    VERIFY = "verify"  # all new shares come back, under a second nonce
     STORE_PACKAGE = "store_package"
     ACTIVATE = "activate"  # commit: the new generation is in force, the old one dead
     COLLECT = "collect"  # holders hand their shares in, encrypted
     RECOVER = "recover"  # commit: reconstruct, unwrap, import elsewhere
     TAKE_PLACE = "take_place"  # the recovered key takes the place of the lost one in the hierarchy
+    REISSUE = "reissue"  # make the lost share again, out of the quorum gathered
+    RESEAT = "reseat"  # commit: the share made again is in force with its new custodian
     PROVE = "prove"  # every holder proves the share without revealing it
     RECORD_PROOFS = "record_proofs"  # commit of a roll-call
     DESTROY = "destroy"  # commit: end the key's versions
-    VISIT = "visit"  # the act is on another page of the portal
+    GIVE = "give"  # commit: holders of the portal's seal give their shares to the keyholder
+    DEAL_SEAL = "deal_seal"  # split the portal's root among new custodians; the seal in use stays
+    ACTIVATE_SEAL = "activate_seal"  # commit: the new shares open the portal, the old ones no more
+    BREAK_GLASS = "break_glass"  # commit: perform a waiting request without the missing agreement
+    ANNOUNCE = "announce"  # open the import: how many components, and the check value of each
+    ENTER = "enter"  # commit: each holder enters a component; the last one makes the key
+    COMPARE = "compare"  # what became of the components
+    PREPARE = "prepare"  # an act of another app: what comes before it, such as making its key
+    ACT = "act"  # commit: the act of another app itself
+    VISIT = "visit"  # commit: the act is on another page of the portal
 
 
-# What each action needs to have happened before it in the same script, and which of them commit.
-NEEDS: Mapping[Action, frozenset[Action]] = {
-    Action.HAND_OUT: frozenset({Action.DEAL}),
-    Action.STORE_PACKAGE: frozenset({Action.DEAL}),
-    Action.ACTIVATE: frozenset({Action.DEAL, Action.HAND_OUT, Action.STORE_PACKAGE}),
-    Action.RECOVER: frozenset({Action.COLLECT}),
-    Action.TAKE_PLACE: frozenset({Action.RECOVER}),
-    Action.RECORD_PROOFS: frozenset({Action.PROVE}),
+A = Action
+# What each action needs to have happened before it in the same script: one of these sets.
+NEEDS: Mapping[Action, tuple[frozenset[Action], ...]] = {
+    A.HAND_OUT: (frozenset({A.DEAL}), frozenset({A.REISSUE}), frozenset({A.DEAL_SEAL})),
+    A.VERIFY: (frozenset({A.DEAL, A.HAND_OUT}), frozenset({A.DEAL_SEAL, A.HAND_OUT})),
+    A.ACTIVATE_SEAL: (frozenset({A.DEAL_SEAL, A.HAND_OUT, A.VERIFY}),),
+    A.STORE_PACKAGE: (frozenset({A.DEAL}),),
+    A.ACTIVATE: (frozenset({A.DEAL, A.HAND_OUT, A.STORE_PACKAGE}),),
+    A.RECOVER: (frozenset({A.COLLECT}),),
+    A.TAKE_PLACE: (frozenset({A.RECOVER}),),
+    A.REISSUE: (frozenset({A.COLLECT}),),
+    A.RESEAT: (frozenset({A.REISSUE, A.HAND_OUT}),),
+    A.RECORD_PROOFS: (frozenset({A.PROVE}),),
+    A.ENTER: (frozenset({A.ANNOUNCE}),),
+    A.COMPARE: (frozenset({A.ENTER}),),
 }
-COMMITS = frozenset({Action.ACTIVATE, Action.RECOVER, Action.RECORD_PROOFS, Action.DESTROY, Action.VISIT})
+# The new shares are verified before the old ones end.
+NEEDS_OF_KIND: Mapping[Kind, Mapping[Action, frozenset[Action]]] = {
+    Kind.REFRESH: {A.STORE_PACKAGE: frozenset({A.VERIFY})},
+}
+COMMITS = frozenset({
+    A.ACTIVATE, A.RECOVER, A.RESEAT, A.RECORD_PROOFS, A.DESTROY, A.GIVE, A.ACTIVATE_SEAL, A.BREAK_GLASS, A.ENTER, A.ACT, A.VISIT,
+})  # fmt: skip
 # Steps that people end by signing them off: the portal has no part of its own, or takes what comes.
-PEOPLES = frozenset({Action.NONE, Action.CHECK_CLOCK, Action.PROVE})
-# The action without which a script is not of its kind.
-CORE: Mapping[Kind, Action] = {
-    Kind.ESCROW: Action.ACTIVATE, Kind.REFRESH: Action.ACTIVATE, Kind.RECOVERY: Action.RECOVER, Kind.ROLL_CALL: Action.RECORD_PROOFS,
-    Kind.DESTRUCTION: Action.DESTROY, Kind.UNSEAL: Action.VISIT, Kind.REKEY: Action.VISIT,
-    Kind.BREAK_GLASS: Action.VISIT,
-}  # fmt: skip
+PEOPLES = frozenset({A.NONE, A.CHECK_CLOCK, A.PROVE})
+# Steps in which each holder has a part, after somebody opened it where that is needed.
+HOLDERS_OWN = frozenset({A.HAND_OUT, A.ENTER, A.GIVE})
+# What the portal may do in a script of each kind; the first is the one without which it is not of its kind, or a visit is.
+ACTIONS: Mapping[Kind, tuple[Action, ...]] = {
+    Kind.ESCROW: (A.ACTIVATE, A.DEAL, A.HAND_OUT, A.VERIFY, A.STORE_PACKAGE),
+    Kind.REFRESH: (A.ACTIVATE, A.DEAL, A.HAND_OUT, A.VERIFY, A.STORE_PACKAGE),
+    Kind.RECOVERY: (A.RECOVER, A.COLLECT, A.TAKE_PLACE),
+    Kind.REISSUE: (A.RESEAT, A.COLLECT, A.REISSUE, A.HAND_OUT),
+    Kind.ROLL_CALL: (A.RECORD_PROOFS, A.PROVE),
+    Kind.DESTRUCTION: (A.DESTROY,),
+    Kind.UNSEAL: (A.GIVE, A.VISIT),
+    Kind.REKEY: (A.ACTIVATE_SEAL, A.DEAL_SEAL, A.HAND_OUT, A.VERIFY, A.VISIT),
+    Kind.BREAK_GLASS: (A.BREAK_GLASS, A.VISIT),
+    Kind.BYOK: (A.ENTER, A.ANNOUNCE, A.COMPARE),
+    Kind.ROOT_CA: (A.ACT, A.PREPARE),
+}
+# Pages that a visit may lead to, by the names of their addresses.
+PAGES = frozenset({"approvals:inbox", "keys:seal-list", "keys:key-list", "sealed", "certificates:authority-list"})
 
 
 class ScriptError(ValueError):
@@ -96,6 +136,7 @@ class Step:
     sign_off: tuple[Who, ...]
     action: Action = Action.NONE
     page: str = ""  # for VISIT: the name of the page's address
+    act: str = ""  # for PREPARE and ACT: the name under which another app registered it
 
     @property
     def commits(self) -> bool:
@@ -115,6 +156,9 @@ class Script:
     def canonical(self) -> bytes:
         """The one byte string that is hashed: UTF-8 JSON, keys sorted, no white space."""
         value = asdict(self) | {"v": 1}
+        for step in value["steps"]:
+            if not step["act"]:  # scripts of before there was one keep their hash
+                del step["act"]
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @property
@@ -191,9 +235,13 @@ def _step(number: int, value: Any, problems: list[str]) -> Step | None:
         return None
     if unknown := sorted(str(key) for key in value.keys() - set(Step.__slots__)):
         problems.append(f"Step {number}, unknown: {', '.join(unknown)}.")
-    texts = {key: value.get(key, "") for key in ("id", "title", "text", "expected", "page")}
-    for key, longest in (("id", 63), ("title", 150), ("text", 2000), ("expected", 500), ("page", 100)):
-        if not isinstance(texts[key], str) or len(texts[key]) > longest or (not texts[key] and key != "page"):
+    texts = {key: value.get(key, "") for key in ("id", "title", "text", "expected", "page", "act")}
+    for key, longest in (("id", 63), ("title", 150), ("text", 2000), ("expected", 500), ("page", 100), ("act", 100)):
+        if (
+            not isinstance(texts[key], str)
+            or len(texts[key]) > longest
+            or (not texts[key] and key not in {"page", "act"})
+        ):
             problems.append(f"Step {number}, {key}: text of at most {longest} characters.")
     signers = value.get("sign_off")
     people = {who.value for who in Who}
@@ -213,7 +261,7 @@ def _step(number: int, value: Any, problems: list[str]) -> Step | None:
     texts = {key: " ".join(text.split()) for key, text in texts.items()}
     assert isinstance(signers, (list, tuple))
     return Step(
-        id=texts["id"], title=texts["title"], text=texts["text"], expected=texts["expected"], page=texts["page"],
+        id=texts["id"], title=texts["title"], text=texts["text"], expected=texts["expected"], page=texts["page"], act=texts["act"],
         who=Who(value["who"]), sign_off=tuple(dict.fromkeys(Who(one) for one in signers)), action=Action(action),
     )  # fmt: skip
 
@@ -225,19 +273,32 @@ def _wrong_order(script: Script) -> list[str]:
     if len(set(ids)) != len(ids):
         problems.append("Two steps have the same id.")
     seen: set[Action] = set()
+    core, *others = ACTIONS[script.kind]
     for number, step in enumerate(script.steps, 1):
-        if lacking := NEEDS.get(step.action, frozenset()) - seen:
+        if lacking := _lacking(script.kind, step.action, seen):
             problems.append(f"Step {number} comes before {', '.join(sorted(lacking))}.")
         if step.action in seen:
             problems.append(f"Step {number} repeats {step.action}.")
+        if step.action not in {Action.NONE, Action.CHECK_CLOCK, core, *others}:
+            problems.append(f"Step {number}: {step.action} is nothing for the kind {script.kind}.")
         if step.action is not Action.NONE:
             seen.add(step.action)
         if step.commits and Who.INTERNAL_WITNESS not in step.sign_off and Who.EVERYBODY not in step.sign_off:
             problems.append(f"Step {number} commits without the witness's sign-off.")
-        if step.action is Action.VISIT and not step.page:
-            problems.append(f"Step {number} names no page.")
-    if CORE[script.kind] not in seen:
-        problems.append(f"A script of the kind {script.kind} has a step {CORE[script.kind]}.")
+        if step.page not in (PAGES if step.action is Action.VISIT else {""}):
+            problems.append(f"Step {number}, page: for a visit, one of {', '.join(sorted(PAGES))}.")
+        if bool(step.act) != (step.action in {Action.PREPARE, Action.ACT}):
+            problems.append(f"Step {number}, act: the name of an act, for the actions prepare and act only.")
+    if core not in seen and Action.VISIT not in seen:
+        problems.append(f"A script of the kind {script.kind} has a step {core}.")
+    if not any(step.commits for step in script.steps):
+        problems.append("No step commits.")
     if sum(step.commits for step in script.steps) > 1:
         problems.append("Only one step commits.")
     return problems
+
+
+def _lacking(kind: Kind, action: Action, seen: set[Action]) -> frozenset[Action]:
+    """What had to come before this action and did not; of several ways the first is said."""
+    ways = [way - seen for way in NEEDS.get(action, (frozenset(),))]
+    return min(ways, key=bool) | (NEEDS_OF_KIND.get(kind, {}).get(action, frozenset()) - seen)

@@ -6,8 +6,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ceremonies.models import Ceremony, DeviationNote, Participant, Share, ShareGeneration
-from ceremonies.planning import MAX_SHARES
-from ceremonies.services import custody, plans
+from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES
+from ceremonies.services import custody, verdicts
 
 
 class ParticipantSerializer(serializers.ModelSerializer[Participant]):
@@ -32,7 +32,7 @@ class CeremonySerializer(serializers.ModelSerializer[Ceremony]):
         model = Ceremony
         fields = [
             "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold",
-            "share_count", "policy", "provider", "place", "time_zone",
+            "share_count", "groups", "groups_needed", "with_passphrase", "iteration_exponent", "subject", "policy", "provider", "place", "time_zone",
             "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
             "started_at", "committed_at", "ended_at", "aborted_by", "abort_reason", "result",
         ]  # fmt: skip
@@ -51,7 +51,7 @@ class CeremonyDetailSerializer(CeremonySerializer):
         read_only_fields = fields
 
     def get_problems(self, ceremony: Ceremony) -> list[str]:
-        return list(plans.verdict(ceremony).problems)
+        return list(verdicts.verdict(ceremony).problems)
 
 
 class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
@@ -59,6 +59,12 @@ class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
     distinct_sites = serializers.BooleanField(default=False)
     distinct_lines = serializers.BooleanField(default=False)
     rehearsed_within_days = serializers.IntegerField(default=0, min_value=0, max_value=3650)
+
+
+class GroupSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=60)
+    threshold = serializers.IntegerField(min_value=1, max_value=MAX_SHARES)
+    count = serializers.IntegerField(min_value=1, max_value=MAX_SHARES)
 
 
 class CeremonyPlanSerializer(serializers.Serializer[Any]):
@@ -72,6 +78,12 @@ class CeremonyPlanSerializer(serializers.Serializer[Any]):
     reserve_at = serializers.DateTimeField(allow_null=True, default=None)
     threshold = serializers.IntegerField(min_value=0, max_value=MAX_SHARES, default=0)
     share_count = serializers.IntegerField(min_value=0, max_value=MAX_SHARES, default=0)
+    groups = GroupSerializer(many=True, default=list, help_text="Instead of threshold and share_count.")
+    groups_needed = serializers.IntegerField(
+        min_value=1, max_value=MAX_SHARES, allow_null=True, default=None, help_text="Empty: all of them."
+    )
+    with_passphrase = serializers.BooleanField(default=False)
+    iteration_exponent = serializers.IntegerField(min_value=0, max_value=MAX_EXPONENT, default=1)
     practice = serializers.BooleanField(default=False)
     provider = serializers.CharField(max_length=63, allow_blank=True, default="")
     policy = PolicyOfCeremonySerializer(required=False)
@@ -84,6 +96,7 @@ class PersonSeatSerializer(serializers.Serializer[Any]):
     site = serializers.CharField(max_length=100, allow_blank=True, default="")
     reporting_line = serializers.CharField(max_length=100, allow_blank=True, default="")
     deputy_for = serializers.UUIDField(allow_null=True, default=None)
+    group = serializers.CharField(max_length=60, allow_blank=True, default="")
 
 
 class WhySerializer(serializers.Serializer[Any]):
@@ -98,6 +111,7 @@ class ShareSerializer(serializers.ModelSerializer[Share]):
             "custodian",
             "site",
             "state",
+            "sealed_to",
             "check_value",
             "bag",
             "place",
@@ -127,7 +141,8 @@ class ShareSetSerializer(serializers.ModelSerializer[ShareGeneration]):
     class Meta:
         model = ShareGeneration
         fields = [
-            "id", "ceremony", "key", "practice", "number", "set_id", "threshold", "share_count", "key_version", "check_value", "package_sha256",
+            "id", "ceremony", "key", "practice", "number", "set_id", "threshold", "share_count", "with_passphrase", "key_version", "check_value",
+            "package_sha256",
             "package_bag", "package_place", "created_at", "activated_at", "ended_at", "end_reason", "health", "shares",
         ]  # fmt: skip
         read_only_fields = fields

@@ -5,8 +5,8 @@ through all groups in their order: that number is `index` everywhere. SLIP-39 kn
 """
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
 
@@ -143,12 +143,12 @@ def split(
         raise SplitRefused("The secret must be at least 16 bytes, and an even number of them.")
     if not 0 <= iteration_exponent <= 15:
         raise SplitRefused("The iteration exponent is from 0 to 15.")
-    phrase = _phrase(passphrase)
+    phrase = phrase_of(passphrase)
     set_id = _fresh_identifier(avoid)
     encrypted = EncryptedMasterSecret.from_master_secret(
         secret.reveal(), phrase, set_id, extendable, iteration_exponent
     )
-    made = [share.mnemonic() for group in split_ems(group_threshold, list(groups), encrypted) for share in group]
+    made = [share.mnemonic() for share in _members(groups, group_threshold, encrypted)]
     salt = secrets.token_bytes(offline.SALT_BYTES)
     record = SetRecord(
         set_id, generation, extendable, iteration_exponent, group_threshold,
@@ -158,6 +158,17 @@ def split(
     return ShareSet(record, tuple(SecretBytes(words.encode()) for words in made))
 
 
+def known_set(shares: Sequence[SecretBytes], threshold: int) -> ShareSet:
+    """The record of a set of one group that was split elsewhere, so that its shares are known again; raises ShareMistyped."""
+    facts = inspect(shares[0])
+    salt = secrets.token_bytes(offline.SALT_BYTES)
+    record = SetRecord(
+        facts.set_id, 1, facts.extendable, facts.iteration_exponent, 1, ((threshold, len(shares)),), salt,
+        tuple(commitment(words, salt) for words in shares),
+    )  # fmt: skip
+    return ShareSet(record, tuple(shares))
+
+
 def check_groups(groups: Groups, group_threshold: int) -> None:
     """Whether SLIP-39 can split so; raises SplitRefused with the reason."""
     if not 1 <= len(groups) <= MAX_SHARES or not 1 <= group_threshold <= len(groups):
@@ -165,7 +176,7 @@ def check_groups(groups: Groups, group_threshold: int) -> None:
     for threshold, count in groups:
         if not 1 <= threshold <= count <= MAX_SHARES:
             raise SplitRefused("In each group the threshold is from 1 to the number of shares, which is at most 16.")
-        if threshold == 1 and count > 1:
+        if threshold == 1 and count > 1 and group_threshold == 1:
             raise SplitRefused(
                 "Shares any one of which suffices would all be the same.",
                 hint="Make a group of one for each of these people, and need one of the groups.",
@@ -179,7 +190,7 @@ def recover(shares: Iterable[SecretBytes], passphrase: SecretBytes | None = None
     SLIP-39 cannot tell a wrong passphrase, which yields another secret: compare its check value.
     """
     groups = _gathered(shares)
-    phrase = _phrase(passphrase)
+    phrase = phrase_of(passphrase)
     try:
         return SecretBytes(recover_ems(groups).decrypt(phrase))
     except MnemonicError:
@@ -295,11 +306,25 @@ def _read(words: SecretBytes) -> Share:
         ) from None
 
 
-def _phrase(passphrase: SecretBytes | None) -> bytes:
+def phrase_of(passphrase: SecretBytes | None) -> bytes:
+    """The passphrase as SLIP-39 takes it, empty for none; raises SplitRefused for other than printable ASCII."""
     phrase = passphrase.reveal() if passphrase else b""
     if not all(32 <= code <= 126 for code in phrase):
         raise SplitRefused("A passphrase has printable ASCII characters only.")
     return phrase
+
+
+def _members(groups: Groups, group_threshold: int, encrypted: EncryptedMasterSecret) -> Iterator[Share]:
+    """The shares of all groups in their order; in a group any one of which suffices, all carry the group's own secret.
+
+    SLIP-39 defines that split (each y is S where T is 1) and asks makers of wallets to hand out one share instead. Here each
+    custodian is known by their own share, so each gets an index; whoever reads SLIP-39 combines them like any other.
+    """
+    whole = [(threshold, 1 if threshold == 1 else count) for threshold, count in groups]
+    for (threshold, count), made in zip(groups, split_ems(group_threshold, whole, encrypted), strict=True):
+        yield from made
+        if threshold == 1:
+            yield from (replace(made[0], index=index) for index in range(1, count))
 
 
 def _fresh_identifier(avoid: Collection[int]) -> int:

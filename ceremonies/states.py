@@ -54,7 +54,7 @@ SHARE_MOVES: Mapping[ShareState, frozenset[ShareState]] = {
     S.DEALT: frozenset({S.SHOWN, S.DEAD}),
     S.SHOWN: frozenset({S.HELD, S.DEAD}),
     S.HELD: frozenset({S.LOST, S.DEAD}),
-    S.LOST: frozenset({S.DEAD}),
+    S.LOST: frozenset({S.HELD, S.DEAD}),  # held again by whom it was issued to anew
     S.DEAD: frozenset(),
 }
 

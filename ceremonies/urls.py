@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ceremonies.views import guests, plans, register, room, scripts
+from ceremonies.views import guests, plans, register, room, scripts, shares, subjects
 
 app_name = "ceremonies"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("custody/", register.Register.as_view(), name="register"),
     path("custody/<int:share_id>/", register.ShareDetail.as_view(), name="share-detail"),
     path("custody/<int:share_id>/acknowledge/", register.ShareAcknowledge.as_view(), name="share-acknowledge"),
+    path("custody/<int:share_id>/accept-risk/", register.RiskAccept.as_view(), name="share-accept-risk"),
     path("sets/<uuid:generation_id>/package", register.Package.as_view(), name="package"),
     path("scripts/", scripts.ScriptList.as_view(), name="script-list"),
     path("scripts/new/", scripts.ScriptUpload.as_view(), name="script-upload"),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("<uuid:ceremony_id>/people/", plans.PersonAdd.as_view(), name="person-add"),
     path("<uuid:ceremony_id>/people/<uuid:participant_id>/remove/", plans.PersonRemove.as_view(), name="person-remove"),
     path("<uuid:ceremony_id>/people/<uuid:participant_id>/invite/", plans.PersonInvite.as_view(), name="person-invite"),
+    path("<uuid:ceremony_id>/subject/", subjects.Subject.as_view(), name="subject"),
     path("<uuid:ceremony_id>/open/", plans.OpenRoom.as_view(), name="open"),
     path("<uuid:ceremony_id>/replan/", plans.Replan.as_view(), name="replan"),
     path("<uuid:ceremony_id>/call-off/", plans.CallOff.as_view(), name="call-off"),
@@ -27,6 +29,7 @@ urlpatterns = [
     path("<uuid:ceremony_id>/minutes.pdf", plans.Minutes.as_view(), name="minutes"),
     path("<uuid:ceremony_id>/room/", room.Room.as_view(), name="room"),
     path("<uuid:ceremony_id>/room/live/", room.RoomLive.as_view(), name="room-live"),
-    path("<uuid:ceremony_id>/room/share/", room.MyShare.as_view(), name="room-share"),
+    path("<uuid:ceremony_id>/room/share/", shares.MyShare.as_view(), name="room-share"),
+    path("<uuid:ceremony_id>/room/sealed-share/", shares.MySealedShare.as_view(), name="room-sealed-share"),
     path("<uuid:ceremony_id>/room/<slug:act>/", room.RoomAct.as_view(), name="room-act"),
 ]

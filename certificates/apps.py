@@ -6,7 +6,7 @@ class CertificatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from certificates import approval_operations, tasks  # noqa: F401  registers operations and tasks
+        from certificates import approval_operations, held_acts, tasks  # noqa: F401  registers operations, acts and tasks
         from certificates.services.signers import purpose_of
         from keys.services.reservations import reserve_through
 

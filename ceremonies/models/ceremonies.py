@@ -6,7 +6,8 @@ from django.db import models
 from django.utils import timezone
 
 from ceremonies.models.scripts import KINDS
-from ceremonies.planning import MAX_SHARES, RoomRole
+from ceremonies.planning import RoomRole
+from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import Kind, Script, from_canonical
 from ceremonies.states import CeremonyState
 from keys.models import Key
@@ -40,6 +41,19 @@ class Ceremony(models.Model):
     )
     threshold = models.PositiveSmallIntegerField(default=0)
     share_count = models.PositiveSmallIntegerField(default=0)
+    groups = models.JSONField(
+        default=list, blank=True, help_text="Groups of share holders: name, threshold, count; empty where there is one without a name."
+    )  # fmt: skip
+    groups_needed = models.PositiveSmallIntegerField(default=1)
+    with_passphrase = models.BooleanField(
+        default=False, help_text="The escrow key is encrypted under a passphrase before it is split (SLIP-39)."
+    )
+    iteration_exponent = models.PositiveSmallIntegerField(
+        default=1, help_text="SLIP-39: 10,000 times 2 to this power rounds of PBKDF2 for the passphrase."
+    )
+    subject = models.JSONField(
+        default=dict, blank=True, help_text="What a ceremony without a key is about, as the act's own form gave it."
+    )
     policy = models.JSONField(
         default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days."
     )
@@ -83,6 +97,9 @@ class Ceremony(models.Model):
             ),
             models.CheckConstraint(condition=_SHARES, name="ceremonies_threshold"),
             models.CheckConstraint(
+                condition=models.Q(iteration_exponent__lte=MAX_EXPONENT), name="ceremonies_iteration_exponent"
+            ),
+            models.CheckConstraint(
                 condition=~models.Q(state="aborted") | (~models.Q(abort_reason="") & models.Q(committed_at=None)),
                 name="ceremonies_abort_before_commit",
             ),
@@ -108,6 +125,13 @@ class Ceremony(models.Model):
     @property
     def status(self) -> CeremonyState:
         return CeremonyState(self.state)
+
+    @property
+    def quorum(self) -> Quorum:
+        """Which shares open it together."""
+        if self.groups:
+            return Quorum.from_json(self.groups, self.groups_needed)
+        return Quorum.single(self.threshold, self.share_count)
 
     def read_script(self) -> Script:
         """The script as it was when it was planned, whatever the template says today."""

@@ -7,6 +7,8 @@ from django.utils import timezone
 
 from ceremonies.models.ceremonies import Ceremony
 from ceremonies.offline import set_name
+from ceremonies.quorums import Quorum, ShareGroup
+from ceremonies.script import Kind
 from ceremonies.shamir import SetRecord
 from ceremonies.states import GenerationState, ShareState
 from keys.models import Key
@@ -28,6 +30,7 @@ class ShareGeneration(models.Model):
     set_id = models.PositiveIntegerField(help_text="The identifier that each share carries (SLIP-39: 15 bits).")
     threshold = models.PositiveSmallIntegerField()
     share_count = models.PositiveSmallIntegerField()
+    with_passphrase = models.BooleanField(default=False)
     key_version = models.PositiveIntegerField(null=True, blank=True)
     check_value = models.CharField(
         max_length=64, help_text="Of the master key: tells whether a recovered one is the right one."
@@ -78,6 +81,20 @@ class ShareGeneration(models.Model):
     def public_record(self) -> SetRecord:
         return SetRecord.from_json(self.record)
 
+    @property
+    def opens(self) -> str:
+        """What its shares open together, in words."""
+        if self.ceremony.kind == Kind.REKEY:
+            return "the seal of the portal"
+        return f"the escrow of {self.key or 'a throw-away key'}"
+
+    @property
+    def quorum(self) -> Quorum:
+        """Which of its shares open the package together; the names of groups are the ceremony's."""
+        if self.ceremony.groups:
+            return self.ceremony.quorum
+        return Quorum.single(self.threshold, self.share_count)
+
 
 class Share(models.Model):
     """One share: its commitment and its whereabouts, never its words."""
@@ -92,6 +109,9 @@ class Share(models.Model):
     check_value = models.CharField(
         max_length=16, help_text="The beginning of the commitment; it is printed on the card."
     )
+    sealed_to = models.CharField(
+        max_length=100, blank=True, help_text="The custodian's own public key that it was given out under: kind and SHA-256."
+    )  # fmt: skip
     positions = models.JSONField(default=list, help_text="Which words, counted from 1, are to be typed back.")
     state = models.CharField(max_length=10, choices=SHARE_STATES, default=ShareState.DEALT.value)
     bag = models.CharField(max_length=50, blank=True)
@@ -121,6 +141,12 @@ class Share(models.Model):
     def __str__(self) -> str:
         return f"Share {self.index} of {self.custodian}"
 
+    @property
+    def group(self) -> ShareGroup | None:
+        """The group it counts in, where people gave the set several."""
+        quorum = self.generation.quorum
+        return quorum.group_of(self.index) if quorum.named else None
+
 
 class CustodyEntry(models.Model):
     """One line of the custody log of a share or, without one, of the package."""
@@ -135,6 +161,7 @@ class CustodyEntry(models.Model):
         PROVED = "proved", "Proved"
         MISSED = "missed", "Not proved"
         DESTROYED = "destroyed", "Destroyed"
+        ACCEPTED = "accepted", "Remaining risk accepted"
 
     generation = models.ForeignKey(ShareGeneration, on_delete=models.CASCADE, related_name="log")
     share = models.ForeignKey(Share, on_delete=models.CASCADE, null=True, blank=True, related_name="log")

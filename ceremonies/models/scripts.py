@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from ceremonies.script import Kind
 
-KINDS = [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in Kind]
+_WORDS = {Kind.BYOK: "Key by components", Kind.ROOT_CA: "Root CA"}
+KINDS = [(kind.value, _WORDS.get(kind, kind.value.replace("_", " ").capitalize())) for kind in Kind]
 
 
 class ScriptTemplate(models.Model):

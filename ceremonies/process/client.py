@@ -22,6 +22,7 @@ from ceremonies.process.contract import (
     Opening,
     Progress,
     RecipientKind,
+    SealedRoot,
     SealedShare,
     SessionStatus,
     Shown,
@@ -33,7 +34,7 @@ from keys.keyholder import wire
 from keyvault_portal.errors import PortalError
 
 __all__ = [
-    "CeremonyProcess", "HandedOver", "HolderGroup", "Opening", "Progress", "RecipientKind", "SealedShare", "SessionStatus", "Shown",
+    "CeremonyProcess", "HandedOver", "HolderGroup", "Opening", "Progress", "RecipientKind", "SealedRoot", "SealedShare", "SessionStatus", "Shown",
     "WrappedMaster",
 ]  # fmt: skip
 TIMEOUT = 60.0  # a split with a high iteration exponent, or an HSM that imports, takes a while
@@ -131,6 +132,24 @@ class CeremonyProcess:
             extendable=extendable, avoid=sorted(avoid),
         )  # fmt: skip
         return SetRecord.from_json(answer["record"])
+
+    def split_root(
+        self, *, ceremony_id: UUID, nonce: str, custodians: Sequence[str], threshold: int, person_id: UUID | None = None
+    ) -> tuple[SetRecord, SealedRoot | None]:
+        """New shares of the portal's seal with the rights of `person_id`; None for the sealed root in a practice session.
+
+        They go from the keyholder straight into the process, and out as `share_for` says. Nothing is in use before the services
+        are told. Raises what `seals.split_root` does.
+        """
+        answer = self._ask(
+            "split_root", ceremony_id, nonce=nonce, custodians=list(custodians), threshold=threshold,
+            person_id=str(person_id) if person_id else None,
+        )  # fmt: skip
+        sealed = answer["sealed"]
+        return SetRecord.from_json(answer["record"]), None if sealed is None else SealedRoot(
+            UUID(sealed["seal_id"]), wire.to_bytes(sealed["wrapped"]), wire.to_bytes(sealed["check"]), int(sealed["threshold"]),
+            int(sealed["count"]), int(sealed["identifier"]),
+        )  # fmt: skip
 
     def share_for(self, *, ceremony_id: UUID, nonce: str, index: int, custodian_id: str) -> Shown:
         """The words of one share, once, for the custodian it was split for.

@@ -106,6 +106,18 @@ class HandedOver:
     intent_id: UUID | None
 
 
+@dataclass(frozen=True, slots=True)
+class SealedRoot:
+    """A seal of the portal's root that is in use nowhere yet: what its shares open, wrapped."""
+
+    seal_id: UUID
+    wrapped: bytes
+    check: bytes
+    threshold: int
+    count: int
+    identifier: int
+
+
 class KeyServices(Protocol):
     """What a session needs of the keys services, with the rights of a person."""
 
@@ -126,6 +138,10 @@ class KeyServices(Protocol):
         ceremony_id: UUID,
     ) -> HandedOver:
         """Import the material at the provider; once a ceremony, however often it is asked."""
+        ...
+
+    def split_root(self, *, threshold: int, count: int, person_id: UUID) -> tuple[SealedRoot, tuple[SecretBytes, ...]]:
+        """The portal's root sealed for so many custodians, and their shares by index - 1."""
         ...
 
 

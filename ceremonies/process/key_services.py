@@ -9,11 +9,12 @@ from django.db import connections
 
 from ceremonies import offline, packages
 from ceremonies.packages import MasterKey
-from ceremonies.process.contract import HandedOver
+from ceremonies.process.contract import HandedOver, SealedRoot
 from keys.crypto import keycheck
 from keys.crypto.secret import SecretBytes
 from keys.models import Key, KeyVersion, ProviderIntent
 from keys.providers.base import portal_errors
+from keys.services import seals
 from keys.services.exports import escrow
 from keys.services.providers import work
 from keys.states import IntentState, VersionState
@@ -92,6 +93,13 @@ class PortalKeyServices:
             intent.refresh_from_db()
             _need_done(intent)
         return HandedOver(made.pk, version.pk, intent.pk if intent else None)
+
+    @_with_connections_of_its_own
+    def split_root(self, *, threshold: int, count: int, person_id: UUID) -> tuple[SealedRoot, tuple[SecretBytes, ...]]:
+        """By this machine's keyholder, straight into this process; raises as `seals.split_root`."""
+        split, mnemonics = seals.split_root(actor=_actor(person_id), threshold=threshold, count=count)
+        sealed = SealedRoot(split.seal_id, split.wrapped, split.check, split.threshold, split.count, split.identifier)
+        return sealed, tuple(SecretBytes(words.encode()) for words in mnemonics)
 
     def _import(self, key: MasterKey, material: SecretBytes, provider: str, actor: Actor, label: dict[str, str]) -> Key:
         lost = Key.objects.select_related("ring").filter(pk=key.key_id).first()

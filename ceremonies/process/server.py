@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from ceremonies.packages import WRAPPING
-from ceremonies.process.contract import HolderGroup, RecipientKind, Wrapped
+from ceremonies.process.contract import HolderGroup, RecipientKind, SealedRoot, Wrapped
 from ceremonies.process.session import Session
 from ceremonies.process.sessions import Sessions
 from ceremonies.shamir import SetRecord
@@ -125,6 +125,22 @@ def _split(session: Session, message: Message) -> Message:
     return {"record": record.as_json()}
 
 
+def _split_root(session: Session, message: Message) -> Message:
+    person = message["person_id"]
+    record, sealed = session.split_root(
+        custodians=[str(custodian) for custodian in message["custodians"]], threshold=int(message["threshold"]),
+        person_id=UUID(person) if person else None,
+    )  # fmt: skip
+    return {"record": record.as_json(), "sealed": None if sealed is None else _sealed_root(sealed)}
+
+
+def _sealed_root(sealed: SealedRoot) -> Message:
+    return {
+        "seal_id": str(sealed.seal_id), "wrapped": wire.to_text(sealed.wrapped), "check": wire.to_text(sealed.check),
+        "threshold": sealed.threshold, "count": sealed.count, "identifier": sealed.identifier,
+    }  # fmt: skip
+
+
 def _share_for(session: Session, message: Message) -> Message:
     words, positions, check = session.share_for(index=int(message["index"]), custodian_id=str(message["custodian_id"]))
     with words:
@@ -220,7 +236,7 @@ def _wrapped(made: Wrapped) -> Message:
 
 _UNDER_NONCE: dict[str, Callable[[Session, Message], Message]] = {
     "make_escrow_key": _make_escrow_key, "wrap_master_key": _wrap_master_key, "seal_passphrase": _seal_passphrase,
-    "split": _split, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
+    "split": _split, "split_root": _split_root, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
     "package": _package, "open_attempt": _open_attempt, "verify_new_shares": _verify_new_shares,
     "cancel_attempt": _cancel_attempt, "unwrap": _unwrap, "hand_over": _hand_over,
 }  # fmt: skip

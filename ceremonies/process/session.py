@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import wraps
 from hashlib import sha256
-from typing import Any, Concatenate
+from typing import Any
 from uuid import UUID
 
 from ceremonies import offline, packages, shamir
@@ -20,32 +19,28 @@ from ceremonies.errors import (
     PackageRefused,
     SealedWrongly,
     SecretNotRecovered,
-    SessionOver,
     SplitRefused,
 )
 from ceremonies.packages import MasterKey
 from ceremonies.process import sealing
-from ceremonies.process.contract import HandedOver, HolderGroup, KeyServices, Progress, RecipientKind, Wrapped
+from ceremonies.process.contract import (
+    HandedOver,
+    HolderGroup,
+    KeyServices,
+    Progress,
+    RecipientKind,
+    SealedRoot,
+    Wrapped,
+)
 from ceremonies.process.gathering import Attempt
 from ceremonies.process.handing import Handout
 from ceremonies.process.tries import WrongTries
+from ceremonies.process.turns import one_at_a_time
 from ceremonies.shamir import SetRecord
 from keys.crypto.secret import SecretBytes
 
 ESCROW_KEY_BYTES = 32
 PRACTICE_KEY = MasterKey(UUID(int=0), 1, "PRACTICE", "AES-256-GCM", "none", "")
-
-
-def _one_at_a_time[S: "Session", **P, R](method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    @wraps(method)
-    def locked(self: S, *arguments: P.args, **named: P.kwargs) -> R:
-        with self.lock:
-            if self.ended:
-                raise SessionOver
-            self.last_sign = self.clock()
-            return method(self, *arguments, **named)
-
-    return locked  # type: ignore[return-value]  # `wraps` makes a type that mypy does not take for the same
 
 
 class Session:
@@ -106,7 +101,7 @@ class Session:
 
     # Escrow.
 
-    @_one_at_a_time
+    @one_at_a_time
     def make_escrow_key(self) -> str:
         """A fresh one, in place of any other; its check value."""
         self._refuse_packaged()
@@ -114,7 +109,7 @@ class Session:
         self._take_escrow(SecretBytes(secrets.token_bytes(ESCROW_KEY_BYTES)))
         return self._check()
 
-    @_one_at_a_time
+    @one_at_a_time
     def wrap_master_key(
         self, *, version_id: int | None = None, person_id: UUID | None = None, approval_id: UUID | None = None
     ) -> Wrapped:
@@ -137,16 +132,17 @@ class Session:
         self._wrapped = Wrapped(key, wrapped, self._check())
         return self._wrapped
 
-    @_one_at_a_time
+    @one_at_a_time
     def seal_passphrase(self, *, custodian_id: str, step: str, ciphertext: bytes) -> None:
-        """The SLIP-39 passphrase of the next split or reconstruction."""
+        """The SLIP-39 passphrase of the next split or reconstruction; raises SplitRefused for other than printable ASCII."""
         with self._tries.counted(custodian_id):
             phrase = self._open(custodian_id, step, ciphertext)
+            shamir.phrase_of(phrase)
         if self._passphrase is not None:
             self._passphrase.wipe()
         self._passphrase = phrase
 
-    @_one_at_a_time
+    @one_at_a_time
     def split(
         self,
         *,
@@ -172,14 +168,35 @@ class Session:
         self._handout = Handout(made, dict(enumerate(people, 1)))
         return made.record
 
-    @_one_at_a_time
+    @one_at_a_time
+    def split_root(
+        self, *, custodians: Sequence[str], threshold: int, person_id: UUID | None = None
+    ) -> tuple[SetRecord, SealedRoot | None]:
+        """New shares of the portal's seal, to be handed out and verified as any others; in practice of a throw-away secret."""
+        if len(set(custodians)) != len(custodians):
+            raise SplitRefused("Nobody may hold two shares of one set.")
+        sealed = None
+        if self.practice:
+            throw_away = SecretBytes(secrets.token_bytes(ESCROW_KEY_BYTES))
+            made = shamir.split(throw_away, groups=[(threshold, len(custodians))])
+        elif person_id is not None:
+            sealed, words = self._services.split_root(threshold=threshold, count=len(custodians), person_id=person_id)
+            made = shamir.known_set(words, threshold)
+        else:
+            raise NotReady("Say who has the root split.")
+        self._drop_handout()
+        self._take_escrow(shamir.recover(made.shares[:threshold]))
+        self._handout = Handout(made, dict(enumerate(custodians, 1)))
+        return made.record, sealed
+
+    @one_at_a_time
     def share_for(self, *, index: int, custodian_id: str) -> tuple[SecretBytes, tuple[int, ...], str]:
         """The words, once; which to type back; what the card is known by."""
         handout = self._need_handout()
         words = SecretBytes(handout.unshown(index, custodian_id))
         return words, *handout.note_shown(index)
 
-    @_one_at_a_time
+    @one_at_a_time
     def sealed_share_for(
         self, *, index: int, custodian_id: str, step: str, kind: RecipientKind, key: bytes
     ) -> tuple[bytes, tuple[int, ...], str]:
@@ -189,7 +206,7 @@ class Session:
         ciphertext = sealing.seal_to(kind, key, words, self._context(custodian_id, step))
         return ciphertext, *handout.note_shown(index)
 
-    @_one_at_a_time
+    @one_at_a_time
     def confirm(
         self, *, custodian_id: str, typed: SecretBytes | None = None, step: str = "", ciphertext: bytes = b""
     ) -> int:
@@ -201,7 +218,7 @@ class Session:
                 handout.confirm(index, told)
         return index
 
-    @_one_at_a_time
+    @one_at_a_time
     def package(self, *, made_by: str, made_at: str) -> bytes:
         """The offline package, once everything about the new set is proven; the set is final then."""
         escrow, handout, wrapped = self._need_escrow(), self._need_confirmed(), self._wrapped
@@ -219,14 +236,14 @@ class Session:
 
     # Gathering.
 
-    @_one_at_a_time
+    @one_at_a_time
     def open_attempt(self, *, record: SetRecord, holders: Mapping[int, str], older: Sequence[SetRecord] = ()) -> str:
         """A new attempt; the one before is thrown away with its shares."""
         self._drop_attempt()
         self._attempt = Attempt(record, holders, older)
         return self._attempt.nonce
 
-    @_one_at_a_time
+    @one_at_a_time
     def verify_new_shares(self) -> str:
         """An attempt that wants every share of the set made here."""
         handout = self._need_confirmed()
@@ -234,7 +251,7 @@ class Session:
         self._attempt = Attempt(handout.made.record, handout.holders, all_of_them=True)
         return self._attempt.nonce
 
-    @_one_at_a_time
+    @one_at_a_time
     def take_share(self, *, attempt: str, custodian_id: str, step: str, ciphertext: bytes) -> Progress:
         """Open, identify and keep one share; whatever is wrong with it is said, counted, and changes nothing."""
         gathering = self._need_attempt(attempt)
@@ -245,12 +262,12 @@ class Session:
             self._verify(gathering)
         return Progress(index, given, missing, self._verified)
 
-    @_one_at_a_time
+    @one_at_a_time
     def cancel_attempt(self) -> None:
         """Nothing but the shares gathered so far is lost."""
         self._drop_attempt()
 
-    @_one_at_a_time
+    @one_at_a_time
     def reissue(self, *, attempt: str, index: int, custodian_id: str) -> None:
         """A lost share again, out of the quorum just gathered: `share_for` shows it once to its new holder."""
         gathering = self._need_attempt(attempt)
@@ -261,7 +278,7 @@ class Session:
 
     # Recovery.
 
-    @_one_at_a_time
+    @one_at_a_time
     def reconstruct(self, *, attempt: str, escrow_check: str = "") -> str:
         """The escrow key out of the quorum. After a wrong passphrase the shares stay, and another can be tried."""
         gathering = self._need_attempt(attempt)
@@ -282,7 +299,7 @@ class Session:
         self._recovered = True
         return self._check()
 
-    @_one_at_a_time
+    @one_at_a_time
     def unwrap(self, *, package: bytes) -> Wrapped:
         """Open the package with the recovered escrow key and keep what is in it."""
         escrow = self._need_escrow()
@@ -297,7 +314,7 @@ class Session:
         self._master = read.key, material
         return Wrapped(read.key, read.wrapped, read.escrow_check)
 
-    @_one_at_a_time
+    @one_at_a_time
     def hand_over(self, *, provider: str, person_id: UUID, approval_id: UUID | None = None) -> HandedOver:
         """Import the master key; a second call says what the first one did. In practice nothing is imported."""
         if self._handed is not None:

@@ -26,22 +26,19 @@ ROLL_CALL_EVERY = timedelta(days=90)
 DUTY_EVERY = timedelta(days=365)
 REMIND_EVERY = timedelta(days=7)
 What = CustodyEntry.What
-GONE = (ShareState.LOST.value, ShareState.DEAD.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a set of shares stands: `held` are neither lost nor missed in a roll-call; `spare` is held minus threshold."""
+    """How a set of shares stands: `held` are neither lost nor missed in a roll-call; so many as `spare` may still be lost."""
 
     held: int
     count: int
     threshold: int
+    spare: int
     proved: int  # within the last ROLL_CALL_EVERY
     oldest_proof: datetime | None
-
-    @property
-    def spare(self) -> int:
-        return self.held - self.threshold
+    quorum: str = ""  # in words, where the set has groups
 
     @property
     def alarm(self) -> bool:
@@ -55,8 +52,9 @@ class Health:
     @property
     def words(self) -> str:
         """Such as "5 of 5 proved 12 days ago, threshold 3, spare 2"."""
-        when = _ago(self.oldest_proof)
-        return f"{self.proved} of {self.count} proved{f' {when}' if self.proved else ''}, threshold {self.threshold}, spare {self.spare}"
+        proved = f"{self.proved} of {self.count} proved"
+        when = f" {_ago(self.oldest_proof)}" if self.proved else ""
+        return f"{proved}{when}, {self.quorum or f'threshold {self.threshold}'}, spare {self.spare}"
 
     @property
     def tone(self) -> str:
@@ -69,7 +67,11 @@ def health_of(generation: ShareGeneration, shares: Iterable[Share] | None = None
     rows = list(generation.shares.all() if shares is None else shares)
     held = [share for share in rows if share.state == ShareState.HELD and share.missed_at is None]
     proved = [share.proved_at for share in held if share.proved_at and share.proved_at >= since]
-    return Health(len(held), generation.share_count, generation.threshold, len(proved), min(proved) if proved else None)
+    quorum = generation.quorum
+    return Health(
+        len(held), generation.share_count, generation.threshold, quorum.spare({share.index for share in held}), len(proved),
+        min(proved) if proved else None, quorum.words if quorum.named else "",
+    )  # fmt: skip
 
 
 def visible_generations(actor: Actor) -> QuerySet[ShareGeneration]:
@@ -161,13 +163,7 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
             found.append(("danger", f"{name}: one more lost share loses the key. {health.words}.", generation.key))
         elif health.roll_call_due:
             found.append(("warn", f"{name}: a roll-call is due. {health.words}.", generation.key))
-        leaving = generation.log.filter(what=What.LEAVING, share__isnull=False).values_list(
-            "share__custodian", flat=True
-        )
-        found += [
-            ("warn", f"{name}: {custodian} leaves, so new shares are due.", generation.key)
-            for custodian in dict.fromkeys(leaving)
-        ]
+        found += [("warn", f"{name}: {sentence}", generation.key) for sentence in _risks(generation)]
         since = timezone.now() - DUTY_EVERY
         silent = [
             s.custodian
@@ -187,6 +183,19 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
             ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", key)
         )
     return found
+
+
+def _risks(generation: ShareGeneration) -> list[str]:
+    """Lost shares and leaving custodians that nobody has accepted: only a new escrow key ends what their words can do."""
+    from ceremonies.services.risks import open_risks
+
+    risks = open_risks(generation)
+    said = {What.LOST: "the share of {} is lost", What.LEAVING: "{} leaves"}
+    return [
+        f"{said[What(risks[share.pk])].format(share.custodian)}, so new shares are due, or the remaining risk is to be accepted."
+        for share in generation.shares.all()
+        if share.pk in risks
+    ]
 
 
 def remind() -> int:

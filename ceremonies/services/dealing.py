@@ -1,147 +1,113 @@
-"""Making and handing out a set of shares: deal, show once, confirm, store the package, put it in force."""
+"""Making a set of shares: deal, verify under a second nonce, store the package, put it in force; `handing` hands them out."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Max
 from django.utils import timezone
 
-from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration, SignOff
+from ceremonies.errors import NotReady
+from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.planning import RoomRole
-from ceremonies.process.client import HolderGroup, Shown
-from ceremonies.room_errors import AlreadyDone, NotYours, QuorumLost
-from ceremonies.script import Action
-from ceremonies.services.frame import Scene, in_room, need_role
-from ceremonies.services.room import active_people, go_on
-from ceremonies.services.work import RUNNING, ceremony_process, erase, go_back, need_action, perform, rfc3339
+from ceremonies.process.client import HolderGroup, Opening
+from ceremonies.room_errors import QuorumLost
+from ceremonies.script import Action, Kind
+from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
+from ceremonies.services.room import active_people
+from ceremonies.services.work import RUNNING, Asked, Deed, ceremony_process, go_back, need_action, rfc3339
 from ceremonies.shamir import SetRecord
-from ceremonies.states import GENERATION_MOVES, SHARE_MOVES, GenerationState, ShareState, may_move
-from keys.crypto.secret import SecretBytes
+from ceremonies.states import GENERATION_MOVES, GenerationState, ShareState, may_move
 from keys.models import KeyVersion
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import ValidationFailed, WrongState
 
-ITERATION_EXPONENT = 1  # SLIP-39: 20,000 rounds of PBKDF2; the secret split is a random key, not a password
+
+def _open_session(asked: Asked) -> dict[str, Any]:
+    return {"opening": begun(asked.ceremony)}
 
 
-def deal(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Make the escrow key, export the master key under it, split it among the share holders present; the operator does."""
-
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        holders = _holders(ceremony)
-        process = ceremony_process()
-        process.destroy(ceremony_id=ceremony.pk)
-        opening = process.begin(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, practice=ceremony.practice)
-        process.make_escrow_key(ceremony_id=ceremony.pk, nonce=opening.nonce)
-        version = _version_in_use(ceremony)
-        master = process.wrap_master_key(
-            ceremony_id=ceremony.pk, nonce=opening.nonce, version_id=version.pk if version else None,
-            person_id=ceremony.planned_by_id if version else None, approval_id=ceremony.approval_id,
-        )  # fmt: skip
-        number, used = _next_number(ceremony)
-        record = process.split(
-            ceremony_id=ceremony.pk, nonce=opening.nonce, generation=number, iteration_exponent=ITERATION_EXPONENT, avoid=used,
-            groups=[HolderGroup(ceremony.threshold, tuple(str(seat.pk) for seat in holders))],
-        )  # fmt: skip
-        return {"opening": opening, "master": master, "record": record, "holders": holders, "number": number}
-
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        ceremony, record, master = scene.ceremony, found["record"], found["master"]
-        ShareGeneration.objects.filter(ceremony=ceremony).delete()  # dealt before in this ceremony, never in force
-        generation = ShareGeneration.objects.create(
-            ceremony=ceremony, key=ceremony.key, practice=ceremony.practice, number=found["number"], set_id=record.set_id,
-            threshold=ceremony.threshold, share_count=record.count, record=record.as_json(), check_value=master.check,
-            key_version=None if ceremony.practice else master.key_version,
-        )  # fmt: skip
-        Share.objects.bulk_create([
-            Share(generation=generation, index=index, person_id=seat.person_id, custodian=seat.name, email=seat.email, site=seat.site,
-                  custodian_id=str(seat.pk), check_value=record.commitments[index - 1].hex()[:8])
-            for index, seat in enumerate(found["holders"], 1)
-        ])  # fmt: skip
-        Participant.objects.filter(ceremony=ceremony, role=RoomRole.HOLDER.value).update(share_index=None)
-        for index, seat in enumerate(found["holders"], 1):
-            Participant.objects.filter(pk=seat.pk).update(share_index=index)
-        opening = found["opening"]
-        ceremony.process = {"nonce": opening.nonce, "public_key": opening.public_key.hex()}
-        return {
-            "set": generation.set_name, "generation": generation.number, "threshold": ceremony.threshold, "shares": record.count,
-            "check_value": master.check, "escrow_check": master.escrow_check, "wrap_algorithm": master.wrap_algorithm,
-        }  # fmt: skip
-
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.DEAL,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
-    )
+def begun(ceremony: Ceremony) -> Opening:
+    """A fresh session of the process; one of before is forgotten with everything in it."""
+    process = ceremony_process()
+    process.destroy(ceremony_id=ceremony.pk)
+    return process.begin(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, practice=ceremony.practice)
 
 
-def show_share(*, actor: Actor, ceremony_id: UUID, step: int) -> tuple[Share, Shown]:
-    """The caller's own share, once. The words are for this one answer: wipe them after. Raises AlreadyDone, NotYours.
-
-    It counts as seen before it is asked for, so that an answer that never arrives is not shown a second time.
-    """
-    with in_room(actor, ceremony_id, "show_share", states=RUNNING, step=step) as scene:
-        share = _own_share(scene)
-        if share.state != ShareState.DEALT:
-            raise AlreadyDone(
-                "Your share was shown.",
-                hint="If you could not write it down, tell the leader: all shares are then dealt again.",
-            )
-        _move(share, ShareState.SHOWN)
-        share.shown_at = scene.now
-        share.save(update_fields=["state", "shown_at"])
-        nonce = scene.ceremony.process["nonce"]
-        scene.record.record({"share": share.index, "custodian": share.custodian})
-    shown = ceremony_process().share_for(
-        ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id
-    )
-    share.positions, share.check_value = list(shown.positions), shown.check
-    Share.objects.filter(pk=share.pk).update(positions=share.positions)
-    return share, shown
+def named(opening: Opening) -> dict[str, str]:
+    """What the room keeps of a session: nothing of it is secret."""
+    return {"nonce": opening.nonce, "public_key": opening.public_key.hex()}
 
 
-def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBytes, bag: str, place: str) -> Share:
-    """The holder types the words asked for back and notes the bag; that is the holder's sign-off of the step, too.
+def _session_opened(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.process = named(found["opening"])
+    return {"passphrase": "awaited"}
 
-    Raises ShareRefused (of ceremonies.errors), TooManyTries, ValidationFailed without a bag number.
-    """
-    if not bag.strip() or len(bag) > 50:
-        raise ValidationFailed(errors={"bag": ["The number on the tamper-evident bag, at most 50 characters."]})
-    with in_room(actor, ceremony_id, "confirm_share_begin", states=RUNNING, step=step) as scene:
-        share = _own_share(scene)
-        if share.state != ShareState.SHOWN:
-            raise WrongState(
-                "Let your share be shown first." if share.state == ShareState.DEALT else "Your share is confirmed."
-            )
-        nonce = scene.ceremony.process["nonce"]
-    ceremony_process().confirm(ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, typed=typed)
-    with in_room(actor, ceremony_id, "confirm_share", states=RUNNING, step=step, any_clock=True) as scene:
-        share = _own_share(scene)
-        _move(share, ShareState.HELD)
-        share.confirmed_at = share.proved_at = scene.now
-        share.bag, share.place = bag.strip(), place.strip() or scene.me.site
-        share.save(update_fields=["state", "confirmed_at", "proved_at", "bag", "place"])
-        CustodyEntry.objects.create(
-            generation_id=share.generation_id,
-            share=share,
-            what=CustodyEntry.What.SEALED,
-            bag=share.bag,
-            place=share.place,
-            by=scene.me.name,
-        )
-        SignOff.objects.get_or_create(participant=scene.me, step=step, defaults={"ceremony": scene.ceremony})
-        scene.record.record(
-            {"share": share.index, "custodian": share.custodian, "bag": share.bag, "place": share.place}
-        )
-        if not share.generation.shares.exclude(state=ShareState.HELD.value).exists():
-            scene.ceremony.acted = True
-            go_on(scene, scene.ceremony.read_script())
-    return share
+
+begin = Deed(Action.DEAL, RoomRole.OPERATOR, _session_opened, _open_session, done=False)
+"""Where a passphrase is wanted: begin the session that the leader's browser seals it to."""
+
+
+def _make(asked: Asked) -> dict[str, Any]:
+    ceremony, process = asked.ceremony, ceremony_process()
+    holders = holders_of(ceremony)
+    if ceremony.with_passphrase:
+        if not ceremony.process.get("passphrase"):
+            raise NotReady("The leader has not given the passphrase yet.")
+        names = ceremony.process
+    else:
+        names = named(begun(ceremony))
+    session = {"ceremony_id": ceremony.pk, "nonce": names["nonce"]}
+    process.make_escrow_key(**session)
+    version = _version_in_use(ceremony)
+    master = process.wrap_master_key(
+        **session, version_id=version.pk if version else None, person_id=ceremony.planned_by_id if version else None,
+        approval_id=ceremony.approval_id,
+    )  # fmt: skip
+    number, used = _next_number(ceremony)
+    quorum = ceremony.quorum
+    groups = [
+        HolderGroup(group.threshold, tuple(str(holders[index].pk) for index in quorum.indices(place)))
+        for place, group in enumerate(quorum.groups)
+    ]
+    record = process.split(
+        **session, generation=number, iteration_exponent=ceremony.iteration_exponent, avoid=used, groups=groups,
+        group_threshold=quorum.needed,
+    )  # fmt: skip
+    return {"names": names, "master": master, "record": record, "holders": holders, "number": number}
+
+
+def _made(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony, record, master = scene.ceremony, found["record"], found["master"]
+    ShareGeneration.objects.filter(ceremony=ceremony).delete()  # dealt before in this ceremony, never in force
+    generation = ShareGeneration.objects.create(
+        ceremony=ceremony, key=ceremony.key, practice=ceremony.practice, number=found["number"], set_id=record.set_id,
+        threshold=ceremony.threshold, share_count=record.count, record=record.as_json(), check_value=master.check,
+        key_version=None if ceremony.practice else master.key_version, with_passphrase=ceremony.with_passphrase,
+    )  # fmt: skip
+    holders: dict[int, Participant] = found["holders"]
+    Share.objects.bulk_create([
+        Share(generation=generation, index=index, person_id=seat.person_id, custodian=seat.name, email=seat.email, site=seat.site,
+              custodian_id=str(seat.pk), check_value=record.commitments[index - 1].hex()[:8])
+        for index, seat in holders.items()
+    ])  # fmt: skip
+    Participant.objects.filter(ceremony=ceremony, role=RoomRole.HOLDER.value).update(share_index=None)
+    for index, seat in holders.items():
+        Participant.objects.filter(pk=seat.pk).update(share_index=index)
+    ceremony.process = dict(found["names"])
+    return {
+        "set": generation.set_name, "generation": generation.number, "quorum": ceremony.quorum.words, "shares": record.count,
+        "passphrase": ceremony.with_passphrase, "check_value": master.check, "escrow_check": master.escrow_check,
+        "wrap_algorithm": master.wrap_algorithm,
+    }  # fmt: skip
+
+
+deal = Deed(Action.DEAL, RoomRole.OPERATOR, _made, _make)
+"""Make the escrow key, export the master key under it, split it among the share holders present."""
+
+
+_BEGINS_AT = {Kind.REISSUE: Action.COLLECT, Kind.REKEY: Action.DEAL_SEAL}
 
 
 def deal_again(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
@@ -150,91 +116,110 @@ def deal_again(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
         need_role(scene.me, RoomRole.LEADER)
         if not reason.strip():
             raise ValidationFailed(errors={"reason": ["Say why."]})
+        first = _BEGINS_AT.get(Kind(scene.ceremony.kind), Action.DEAL)
         go_back(
-            scene,
-            Action.DEAL,
-            happened=reason.strip(),
-            decision="New shares are made; cards written so far are destroyed.",
+            scene, first, happened=reason.strip(), decision="New shares are made; cards written so far are destroyed."
         )
         scene.record.record({"reason": reason.strip()})
 
 
-def store_package(*, actor: Actor, ceremony_id: UUID, step: int, bag: str, place: str) -> None:
-    """Take the offline package out of the process, and note its bag and place; the operator does."""
-    errors = {name: ["Needed."] for name, value in (("bag", bag), ("place", place)) if not value.strip()}
+def _open_verification(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    attempt = ceremony_process().verify_new_shares(ceremony_id=ceremony.pk, nonce=ceremony.process["nonce"])
+    return {"attempt": attempt}
+
+
+def _verification_opened(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony = scene.ceremony
+    noted = ceremony.process.get("shares")
+    if noted:
+        holders = {index: notes["custodian_id"] for index, notes in noted.items()}
+    else:
+        holders = {str(share.index): share.custodian_id for share in ceremony.generation.shares.all()}
+    ceremony.process = ceremony.process | {
+        "attempt": found["attempt"], "given": [], "missing": len(holders), "holders": holders,
+    }  # fmt: skip
+    return {"shares": len(holders)}
+
+
+verify = Deed(Action.VERIFY, RoomRole.OPERATOR, _verification_opened, _open_verification, done=False)
+"""Ask for all new shares under a second nonce; `gathering.submit_share` takes them."""
+
+
+def cancel_verification(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
+    """Throw away what was handed in to verify the new shares; the set before stays in force, and the operator may begin again."""
+    with in_room(actor, ceremony_id, "cancel_verification", states=RUNNING) as scene:
+        need_role(scene.me, RoomRole.LEADER, RoomRole.OPERATOR)
+        need_action(scene, Action.VERIFY)
+        ceremony = scene.ceremony
+        if not reason.strip():
+            raise ValidationFailed(errors={"reason": ["Say why."]})
+        if "attempt" not in ceremony.process:
+            raise WrongState("No verification is under way.")
+        nonce = ceremony.process["nonce"]
+        ceremony.process = {
+            name: value
+            for name, value in ceremony.process.items()
+            if name not in {"attempt", "given", "missing", "holders"}
+        }
+        note_deviation(
+            ceremony, expected=scene.step.expected, happened=f"The verification was cancelled: {reason.strip()}",
+            decision="The older set stays in force.", by=scene.me.name,
+        )  # fmt: skip
+        scene.record.record({"reason": reason.strip()})
+    ceremony_process().cancel_attempt(ceremony_id=ceremony_id, nonce=nonce)
+
+
+def _need_bag(values: Mapping[str, Any]) -> None:
+    errors = {name: ["Needed."] for name in ("bag", "place") if not values[name].strip()}
     if errors:
         raise ValidationFailed(errors=errors)
 
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        made = ceremony_process().package(
-            ceremony_id=ceremony.pk, nonce=ceremony.process["nonce"], made_by=actor.label, made_at=rfc3339()
-        )
-        return {"package": made}
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        generation = scene.ceremony.generation
-        generation.package = found["package"]
-        generation.package_sha256 = hashlib.sha256(found["package"]).hexdigest()
-        generation.package_bag, generation.package_place = bag.strip()[:50], place.strip()[:200]
-        generation.save(update_fields=["package", "package_sha256", "package_bag", "package_place"])
-        CustodyEntry.objects.create(
-            generation=generation,
-            what=CustodyEntry.What.SEALED,
-            bag=generation.package_bag,
-            place=generation.package_place,
-            by=scene.me.name,
-        )
-        return {
-            "package_sha256": generation.package_sha256,
-            "bag": generation.package_bag,
-            "place": generation.package_place,
-        }
-
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.STORE_PACKAGE,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
+def _package(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    made = ceremony_process().package(
+        ceremony_id=ceremony.pk, nonce=ceremony.process["nonce"], made_by=asked.actor.label, made_at=rfc3339()
     )
+    return {"package": made}
 
 
-def activate(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Put the new set in force, and end the one before; from here nobody can go back. The leader does."""
+def _package_stored(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    generation = scene.ceremony.generation
+    generation.package = found["package"]
+    generation.package_sha256 = hashlib.sha256(found["package"]).hexdigest()
+    generation.package_bag, generation.package_place = found["bag"].strip()[:50], found["place"].strip()[:200]
+    generation.save(update_fields=["package", "package_sha256", "package_bag", "package_place"])
+    where = {"bag": generation.package_bag, "place": generation.package_place}
+    CustodyEntry.objects.create(generation=generation, what=CustodyEntry.What.SEALED, by=scene.me.name, **where)
+    return {"package_sha256": generation.package_sha256, **where}
 
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        return {}
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        ceremony, generation = scene.ceremony, scene.ceremony.generation
-        if generation.shares.exclude(state=ShareState.HELD.value).exists() or not generation.package_sha256:
-            raise WrongState("Not every share is confirmed, or the package is not stored.")
-        older = ShareGeneration.objects.select_for_update().filter(
-            state=GenerationState.ACTIVE.value, key=ceremony.key, practice=ceremony.practice
-        )
-        ended = [old.number for old in older]
-        for old in older:
-            end_generation(old, f"Followed by the set {generation.set_name}.", by=scene.me.name)
-        generation.state, generation.activated_at = GenerationState.ACTIVE.value, scene.now
-        generation.save(update_fields=["state", "activated_at"])
-        ceremony.result = {
-            "set": generation.set_name, "generation": generation.number, "check_value": generation.check_value,
-            "package_sha256": generation.package_sha256, "ended_generations": ended,
-        }  # fmt: skip
-        return dict(ceremony.result)
+store_package = Deed(Action.STORE_PACKAGE, RoomRole.OPERATOR, _package_stored, _package, check=_need_bag)
+"""Take the offline package out of the process, and note its bag and place."""
 
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.ACTIVATE,
-        roles=(RoomRole.LEADER,),
-        effect=effect,
-        result=result,
+
+def _activated(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony, generation = scene.ceremony, scene.ceremony.generation
+    if generation.shares.exclude(state=ShareState.HELD.value).exists() or not generation.package_sha256:
+        raise WrongState("Not every share is confirmed, or the package is not stored.")
+    older = ShareGeneration.objects.select_for_update().filter(
+        state=GenerationState.ACTIVE.value, key=ceremony.key, practice=ceremony.practice
     )
-    erase(ceremony_id)
+    ended = [old.number for old in older]
+    for old in older:
+        end_generation(old, f"Followed by the set {generation.set_name}.", by=scene.me.name)
+    generation.state, generation.activated_at = GenerationState.ACTIVE.value, scene.now
+    generation.save(update_fields=["state", "activated_at"])
+    ceremony.result = {
+        "set": generation.set_name, "generation": generation.number, "quorum": generation.quorum.words,
+        "check_value": generation.check_value, "package_sha256": generation.package_sha256, "ended_generations": ended,
+    }  # fmt: skip
+    return dict(ceremony.result)
+
+
+activate = Deed(Action.ACTIVATE, RoomRole.LEADER, _activated, erases=True)
+"""Put the new set in force, and end the one before; from here nobody can go back."""
 
 
 def end_generation(generation: ShareGeneration, reason: str, *, by: str) -> None:
@@ -274,26 +259,12 @@ def _version_in_use(ceremony: Ceremony) -> KeyVersion | None:
     return version
 
 
-def _holders(ceremony: Ceremony) -> list[Participant]:
+def holders_of(ceremony: Ceremony) -> dict[int, Participant]:
+    """Who gets which share; with groups a seat's number says the group, and stays."""
     holders = [seat for seat in active_people(ceremony) if seat.room_role is RoomRole.HOLDER]
     holders.sort(key=lambda seat: (seat.share_index or 99, seat.position))
     if len(holders) != ceremony.share_count:
         raise QuorumLost(f"{ceremony.share_count} share holders are needed, {len(holders)} are here.")
-    return holders
-
-
-def _own_share(scene: Scene) -> Share:
-    need_role(scene.me, RoomRole.HOLDER)
-    need_action(scene, Action.HAND_OUT)
-    share = Share.objects.select_for_update(of=("self",)).select_related("generation").filter(
-        generation__ceremony=scene.ceremony, index=scene.me.share_index or 0
-    ).first()  # fmt: skip
-    if share is None:
-        raise NotYours("There is no share for you.")
-    return share
-
-
-def _move(share: Share, new: ShareState) -> None:
-    if not may_move(SHARE_MOVES, ShareState(share.state), new):
-        raise WrongState(f"A share that is {share.state} cannot become {new.value}.")
-    share.state = new.value
+    if ceremony.groups and [seat.share_index for seat in holders] != list(range(1, ceremony.share_count + 1)):
+        raise QuorumLost("Not every group has all its share holders here.")
+    return dict(enumerate(holders, 1))

@@ -1,29 +1,33 @@
 """How a ceremony ends: aborted with the old state proven intact, closed, or with a key destroyed or a page visited."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Kind
+from ceremonies.services import bringing
 from ceremonies.services.dealing import end_generation
 from ceremonies.services.frame import Scene, in_room, move
-from ceremonies.services.work import erase, perform, planner_of
+from ceremonies.services.work import Asked, Deed, erase, planner_of
 from ceremonies.states import BEFORE_COMMIT, CeremonyState, GenerationState
 from keys.models import KeyVersion
 from keys.services import lifecycle
 from keys.states import VersionState
-from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.approvals.registry import digest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 
 ROLL_CALL_DAYS = 90  # quarterly, as practitioners do
+_CLOCK = system_actor("ceremony schedule")
 ENDABLE = (VersionState.DECRYPT_ONLY, VersionState.SUSPENDED, VersionState.COMPROMISED)
 
 
@@ -54,6 +58,7 @@ def end_without_effect(ceremony: Ceremony, *, by: str, reason: str, record: audi
     dealt = ShareGeneration.objects.filter(ceremony=ceremony, state=GenerationState.DEALING.value).first()
     if dealt is not None:
         end_generation(dealt, "The ceremony was aborted.", by=by)
+    bringing.give_up(ceremony, reason.strip())
     move(ceremony, CeremonyState.ABORTED)
     ceremony.aborted_by, ceremony.abort_reason, ceremony.ended_at = by[:200], reason.strip(), timezone.now()
     ceremony.busy_at, ceremony.version, ceremony.process = None, ceremony.version + 1, {}
@@ -77,64 +82,58 @@ def after_close(scene: Scene) -> None:
     }, action="ceremony.close")  # fmt: skip
 
 
-def destroy_key(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """End every version of the key with the planner's rights: a version in use is suspended, then its grace period begins.
-
-    Where the key's own policy asks for agreement, the request is made and named in the result.
-    """
-
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        if ceremony.practice:
-            return {"versions": []}
-        planner = planner_of(ceremony)
-        found = []
-        for version in (
-            KeyVersion.objects.filter(key=ceremony.key)
-            .exclude(status=VersionState.DESTROYED.value)
-            .order_by("key_version")
-        ):
-            found.append(_end(planner, version, f"Destruction ceremony: {ceremony.title}"))
-        return {"versions": found}
-
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        scene.ceremony.result = {"destroyed": found["versions"]}
-        key = scene.ceremony.key
-        if key is not None and not scene.ceremony.practice:
-            for generation in ShareGeneration.objects.select_for_update().filter(
-                key=key, state=GenerationState.ACTIVE.value, practice=False
-            ):
-                end_generation(generation, f"The key is destroyed: {scene.ceremony.title}"[:200], by=scene.me.name)
-        return dict(scene.ceremony.result)
-
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.DESTROY,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
-    )
+def _destroy(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    if ceremony.practice:
+        return {"versions": []}
+    planner = planner_of(ceremony)
+    versions = KeyVersion.objects.filter(key=ceremony.key).exclude(status=VersionState.DESTROYED.value)
+    reason = f"Destruction ceremony: {ceremony.title}"
+    return {"versions": [_end(planner, version, reason) for version in versions.order_by("key_version")]}
 
 
-def visited(*, actor: Actor, ceremony_id: UUID, step: int, outcome: str) -> None:
-    """Say what came of the act that was done on another page of the portal."""
-    if not outcome.strip():
+def _destroyed(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {"destroyed": found["versions"]}
+    return dict(scene.ceremony.result)
+
+
+destroy_key = Deed(Action.DESTROY, RoomRole.OPERATOR, _destroyed, _destroy)
+"""End every version of the key with the planner's rights: a version in use is suspended, then its grace period begins.
+
+Where the key's own policy asks for agreement, the request is made and named in the result. Its shares stay in force for as long
+as somebody may still change their mind: `end_sets_of_destroyed_keys` ends them once nothing is left to recover.
+"""
+
+
+def end_sets_of_destroyed_keys() -> int:
+    """End every set of shares whose key has no version left; custodians are then due to destroy their cards. How many."""
+    sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=False, key__isnull=False)
+    alive = KeyVersion.objects.filter(key=OuterRef("key")).exclude(status=VersionState.DESTROYED.value)
+    done = 0
+    for set_id in sets.exclude(Exists(alive)).values_list("pk", flat=True):
+        with audit.atomic(actor=_CLOCK, action="custody.key_destroyed", target=("share_set", set_id, "")) as record:
+            found = ShareGeneration.objects.select_for_update(of=("self",)).select_related("ceremony").get(pk=set_id)
+            if found.state != GenerationState.ACTIVE:
+                continue
+            end_generation(found, "The key is destroyed.", by=_CLOCK.label)
+            record.about(target=("share_set", found.pk, str(found)), ring_id=found.ceremony.ring_id)
+            record.record({"key": str(found.key_id)})
+            done += 1
+    return done
+
+
+def _need_outcome(values: Mapping[str, Any]) -> None:
+    if not values["outcome"].strip():
         raise ValidationFailed(errors={"outcome": ["Say what came of it."]})
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        scene.ceremony.result = {"outcome": outcome.strip()[:2000]}
-        return dict(scene.ceremony.result)
 
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.VISIT,
-        roles=(RoomRole.OPERATOR,),
-        effect=lambda _: {},
-        result=result,
-    )
+def _visited(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {"outcome": found["outcome"].strip()[:2000]}
+    return dict(scene.ceremony.result)
+
+
+visited = Deed(Action.VISIT, RoomRole.OPERATOR, _visited, check=_need_outcome)
+"""Say what came of the act that was done on another page of the portal."""
 
 
 def _end(planner: Actor, version: KeyVersion, reason: str) -> dict[str, Any]:

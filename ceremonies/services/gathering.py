@@ -1,78 +1,68 @@
-"""Bringing shares together: the attempt, each share handed in sealed, the recovery; and proofs for a roll-call."""
+"""Bringing shares together: the attempt, each share handed in sealed, the passphrase, the recovery; a lost share made again."""
 
 import base64
 import binascii
 from typing import Any
 from uuid import UUID
 
-from ceremonies.errors import ShareOfAnotherPerson, ShareOfOldGeneration, ShareRefused, ShareUnknown
+from ceremonies import packages
+from ceremonies.errors import NotReady, ShareRefused
 from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.planning import RoomRole
 from ceremonies.process.client import Progress
-from ceremonies.room_errors import AlreadyDone
+from ceremonies.room_errors import AlreadyDone, QuorumLost
 from ceremonies.script import Action
-from ceremonies.services.dealing import end_generation, older_records
+from ceremonies.services.dealing import begun, end_generation, named, older_records
 from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
 from ceremonies.services.room import active_people, go_on
-from ceremonies.services.work import RUNNING, ceremony_process, erase, need_action, perform, planner_of
-from ceremonies.shamir import roll_call_challenge, whose_proof
-from ceremonies.states import ShareState
+from ceremonies.services.work import RUNNING, Asked, Deed, ceremony_process, need_action, planner_of
+from ceremonies.states import SHARE_MOVES, ShareState, may_move
 from keys.models import KeyVersion
 from keys.services.succession import take_place as take_place_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import ValidationFailed, WrongState
+from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
 
 LARGEST = 4096  # bytes of a sealed share
 
 
-def open_attempt(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Let the process gather shares of the set this ceremony is about; shares gathered in an attempt before are thrown away."""
+def _open_attempt(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    source = source_of(ceremony)
+    holders = {
+        seat.share_index: str(seat.pk)
+        for seat in active_people(ceremony)
+        if seat.room_role is RoomRole.HOLDER and seat.share_index
+    }
+    opening = begun(ceremony)
+    attempt = ceremony_process().open_attempt(
+        ceremony_id=ceremony.pk, nonce=opening.nonce, record=source.public_record, holders=holders, older=older_records(source),
+    )  # fmt: skip
+    return {"opening": opening, "attempt": attempt, "holders": holders}
 
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        source = _source(ceremony)
-        holders = {
-            seat.share_index: str(seat.pk)
-            for seat in active_people(ceremony)
-            if seat.room_role is RoomRole.HOLDER and seat.share_index
-        }
-        process = ceremony_process()
-        process.destroy(ceremony_id=ceremony.pk)
-        opening = process.begin(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, practice=ceremony.practice)
-        attempt = process.open_attempt(
-            ceremony_id=ceremony.pk, nonce=opening.nonce, record=source.public_record, holders=holders,
-            older=older_records(source),
-        )  # fmt: skip
-        return {"opening": opening, "attempt": attempt, "holders": holders}
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        opening = found["opening"]
-        scene.ceremony.process = {
-            "nonce": opening.nonce, "public_key": opening.public_key.hex(), "attempt": found["attempt"], "given": [],
-            "missing": _source(scene.ceremony).threshold, "holders": {str(index): who for index, who in found["holders"].items()},
-        }  # fmt: skip
-        return {"set": _source(scene.ceremony).set_name, "holders": len(found["holders"])}
+def _attempt_opened(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    source, holders = source_of(scene.ceremony), found["holders"]
+    scene.ceremony.process = named(found["opening"]) | {
+        "attempt": found["attempt"], "given": [], "missing": source.quorum.missing(()),
+        "holders": {str(index): who for index, who in holders.items()},
+    }  # fmt: skip
+    return {"set": source.set_name, "holders": len(holders)}
 
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.COLLECT,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
-        done=False,
-    )
+
+open_attempt = Deed(Action.COLLECT, RoomRole.OPERATOR, _attempt_opened, _open_attempt, done=False)
+"""Let the process gather shares of the set this ceremony is about; shares gathered in an attempt before are thrown away."""
 
 
 def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> Progress:
     """Hand in the caller's share, sealed in the browser for exactly this ceremony, script, step and custodian.
 
-    A refused share is named on the exception sheet and changes nothing. Raises the refusals of ceremonies.errors.
+    To recover a quorum is wanted, to verify a new set all of it. A refused share is named on the exception sheet and changes
+    nothing. Raises the refusals of ceremonies.errors.
     """
     with in_room(actor, ceremony_id, "submit_share_begin", states=RUNNING, step=step) as scene:
         need_role(scene.me, RoomRole.HOLDER)
-        need_action(scene, Action.COLLECT)
+        need_action(scene, Action.COLLECT, Action.VERIFY)
         process, me = scene.ceremony.process, scene.me
         if "attempt" not in process:
             raise WrongState("The operator has not begun to gather shares.")
@@ -82,199 +72,187 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
         step_id = scene.step.id
     try:
         progress = ceremony_process().take_share(
-            ceremony_id=ceremony_id,
-            attempt=process["attempt"],
-            custodian_id=custodian,
-            step=step_id,
-            ciphertext=unpacked(sealed),
-        )
+            ceremony_id=ceremony_id, attempt=process["attempt"], custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed),
+        )  # fmt: skip
     except ShareRefused as error:
-        _note_refused(actor, ceremony_id, me, error)
+        note_refused(actor, ceremony_id, me, error)
         raise
     with in_room(actor, ceremony_id, "submit_share", states=RUNNING, step=step, any_clock=True) as scene:
-        ceremony = scene.ceremony
+        ceremony, verifying = scene.ceremony, scene.step.action is Action.VERIFY
         ceremony.process = ceremony.process | {"given": sorted(progress.given), "missing": progress.missing}
-        source = _source(ceremony)
-        share = source.shares.filter(index=progress.index).first()
-        if share is not None:
+        held = getattr(ceremony, "generation", None) if verifying else source_of(ceremony)
+        share = held.shares.filter(index=progress.index).first() if held else None
+        if held is not None and share is not None:
             share.proved_at = scene.now
             share.save(update_fields=["proved_at"])
+            what = CustodyEntry.What.PROVED if verifying else CustodyEntry.What.ACCESSED
+            reason = f"{'Verified' if verifying else 'Handed in'}: {ceremony}"[:500]
             CustodyEntry.objects.create(
-                generation=source,
-                share=share,
-                what=CustodyEntry.What.ACCESSED,
-                bag=share.bag,
-                reason=f"Handed in: {ceremony}"[:500],
-                by=me.name,
+                generation=held, share=share, what=what, bag=share.bag, reason=reason, by=me.name
             )
         scene.record.record(
             {"share": progress.index, "custodian": me.name, "given": list(progress.given), "missing": progress.missing}
         )
-        if progress.missing == 0:
+        if progress.verified if verifying else progress.missing == 0:
             ceremony.acted = True
             go_on(scene, ceremony.read_script())
     return progress
 
 
-def recover(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Reconstruct, unwrap, import into the provider of the plan, wipe; the set is dead and the key needs a new escrow. The operator does.
+def seal_passphrase(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> None:
+    """Give the passphrase of the set that is dealt or recovered here, sealed in the leader's browser as a share is.
 
-    A rehearsal stops before the import: the check value proves that it would have been the right key.
+    The leader holds no share. Given again it takes the place of the one before: after a wrong one the shares stay. Raises
+    SealedWrongly, ShareRefused for what is no printable ASCII.
     """
-
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        process, names, source = ceremony_process(), ceremony.process, _source(ceremony)
-        status = process.status(ceremony_id=ceremony.pk)
-        if not status.has_escrow_key and not status.has_master_key:
-            process.reconstruct(ceremony_id=ceremony.pk, attempt=names["attempt"])
-        master = process.unwrap(ceremony_id=ceremony.pk, nonce=names["nonce"], package=bytes(source.package))
-        if master.check != source.check_value:
-            raise ShareRefused(
-                "The recovered key is another one: its check value differs from the one noted at the escrow."
-            )
-        if ceremony.practice:
-            return {"check": master.check, "handed": None}
-        handed = process.hand_over(
-            ceremony_id=ceremony.pk, nonce=names["nonce"], provider=ceremony.provider, person_id=ceremony.planned_by_id,
-            approval_id=ceremony.approval_id,
-        )  # fmt: skip
-        return {"check": master.check, "handed": handed}
-
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        ceremony, source, handed = scene.ceremony, _source(scene.ceremony), found["handed"]
-        end_generation(source, f"Used in the recovery {ceremony.title}."[:200], by=scene.me.name)
-        ceremony.result = {"check_value": found["check"], "ended_generations": [source.number], "set": source.set_name}
-        if handed is not None:
-            ceremony.result |= {
-                "provider": ceremony.provider, "key": str(handed.key_id), "version": handed.version_id,
-                "intent": str(handed.intent_id) if handed.intent_id else None, "new_escrow_needed": True,
-            }  # fmt: skip
-        return dict(ceremony.result)
-
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.RECOVER,
-        roles=(RoomRole.OPERATOR,),
-        effect=effect,
-        result=result,
+    with in_room(actor, ceremony_id, "seal_passphrase_begin", states=RUNNING, step=step) as scene:
+        need_role(scene.me, RoomRole.LEADER)
+        need_action(scene, Action.DEAL, Action.COLLECT, Action.RECOVER)
+        if not wants_passphrase(scene.ceremony):
+            raise WrongState("This set has no passphrase.")
+        nonce = scene.ceremony.process.get("nonce")
+        if nonce is None:
+            raise WrongState("The operator has not begun yet.")
+        step_id, custodian = scene.step.id, str(scene.me.pk)
+    ceremony_process().seal_passphrase(
+        ceremony_id=ceremony_id, nonce=nonce, custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed)
     )
-    erase(ceremony_id)
+    with in_room(actor, ceremony_id, "seal_passphrase", states=RUNNING, step=step, any_clock=True) as scene:
+        scene.ceremony.process = scene.ceremony.process | {"passphrase": True}
+        scene.record.record({"step": step_id})
 
 
-def take_place(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Let the recovered key take the place of the lost one, once its provider has finished the import. The operator does."""
+def wants_passphrase(ceremony: Ceremony) -> bool:
+    """Whether the set made or used here is under a passphrase."""
+    return ceremony.source.with_passphrase if ceremony.source else ceremony.with_passphrase
 
-    def effect(ceremony: Ceremony) -> dict[str, Any]:
-        if ceremony.practice:
-            return {"moved": 0}
-        source = _source(ceremony)
-        lost = KeyVersion.objects.filter(key=source.key, key_version=source.key_version or 0).first()
-        if lost is None:
-            raise WrongState("The lost key's version is not in the portal any more.")
-        moved = take_place_of(
-            actor=planner_of(ceremony), lost_version_id=lost.pk, version_id=int(ceremony.result["version"])
+
+def _recover(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    process, names, source = ceremony_process(), ceremony.process, source_of(ceremony)
+    if source.with_passphrase and not names.get("passphrase"):
+        raise NotReady("The leader has not given the passphrase yet.")
+    package = bytes(source.package)
+    status = process.status(ceremony_id=ceremony.pk)
+    if not status.has_escrow_key and not status.has_master_key:
+        process.reconstruct(
+            ceremony_id=ceremony.pk, attempt=names["attempt"], escrow_check=packages.read(package).escrow_check
         )
-        return {"moved": moved}
-
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        scene.ceremony.result = scene.ceremony.result | {"wrapped_keys_moved": found["moved"]}
-        return {"wrapped_keys_moved": found["moved"]}
-
-    perform(
-        actor=actor, ceremony_id=ceremony_id, step=step, action=Action.TAKE_PLACE, roles=(RoomRole.OPERATOR,), effect=effect, result=result
+    master = process.unwrap(ceremony_id=ceremony.pk, nonce=names["nonce"], package=package)
+    if master.check != source.check_value:
+        raise ShareRefused(
+            "The recovered key is another one: its check value differs from the one noted at the escrow."
+        )
+    if ceremony.practice:
+        return {"check": master.check, "handed": None}
+    handed = process.hand_over(
+        ceremony_id=ceremony.pk, nonce=names["nonce"], provider=ceremony.provider, person_id=ceremony.planned_by_id,
+        approval_id=ceremony.approval_id,
     )  # fmt: skip
+    return {"check": master.check, "handed": handed}
 
 
-def roll_call_nonce(ceremony: Ceremony) -> str:
-    """The nonce of this roll-call; made when it starts."""
-    return str(ceremony.process.get("roll_call_nonce", ""))
+def _recovered(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony, source, handed = scene.ceremony, source_of(scene.ceremony), found["handed"]
+    end_generation(source, f"Used in the recovery {ceremony.title}."[:200], by=scene.me.name)
+    ceremony.result = {"check_value": found["check"], "ended_generations": [source.number], "set": source.set_name}
+    if handed is not None:
+        ceremony.result |= {
+            "provider": ceremony.provider, "key": str(handed.key_id), "version": handed.version_id,
+            "intent": str(handed.intent_id) if handed.intent_id else None, "new_escrow_needed": True,
+        }  # fmt: skip
+    return dict(ceremony.result)
 
 
-def challenge_for(ceremony: Ceremony, seat: Participant) -> bytes:
-    """What this custodian proves the share against: one roll-call, one custodian, one set."""
-    source = _source(ceremony)
-    return roll_call_challenge(
-        nonce=roll_call_nonce(ceremony),
-        roll_call_id=str(ceremony.pk),
-        custodian_id=str(seat.pk),
-        set_id=source.set_id,
-        generation=source.number,
+recover = Deed(Action.RECOVER, RoomRole.OPERATOR, _recovered, _recover, erases=True)
+"""Reconstruct, unwrap, import into the provider of the plan, wipe; the set is dead and the key needs a new escrow.
+
+A rehearsal stops before the import: the check value proves that it would have been the right key.
+"""
+
+
+def _take_place(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    if ceremony.practice:
+        return {"moved": 0}
+    source = source_of(ceremony)
+    lost = KeyVersion.objects.filter(key=source.key, key_version=source.key_version or 0).first()
+    if lost is None:
+        raise WrongState("The lost key's version is not in the portal any more.")
+    moved = take_place_of(
+        actor=planner_of(ceremony), lost_version_id=lost.pk, version_id=int(ceremony.result["version"])
     )
+    return {"moved": moved}
 
 
-def prove_share(*, actor: Actor, ceremony_id: UUID, step: int, proof: str, bag: str = "") -> None:
-    """Take a proof of possession, made in the browser or by the offline command; a wrong or stale share is named.
-
-    Raises ShareUnknown, ShareOfOldGeneration, ShareOfAnotherPerson.
-    """
-    try:
-        with in_room(actor, ceremony_id, "prove_share", states=RUNNING, step=step) as scene:
-            need_role(scene.me, RoomRole.HOLDER)
-            if scene.step.action is not Action.PROVE:
-                raise WrongState("This is not what the current step is about.")
-            ceremony, me, source = scene.ceremony, scene.me, _source(scene.ceremony)
-            if str(me.share_index) in ceremony.process.get("proved", {}):
-                raise AlreadyDone("Your proof is in.")
-            found = whose_proof(
-                challenge_for(ceremony, me),
-                unpacked(proof),
-                source.public_record,
-                older_records(source),
-            )
-            if found.index is None:
-                raise ShareUnknown(
-                    "This proof was made with no share the portal knows.", hint="Read the card again, word by word."
-                )
-            if found.generation != source.number:
-                raise ShareOfOldGeneration(
-                    f"This share is of generation {found.generation}; the present one is {source.number}."
-                )
-            if found.index != me.share_index:
-                raise ShareOfAnotherPerson(f"This proof was made with share {found.index}, yours is {me.share_index}.")
-            ceremony.process = ceremony.process | {
-                "proved": ceremony.process.get("proved", {}) | {str(found.index): bag.strip()[:50]}
-            }
-            scene.record.record({"share": found.index, "custodian": me.name, "bag": bag.strip()[:50]})
-            _all_proved(scene, source)
-    except ShareRefused as error:
-        _note_refused(actor, ceremony_id, None, error)
-        raise
+def _place_taken(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = scene.ceremony.result | {"wrapped_keys_moved": found["moved"]}
+    return {"wrapped_keys_moved": found["moved"]}
 
 
-def record_proofs(*, actor: Actor, ceremony_id: UUID, step: int) -> None:
-    """Write down who proved and who did not; the leader does."""
+take_place = Deed(Action.TAKE_PLACE, RoomRole.OPERATOR, _place_taken, _take_place)
+"""Let the recovered key take the place of the lost one, once its provider has finished the import."""
 
-    def result(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
-        ceremony, source = scene.ceremony, _source(scene.ceremony)
-        proved = ceremony.process.get("proved", {})
-        missed = []
-        for share in source.shares.exclude(state__in=[ShareState.LOST.value, ShareState.DEAD.value]):
-            held = str(share.index) in proved
-            if held:
-                share.proved_at, share.missed_at = scene.now, None
-                share.bag = proved[str(share.index)] or share.bag
-            else:
-                share.missed_at = scene.now
-                missed.append(share.custodian)
-            share.save(update_fields=["proved_at", "missed_at", "bag"])
-            what = CustodyEntry.What.PROVED if held else CustodyEntry.What.MISSED
-            CustodyEntry.objects.create(
-                generation=source, share=share, what=what, bag=share.bag, place=share.place, by=scene.me.name
-            )
-        ceremony.result = {"set": source.set_name, "proved": len(proved), "of": source.share_count, "missed": missed}
-        return dict(ceremony.result)
 
-    perform(
-        actor=actor,
-        ceremony_id=ceremony_id,
-        step=step,
-        action=Action.RECORD_PROOFS,
-        roles=(RoomRole.LEADER,),
-        effect=lambda _: {},
-        result=result,
+def _reissue(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    lost = set(source_of(ceremony).shares.filter(state=ShareState.LOST.value).values_list("index", flat=True))
+    seat = next((seat for seat in active_people(ceremony) if seat.share_index in lost), None)
+    if seat is None:
+        raise QuorumLost("Whoever is to hold the lost share is not here.")
+    ceremony_process().reissue(
+        ceremony_id=ceremony.pk, attempt=ceremony.process["attempt"], index=seat.share_index or 0, custodian_id=str(seat.pk)
+    )  # fmt: skip
+    return {"seat": seat}
+
+
+def _reissued(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    seat: Participant = found["seat"]
+    index = seat.share_index or 0
+    scene.ceremony.process = scene.ceremony.process | {"shares": {str(index): noted_share(seat, index)}}
+    return {"share": seat.share_index, "custodian": seat.name}
+
+
+def noted_share(seat: Participant, index: int) -> dict[str, Any]:
+    """A share without a row of its own yet, as the ceremony notes it."""
+    return {
+        "index": index, "custodian": seat.name, "custodian_id": str(seat.pk), "email": seat.email, "site": seat.site,
+        "person_id": str(seat.person_id) if seat.person_id else None, "state": ShareState.DEALT.value,
+    }  # fmt: skip
+
+
+reissue = Deed(Action.REISSUE, RoomRole.OPERATOR, _reissued, _reissue)
+"""Make the lost share again, the same words under the same index, for its new custodian; the key is not put together."""
+
+
+def _reseated(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony, source = scene.ceremony, source_of(scene.ceremony)
+    [notes] = ceremony.process["shares"].values()
+    share = Share.objects.select_for_update().get(generation=source, index=notes["index"])
+    if not may_move(SHARE_MOVES, ShareState(share.state), ShareState.HELD) or notes["state"] != ShareState.HELD:
+        raise WrongState("The share is not reported lost any more, or its new custodian has not confirmed it.")
+    before = share.custodian
+    for name, value in notes.items():
+        setattr(share, name, value)
+    share.shown_at = share.confirmed_at = share.proved_at = scene.now
+    share.missed_at = share.acknowledged_at = None
+    share.save()
+    accepted = ", ".join(ceremony.sign_offs.filter(step=ceremony.step).values_list("participant__name", flat=True))
+    log = {"generation": source, "share": share, "bag": share.bag, "place": share.place, "by": scene.me.name}
+    CustodyEntry.objects.create(
+        what=CustodyEntry.What.SEALED, reason=f"Issued again in {ceremony}; held by {before} before."[:500], **log
     )
+    reason = f"The lost card of {before} still carries these words. Accepted by {accepted}, in {ceremony}."
+    CustodyEntry.objects.create(what=CustodyEntry.What.ACCEPTED, reason=reason[:500], **log)
+    ceremony.result = {
+        "set": source.set_name, "generation": source.number, "share": share.index, "lost_by": before, "custodian": share.custodian,
+        "remaining_risk_accepted_by": accepted,
+    }  # fmt: skip
+    return dict(ceremony.result)
+
+
+reseat = Deed(Action.RESEAT, RoomRole.LEADER, _reseated, erases=True)
+"""Put the share made again in force with its new custodian; whoever signed the step accepts what remains of the risk."""
 
 
 def unpacked(text: str) -> bytes:
@@ -290,19 +268,14 @@ def unpacked(text: str) -> bytes:
     return data
 
 
-def _all_proved(scene: Scene, source: ShareGeneration) -> None:
-    here = {str(seat.share_index) for seat in active_people(scene.ceremony) if seat.room_role is RoomRole.HOLDER}
-    if here <= set(scene.ceremony.process.get("proved", {})):
-        scene.ceremony.acted = True
-
-
-def _source(ceremony: Ceremony) -> ShareGeneration:
+def source_of(ceremony: Ceremony) -> ShareGeneration:
+    """The set this ceremony is about; raises WrongState."""
     if ceremony.source is None:
         raise WrongState("This ceremony is about no set of shares.")
     return ceremony.source
 
 
-def _note_refused(actor: Actor, ceremony_id: UUID, seat: Participant | None, error: ShareRefused) -> None:
+def note_refused(actor: Actor, ceremony_id: UUID, seat: Participant | None, error: PortalError) -> None:
     """A wrong share goes on the exception sheet by name, so that everybody in the room sees it."""
     with audit.atomic(actor=actor, action="ceremony.share_refused", target=("ceremony", ceremony_id, "")) as record:
         ceremony = Ceremony.objects.select_for_update().get(pk=ceremony_id)
@@ -311,9 +284,3 @@ def _note_refused(actor: Actor, ceremony_id: UUID, seat: Participant | None, err
         ceremony.version += 1
         ceremony.save(update_fields=["version"])
         record.record({"code": error.code, "who": actor.label}, outcome="refused")
-
-
-def share_of(seat: Participant) -> Share | None:
-    """The share a holder brings to this ceremony."""
-    source = seat.ceremony.source
-    return source.shares.filter(index=seat.share_index).first() if source and seat.share_index else None

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,16 +12,14 @@ from django.utils import timezone
 from ceremonies.models import Ceremony, Participant, Share
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Script, Step
-from ceremonies.services.gathering import challenge_for
+from ceremonies.services.deeds import DEEDS
+from ceremonies.services.gathering import wants_passphrase
+from ceremonies.services.handing import left_to_confirm, share_to_hand_out
+from ceremonies.services.proving import challenge_for
 from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
 from ceremonies.states import ENDED, CeremonyState, ShareState
 
 C = CeremonyState
-PERFORMERS = {
-    Action.DEAL: RoomRole.OPERATOR, Action.STORE_PACKAGE: RoomRole.OPERATOR, Action.ACTIVATE: RoomRole.LEADER, Action.COLLECT: RoomRole.OPERATOR,
-    Action.RECOVER: RoomRole.OPERATOR, Action.TAKE_PLACE: RoomRole.OPERATOR, Action.RECORD_PROOFS: RoomRole.LEADER,
-    Action.DESTROY: RoomRole.OPERATOR, Action.VISIT: RoomRole.OPERATOR,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,7 @@ def look(ceremony: Ceremony, me: Participant | None, seats: list[Participant]) -
         "part": part, "part_tag": _part_tag(ceremony, part), "tag": tag_of(ceremony, seats), "deviations": list(ceremony.deviations.all()),
         "quorum_lost": ceremony.status not in ENDED and ceremony.status is not C.COMMITTED and under_way and quorum_lost(ceremony, people),
         "here": sum(row.standing == "here" for row in rows), "expected_here": sum(row.standing != "gone" for row in rows), "now": now,
+        "awaited": _awaited(ceremony, step) if "missing" in ceremony.process and step.action in {Action.COLLECT, Action.VERIFY} else "",
         "leaderless": under_way and all(seat.role != RoomRole.LEADER for seat in people), "process": ceremony.process,
     }  # fmt: skip
 
@@ -121,50 +121,83 @@ def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: St
     return _at_work(ceremony, me, script, step, awaited)
 
 
-def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911
+def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, awaited: set[Any]) -> Part:
     if ceremony.busy_at is not None:
         return Part("busy", "The portal is at work on this step.")
-    mine = me.room_role
-    last = ceremony.step + 1 == len(script.steps)
-    if not ceremony.acted:
-        if step.action is Action.HAND_OUT and mine is RoomRole.HOLDER:
-            return _hand_out(ceremony, me)
-        if step.action is Action.COLLECT and mine is RoomRole.HOLDER:
-            return _collect(ceremony, me, step)
-        if step.action is Action.COLLECT and mine is RoomRole.OPERATOR and "attempt" in ceremony.process:
-            return Part("wait", f"{ceremony.process['missing']} more shares are needed.", facts={"again": True})
-        if (
-            step.action is Action.PROVE
-            and mine is RoomRole.HOLDER
-            and str(me.share_index) not in ceremony.process.get("proved", {})
-        ):
-            return _prove(ceremony, me)
-        performer = PERFORMERS.get(step.action)
-        if step.commits and me.pk in awaited:
-            return Part("sign", "Nobody can go back after this step. Sign if you agree that it is done now.")
-        if performer is mine and (not step.commits or may_commit(ceremony, step)):
-            return Part("perform", step.text)
-        if performer is not None:
-            word = performer.value.replace("_", " ")
-            return Part(
-                "wait",
-                f"The {word} acts."
-                if not step.commits or may_commit(ceremony, step)
-                else "Others still have to sign before the act.",
-            )
-        if step.action is Action.HAND_OUT:
-            left = Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count()
-            return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
+    if not ceremony.acted and (found := _before_it_is_done(ceremony, me, step, awaited)) is not None:
+        return found
     if me.pk in awaited:
         return Part("sign", step.expected)
-    if last and me.attested_at is None:
+    if ceremony.step + 1 == len(script.steps) and me.attested_at is None:
         return Part("attest", "Say whether you were present throughout and the script was followed.")
     return Part("wait", "You have done your part of this step.")
 
 
-def _hand_out(ceremony: Ceremony, me: Participant) -> Part:
-    share = Share.objects.filter(generation__ceremony=ceremony, index=me.share_index or 0).first()
-    if share is None or share.state == ShareState.HELD:
+def _before_it_is_done(  # noqa: PLR0911
+    ceremony: Ceremony, me: Participant, step: Step, awaited: set[Any]
+) -> Part | None:
+    """My part in a step whose act is still to be done; None where it is the sign-off like everybody's."""
+    mine, process = me.room_role, ceremony.process
+    if step.commits and me.pk in awaited:
+        return Part("sign", "Nobody can go back after this step. Sign if you agree that it is done now.")
+    if mine is RoomRole.LEADER and (phrase := _passphrase(ceremony, me, step)) is not None:
+        return phrase
+    if step.action in _HOLDERS_PARTS and mine is RoomRole.HOLDER:
+        return _HOLDERS_PARTS[step.action](ceremony, me, step)
+    if step.action in {Action.COLLECT, Action.VERIFY} and mine is RoomRole.OPERATOR and "attempt" in process:
+        return Part("gathering", f"{_awaited(ceremony, step)}.", facts={"cancel": step.action is Action.VERIFY})
+    if (
+        step.action is Action.DEAL
+        and mine is RoomRole.OPERATOR
+        and ceremony.with_passphrase
+        and not process.get("passphrase")
+    ):
+        if "nonce" in process:
+            return Part("wait", "The leader types the passphrase; then you make the shares.")
+        return Part("begin", "Begin. The leader is then asked for the passphrase of the new set.")
+    if step.action is Action.HAND_OUT:
+        left = left_to_confirm(ceremony)
+        return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
+    deed = DEEDS.get(step.action)
+    if deed is None:
+        return Part("wait", "The share holders act.") if step.action in _HOLDERS_PARTS else None
+    ready = not step.commits or may_commit(ceremony, step)
+    if deed.role is mine and ready:
+        return Part("perform", step.text)
+    if not ready:
+        return Part("wait", "Others still have to sign before the act.")
+    return Part("wait", f"The {deed.role.value.replace('_', ' ')} acts.")
+
+
+def _awaited(ceremony: Ceremony, step: Step) -> str:
+    """What is still to come in, in words."""
+    process = ceremony.process
+    if step.action is Action.VERIFY or ceremony.source is None:
+        return f"{process['missing']} more shares are needed"
+    return (
+        f"{ceremony.source.quorum.awaited(process['given'])} shares are needed"
+        if process["missing"]
+        else "The quorum is here"
+    )
+
+
+def _passphrase(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:
+    """The leader's field for the passphrase, as long as the process holds a session that can take it."""
+    if step.action not in {Action.DEAL, Action.COLLECT, Action.RECOVER} or not wants_passphrase(ceremony):
+        return None
+    if "nonce" not in ceremony.process:
+        return Part("wait", "The operator begins; then you are asked for the passphrase.")
+    text = "Type the passphrase. It is encrypted before it leaves this page."
+    if ceremony.process.get("passphrase"):
+        text = "The passphrase is in. If it was wrong, type it again: the shares stay."
+    return Part("passphrase", text, facts=_sealing(ceremony, step, str(me.pk)) | {"twice": step.action is Action.DEAL})
+
+
+def _hand_out(ceremony: Ceremony, me: Participant, step: Step) -> Part:
+    share = share_to_hand_out(ceremony, me.share_index)
+    if share is None:
+        return Part("wait", "There is no share for you in this step.")
+    if share.state == ShareState.HELD:
         return Part("wait", "Your share is confirmed. Others are still at theirs.")
     if share.state == ShareState.SHOWN:
         return Part("confirm_share", "Type the words asked for from your card.", share)
@@ -176,20 +209,43 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     if "attempt" not in process:
         return Part("wait", "The operator begins to gather the shares.")
     if me.share_index in process["given"]:
-        return Part("wait", f"Your share is in. {process['missing']} more are needed.")
+        return Part("wait", f"Your share is in. {_awaited(ceremony, step)}.")
     custodian = process["holders"].get(str(me.share_index), str(me.pk))
-    facts = {
-        "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian, "key": process["public_key"],
-        "attempt": process["attempt"],
+    if step.action is Action.VERIFY:
+        text = "Type all words of your new share, from the card. They are encrypted before they leave this page."
+    else:
+        text = "Open your bag and type the words of your share. They are encrypted before they leave this page."
+    return Part("submit", text, facts=_sealing(ceremony, step, custodian) | {"attempt": process["attempt"]})
+
+
+def _sealing(ceremony: Ceremony, step: Step, custodian: str) -> dict[str, Any]:
+    """What the page's script seals to and binds."""
+    return {
+        "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian,
+        "key": ceremony.process["public_key"],
     }  # fmt: skip
-    return Part(
-        "submit",
-        "Open your bag and type the words of your share. They are encrypted before they leave this page.",
-        facts=facts,
-    )
 
 
-def _prove(ceremony: Ceremony, me: Participant) -> Part:
+def _enter(ceremony: Ceremony, me: Participant, step: Step) -> Part:
+    process = ceremony.process
+    if me.share_index in process["entered"]:
+        return Part("wait", f"Your component is in. {ceremony.share_count - len(process['entered'])} more are needed.")
+    if not may_commit(ceremony, step):
+        return Part("wait", "Others still have to sign before the components are entered.")
+    values = process.get("component_values") or []
+    known = f" with the check value {values[me.share_index - 1]}" if me.share_index and values else ""
+    return Part("enter", f"Type component {me.share_index}{known}. It is compared at once and shown to nobody.")
+
+
+def _give(ceremony: Ceremony, me: Participant, step: Step) -> Part:
+    if not may_commit(ceremony, step):
+        return Part("wait", "Others still have to sign before the shares are given.")
+    return Part("give", "Type the words of your share of the portal's seal. They go to the keyholder of this machine.")
+
+
+def _prove(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:
+    if str(me.share_index) in ceremony.process.get("proved", {}):
+        return None
     assert ceremony.source is not None
     record = ceremony.source.public_record
     facts = {
@@ -200,6 +256,11 @@ def _prove(ceremony: Ceremony, me: Participant) -> Part:
     return Part(
         "prove", "Open your bag and type the words. Only a proof leaves this page, never the words.", facts=facts
     )
+
+
+_HOLDERS_PARTS: Mapping[Action, Callable[[Ceremony, Participant, Step], Part | None]] = {
+    Action.HAND_OUT: _hand_out, Action.COLLECT: _collect, Action.VERIFY: _collect, Action.PROVE: _prove, Action.ENTER: _enter, Action.GIVE: _give,
+}  # fmt: skip
 
 
 def _may_identify(me: Participant | None, seat: Participant, ceremony: Ceremony) -> bool:

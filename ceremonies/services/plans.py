@@ -10,13 +10,15 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, ShareGeneration
-from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
+from ceremonies.planning import RoomRole
+from ceremonies.quorums import MAX_EXPONENT, Quorum
 from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
-from ceremonies.script import Kind
+from ceremonies.script import Action, Kind, Script
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
+from ceremonies.services.verdicts import NEEDS_SHARES, USES_SHARES, verdict
 from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
 from keys.models import Key
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -26,9 +28,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, Conflict, ValidationFailed
 
 OPEN_ROOM = "ceremony.open"
-NEEDS_SHARES = frozenset({Kind.ESCROW, Kind.REFRESH, Kind.RECOVERY, Kind.ROLL_CALL})
 NEEDS_KEY = NEEDS_SHARES | {Kind.DESTRUCTION}
-USES_GENERATION = frozenset({Kind.RECOVERY, Kind.ROLL_CALL, Kind.REFRESH})
 POLICY = {"allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0}
 
 
@@ -64,14 +64,18 @@ def plan_ceremony(
     reserve_at: datetime | None = None,
     threshold: int = 0,
     share_count: int = 0,
+    groups: Quorum | None = None,
+    with_passphrase: bool = False,
+    iteration_exponent: int = 1,
     practice: bool = False,
     provider: str = "",
     policy: dict[str, Any] | None = None,
 ) -> Ceremony:
     """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
 
-    Recovery, roll-call and refresh take the set of shares that is in force for the key (a rehearsal: the last practised one)
-    and seat its custodians.
+    Recovery, roll-call and the issuing again of a share take the set that is in force for the key (a rehearsal: the last
+    practised one) and seat its custodians. Without `groups` any `threshold` of `share_count` shares open the escrow. Components
+    are as many as `share_count`, and all are needed.
     """
     ring_id = key.ring_id if key else None
     with audit.atomic(actor=actor, action="ceremony.plan", target=("ceremony", "", title), ring_id=ring_id) as record:
@@ -85,30 +89,41 @@ def plan_ceremony(
             errors["key"] = ["Choose the key this is about."]
         if wanted is Kind.RECOVERY and not practice and not provider:
             errors["provider"] = ["Choose where the key goes."]
-        source = _source(key, practice) if wanted in USES_GENERATION else None
-        if wanted in {Kind.RECOVERY, Kind.ROLL_CALL} and source is None:
+        source = _source(key, practice) if wanted in USES_SHARES | {Kind.REFRESH} else None
+        if wanted in USES_SHARES and source is None:
             errors["key"] = ["No set of shares is in force for this key."]
+        if (
+            wanted is Kind.REISSUE
+            and source is not None
+            and not source.shares.filter(state=ShareState.LOST.value).exists()
+        ):
+            errors["key"] = ["No share of its set is reported lost; the custody register takes that."]
+        if wanted is Kind.ESCROW and not practice and key is not None and _source(key, practice) is not None:
+            errors["script"] = [
+                "Shares of this key are in force: plan a refresh, which verifies the new ones before the old ones end."
+            ]
+        quorum = _quorum(chosen, source, groups, threshold, share_count, errors)
+        if not 0 <= iteration_exponent <= MAX_EXPONENT:
+            errors["iteration_exponent"] = [f"From 0 to {MAX_EXPONENT}."]
         if errors:
             raise ValidationFailed("The ceremony cannot be planned.", errors=errors)
-        if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
-            threshold, share_count = source.threshold, source.share_count
-        if wanted not in NEEDS_SHARES:
-            threshold = share_count = 0
-        elif not 2 <= threshold <= share_count <= 16:
-            raise ValidationFailed(errors={"threshold": ["From 2 to the number of shares, which is at most 16."]})
+        deals = wanted in DEALING
         ceremony = Ceremony.objects.create(
             title=title.strip(), kind=wanted.value, purpose=purpose.strip(), practice=practice, key=key, ring_id=ring_id,
             script=chosen.canonical(), script_hash=chosen.sha256, script_label=f"{chosen.title}, {chosen.name} version {chosen.version}",
-            threshold=threshold, share_count=share_count, policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
+            threshold=quorum.fewest, share_count=quorum.count, groups=quorum.as_json() if quorum.named else [], groups_needed=quorum.needed,
+            with_passphrase=with_passphrase and deals, iteration_exponent=iteration_exponent if deals else 1,
+            policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
             time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at, planned_by_id=actor.id or UUID(int=0),
             planned_by=actor.label[:200], source=source,
         )  # fmt: skip
-        if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
+        if source is not None and wanted in USES_SHARES:
             _seat_custodians(ceremony, source)
         record.about(target=target_of(ceremony))
         record.record({
             "kind": ceremony.kind, "script_hash": ceremony.script_hash, "key": str(key.pk) if key else None, "practice": practice,
-            "threshold": threshold, "shares": share_count, "policy": ceremony.policy, "provider": provider,
+            "threshold": ceremony.threshold, "shares": ceremony.share_count, "groups": ceremony.groups, "passphrase": ceremony.with_passphrase,
+            "policy": ceremony.policy, "provider": provider,
         })  # fmt: skip
     return ceremony
 
@@ -123,8 +138,12 @@ def add_person(
     site: str = "",
     reporting_line: str = "",
     deputy_for: UUID | None = None,
+    group: str = "",
 ) -> Participant:
-    """Seat somebody: a person of the portal when the address is known here, a guest otherwise. Raises ValidationFailed, WrongState."""
+    """Seat somebody: a person of the portal when the address is known here, a guest otherwise. Raises ValidationFailed, WrongState.
+
+    `group` names the group of a share holder, where the plan has several.
+    """
     with _planning(actor, ceremony_id, "add_person") as (ceremony, record):
         person = known_person(email)
         if role not in set(RoomRole):
@@ -139,9 +158,7 @@ def add_person(
             if principal is None:
                 raise ValidationFailed(errors={"deputy_for": ["Choose for whom they stand in."]})
         seats = list(ceremony.participants.all())
-        index = None
-        if role == RoomRole.HOLDER:
-            index = next(number for number in range(1, 99) if number not in {seat.share_index for seat in seats})
+        index = _free_share(ceremony, seats, group) if role == RoomRole.HOLDER else None
         try:
             with transaction.atomic():
                 seat = Participant.objects.create(
@@ -170,27 +187,13 @@ def remove_person(*, actor: Actor, ceremony_id: UUID, participant_id: UUID) -> N
         seat.delete()
 
 
-def verdict(ceremony: Ceremony) -> Verdict:
-    """What the solver says of the plan as it is."""
-    seats = [
-        Seat(key=seat.pk, who=seat.email.lower(), name=seat.name, role=seat.room_role, site=seat.site, line=seat.reporting_line,
-             deputy_for=seat.deputy_for_id)
-        for seat in ceremony.participants.all()
-    ]  # fmt: skip
-    kind = Kind(ceremony.kind)
-    rules = Rules(
-        threshold=ceremony.threshold, shares=ceremony.share_count, allow_all=bool(ceremony.policy.get("allow_all")),
-        distinct_sites=bool(ceremony.policy.get("distinct_sites")), distinct_lines=bool(ceremony.policy.get("distinct_lines")),
-        deals_shares=kind in DEALING,
-    )  # fmt: skip
-    return examine(rules, seats, needs_shares=kind in NEEDS_SHARES)
-
-
 def plan_digest(ceremony: Ceremony) -> dict[str, Any]:
     """Everything about the plan that people agree to, beside the script's hash."""
     return {
         "script_hash": ceremony.script_hash, "kind": ceremony.kind, "practice": ceremony.practice,
         "key": str(ceremony.key_id) if ceremony.key_id else None, "threshold": ceremony.threshold, "shares": ceremony.share_count,
+        "groups": ceremony.groups, "groups_needed": ceremony.groups_needed, "passphrase": ceremony.with_passphrase,
+        "iteration_exponent": ceremony.iteration_exponent, "subject": ceremony.subject,
         "policy": ceremony.policy, "provider": ceremony.provider, "source": str(ceremony.source_id) if ceremony.source_id else None,
         "people": [[seat.role, seat.email, seat.share_index, str(seat.deputy_for_id or "")] for seat in ceremony.participants.all()],
     }  # fmt: skip
@@ -300,6 +303,45 @@ def _wrong_values(
     if reserve_at is not None and reserve_at <= starts_at:
         errors["reserve_at"] = ["After the first date."]
     return errors
+
+
+def _quorum(
+    script: Script,
+    source: ShareGeneration | None,
+    groups: Quorum | None,
+    threshold: int,
+    share_count: int,
+    errors: dict[str, list[str]],
+) -> Quorum:
+    """Which shares open it: of the set in force, or as the plan says; complaints go into `errors`."""
+    kind = script.kind
+    if kind not in NEEDS_SHARES and script.number_of(Action.DEAL_SEAL) is None:
+        return Quorum(())
+    if source is not None and kind in USES_SHARES:
+        return source.quorum
+    if kind is Kind.BYOK:
+        threshold = share_count
+    quorum = groups if groups and kind in DEALING else Quorum.single(threshold, share_count)
+    if complaint := quorum.complaint():
+        errors["groups" if quorum.named else "threshold"] = [complaint]
+    return quorum
+
+
+def _free_share(ceremony: Ceremony, seats: list[Participant], group: str) -> int:
+    """The number of the next share to be held, in its group where there are several; raises ValidationFailed."""
+    taken, quorum = {seat.share_index for seat in seats}, ceremony.quorum
+    if not ceremony.groups:
+        return next(number for number in range(1, 99) if number not in taken)
+    numbers = range(1, quorum.count + 1)
+    if group or ceremony.source is None:
+        wanted = next((place for place, one in enumerate(quorum.groups) if one.name == group), None)
+        if wanted is None:
+            raise ValidationFailed(errors={"group": ["Choose the group for which they hold a share."]})
+        numbers = quorum.indices(wanted)
+    free = next((number for number in numbers if number not in taken), None)
+    if free is None:
+        raise ValidationFailed(errors={"group": ["All shares of this group have their holders."]})
+    return free
 
 
 def _source(key: Key | None, practice: bool) -> ShareGeneration | None:

@@ -12,7 +12,7 @@ from ceremonies.planning import RoomRole
 from ceremonies.room_errors import AlreadyDone, NotYours, QuorumLost
 from ceremonies.script import PEOPLES, Kind, Script, Step, Who
 from ceremonies.services.frame import Scene, guest_actor, in_room, move, need_role, note_deviation, seat_of
-from ceremonies.states import OPEN, CeremonyState
+from ceremonies.states import OPEN, CeremonyState, ShareState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.models import AuditEvent
@@ -29,6 +29,7 @@ C = CeremonyState
 ROOM = OPEN
 AT_WORK = frozenset({C.RUNNING, C.COMMITTED})
 DEALING = frozenset({Kind.ESCROW, Kind.REFRESH})
+ALL_NEEDED = DEALING | {Kind.BYOK, Kind.REKEY}
 
 
 def mark_present(seat: Participant) -> None:
@@ -80,17 +81,22 @@ def start(*, actor: Actor, ceremony_id: UUID) -> None:
         absent: list[Participant] = []
         for seat in ceremony.participants.filter(left_at=None):
             (ready if seat.confirmed_at and seat.identified_at else absent).append(seat)
+        lost = _lost(ceremony)
         needed = [
             seat
             for seat in absent
-            if seat.room_role in _NEEDED or (_needs_all(ceremony) and seat.role == RoomRole.HOLDER)
+            if seat.room_role in _NEEDED
+            or (seat.role == RoomRole.HOLDER and (_needs_all(ceremony) or seat.share_index in lost))
         ]
         if needed:
             names = ", ".join(f"{seat.name} ({_lacks(seat)})" for seat in needed)
             raise WrongState(f"Not everybody is ready: {names}.")
-        holders = [seat for seat in ready if seat.room_role is RoomRole.HOLDER]
-        if len(holders) < ceremony.threshold:
-            raise QuorumLost(f"{ceremony.threshold} share holders are needed, {len(holders)} are ready.")
+        if quorum_lost(ceremony, ready):
+            ready_shares = _brought(ceremony, ready)
+            raise QuorumLost(
+                f"{ceremony.threshold} share holders are needed, {len(ready_shares)} are ready: "
+                f"{ceremony.quorum.awaited(ready_shares)} must come."
+            )
         for seat in absent:
             if seat.room_role is RoomRole.HOLDER:
                 seat.left_at = scene.now
@@ -266,8 +272,21 @@ def quorum_lost(ceremony: Ceremony, people: list[Participant]) -> bool:
     """Whether too few share holders are left for what is still to come; after the commit nothing needs them."""
     if ceremony.committed_at is not None or not ceremony.threshold:
         return False
-    left = sum(seat.role == RoomRole.HOLDER for seat in people)
-    return left < (ceremony.share_count if _needs_all(ceremony) else ceremony.threshold)
+    here = _brought(ceremony, people)
+    return len(here) < ceremony.share_count if _needs_all(ceremony) else bool(ceremony.quorum.missing(here))
+
+
+def _brought(ceremony: Ceremony, people: list[Participant]) -> set[int]:
+    """The shares that these people can bring, or are to receive where shares are dealt."""
+    held = {seat.share_index for seat in people if seat.role == RoomRole.HOLDER and seat.share_index}
+    return held - _lost(ceremony)
+
+
+def _lost(ceremony: Ceremony) -> set[int]:
+    """Shares that are reported lost, in a ceremony that issues one of them again."""
+    if ceremony.kind != Kind.REISSUE or ceremony.source is None:
+        return set()
+    return set(ceremony.source.shares.filter(state=ShareState.LOST.value).values_list("index", flat=True))
 
 
 def may_commit(ceremony: Ceremony, step: Step) -> bool:
@@ -280,7 +299,7 @@ _QUORUM = "Too few share holders are left. A deputy may step in; otherwise someb
 
 
 def _needs_all(ceremony: Ceremony) -> bool:
-    return Kind(ceremony.kind) in DEALING
+    return Kind(ceremony.kind) in ALL_NEEDED
 
 
 def _may_sign(ceremony: Ceremony, step: Step) -> bool:

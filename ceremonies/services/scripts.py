@@ -9,6 +9,7 @@ from django.utils import timezone
 from ceremonies.models import ScriptTemplate
 from ceremonies.room_errors import ScriptRefused
 from ceremonies.script import Kind, Script, ScriptError, in_tree, parse
+from ceremonies.services import subjects
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission, Role
@@ -57,6 +58,7 @@ def upload_script(*, actor: Actor, text: str, reason: str) -> ScriptTemplate:
     with audit.atomic(actor=actor, action="ceremony.upload_script", target=("script", "", "")) as record:
         authorize(actor, Permission.CEREMONY_MANAGE, target="ceremony scripts")
         script = read_script(text)
+        subjects.check_acts([step.act for step in script.steps if step.act])
         record.about(target=("script", script.sha256, f"{script.name} {script.version}"))
         if script.name in tree_scripts():
             raise Conflict("A script of the portal has this name.", hint="Choose another name.")

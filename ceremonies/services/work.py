@@ -1,7 +1,8 @@
 """What the portal itself does in a step: an intent, the effect in the ceremony process, and its result, in this order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import timezone
 
-from ceremonies.errors import ProcessUnavailable, SessionOver
+from ceremonies.errors import NotReady, ProcessUnavailable, SessionOver
 from ceremonies.models import Ceremony, SignOff
 from ceremonies.planning import RoomRole
 from ceremonies.process.client import CeremonyProcess
@@ -47,61 +48,100 @@ def erase(ceremony_id: UUID) -> None:
         return
 
 
-type Effect = Callable[[Ceremony], dict[str, Any]]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A step's act as somebody asked for it: the ceremony as it was when the act was claimed, and what the form gave."""
+
+    ceremony: Ceremony
+    actor: Actor
+    values: Mapping[str, Any]
+
+
+type Effect = Callable[[Asked], dict[str, Any]]
 type Result = Callable[[Scene, dict[str, Any]], dict[str, Any]]
 
 
-def perform(
-    *,
-    actor: Actor,
-    ceremony_id: UUID,
-    step: int,
-    action: Action,
-    roles: tuple[RoomRole, ...],
-    effect: Effect,
-    result: Result,
-    done: bool = True,
-) -> None:
-    """Do the portal's part of step number `step`: claim it, run `effect` outside any transaction, then write `result`.
+def _nothing(asked: Asked) -> dict[str, Any]:
+    return {}
 
-    `result` returns what the record says. Of two people at once one performs; the other gets AlreadyDone. `done` is False for
-    an act after which people still have their own part in the same step.
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """The portal's own part in the steps of one action: who asks for it, what is done, what is written of it.
+
+    `check` looks at the values before anything is claimed; `effect` works outside any transaction; `result` writes, from the
+    values and what the effect found, and returns what the record says. `done` is False for an act after which people still have
+    their own part in the same step, `erases` where the process has nothing to keep afterwards.
     """
-    with in_room(actor, ceremony_id, f"{action.value}_begin", states=AT_WORK, step=step) as scene:
-        need_role(scene.me, *roles)
-        need_action(scene, action)
-        ceremony = scene.ceremony
-        if ceremony.busy_at is not None and scene.now - ceremony.busy_at < LEASE:
-            raise AlreadyDone("Somebody is doing this right now.", hint="Wait until the page shows the result.")
-        if scene.step.commits and not may_commit(ceremony, scene.step):
-            raise WrongState("Not everybody has signed before the act that cannot be taken back.")
-        ceremony.busy_at = scene.now
-        scene.record.record({"step": scene.step.id})
-    try:
-        with _session_over(actor, ceremony_id, step):
-            found = effect(ceremony)
-    except PortalError as error:
-        _release(ceremony_id, actor.label, f"{action.value.replace('_', ' ').capitalize()}: {error.detail}")
-        raise
-    except BaseException:
-        _release(ceremony_id, actor.label, f"{action.value.replace('_', ' ').capitalize()} failed inside the portal.")
-        raise
-    with in_room(actor, ceremony_id, action.value, states=AT_WORK, step=step, any_clock=True) as scene:
-        commits = scene.step.commits
-        said = result(scene, found)
-        scene.ceremony.busy_at = None
-        scene.ceremony.acted = done
-        if commits:
-            move(scene.ceremony, C.COMMITTED)
-            scene.ceremony.committed_at = scene.now
-        scene.record.record({"step": scene.step.id, **said})
-        if done:
-            go_on(scene, scene.ceremony.read_script())
+
+    action: Action
+    role: RoomRole
+    result: Result
+    effect: Effect = _nothing
+    check: Callable[[Mapping[str, Any]], None] | None = None
+    done: bool = True
+    erases: bool = False
+
+    def __call__(self, *, actor: Actor, ceremony_id: UUID, step: int, **values: Any) -> None:
+        """Do it in step number `step`: claim it, run the effect, write the result. Of two people at once one performs; the
+        other gets AlreadyDone."""
+        if self.check is not None:
+            self.check(values)
+        asked = Asked(self._claim(actor, ceremony_id, step), actor, values)
+        try:
+            with _session_over(actor, ceremony_id, step):
+                found = {**values, **self.effect(asked)}
+        except PortalError as error:
+            _release(ceremony_id, actor.label, "" if isinstance(error, NotReady) else f"{self.word}: {error.detail}")
+            raise
+        except BaseException:
+            _release(ceremony_id, actor.label, f"{self.word} failed inside the portal.")
+            raise
+        with in_room(actor, ceremony_id, self.action.value, states=AT_WORK, step=step, any_clock=True) as scene:
+            commits = scene.step.commits
+            said = self.result(scene, found)
+            scene.ceremony.busy_at = None
+            scene.ceremony.acted = self.done
+            if commits:
+                commit(scene)
+            scene.record.record({"step": scene.step.id, **said})
+            if self.done:
+                go_on(scene, scene.ceremony.read_script())
+        if self.erases:
+            erase(ceremony_id)
+
+    @property
+    def word(self) -> str:
+        return self.action.value.replace("_", " ").capitalize()
+
+    def _claim(self, actor: Actor, ceremony_id: UUID, step: int) -> Ceremony:
+        with in_room(actor, ceremony_id, f"{self.action.value}_begin", states=AT_WORK, step=step) as scene:
+            need_role(scene.me, self.role)
+            need_action(scene, self.action)
+            ceremony = scene.ceremony
+            if ceremony.busy_at is not None and scene.now - ceremony.busy_at < LEASE:
+                raise AlreadyDone("Somebody is doing this right now.", hint="Wait until the page shows the result.")
+            need_signatures(scene)
+            ceremony.busy_at = scene.now
+            scene.record.record({"step": scene.step.id})
+        return ceremony
 
 
-def need_action(scene: Scene, action: Action) -> None:
-    """Raise WrongState unless the current step is one of this action that is still to be done."""
-    if scene.step.action is not action:
+def need_signatures(scene: Scene) -> None:
+    """Raise WrongState before an act that cannot be taken back, unless everybody has signed that it is done now."""
+    if scene.step.commits and not may_commit(scene.ceremony, scene.step):
+        raise WrongState("Not everybody has signed before the act that cannot be taken back.")
+
+
+def commit(scene: Scene) -> None:
+    """From here nobody can go back."""
+    move(scene.ceremony, C.COMMITTED)
+    scene.ceremony.committed_at = scene.now
+
+
+def need_action(scene: Scene, *actions: Action) -> None:
+    """Raise WrongState unless the current step is one of these actions that is still to be done."""
+    if scene.step.action not in actions:
         raise WrongState("This is not what the current step is about.")
     if scene.ceremony.acted:
         raise AlreadyDone("This is done.", hint="Whoever has to signs it off.")
@@ -115,7 +155,7 @@ def go_back(scene: Scene, action: Action, *, happened: str, decision: str) -> No
         raise WrongState("From here nobody can go back.")
     note_deviation(ceremony, expected=scene.step.expected, happened=happened, decision=decision, by=scene.me.name)
     SignOff.objects.filter(ceremony=ceremony, step__gte=number).delete()
-    ceremony.step, ceremony.acted, ceremony.busy_at = number, False, None
+    ceremony.step, ceremony.acted, ceremony.busy_at, ceremony.process = number, False, None, {}
 
 
 @contextmanager
@@ -127,16 +167,20 @@ def _session_over(actor: Actor, ceremony_id: UUID, step: int) -> Iterator[None]:
         with in_room(actor, ceremony_id, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
             script = scene.ceremony.read_script()
             first = next(
-                (action for action in (Action.COLLECT, Action.DEAL) if script.number_of(action) is not None), None
+                (
+                    action
+                    for action in (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
+                    if script.number_of(action) is not None
+                ),
+                None,
             )
-            if first is not None:
+            if first is not None and scene.ceremony.step >= (script.number_of(first) or 0):
                 go_back(
                     scene,
                     first,
                     happened="The ceremony process lost what it held in memory.",
                     decision="This part is done again.",
                 )
-                scene.ceremony.process = {}
             scene.record.record({"step": scene.step.id})
         raise
 
@@ -148,7 +192,8 @@ def _release(ceremony_id: UUID, by: str, happened: str) -> None:
         ceremony = Ceremony.objects.select_for_update().get(pk=ceremony_id)
         if ceremony.busy_at is None:
             return
-        note_deviation(ceremony, expected="The step is done.", happened=happened, by=by)
+        if happened:
+            note_deviation(ceremony, expected="The step is done.", happened=happened, by=by)
         ceremony.busy_at, ceremony.version = None, ceremony.version + 1
         ceremony.save(update_fields=["busy_at", "version"])
 

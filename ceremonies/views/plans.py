@@ -14,7 +14,7 @@ from ceremonies import minutes
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
 from ceremonies.models import Ceremony
 from ceremonies.models.ceremonies import CEREMONY_STATES
-from ceremonies.services import custody, invitations, plans
+from ceremonies.services import custody, invitations, plans, subjects, verdicts
 from ceremonies.services.room import transcript
 from ceremonies.states import BEFORE_COMMIT, ENDED, OPEN, PLANNING, CeremonyState
 from ceremonies.views.entering import enter
@@ -97,18 +97,21 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     result = ceremony.result
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
-        "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
+        "needs_subject": subjects.needs_subject(ceremony),
+        "verdict": verdicts.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
         "waiting": state is CeremonyState.AWAITING_APPROVAL,
         "open": state in OPEN, "may_call_off": may_manage and state in BEFORE_COMMIT, "may_invite": may_manage and state not in ENDED,
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
-        "person_form": PersonForm(seats=ceremony.participants.all()), "deviations": list(ceremony.deviations.all()),
+        "person_form": PersonForm(ceremony=ceremony), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
         "facts": [
             ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
             ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
             ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
-            ("Shares", f"{ceremony.threshold} of {ceremony.share_count}" if ceremony.threshold else None), ("Goes to", ceremony.provider),
+            ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
+            ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
+            *subjects.described(ceremony), ("Goes to", ceremony.provider),
             ("Planned by", ceremony.planned_by), ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
         ],
     } | more  # fmt: skip
@@ -127,7 +130,7 @@ class _Act(ActorRequiredMixin, View):
 class PersonAdd(_Act):
     def post(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         ceremony = self.ceremony(request, ceremony_id)
-        form = PersonForm(request.POST, seats=ceremony.participants.all())
+        form = PersonForm(request.POST, ceremony=ceremony)
         if form.is_valid():
             seat = form.run(lambda values: plans.add_person(actor=actor_of(request), ceremony_id=ceremony.pk, **values))
             if seat is not None:

@@ -5,11 +5,12 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views import View
 
-from ceremonies.forms import CustodyForm
+from ceremonies.forms import CustodyForm, WhyForm
 from ceremonies.models import CustodyEntry, Share
-from ceremonies.services import custody
+from ceremonies.services import custody, risks
 from ceremonies.states import GenerationState
 from ceremonies.views.guests import banner
 from keyvault_portal.accounts.actors import authorize
@@ -61,10 +62,14 @@ class ShareDetail(ActorRequiredMixin, View):
         context = {
             "title": f"Share {share.index} of {generation}", "subtitle": share.custodian, "state": share.state, "share": share, "form": form,
             "log": list(share.log.all()[:100]), "own": own, "practice_banner": banner(generation.practice),
+            "at_risk": share.pk in risks.open_risks(generation) and generation.state == GenerationState.ACTIVE
+            and actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
             "may_note": own or actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
             "facts": [
                 ("Key", generation.key), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
-                ("Check value", share.check_value), ("Proved", share.proved_at), ("Missed a roll-call", share.missed_at),
+                ("Check value", share.check_value),
+                ("Group", share.group.name if share.group else None), ("Sealed to", share.sealed_to),
+                ("Proved", share.proved_at), ("Missed a roll-call", share.missed_at),
                 ("Duty acknowledged", share.acknowledged_at),
             ],
         }  # fmt: skip
@@ -80,6 +85,34 @@ class ShareAcknowledge(ActorRequiredMixin, View):
         custody.note_custody(actor=actor_of(request), share_id=share_id, what=CustodyEntry.What.ACKNOWLEDGED)
         messages.success(request, "Your duty is acknowledged for a year.")
         return redirect("ceremonies:share-detail", share_id)
+
+
+class RiskAccept(ActorRequiredMixin, View):
+    """A share is lost and the set stays: other officers agree to what remains of the risk."""
+
+    required_permission = Permission.CEREMONY_MANAGE
+
+    def get(self, request: HttpRequest, share_id: int) -> HttpResponse:
+        return self._page(request, custody.visible_share(actor_of(request), share_id), WhyForm())
+
+    def post(self, request: HttpRequest, share_id: int) -> HttpResponse:
+        share, form = custody.visible_share(actor_of(request), share_id), WhyForm(request.POST)
+        if form.is_valid():
+            form.run(lambda values: risks.accept_risk(actor=actor_of(request), share_id=share_id, **values))
+        return self._page(request, share, form, 422)
+
+    def _page(self, request: HttpRequest, share: Share, form: WhyForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Accept the remaining risk", "subtitle": f"{share}, {share.generation}", "form": form, "submit_label": "Ask for agreement",
+            "danger": True, "cancel_url": reverse("ceremonies:share-detail", args=[share.pk]),
+            "consequences": [
+                "Whoever finds the card holds this vote for as long as the set is in force.",
+                "A refresh with a new escrow key would end that; nothing else does.",
+                f"The set stands at: {custody.health_of(share.generation).words}.",
+            ],
+            "practice_banner": banner(share.generation.practice),
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
 
 
 class Package(ActorRequiredMixin, View):

@@ -9,29 +9,43 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.utils.decorators import method_decorator
 from django.views import View
-from django.views.decorators.cache import never_cache
 
-from ceremonies import cards
 from ceremonies.forms import (
+    AnnounceForm,
     AttestForm,
+    ComponentForm,
     ConfirmScriptForm,
     ConfirmShareForm,
     ExceptionForm,
     OutcomeForm,
+    OwnKeyForm,
     PackageForm,
     ProofForm,
     SealedForm,
+    SealShareForm,
     WhyForm,
 )
-from ceremonies.models import Ceremony, Participant, Share
+from ceremonies.models import Ceremony, Participant
 from ceremonies.script import Action, Step
-from ceremonies.services import dealing, endings, gathering, looking, room
+from ceremonies.services import (
+    bringing,
+    dealing,
+    endings,
+    gathering,
+    handing,
+    looking,
+    outside,
+    proving,
+    room,
+    subjects,
+)
+from ceremonies.services.deeds import DEEDS
 from ceremonies.states import ENDED
 from ceremonies.views.entering import enter, frame_for
 from ceremonies.views.guests import banner
 from keys.crypto.secret import SecretBytes
+from keys.forms import ServiceForm
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import NotAuthenticated, NotFound, PermissionRefused, PortalError, ValidationFailed
 
@@ -74,6 +88,7 @@ def room_context(
     found = looking.look(ceremony, seat, seats)
     part = found["part"]
     return found | {
+        "own_key_form": OwnKeyForm() if part.name == "show_share" else None, "subject": subjects.described(ceremony),
         "title": str(ceremony), "ceremony": ceremony, "seat": seat, "state": ceremony.state, "practice_banner": banner(ceremony.practice),
         "part_form": _form_of(part, found["step"]), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
         "may_abort": seat is not None and seat.left_at is None and ceremony.committed_at is None and ceremony.status not in ENDED,
@@ -100,7 +115,10 @@ def room_page(
     return render(request, "ceremonies/room.html", context, status=status)
 
 
-_ASKING: Mapping[Action, Callable[[], forms.Form]] = {Action.STORE_PACKAGE: PackageForm, Action.VISIT: OutcomeForm}
+# What the portal has to be told before it does its part of a step.
+_ASKING: Mapping[Action, type[ServiceForm]] = {
+    Action.STORE_PACKAGE: PackageForm, Action.VISIT: OutcomeForm, Action.ANNOUNCE: AnnounceForm,
+}  # fmt: skip
 
 type Handler = Callable[[HttpRequest, Actor, Ceremony, int], forms.Form | None]
 
@@ -116,7 +134,7 @@ class RoomAct(View):
         if seat is None:
             raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
         try:
-            wrong = handler(request, actor, ceremony, _step(request, ceremony))
+            wrong = handler(request, actor, ceremony, step_of(request, ceremony))
         except PortalError as error:
             return room_page(request, ceremony_id, status=error.status, problem=error)
         if wrong is not None:
@@ -124,30 +142,7 @@ class RoomAct(View):
         return redirect("ceremonies:room", ceremony_id)
 
 
-class MyShare(View):
-    """The caller's own share, shown once: by POST, kept nowhere, for this one answer."""
-
-    @method_decorator(never_cache)
-    def post(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
-        actor, seat, ceremony = enter(request, ceremony_id)
-        if seat is None:
-            raise PermissionRefused("You have no part in this ceremony.", hint="You may watch it.")
-        try:
-            share, shown = dealing.show_share(actor=actor, ceremony_id=ceremony_id, step=_step(request, ceremony))
-        except PortalError as error:
-            return room_page(request, ceremony_id, status=error.status, problem=error)
-        with shown.words as words:
-            card = cards.card_of(share, ceremony, words.reveal().decode())
-            context = {
-                "title": f"Share {share.index}", "ceremony": ceremony, "share": share, "card": card, "step": ceremony.step,
-                "form": ConfirmShareForm(positions=share.positions), "practice_banner": banner(ceremony.practice), "frame": frame_for(actor),
-            }  # fmt: skip
-            response = render(request, "ceremonies/share.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
-
-
-def _step(request: HttpRequest, ceremony: Ceremony) -> int:
+def step_of(request: HttpRequest, ceremony: Ceremony) -> int:
     text = request.POST.get("step", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else ceremony.step
 
@@ -158,6 +153,7 @@ def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
     if part.name == "perform":
         return _ASKING[step.action]() if step.action in _ASKING else None
     makers: Mapping[str, Callable[[], forms.Form]] = {
+        "passphrase": SealedForm, "enter": ComponentForm, "give": SealShareForm, "gathering": WhyForm,
         "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": ProofForm, "deal_again": WhyForm,
     }  # fmt: skip
     return makers[part.name]() if part.name in makers else None
@@ -184,38 +180,56 @@ def _sign(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> 
 
 def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     """The portal's part of the current step, whichever it is."""
-    action = ceremony.read_script().steps[min(step, len(ceremony.read_script().steps) - 1)].action
-    if action is Action.STORE_PACKAGE:
-        form: Any = PackageForm(request.POST)
-        if form.is_valid():
-            form.run(lambda values: dealing.store_package(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
-        return form if form.errors else None
-    if action is Action.VISIT:
-        form = OutcomeForm(request.POST)
-        if form.is_valid():
-            form.run(lambda values: endings.visited(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
-        return form if form.errors else None
-    performers: Mapping[Action, Callable[..., None]] = {
-        Action.DEAL: dealing.deal, Action.ACTIVATE: dealing.activate, Action.COLLECT: gathering.open_attempt, Action.RECOVER: gathering.recover,
-        Action.TAKE_PLACE: gathering.take_place, Action.RECORD_PROOFS: gathering.record_proofs, Action.DESTROY: endings.destroy_key,
-    }  # fmt: skip
-    if action not in performers:
+    steps = ceremony.read_script().steps
+    deed = DEEDS.get(steps[min(step, len(steps) - 1)].action)
+    if deed is None:
         raise ValidationFailed("There is nothing for the portal to do in this step.")
-    performers[action](actor=actor, ceremony_id=ceremony.pk, step=step)
-    return None
+    if deed.action not in _ASKING:
+        deed(actor=actor, ceremony_id=ceremony.pk, step=step)
+        return None
+    form = _ASKING[deed.action](request.POST)
+    if form.is_valid():
+        form.run(lambda values: deed(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
+    return form if form.errors else None
+
+
+def _begin(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> None:
+    dealing.begin(actor=actor, ceremony_id=ceremony.pk, step=step)
+
+
+def _passphrase(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = SealedForm(request.POST)
+    if form.is_valid():
+        gathering.seal_passphrase(actor=actor, ceremony_id=ceremony.pk, step=step, sealed=form.cleaned_data["sealed"])
+        messages.success(request, "The passphrase is in.")
+    return form if form.errors else None
+
+
+def _enter(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = ComponentForm(request.POST)
+    if form.is_valid():
+        with form.cleaned_data["component"] as component:
+            form.run(lambda _: bringing.enter_component(
+                actor=actor, ceremony_id=ceremony.pk, step=step, component=component
+            ))  # fmt: skip
+    return form if form.errors else None
+
+
+def _give(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+    form = SealShareForm(request.POST)
+    if form.is_valid():
+        with SecretBytes(form.cleaned_data["words"].encode()) as words:
+            outside.give_share(actor=actor, ceremony_id=ceremony.pk, step=step, words=words)
+    return form if form.errors else None
 
 
 def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     seat = room.seat_of(actor, ceremony.pk)
-    share = (
-        Share.objects.filter(generation__ceremony=ceremony, index=seat.share_index).first()
-        if seat and seat.share_index
-        else None
-    )
+    share = handing.share_to_hand_out(ceremony, seat.share_index) if seat else None
     form = ConfirmShareForm(request.POST, positions=share.positions if share else [])
     if form.is_valid():
         with SecretBytes(form.words.encode()) as typed:
-            form.run(lambda values: dealing.confirm_share(
+            form.run(lambda values: handing.confirm_share(
                 actor=actor, ceremony_id=ceremony.pk, step=step, typed=typed, bag=values["bag"], place=values["place"]
             ))  # fmt: skip
     return _without_words(form) if form.errors else None
@@ -240,7 +254,7 @@ def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -
 def _prove(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     form = ProofForm(request.POST)
     if form.is_valid():
-        gathering.prove_share(
+        proving.prove_share(
             actor=actor,
             ceremony_id=ceremony.pk,
             step=step,
@@ -304,5 +318,6 @@ ACTS: Mapping[str, Handler] = {
     "confirm": _confirm, "identify": _identify, "start": _start, "sign": _sign, "perform": _perform, "confirm-share": _confirm_share,
     "submit": _submit, "prove": _prove, "exception": _exception, "attest": _attest, "pause": _with_reason(room.pause), "resume": _resume,
     "leave": _with_reason(room.leave), "send-away": _send_away, "stand-in": _stand_in, "abort": _with_reason(endings.abort),
-    "deal-again": _with_reason(dealing.deal_again),
+    "deal-again": _with_reason(dealing.deal_again), "begin": _begin, "passphrase": _passphrase, "enter": _enter, "give": _give,
+    "cancel-verification": _with_reason(dealing.cancel_verification),
 }  # fmt: skip

@@ -79,7 +79,7 @@ def create_authority(*, actor: Actor, plan: Plan, reason: str = "", approval_id:
         plan = _with_path_length(plan, parent)
         version = check(plan, parent)
         authority = new_row(actor, plan, ring, parent, version)
-        issuance.prepare(_draft(authority), issuer_of(parent or authority))  # before anybody is asked to agree to it
+        issuance.prepare(draft_of(authority), issuer_of(parent or authority))  # before anybody is asked to agree to it
         params = {"plan": plan.as_dict(), "reason": reason}
         agreement.need_officers(actor, CREATE, params, ring_id=ring.pk, reason=reason, approval_id=approval_id)
         insert(authority)
@@ -107,7 +107,7 @@ def sign_authority(authority_id: UUID, *, by: Signer | None = None) -> Authority
     with audit.atomic(actor=_SYSTEM, action="authority.sign", target=target_of(authority), ring_id=authority.ring_id):
         _still_pending(authority)
         issuer = issuer_of(above)
-        [granted] = grants.write(_SYSTEM, above, issuer, [(_draft(authority), _row(authority))])
+        [granted] = grants.write(_SYSTEM, above, issuer, [(draft_of(authority), _row(authority))])
     [raw] = grants.redeem(_SYSTEM, above, issuer, [granted], by=by)
     with audit.atomic(
         actor=_SYSTEM, action="authority.sign", target=target_of(authority), ring_id=authority.ring_id
@@ -335,7 +335,8 @@ def _load(authority_id: UUID) -> Authority:
     return found
 
 
-def _draft(authority: Authority) -> Draft:
+def draft_of(authority: Authority) -> Draft:
+    """The certificate of an authority as its issuer is to sign it, from now on, under a fresh serial number."""
     now = timezone.now()
     end = now + timedelta(days=authority.days, seconds=-1)
     if authority.parent is not None and authority.parent.certificate is not None:

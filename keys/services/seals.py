@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -42,6 +42,18 @@ class NewShares:
         return f"NewShares({self.seal.pk})"
 
 
+@dataclass(frozen=True, slots=True)
+class SplitRoot:
+    """A sealed copy of the root and what is known of the shares that open it; nothing here opens anything."""
+
+    seal_id: UUID
+    wrapped: bytes
+    check: bytes
+    threshold: int
+    count: int
+    identifier: int
+
+
 def register_shares(
     *, actor: Actor, name: str, threshold: int, count: int, reason: str, approval_id: UUID | None = None
 ) -> RootSeal:
@@ -51,10 +63,7 @@ def register_shares(
     """
     with audit.atomic(actor=actor, action="seal.register", target=("seal", "", name)) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        if not 2 <= threshold <= count <= MAX_SHARES:
-            raise ValidationFailed(
-                errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
-            )
+        _check_shares(threshold, count)
         refuse_second_set()
         params = {"name": _named(name), "threshold": threshold, "count": count, "reason": reason}
         seal = _prepared(
@@ -85,14 +94,68 @@ def make_shares(*, actor: Actor, seal_id: UUID) -> NewShares:
             raise Conflict("These shares were made already; they are kept nowhere.", hint="Retire them and ask again.")
         assert seal.threshold is not None
         assert seal.shares is not None
-        split = root_key.keyholder().split(seal_context(seal.pk), seal.threshold, seal.shares)
-        seal.wrapped, mnemonics, seal.check_value = split
-        seal.identifier, seal.wrapped_at = Share.from_mnemonic(mnemonics[0]).identifier, timezone.now()
+        split, mnemonics = _split(seal.pk, seal.threshold, seal.shares)
+        seal.wrapped, seal.check_value, seal.identifier = split.wrapped, split.check, split.identifier
+        seal.wrapped_at = timezone.now()
         provider_seals.move(seal, SealStanding.IN_USE)
         seal.save(update_fields=["state", "wrapped", "check_value", "identifier", "wrapped_at"])
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"threshold": seal.threshold, "shares": seal.shares, "set": seal.identifier})
     return NewShares(seal, mnemonics)
+
+
+def split_root(*, actor: Actor, threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
+    """A seal of shares that is in use nowhere yet, and its shares, to be handed out and verified first.
+
+    The seal in use stays as it is. Raises PermissionRefused, ValidationFailed, Sealed.
+    """
+    with audit.atomic(actor=actor, action="seal.split", target=("portal", "", "")) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        _check_shares(threshold, count)
+        split, mnemonics = _split(uuid4(), threshold, count)
+        act.record({"seal": str(split.seal_id), "threshold": threshold, "shares": count})
+    return split, mnemonics
+
+
+def put_in_use(*, actor: Actor, name: str, split: SplitRoot) -> RootSeal:
+    """Let a seal that was split before take the place of the shares in use, in one step; asked again, the same seal.
+
+    Raises PermissionRefused, ValidationFailed.
+    """
+    with audit.atomic(actor=actor, action="seal.register", target=("seal", split.seal_id, name)) as act:
+        authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
+        found = RootSeal.objects.filter(pk=split.seal_id).first()
+        if found is not None:
+            return found
+        before = (
+            RootSeal.objects.select_for_update(of=("self",)).filter(kind=RootSeal.Kind.SHARES, retired_at=None).first()
+        )
+        if before is not None:
+            _retire(before, actor)
+        seal = RootSeal(
+            id=split.seal_id, kind=RootSeal.Kind.SHARES, name=_named(name), wrapped=split.wrapped, wrapped_at=timezone.now(),
+            check_value=split.check, identifier=split.identifier, threshold=split.threshold, shares=split.count,
+            created_by=actor.label[:200],
+        )  # fmt: skip
+        _store(seal)
+        notices.seal_registered(seal, actor.label)
+        act.about(target=("seal", seal.pk, seal.name))
+        act.record({
+            "kind": "shares", "threshold": split.threshold, "shares": split.count, "retired": str(before.pk) if before else None,
+        })  # fmt: skip
+    return seal
+
+
+def _check_shares(threshold: int, count: int) -> None:
+    if not 2 <= threshold <= count <= MAX_SHARES:
+        raise ValidationFailed(
+            errors={"threshold": [f"From 2 to the number of shares, which is at most {MAX_SHARES}."]}
+        )
+
+
+def _split(seal_id: UUID, threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
+    wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
+    return SplitRoot(seal_id, wrapped, check, threshold, count, Share.from_mnemonic(mnemonics[0]).identifier), mnemonics
 
 
 def register_provider(*, actor: Actor, name: str, key: Key, reason: str, approval_id: UUID | None = None) -> RootSeal:
@@ -179,13 +242,17 @@ def retire_seal(*, actor: Actor, seal_id: UUID) -> RootSeal:
                 "This is the only way to open the portal.",
                 hint="Register another seal first, and wait until it is in use.",
             )
-        provider_seals.move(seal, SealStanding.RETIRED)
-        seal.retired_at, seal.retired_by, seal.wrapped = timezone.now(), actor.label, None
-        seal.save(update_fields=["state", "retired_at", "retired_by", "wrapped"])
-        notices.seal_retired(seal)
+        _retire(seal, actor)
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"kind": seal.kind})
     return seal
+
+
+def _retire(seal: RootSeal, actor: Actor) -> None:
+    provider_seals.move(seal, SealStanding.RETIRED)
+    seal.retired_at, seal.retired_by, seal.wrapped = timezone.now(), actor.label, None
+    seal.save(update_fields=["state", "retired_at", "retired_by", "wrapped"])
+    notices.seal_retired(seal)
 
 
 def seal_now(*, actor: Actor, reason: str) -> None:

@@ -3,6 +3,8 @@
 //
 // A form to hand in:   <form data-ceremony-seal data-key="hex" data-ceremony data-script data-step data-custodian>
 // a form to prove:     <form data-ceremony-prove data-salt="hex" data-set-id="number" data-challenge="base64">
+// (with data-verbatim what is typed is sealed as it is; a second field [data-again] must then hold the same);
+// a form to receive:   <form data-ceremony-own data-ceremony data-script>: posts a key made here, shows the words in [data-shown].
 // Each holds a field [data-words] WITHOUT a name, a hidden input [data-sealed] with one, and a place [data-says] for a sentence.
 const KEM = Uint8Array.of(0x4b, 0x45, 0x4d, 0x00, 0x20); // "KEM", 0x0020
 const SUITE = Uint8Array.of(0x48, 0x50, 0x4b, 0x45, 0x00, 0x20, 0x00, 0x01, 0x00, 0x02); // "HPKE", kem, kdf, aead
@@ -120,7 +122,7 @@ async function answer(form, words) {
   const data = form.dataset;
   if ("ceremonySeal" in data) {
     const bound = context({ ceremony: data.ceremony, script: data.script, step: data.step, custodian: data.custodian });
-    return seal(fromHex(data.key), utf8(plainWords(words)), bound);
+    return seal(fromHex(data.key), utf8("verbatim" in data ? words : plainWords(words)), bound);
   }
   return prove(words, fromHex(data.salt), Number(data.setId), fromBase64(data.challenge));
 }
@@ -146,8 +148,18 @@ async function submit(event) {
   event.preventDefault();
   event.stopImmediatePropagation();
   const missing = await obstacle();
+  const again = form.querySelector("[data-again]");
+  const verbatim = "verbatim" in form.dataset;
   if (missing || !field.value.trim()) {
-    say(form, missing || "Type the words of your share.");
+    say(form, missing || (verbatim ? "Type the passphrase." : "Type the words of your share."));
+    return;
+  }
+  if (verbatim && !/^[ -~]*$/.test(field.value)) {
+    say(form, "Letters, digits and signs of plain ASCII only.");
+    return;
+  }
+  if (again && again.value !== field.value) {
+    say(form, "The two are not the same.");
     return;
   }
   try {
@@ -157,12 +169,63 @@ async function submit(event) {
     return;
   }
   field.value = "";
+  if (again) {
+    again.value = "";
+  }
   say(form, "");
   setTimeout(() => form.requestSubmit(event.submitter)); // a task of its own: Chromium ignores it in this one
 }
 
+// A share sealed to a key that this page makes for the one answer: no server on the way reads it.
+async function receive(event) {
+  const form = event.target.closest?.("form[data-ceremony-own]");
+  if (!form) {
+    return;
+  }
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const missing = await obstacle();
+  if (missing) {
+    say(form, missing);
+    return;
+  }
+  const mine = await receiver();
+  const body = new FormData(form);
+  body.set("kind", "hpke_x25519");
+  body.set("key", toBase64(mine.publicKey));
+  const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+  const answered = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    say(form, [answered.title, answered.detail, answered.hint].filter(Boolean).join(" ") || "The portal did not answer as expected.");
+    return;
+  }
+  const { ceremony, script } = form.dataset;
+  const info = context({ ceremony, script, step: answered.step, custodian: answered.custodian });
+  const words = new TextDecoder().decode(await mine.open(fromBase64(answered.sealed), info)).split(" ");
+  const list = form.querySelector("ol[data-shown]");
+  list.replaceChildren(
+    ...words.map((word, place) => {
+      const row = document.createElement("li");
+      const number = document.createElement("span");
+      number.className = "share-number";
+      number.textContent = String(place + 1);
+      row.append(number, ` ${word}`);
+      return row;
+    }),
+  );
+  form.querySelectorAll("[data-shown]").forEach((shown) => {
+    shown.hidden = false;
+  });
+  const part = form.closest("#room-part");
+  part.querySelectorAll("button[type=submit]").forEach((button) => {
+    button.disabled = true;
+  });
+  part.removeAttribute("id"); // the page's next look must not take the words away
+}
+
 if (globalThis.document) {
   document.addEventListener("submit", submit, true);
+  document.addEventListener("submit", receive, true);
   obstacle().then((sentence) => {
     if (sentence) {
       document.querySelectorAll("form[data-ceremony-seal], form[data-ceremony-prove]").forEach((form) => say(form, sentence));

@@ -140,6 +140,8 @@ PAGES: dict[str, Entry] = {
     "ceremonies:list": Entry(),
     "ceremonies:create": Entry(),
     "ceremonies:detail": Entry(args=("ceremonies.planned",)),
+    "ceremonies:subject": Entry(args=("ceremonies.founding",)),
+    "ceremonies:share-accept-risk": Entry(args=("ceremonies.share",)),
     "ceremonies:call-off": Entry(args=("ceremonies.planned",)),
     "ceremonies:room": Entry(args=("ceremonies.open",)),
     "ceremonies:register": Entry(),

@@ -202,11 +202,13 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
     dealt.see("chen")
     dealt.confirm("chen")
     planned = plan(ada, title="Escrow of the archive root", key=org.keys["root-archive"], practice=False)
+    founding = plan(ada, "root-ca:1", title="Root authority of the archive", practice=False, threshold=0, share_count=0)
     guest = opened.seat("guus")
     link = invitations.invite_guest(actor=ada, ceremony_id=opened.id, participant_id=guest.pk).link
     share = held.now.generation.shares.get(index=held.seat("boris").share_index)
     return {
-        "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
+        "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "founding": str(founding.pk),
+        "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
 
 

@@ -171,6 +171,28 @@ def test_the_form_sends_nothing_but_what_is_sealed(page, server):
         sealing.ReceivingKey().open(base64.b64decode(fields["sealed"][0]), bound("ann"))
 
 
+def test_a_passphrase_is_sealed_as_it_is_typed_twice(page, server):
+    key = sealing.ReceivingKey()
+    again = '<input data-again><p data-says role="alert" hidden></p>'
+    server.page = seal_form(key.public).replace('data-step="give"', 'data-step="give" data-verbatim')
+    server.page = server.page.replace('<p data-says role="alert" hidden></p>', again)
+    page.goto("/")
+    for first, second, said in (
+        ("", "", "Type the passphrase."), ("größer", "größer", "plain ASCII"), ("Horse  Staple", "horse staple", "not the same"),
+    ):  # fmt: skip
+        page.locator("textarea").fill(first)
+        page.locator("[data-again]").fill(second)
+        page.get_by_role("button").click()
+        expect(page.get_by_role("alert")).to_contain_text(said)
+    assert server.posted == []
+    page.locator("[data-again]").fill("Horse  Staple")
+    page.get_by_role("button").click()
+    expect(page).to_have_title("got it")
+    (body,) = server.posted
+    assert list(parse_qs(body)) == ["sealed"]
+    assert key.open(base64.b64decode(parse_qs(body)["sealed"][0]), bound("ann")) == b"Horse  Staple"
+
+
 def test_the_roll_call_form(page, server):
     made = shamir.split(SecretBytes(bytes(32)), groups=[(2, 3)], iteration_exponent=0)
     challenge = shamir.roll_call_challenge(

@@ -5,18 +5,26 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import x25519
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant
 from ceremonies.process import sealing
 from ceremonies.script import Action
-from ceremonies.services import dealing, gathering, plans, room
+from ceremonies.services import endings, gathering, handing, plans, room
+from ceremonies.services.deeds import DEEDS
 from ceremonies.services.frame import guest_actor
+from ceremonies.states import CeremonyState
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.execution import execute
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired
+from tests.api.conftest import actor
 
 HOLDERS = ("hana", "igor", "jane", "karl", "lucy")
 
@@ -80,16 +88,17 @@ class Cast:
             self.sign_all()
 
     def see(self, name: str) -> str:
-        _, shown = dealing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
+        _, shown = handing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
         with shown.words as words:
             self.words[name] = words.reveal().decode()
         return self.words[name]
 
     def confirm(self, name: str, typed: str | None = None) -> None:
-        share = self.now.generation.shares.get(index=self.seat(name).share_index)
+        share = handing.share_to_hand_out(self.now, self.seat(name).share_index)
+        assert share is not None
         words = self.words[name].split()
         answer = typed if typed is not None else " ".join(words[position - 1] for position in share.positions)
-        dealing.confirm_share(
+        handing.confirm_share(
             actor=self.actor(name),
             ceremony_id=self.id,
             step=self.now.step,
@@ -98,30 +107,67 @@ class Cast:
             place="Safe",
         )
 
+    def perform(self, action: Action, name: str = "", **values: Any) -> None:
+        """The portal's part of the current step, which is one of this action."""
+        deed = DEEDS[action]
+        by = name or {"operator": self.operator, "leader": self.leader}[deed.role.value]
+        deed(actor=self.actor(by), ceremony_id=self.id, step=self.now.step, **values)
+
     def deal(self) -> None:
         """From the open room to shares that wait to be shown."""
         self.gather()
         self.start()
         self.until(Action.DEAL)
-        dealing.deal(actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step)
+        self.perform(Action.DEAL)
         self.sign_all()
+
+    @property
+    def holders(self) -> list[str]:
+        return [seat.email.split("@")[0] for seat in self.now.participants.filter(role="holder", left_at=None)]
+
+    def hand_out(self) -> None:
+        for name in self.holders:
+            self.see(name)
+            self.confirm(name)
+        self.sign_all()
+
+    def verify(self) -> None:
+        """All new shares come back."""
+        self.perform(Action.VERIFY)
+        for name in self.holders:
+            self.submit(name, self.words[name], step="verify")
+        self.sign_all()
+
+    def put_in_force(self) -> None:
+        """From shares that are handed out to a set in force."""
+        if self.ceremony.read_script().number_of(Action.VERIFY) is not None:
+            self.verify()
+        self.perform(Action.STORE_PACKAGE, bag="BAG-P", place="Vault")
+        self.sign_all()
+        self.sign_all()
+        self.perform(Action.ACTIVATE)
 
     def hold_escrow(self, *, attest: bool = True) -> None:
         """A whole escrow, from the open room to the last word."""
         self.deal()
-        for seat in self.now.participants.filter(role="holder"):
-            name = seat.email.split("@")[0]
-            self.see(name)
-            self.confirm(name)
-        self.sign_all()
-        dealing.store_package(
-            actor=self.actor(self.operator), ceremony_id=self.id, step=self.now.step, bag="BAG-P", place="Vault"
-        )
-        self.sign_all()
-        self.sign_all()
-        dealing.activate(actor=self.actor(self.leader), ceremony_id=self.id, step=self.now.step)
+        self.hand_out()
+        self.put_in_force()
         if attest:
             self.close()
+
+    def collect(self, *names: str) -> None:
+        """From a room just begun to a quorum that is in."""
+        self.until(Action.COLLECT)
+        self.perform(Action.COLLECT)
+        for name in names:
+            self.submit(name, self.words[name])
+
+    def give_passphrase(self, text: str, *, name: str = "") -> None:
+        step = self.now.read_script().steps[self.ceremony.step].id
+        gathering.seal_passphrase(
+            actor=self.actor(name or self.leader), ceremony_id=self.id, step=self.ceremony.step,
+            sealed=self.seal(name or self.leader, text, step=step),
+        )  # fmt: skip
 
     def close(self) -> None:
         self.sign_all()
@@ -157,9 +203,10 @@ class Cast:
         for name, role in ((self.leader, "leader"), (self.operator, "operator"), (self.witness, "internal_witness")):
             plans.add_person(actor=self.planner, ceremony_id=self.id, role=role, email=f"{name}@example.org")
 
-    def seat_holders(self, *names: str) -> None:
+    def seat_holders(self, *names: str, group: str = "") -> None:
         for name in names:
             plans.add_person(
+                group=group,
                 actor=self.planner,
                 ceremony_id=self.id,
                 role="holder",
@@ -167,6 +214,9 @@ class Cast:
                 name=name.title(),
                 site=name.title(),
             )
+
+    def abort(self, name: str = "") -> None:
+        endings.abort(actor=self.actor(name or self.witness), ceremony_id=self.id, reason="Somebody came in.")
 
     def open(self) -> "Cast":
         plans.open_room(actor=self.planner, ceremony_id=self.id)
@@ -180,3 +230,22 @@ def plan(planner: Actor, script: str = "escrow:1", **more: Any) -> Ceremony:
         "time_zone": "Europe/Oslo", "starts_at": timezone.now() + timedelta(days=1), "threshold": 3, "share_count": 5, "practice": True,
     }  # fmt: skip
     return plans.plan_ceremony(actor=planner, **(values | more))
+
+
+def agreed(ask: Callable[[], object], *officers: Any) -> ApprovalRequest:
+    """What `ask` asks for, agreed to by these officers and performed."""
+    with pytest.raises(ApprovalRequired) as waiting:
+        ask()
+    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
+    for officer in officers:
+        approvals.approve(actor=actor(officer), request_id=request.pk, act_hash=request.act_hash)
+    assert execute(request.pk) == "executed", ApprovalRequest.objects.get(pk=request.pk).failure_detail
+    return request
+
+
+def agree(made: Cast, *officers: Any) -> Cast:
+    """Others agree to the ceremony, and its room opens."""
+    request = agreed(made.open, *officers)
+    assert made.now.script_hash in bytes(request.act).decode()
+    assert made.now.status is CeremonyState.GATHERING
+    return made

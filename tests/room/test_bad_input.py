@@ -17,15 +17,26 @@ from ceremonies.errors import (
     ShareOfAnotherPerson,
     ShareRefused,
 )
-from ceremonies.models import Share, ShareGeneration
+from ceremonies.models import Ceremony, ScriptTemplate, Share, ShareGeneration
 from ceremonies.room_errors import AlreadyDone, ClockChanged, NotYours, PlanImpossible, QuorumLost, RehearsalNeeded
-from ceremonies.script import Action
+from ceremonies.script import Action, parse
 from ceremonies.services import dealing, endings, frame, gathering, plans, room
 from ceremonies.services.work import ceremony_process
 from ceremonies.states import CeremonyState
 from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
-from tests.room.cast import Cast, plan
+from tests.api.conftest import build_place, make_person
+from tests.room.cast import Cast, agree, plan
 
+VISITING = """
+name: {name}
+version: 1
+kind: rekey
+title: A seal made on its page
+steps:
+  - {{id: open, title: Open, text: Hello., who: leader, expected: All are here., sign_off: [leader, internal_witness]}}
+  - {{id: act, title: Act, text: There., who: operator, action: visit, page: "keys:seal-list", expected: Done., sign_off: [leader, internal_witness]}}
+  - {{id: close, title: Close, text: Bye., who: everybody, expected: Attested., sign_off: [leader, internal_witness]}}
+"""
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -225,6 +236,59 @@ def test_wrong_shares_are_named_and_change_nothing(cast, recovery_of):
         assert " ".join(text.split()[6:9]) not in happened(recovery)
 
 
+def test_a_share_handed_in_after_an_abort_is_not_taken(cast, recovery_of):
+    cast.hold_escrow()
+    recovery = recovery_of(cast)
+    recovery.gather()
+    recovery.start()
+    recovery.collect("hana", "igor")
+    process, sealed = recovery.now.process, recovery.seal("jane", cast.words["jane"])
+    recovery.abort()
+    with pytest.raises(WrongState):
+        gathering.submit_share(
+            actor=recovery.actor("jane"), ceremony_id=recovery.id, step=recovery.now.step, sealed=sealed
+        )
+    with pytest.raises(SessionOver):
+        ceremony_process().take_share(
+            ceremony_id=recovery.id, attempt=process["attempt"], custodian_id=str(recovery.seat("jane").pk), step="collect",
+            ciphertext=gathering.unpacked(sealed),
+        )  # fmt: skip
+    assert ShareGeneration.objects.get().state == "active"
+    again = recovery_of(cast)  # and what was sealed for the one ceremony is nothing in the next
+    again.gather()
+    again.start()
+    again.collect("hana")
+    with pytest.raises(SealedWrongly):
+        gathering.submit_share(actor=again.actor("jane"), ceremony_id=again.id, step=again.now.step, sealed=sealed)
+    with pytest.raises(AlreadyDone):
+        again.submit("hana", cast.words["hana"])
+
+
+def test_a_place_that_refuses_the_key_leaves_it_for_another(people, planner, process):
+    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
+    root = build_place("payments").keys["root"]
+    made = Cast(planner, plan(planner, key=root, practice=False))
+    made.seat_staff()
+    made.seat_holders("hana", "igor", "jane", "karl", "lucy")
+    agree(made, *officers).hold_escrow()
+    recovery = Cast(planner, plan(planner, "recovery:1", title="Recovery", key=root, practice=False, provider="hsm-3"), made.words)  # fmt: skip
+    recovery.seat_staff()
+    agree(recovery, *officers).gather()
+    recovery.start()
+    recovery.collect("hana", "igor", "jane")
+    recovery.sign_all()
+    recovery.sign_all()
+    with pytest.raises(PortalError):
+        recovery.perform(Action.RECOVER)
+    assert (recovery.now.status, recovery.ceremony.committed_at) == (CeremonyState.RUNNING, None)
+    assert ShareGeneration.objects.get().state == "active"
+    assert "Recover:" in happened(recovery)
+    Ceremony.objects.filter(pk=recovery.id).update(provider="local")  # as when the HSM takes it at the next try
+    recovery.perform(Action.RECOVER)
+    assert recovery.now.status is CeremonyState.COMMITTED
+    assert ShareGeneration.objects.get().state == "dead"
+
+
 def test_what_the_process_forgot_is_gathered_again(cast, recovery_of):
     cast.hold_escrow()
     recovery = recovery_of(cast)
@@ -264,17 +328,25 @@ def test_a_plan_that_cannot_be_held_opens_no_room(people, planner):
 
 
 def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, process):
+    text = VISITING.format(name="our-rekey")
+    ScriptTemplate.objects.create(
+        name="our-rekey", version=1, kind="rekey", title="Ours", text=text, sha256=parse(text).sha256, uploaded_by="test",
+        approved_at=timezone.now(), approval_id=uuid4(),
+    )  # fmt: skip
+
     def real() -> Any:
         made = Cast(
             planner,
-            plan(planner, "unseal:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0),
+            plan(
+                planner, "our-rekey:1", practice=False, policy={"rehearsed_within_days": 30}, threshold=0, share_count=0
+            ),
         )
         made.seat_staff()
         return made
 
     with pytest.raises(RehearsalNeeded):
         real().open()
-    rehearsal = Cast(planner, plan(planner, "unseal:1", threshold=0, share_count=0))
+    rehearsal = Cast(planner, plan(planner, "our-rekey:1", threshold=0, share_count=0))
     rehearsal.seat_staff()
     rehearsal.open()
     rehearsal.gather()

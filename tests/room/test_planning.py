@@ -1,11 +1,14 @@
 """The solver over plans: what it refuses, and the smallest group it names against trying all groups."""
 
+from dataclasses import replace
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceremonies.planning import RoomRole, Rules, Seat, examine, quorum_left, smallest_group
+from ceremonies.planning import RoomRole, Rules, Seat, examine, smallest_group
+from ceremonies.quorums import Quorum, ShareGroup
 
 R = RoomRole
 
@@ -23,7 +26,11 @@ def seats(*holders: str, **more: str) -> list[Seat]:
     ]
 
 
-RULES = Rules(3, 5)
+def of(threshold: int, count: int, **more: bool) -> Rules:
+    return Rules(Quorum.single(threshold, count), **more)
+
+
+RULES = of(3, 5)
 
 
 def problems(rules: Rules, plan: list[Seat]) -> str:
@@ -40,9 +47,9 @@ def test_a_plan_that_can_be_held():
 
 def test_all_shares_needed_only_where_the_policy_allows_it():
     plan = seats("a", "b", "c")
-    assert "All shares would be needed" in problems(Rules(3, 3), plan)
-    assert not problems(Rules(3, 3, allow_all=True), plan)
-    assert "can never be brought together" in problems(Rules(4, 3), plan)
+    assert "All shares would be needed" in problems(of(3, 3), plan)
+    assert not problems(of(3, 3, allow_all=True), plan)
+    assert "the threshold is from 1 to the number" in problems(of(4, 3), plan)
 
 
 def test_nobody_holds_two_shares_or_two_roles():
@@ -68,21 +75,21 @@ def test_the_plan_needs_its_roles_and_its_numbers():
         "the plan has 4",
     ):
         assert sentence in said
-    assert not problems(Rules(3, 5, deals_shares=False), seats("a", "b", "c"))
-    assert "3 share holders are needed" in problems(Rules(3, 5, deals_shares=False), seats("a", "b"))
-    assert not examine(Rules(0, 0), seats(), needs_shares=False).problems
+    assert not problems(of(3, 5, deals_shares=False), seats("a", "b", "c"))
+    assert "Share holders are missing: 1 more" in problems(of(3, 5, deals_shares=False), seats("a", "b"))
+    assert not examine(of(0, 0), seats(), needs_shares=False).problems
 
 
 def test_no_site_and_no_line_holds_a_quorum():
     plan = seats("a", "b", "c", "d", "e", a="Oslo", b="oslo ", c="OSLO")
     assert "3 share holders are of the site Oslo, which could reach the key by itself." in problems(
-        Rules(3, 5, distinct_sites=True), plan
+        of(3, 5, distinct_sites=True), plan
     )
-    assert not problems(Rules(3, 5), plan)
+    assert not problems(of(3, 5), plan)
     assert "The site of A is not known." in problems(
-        Rules(3, 5, distinct_sites=True), seats("a", "b", "c", "d", "e", a=" ")
+        of(3, 5, distinct_sites=True), seats("a", "b", "c", "d", "e", a=" ")
     )
-    assert not problems(Rules(3, 5, distinct_lines=True), plan)
+    assert not problems(of(3, 5, distinct_lines=True), plan)
 
 
 def test_a_deputy_stands_in_for_one_person_and_has_no_part_of_their_own():
@@ -101,9 +108,12 @@ def test_a_deputy_stands_in_for_one_person_and_has_no_part_of_their_own():
 
 @given(
     who=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6), deputies=st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)), max_size=4),
-    threshold=st.integers(1, 6),
+    quorum=st.integers(1, 6).map(lambda threshold: Quorum.single(threshold, 6)) | st.builds(
+        lambda groups, needed: Quorum.parse("\n".join(f"G{n}: {m} of {c}" for n, (m, c) in enumerate(groups)), min(needed, len(groups))),
+        st.lists(st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3)]), min_size=1, max_size=3), st.integers(1, 3),
+    ),
 )  # fmt: skip
-def test_the_smallest_group_is_the_one_that_trying_all_finds(who, deputies, threshold):
+def test_the_smallest_group_is_the_one_that_trying_all_finds(who, deputies, quorum):
     plan = [Seat(number, name, name, R.HOLDER) for number, name in enumerate(who)]
     plan += [
         Seat(f"d{number}", name, name, R.DEPUTY, deputy_for=share) for number, (name, share) in enumerate(deputies)
@@ -114,11 +124,77 @@ def test_the_smallest_group_is_the_one_that_trying_all_finds(who, deputies, thre
         if isinstance(share, int) and share < len(who):
             brings.setdefault(seat.who, set()).add(share)
     sizes = [
-        size for size in range(len(brings) + 1) for group in combinations(brings, size) if len(set().union(*(brings[one] for one in group), set())) >= threshold
+        size for size in range(len(brings) + 1) for group in combinations(brings, size)
+        if not quorum.missing({share + 1 for share in set().union(*(brings[one] for one in group), set())})
     ]  # fmt: skip
-    found = smallest_group(threshold, plan)
+    found = smallest_group(quorum, plan)
     assert (found.size if found else None) == (min(sizes) if sizes else None)
 
 
-def test_what_is_left_of_a_quorum():
-    assert [quorum_left(3, range(number)) for number in (5, 3, 2)] == [2, 0, -1]
+GROUPS = Quorum.parse("Security officers: 2 of 3\nLegal: 1 of 2")
+
+
+def test_two_groups_must_both_agree():
+    plan = seats("a", "b", "c", "d", "e", a="Oslo", b="Oslo", c="Oslo")
+    found = examine(Rules(GROUPS, distinct_sites=True), plan)
+    assert found.possible, found.problems  # three officers at one site open nothing without the lawyers
+    assert found.reach is not None
+    assert found.reach.size == 3
+    assert "The loss of the site Oslo with its 3 shares would lose the key." in found.notes
+    at_one = seats("a", "b", "c", "d", "e", a="Oslo", b="Oslo", e="Oslo")
+    assert "could reach the key by itself" in problems(Rules(GROUPS, distinct_sites=True), at_one)
+    assert "5 shares need 5 share holders; the plan has 4." in problems(Rules(GROUPS), plan[:-1])
+    without_lawyers = [*plan[:3], *plan[3:6]]
+    assert "are missing: 1 more (1 of Legal)" in problems(Rules(GROUPS, deals_shares=False), without_lawyers)
+    few = [replace(seat, share=share) for seat, share in zip(plan[3:6], (1, 3, 5), strict=True)]
+    assert not problems(Rules(GROUPS, deals_shares=False), [*plan[:3], *few])
+
+
+def test_what_a_quorum_of_groups_says_of_itself():
+    assert (GROUPS.words, GROUPS.fewest, GROUPS.count) == ("2 of 3 Security officers and 1 of 2 Legal", 3, 5)
+    assert GROUPS.spare({1, 2, 3, 4, 5}) == 1
+    assert [GROUPS.spare(held) for held in ({1, 2, 4}, {1, 2, 3}, set())] == [0, -1, -3]
+    assert GROUPS.awaited({1, 2, 3}) == "1 more (1 of Legal)"
+    assert GROUPS.awaited({4}) == "2 more (2 of Security officers)"
+    assert Quorum.single(3, 5).awaited({1}) == "2 more"
+    assert [Quorum.single(3, 5).spare(range(1, count)) for count in (6, 4, 3)] == [2, 0, -1]
+    assert Quorum.from_json(GROUPS.as_json(), 2) == GROUPS
+    assert [found.name for index in range(1, 7) if (found := GROUPS.group_of(index))] == [
+        *["Security officers"] * 3,
+        *["Legal"] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "needed", "said"),
+    [
+        ("Officers: 2 of 3\nOfficers: 1 of 2", None, "a name of its own"),
+        ("Officers: 4 of 3", None, "the threshold is from 1"),
+        ("Officers: 2 of 9\nLegal: 2 of 9", None, "At most 16 shares"),
+        ("Officers: 2 of 3\nChief: 1 of 1", 1, "One person alone"),
+        ("Officers: 2 of 3", 2, "Of the groups"),
+        ("", None, "Of the groups"),
+    ],
+)
+def test_groups_that_cannot_be(text, needed, said):
+    assert said in Quorum.parse(text, needed).complaint()
+
+
+@pytest.mark.parametrize("text", ["Officers 2 of 3", "Officers: two of three", ": 1 of 2", "x: 200 of 300"])
+def test_lines_that_are_no_group(text):
+    with pytest.raises(ValueError, match="Not a group"):
+        Quorum.parse(text)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=3), st.integers(1, 3), st.data())
+def test_so_many_may_be_lost_and_one_more_may_not(groups, needed, data):
+    quorum = Quorum(
+        tuple(ShareGroup(str(n), min(pair), max(pair)) for n, pair in enumerate(groups)), min(needed, len(groups))
+    )
+    everything = set(range(1, quorum.count + 1))
+    held = data.draw(st.sets(st.sampled_from(sorted(everything))))
+    fewest = min(
+        size for size in range(len(held) + 2)
+        if size > len(held) or any(quorum.missing(held - set(lost)) for lost in combinations(held, size))
+    )  # fmt: skip
+    assert max(quorum.spare(held), -1) == fewest - 1

@@ -9,18 +9,14 @@ import pytest
 from ceremonies.models import ShareGeneration
 from ceremonies.script import Action
 from ceremonies.services import custody, gathering, plans
-from ceremonies.states import CeremonyState
 from keys.models import Key, KeyVersion
 from keys.services import operations
 from keys.services.providers import registration
-from keyvault_portal.approvals import services as approvals
-from keyvault_portal.approvals.execution import execute
-from keyvault_portal.approvals.models import ApprovalRequest
-from keyvault_portal.errors import ApprovalRequired, PortalError
-from tests.api.conftest import SYSTEM, actor, build_place, make_person
+from keyvault_portal.errors import PortalError
+from tests.api.conftest import SYSTEM, build_place, make_person
 from tests.keys.conftest import forget_all
 from tests.providers.place_pkcs11 import MODULE, PIN, initialise
-from tests.room.cast import HOLDERS, Cast, plan
+from tests.room.cast import HOLDERS, Cast, agree, plan
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.needs_softhsm]
 
@@ -37,17 +33,6 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> dic
     initialise("recovery", PIN)
     settings.PKCS11_MODULES = [MODULE]
     return {"SOFTHSM2_CONF": str(conf), "PKCS11_MODULES": MODULE, "pin": str(pin)}
-
-
-def agree(made: Cast, *officers: Any) -> None:
-    with pytest.raises(ApprovalRequired) as waiting:
-        made.open()
-    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
-    assert made.now.script_hash in bytes(request.act).decode()
-    for officer in officers:
-        approvals.approve(actor=actor(officer), request_id=request.pk, act_hash=request.act_hash)
-    assert execute(request.pk) == "executed", ApprovalRequest.objects.get(pk=request.pk).failure_detail
-    assert made.now.status is CeremonyState.GATHERING
 
 
 def test_what_was_encrypted_before_the_loss_is_read_through_the_hsm(people, planner, token, start_process, settings):

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from ceremonies.models import ShareGeneration
 from ceremonies.script import Action
-from ceremonies.services import custody, gathering, room
+from ceremonies.services import custody, gathering, proving, room
 from ceremonies.states import CeremonyState
 from tests.api.conftest import sign_in
 
@@ -63,10 +63,10 @@ def test_the_roll_is_called(cast, recovery_of):
     roll.until(Action.PROVE)
     salt = roll.now.source.public_record.salt
     for name in ("hana", "igor", "jane", "karl"):
-        proof = offline.prove(cast.words[name], salt, gathering.challenge_for(roll.now, roll.seat(name)))
+        proof = offline.prove(cast.words[name], salt, proving.challenge_for(roll.now, roll.seat(name)))
         import base64
 
-        gathering.prove_share(
+        proving.prove_share(
             actor=roll.actor(name),
             ceremony_id=roll.id,
             step=roll.now.step,
@@ -75,7 +75,7 @@ def test_the_roll_is_called(cast, recovery_of):
         )
     roll.sign_all()
     roll.sign_all()
-    gathering.record_proofs(actor=roll.actor("lena"), ceremony_id=roll.id, step=roll.now.step)
+    proving.record_proofs(actor=roll.actor("lena"), ceremony_id=roll.id, step=roll.now.step)
     assert roll.now.result["missed"] == ["Lucy"]
     made = ShareGeneration.objects.get()
     assert custody.health_of(made).words == "4 of 5 proved today, threshold 3, spare 1"

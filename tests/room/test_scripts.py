@@ -6,9 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ceremonies.script import FOLDER, LARGEST, PEOPLES, Action, Kind, ScriptError, from_canonical, in_tree, parse
+from ceremonies.script import (
+    FOLDER,
+    HOLDERS_OWN,
+    LARGEST,
+    PEOPLES,
+    Action,
+    Kind,
+    ScriptError,
+    from_canonical,
+    in_tree,
+    parse,
+)
 from ceremonies.services import scripts
-from ceremonies.services.looking import PERFORMERS
+from ceremonies.services.deeds import DEEDS
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.execution import execute
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -101,5 +112,5 @@ def test_an_own_script_is_held_once_others_agreed_to_its_hash(db, celery_eager):
 
 
 def test_every_act_of_the_portal_has_somebody_who_asks_for_it():
-    """HAND_OUT has a part for each holder; whatever people end by signing needs nobody else."""
-    assert set(Action) - PERFORMERS.keys() == PEOPLES | {Action.HAND_OUT}
+    """What people end by signing, and what is each holder's own, needs nobody else."""
+    assert set(Action) - DEEDS.keys() == PEOPLES | HOLDERS_OWN

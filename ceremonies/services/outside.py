@@ -1,0 +1,112 @@
+"""Acts of other parts of the portal, done from the room: the keyholder's shares, a broken glass, what an app registered."""
+
+from typing import Any
+from uuid import UUID
+
+from ceremonies.errors import NotReady
+from ceremonies.planning import RoomRole
+from ceremonies.script import Action
+from ceremonies.services.frame import Scene, in_room, need_role
+from ceremonies.services.gathering import note_refused
+from ceremonies.services.room import go_on
+from ceremonies.services.subjects import held_act
+from ceremonies.services.work import RUNNING, Asked, Deed, commit, need_action, need_signatures, planner_of
+from keys.crypto.secret import SecretBytes
+from keys.services import root_key, seals
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.held_acts import NotYet
+from keyvault_portal.errors import ValidationFailed
+
+
+def give_share(*, actor: Actor, ceremony_id: UUID, step: int, words: SecretBytes) -> int:
+    """Give one share of the portal's seal to this machine's keyholder; how many are still missing. The last one opens the portal.
+
+    A rehearsal asks nobody: the first custodian's turn ends it. Raises ValidationFailed naming what is wrong with the share.
+    """
+    with in_room(actor, ceremony_id, "give_share_begin", states=RUNNING, step=step) as scene:
+        need_role(scene.me, RoomRole.HOLDER)
+        need_action(scene, Action.GIVE)
+        need_signatures(scene)
+        me, practice = scene.me, scene.ceremony.practice
+    try:
+        missing, taken = (0, 0) if practice else _offer(words)
+    except ValidationFailed as error:
+        note_refused(actor, ceremony_id, me, error)
+        raise
+    with in_room(actor, ceremony_id, "give_share", states=RUNNING, step=step, any_clock=True) as scene:
+        ceremony = scene.ceremony
+        ceremony.process = {"missing": missing, "taken": taken}
+        scene.record.record({"custodian": me.name, "missing": missing})
+        if not missing:
+            ceremony.result = {"opened": "rehearsed" if practice else "the keyholder of this machine", "shares": taken}
+            ceremony.acted = True
+            commit(scene)
+            go_on(scene, ceremony.read_script())
+    return missing
+
+
+def _offer(words: SecretBytes) -> tuple[int, int]:
+    """How many shares are missing after this one, and how many are in."""
+    keyholder = root_key.keyholder()
+    status = keyholder.status()
+    if not status["sealed"]:
+        raise NotReady("The portal is open already.")
+    missing = keyholder.offer(status["nonce"] or keyholder.begin(), words.reveal().decode())
+    if not missing:
+        seals.note_unsealed_by_shares(status["given"])
+    return missing, len(status["given"]) + 1
+
+
+def _break(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    if ceremony.practice:
+        return {"request": None}
+    done = approvals.break_glass(
+        actor=asked.actor, request_id=UUID(ceremony.subject["request"]), reason=f"{ceremony.purpose} ({ceremony.title})"
+    )
+    return {"request": str(done.pk)}
+
+
+def _broken(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {"request": found["request"], "reason": scene.ceremony.purpose, "broken_by": scene.me.name}
+    return dict(scene.ceremony.result)
+
+
+break_the_glass = Deed(Action.BREAK_GLASS, RoomRole.OPERATOR, _broken, _break)
+"""Perform the waiting request without the missing agreement; the operator needs the right to, and a second factor."""
+
+
+def _prepare(asked: Asked) -> dict[str, Any]:
+    return {"prepared": {} if asked.ceremony.practice else _held(asked, "prepare")}
+
+
+def _prepared(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.process = {"prepared": found["prepared"]}
+    return dict(found["prepared"])
+
+
+prepare = Deed(Action.PREPARE, RoomRole.OPERATOR, _prepared, _prepare)
+"""What comes before the act of another app, with the planner's rights."""
+
+
+def _act(asked: Asked) -> dict[str, Any]:
+    return {"came": {} if asked.ceremony.practice else _held(asked, "perform")}
+
+
+def _acted(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    scene.ceremony.result = {**scene.ceremony.process.get("prepared", {}), **found["came"]}
+    return dict(scene.ceremony.result)
+
+
+act = Deed(Action.ACT, RoomRole.OPERATOR, _acted, _act)
+"""The act of another app, with the planner's rights."""
+
+
+def _held(asked: Asked, part: str) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    found = held_act(ceremony.read_script().steps[ceremony.step].act)
+    try:
+        return dict(getattr(found, part)(actor=planner_of(ceremony), subject=ceremony.subject, ceremony_id=ceremony.pk))
+    except NotYet as error:
+        raise NotReady(error.detail, hint=error.hint) from None

@@ -1,0 +1,72 @@
+"""New shares for the portal's own seal: split by the keyholder into the process, handed out, verified, and only then in use."""
+
+import base64
+from typing import Any
+from uuid import UUID
+
+from ceremonies.planning import RoomRole
+from ceremonies.script import Action
+from ceremonies.services.dealing import begun, holders_of, named
+from ceremonies.services.frame import Scene
+from ceremonies.services.gathering import noted_share
+from ceremonies.services.work import Asked, Deed, ceremony_process, planner_of
+from ceremonies.states import ShareState
+from keys.services import seals
+from keyvault_portal.errors import WrongState
+
+
+def _split(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    holders = holders_of(ceremony)
+    opening = begun(ceremony)
+    record, sealed = ceremony_process().split_root(
+        ceremony_id=ceremony.pk, nonce=opening.nonce, custodians=[str(seat.pk) for seat in holders.values()],
+        threshold=ceremony.threshold, person_id=None if ceremony.practice else planner_of(ceremony).id,
+    )  # fmt: skip
+    return {"opening": opening, "record": record, "sealed": sealed, "holders": holders}
+
+
+def _split_noted(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    sealed, record, holders = found["sealed"], found["record"], found["holders"]
+    noted = None
+    if sealed is not None:
+        noted = {
+            "seal_id": str(sealed.seal_id), "wrapped": base64.b64encode(sealed.wrapped).decode(), "check": sealed.check.hex(),
+            "threshold": sealed.threshold, "count": sealed.count, "identifier": sealed.identifier,
+        }  # fmt: skip
+    scene.ceremony.process = named(found["opening"]) | {
+        "set_id": record.set_id, "shares": {str(index): noted_share(seat, index) for index, seat in holders.items()}, "seal": noted,
+    }  # fmt: skip
+    return {"quorum": scene.ceremony.quorum.words, "shares": record.count}
+
+
+deal_seal = Deed(Action.DEAL_SEAL, RoomRole.OPERATOR, _split_noted, _split)
+"""Have the root sealed under a new key that is split among the share holders present; the seal in use stays."""
+
+
+def _put_in_use(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    process = ceremony.process
+    if any(notes["state"] != ShareState.HELD for notes in process["shares"].values()):
+        raise WrongState("Not every share is confirmed.")
+    noted = process["seal"]
+    if noted is None:
+        return {"seal": None}
+    split = seals.SplitRoot(
+        UUID(noted["seal_id"]), base64.b64decode(noted["wrapped"]), bytes.fromhex(noted["check"]), noted["threshold"], noted["count"],
+        noted["identifier"],
+    )  # fmt: skip
+    return {"seal": str(seals.put_in_use(actor=planner_of(ceremony), name=ceremony.title, split=split).pk)}
+
+
+def _in_use(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony = scene.ceremony
+    kept = {
+        notes["custodian"]: f"bag {notes['bag']}, {notes['place']}" for notes in ceremony.process["shares"].values()
+    }
+    ceremony.result = {"seal": found["seal"], "quorum": ceremony.quorum.words, "shares_kept": kept}
+    return dict(ceremony.result)
+
+
+activate_seal = Deed(Action.ACTIVATE_SEAL, RoomRole.LEADER, _in_use, _put_in_use, erases=True)
+"""Let the new shares open the portal, and retire the old ones, in one step."""

@@ -1,0 +1,62 @@
+"""Whether a plan can be held: the solver's sentences, and what each kind asks for beyond the numbers."""
+
+from dataclasses import replace
+
+from ceremonies.models import Ceremony
+from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
+from ceremonies.script import Action, Kind
+from ceremonies.services.room import ALL_NEEDED, DEALING
+from ceremonies.services.subjects import needs_subject
+from ceremonies.states import ShareState
+
+USES_SHARES = frozenset({Kind.RECOVERY, Kind.ROLL_CALL, Kind.REISSUE})  # the custodians of the set in force are seated
+NEEDS_SHARES = DEALING | USES_SHARES | {Kind.BYOK}
+
+
+def verdict(ceremony: Ceremony) -> Verdict:
+    """What the solver says of the plan as it is."""
+    seats = [
+        Seat(key=seat.pk, who=seat.email.lower(), name=seat.name, role=seat.room_role, site=seat.site, line=seat.reporting_line,
+             deputy_for=seat.deputy_for_id, share=seat.share_index)
+        for seat in ceremony.participants.all()
+    ]  # fmt: skip
+    kind = Kind(ceremony.kind)
+    rules = Rules(
+        ceremony.quorum, allow_all=bool(ceremony.policy.get("allow_all")) or kind is Kind.BYOK,
+        distinct_sites=bool(ceremony.policy.get("distinct_sites")), distinct_lines=bool(ceremony.policy.get("distinct_lines")),
+        deals_shares=kind in ALL_NEEDED,
+    )  # fmt: skip
+    found = examine(rules, seats, needs_shares=bool(ceremony.threshold))
+    return replace(found, problems=(*found.problems, *_particular_problems(ceremony)))
+
+
+def _particular_problems(ceremony: Ceremony) -> list[str]:
+    """What a kind asks for beyond the numbers."""
+    problems = []
+    holders = [seat for seat in ceremony.participants.all() if seat.role == RoomRole.HOLDER]
+    if needs_subject(ceremony) and not ceremony.subject:
+        problems.append("The plan does not say what the ceremony is about.")
+    if ceremony.kind == Kind.BYOK and not ceremony.practice:
+        problems += [
+            f"{seat.name} has no account, which entering a component needs." for seat in holders if not seat.person_id
+        ]
+    if ceremony.kind == Kind.UNSEAL and ceremony.read_script().number_of(Action.GIVE) is not None and not holders:
+        problems.append("The plan has no custodian of the seal.")
+    if ceremony.kind == Kind.REISSUE and ceremony.source is not None:
+        shares = {share.index: share for share in ceremony.source.shares.all()}
+        lost = {index for index, share in shares.items() if share.state == ShareState.LOST}
+        again = [seat for seat in holders if seat.share_index in lost]
+        held = {seat.share_index for seat in holders if seat.share_index} - lost
+        elsewhere = {share.email.lower(): share.index for share in shares.values()}
+        if len(again) != 1:
+            problems.append(
+                "One person is seated for the share that is issued again: seat its new custodian as share holder."
+            )
+        if ceremony.quorum.missing(held):
+            problems.append(f"Share holders who still have theirs are missing: {ceremony.quorum.awaited(held)}.")
+        problems += [
+            f"{seat.name} holds share {elsewhere[seat.email.lower()]} already and may not hold a second one."
+            for seat in again
+            if elsewhere.get(seat.email.lower(), seat.share_index) != seat.share_index
+        ]
+    return problems

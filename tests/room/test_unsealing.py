@@ -1,0 +1,155 @@
+"""The portal's own seal opened from a room: real shares, a real keyholder, a wrong share named to everybody."""
+
+import re
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from ceremonies.models import Ceremony
+from ceremonies.script import Action
+from ceremonies.services import dealing, outside
+from ceremonies.states import CeremonyState
+from keys.crypto.secret import SecretBytes
+from keys.models import RootSeal
+from keys.services import seals
+from keyvault_portal.errors import PortalError
+from tests.api.conftest import make_person, sign_in
+from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
+from tests.room.cast import Cast, agree, agreed, plan
+
+__all__ = ["keyholder", "socket_path", "start_keyholder"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _shares(planner: Any, *officers: Any) -> seals.NewShares:
+    values = {"name": "Custodians", "threshold": 2, "count": 3, "reason": "For the worst day."}
+    agreed(lambda: seals.register_shares(actor=planner, **values), *officers)
+    return seals.make_shares(actor=planner, seal_id=RootSeal.objects.get(kind="shares", retired_at=None).pk)
+
+
+def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder: Any) -> None:
+    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
+    cards = _shares(planner, *officers).mnemonics
+    made = Cast(planner, plan(planner, "unseal:2", title="Unsealing", practice=False, threshold=0, share_count=0))
+    made.seat_staff()
+    made.seat_holders("hana", "igor", "gus")
+    agree(made, *officers)
+    made.gather()
+    made.start()
+    made.until(Action.GIVE)
+    made.sign_all()
+
+    def give(name: str, card: str) -> int:
+        words = SecretBytes(card.encode())
+        return outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, words=words)
+
+    with pytest.raises(PortalError, match="open already"):
+        give("hana", cards[0])
+    seals.seal_now(actor=planner, reason="A drill.")
+    assert keyholder.status()["sealed"]
+    assert give("hana", cards[0]) == 1
+    wrong = " ".join(["academic", *cards[1].split()[1:]])
+    for card in (wrong, cards[0]):
+        with pytest.raises(PortalError):
+            give("gus", card)
+    assert "The share of Gus was refused" in " ".join(made.now.deviations.values_list("happened", flat=True))
+    assert not any(" ".join(card.split()[5:8]) in str(list(made.now.deviations.values())) for card in cards)
+    assert give("gus", cards[2]) == 0
+    assert not keyholder.status()["sealed"]
+    assert (made.now.status, made.ceremony.result["shares"]) == (CeremonyState.COMMITTED, 2)
+    assert not seals.sealed_on_purpose()
+    with pytest.raises(PortalError):
+        give("igor", cards[1])
+    made.close()
+
+
+def test_new_shares_are_verified_before_the_old_ones_end(
+    people: Any, planner: Any, keyholder: Any, socket_path: Any, start_process: Any, settings: Any
+) -> None:
+    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
+    old = _shares(planner, *officers)
+    running = start_process(PORTAL_KEYHOLDER_SOCKET=str(socket_path))
+    settings.CEREMONY_SOCKET = str(running.client.path)
+
+    def held(title: str) -> Cast:
+        made = Cast(planner, plan(planner, "rekey:2", title=title, practice=False, threshold=2, share_count=3))
+        made.seat_staff()
+        made.seat_holders("hana", "igor", "gus")
+        agree(made, *officers).gather()
+        made.start()
+        made.until(Action.DEAL_SEAL)
+        made.perform(Action.DEAL_SEAL)
+        made.sign_all()
+        made.hand_out()
+        return made
+
+    def opens(cards: list[str]) -> bool:
+        seals.seal_now(actor=planner, reason="A drill.")
+        nonce = keyholder.begin()
+        try:
+            for card in cards:
+                keyholder.offer(nonce, card)
+        except PortalError:
+            return False
+        seals.note_unsealed_by_shares([])
+        return not keyholder.status()["sealed"]
+
+    first = held("Cancelled")
+    first.perform(Action.VERIFY)
+    first.submit("hana", first.words["hana"], step="verify")
+    first.abort()
+    assert first.now.status is CeremonyState.ABORTED
+    assert RootSeal.objects.filter(kind="shares").count() == 1
+    assert opens(old.mnemonics[:2])
+
+    made = held("New shares")
+    with pytest.raises(PortalError):
+        made.perform(Action.ACTIVATE_SEAL)
+    made.verify()
+    made.sign_all()
+    old.seal.refresh_from_db()
+    assert old.seal.retired_at is None
+    made.perform(Action.ACTIVATE_SEAL)
+    made.close()
+    old.seal.refresh_from_db()
+    assert old.seal.retired_at is not None
+    assert old.seal.wrapped is None
+    assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
+    assert set(made.words.values()).isdisjoint(first.words.values())
+    assert not opens(old.mnemonics[:2])
+    assert not opens([first.words["hana"], first.words["igor"]])
+    assert opens([made.words["hana"], made.words["gus"]])
+    assert not any(
+        " ".join(words.split()[5:9]) in running.log.read_text() + str(Ceremony.objects.values())
+        for words in made.words.values()
+    )
+
+
+def test_new_shares_of_the_seal_are_rehearsed(planner: Any, people: Any, process: Any) -> None:
+    made = Cast(planner, plan(planner, "rekey:2", threshold=2, share_count=3))
+    made.seat_staff()
+    made.seat_holders("hana", "igor", "gus")
+    made.open().gather()
+    made.start()
+    made.until(Action.DEAL_SEAL)
+    made.perform(Action.DEAL_SEAL)
+    made.sign_all()
+    made.see("hana")
+    dealing.deal_again(actor=made.actor("lena"), ceremony_id=made.id, reason="Hana wrote nothing down.")
+    made.perform(Action.DEAL_SEAL)
+    made.sign_all()
+    page = sign_in(people["hana"]).post(reverse("ceremonies:room-share", args=[made.id]), {"step": made.now.step})
+    assert "open the seal of the portal" in " ".join(page.content.decode().split())
+    made.words["hana"] = " ".join(re.findall(r'<span class="share-number">\d+</span> (\w+)', page.content.decode()))
+    made.confirm("hana")
+    for name in ("igor", "gus"):
+        made.see(name)
+        made.confirm(name)
+    made.sign_all()
+    made.verify()
+    made.sign_all()
+    made.perform(Action.ACTIVATE_SEAL)
+    assert made.now.result["seal"] is None
+    assert not RootSeal.objects.filter(kind="shares").exists()
+    made.close()
