@@ -1,6 +1,7 @@
 """A cast that plays ceremonies through the services, as people do through the pages."""
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
