@@ -62,6 +62,8 @@ CEREMONY_IDLE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_IDLE_SECONDS", "900"
 CEREMONY_LIFE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_LIFE_SECONDS", "28800"))
 AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
 AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
+# Operations (such as ceremony.open; * for all) to which people agree with a signature of their own, whatever the policy of the key.
+APPROVALS_SIGNED = _list("APPROVALS_SIGNED")
 AUDIT_GROUP_COMMIT = True
 AUDIT_DEADLINE = 10.0  # seconds an act waits for its record before it is refused
 
