@@ -30,6 +30,9 @@ def _text(rows: int = 2, **more: Any) -> forms.Textarea:
     return forms.Textarea(attrs={"rows": rows} | more)
 
 
+_RULES = ("allow_all", "distinct_sites", "distinct_lines", "signed_agreement")
+
+
 class PlanForm(ServiceForm):
     script = forms.ChoiceField(help_text="Says what kind of ceremony it is, step by step.")
     title = forms.CharField(max_length=150)
@@ -50,6 +53,11 @@ class PlanForm(ServiceForm):
     )
     distinct_sites = forms.BooleanField(required=False, initial=True, label="No site may hold a quorum")
     distinct_lines = forms.BooleanField(required=False, label="No reporting line may hold a quorum")
+    signed_agreement = forms.BooleanField(
+        required=False,
+        label="Officers sign what they agree to",
+        help_text="With a passkey, or offline with a key of their own.",
+    )
     rehearsed_within_days = forms.IntegerField(
         min_value=0,
         max_value=3650,
@@ -79,7 +87,7 @@ class PlanForm(ServiceForm):
         for name in ("starts_at", "reserve_at"):
             if values[name] is not None:
                 values[name] = values[name].replace(tzinfo=zone)
-        policy = {name: values.pop(name) or False for name in ("allow_all", "distinct_sites", "distinct_lines")}
+        policy = {name: values.pop(name) or False for name in _RULES}
         values["policy"] = policy | {"rehearsed_within_days": values.pop("rehearsed_within_days") or 0}
         values["threshold"], values["share_count"] = values["threshold"] or 0, values["share_count"] or 0
         return values

@@ -58,6 +58,7 @@ class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
     allow_all = serializers.BooleanField(default=False)
     distinct_sites = serializers.BooleanField(default=False)
     distinct_lines = serializers.BooleanField(default=False)
+    signed_agreement = serializers.BooleanField(default=False)
     rehearsed_within_days = serializers.IntegerField(default=0, min_value=0, max_value=3650)
 
 

@@ -41,7 +41,7 @@ class Ceremony(models.Model):
     threshold = models.PositiveSmallIntegerField(default=0)
     share_count = models.PositiveSmallIntegerField(default=0)
     policy = models.JSONField(
-        default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days."
+        default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days, signed_agreement."
     )
     source = models.ForeignKey(
         "ShareGeneration", on_delete=models.PROTECT, null=True, blank=True, related_name="used_by",

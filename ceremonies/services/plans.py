@@ -29,7 +29,9 @@ OPEN_ROOM = "ceremony.open"
 NEEDS_SHARES = frozenset({Kind.ESCROW, Kind.REFRESH, Kind.RECOVERY, Kind.ROLL_CALL})
 NEEDS_KEY = NEEDS_SHARES | {Kind.DESTRUCTION}
 USES_GENERATION = frozenset({Kind.RECOVERY, Kind.ROLL_CALL, Kind.REFRESH})
-POLICY = {"allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0}
+POLICY = {
+    "allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0, "signed_agreement": False,
+}  # fmt: skip
 
 
 def visible_ceremonies(actor: Actor) -> QuerySet[Ceremony]:
@@ -221,7 +223,10 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
                 actor,
                 OPEN_ROOM,
                 params,
-                groups=officers_besides(actor, ceremony.ring_id),
+                groups=[
+                    group | {"signed": bool(ceremony.policy.get("signed_agreement"))}
+                    for group in officers_besides(actor, ceremony.ring_id)
+                ],
                 reason=reason or ceremony.purpose,
             )
             Ceremony.objects.filter(pk=ceremony.pk).update(approval_id=request.pk)

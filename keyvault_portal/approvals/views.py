@@ -292,8 +292,8 @@ class SigningKeys(ActorRequiredMixin, View):
 
 
 class SigningKeyRemove(ActorRequiredMixin, View):
-    def post(self, request: HttpRequest, key_id: int) -> HttpResponse:
-        signing_keys.remove_key(actor=actor_of(request), key_id=key_id)
+    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
+        signing_keys.remove_key(actor=actor_of(request), key_id=pk)
         messages.success(request, "The key signs nothing any more; what it signed stays signed.")
         return redirect("approvals:signing-keys")
 
