@@ -15,6 +15,7 @@ from ceremonies import serializers as shapes
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.services import custody, plans
 from keys.api.base import ACCEPTED, ActorView
+from keys.models import Key
 from keys.services.overview import visible_keys
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
@@ -48,7 +49,11 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
         if values["key"] and (key is None or not self.actor.can(Permission.CEREMONY_MANAGE, key.ring_id)):
             raise ValidationFailed(errors={"key": ["There is no such key, or you may plan nothing about it."]})
         made = plans.plan_ceremony(
-            actor=self.actor, **(values | {"key": key, "policy": dict(values.get("policy") or {})})
+            actor=self.actor,
+            **(
+                values
+                | {"key": key, "policy": dict(values.get("policy") or {}), "minutes_key": self._minutes_key(values)}
+            ),
         )
         return Response(
             self._shown(made), status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/ceremonies/{made.pk}"}
@@ -75,6 +80,14 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
         """End it without effect, before the commit."""
         plans.call_off(actor=self.actor, ceremony_id=self.get_object().pk, **self.body(shapes.WhySerializer))
         return Response(self._shown(self.get_object()))
+
+    def _minutes_key(self, values: dict[str, Any]) -> Key | None:
+        if values["minutes_key"] is None:
+            return None
+        found = plans.minutes_keys(self.actor).filter(pk=values["minutes_key"]).first()
+        if found is None:
+            raise ValidationFailed(errors={"minutes_key": ["There is no such key that could sign minutes."]})
+        return found
 
     def _shown(self, ceremony: Ceremony) -> dict[str, Any]:
         return dict(shapes.CeremonyDetailSerializer(ceremony).data)

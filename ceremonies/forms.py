@@ -9,6 +9,7 @@ from django import forms
 from ceremonies.models import CustodyEntry, Participant
 from ceremonies.planning import MAX_SHARES, RoomRole
 from ceremonies.script import LARGEST
+from ceremonies.services.plans import minutes_keys
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
 from keys.forms import ServiceForm
@@ -31,6 +32,10 @@ def _text(rows: int = 2, **more: Any) -> forms.Textarea:
 
 
 _RULES = ("allow_all", "distinct_sites", "distinct_lines", "signed_agreement")
+
+
+def _answer() -> forms.HiddenInput:
+    return forms.HiddenInput(attrs={"data-passkey-answer": ""})
 
 
 class PlanForm(ServiceForm):
@@ -65,6 +70,10 @@ class PlanForm(ServiceForm):
         label="Rehearsed within so many days",
         help_text="This very script; empty: not needed.",
     )
+    minutes_key = forms.ModelChoiceField(
+        Key.objects.none(), required=False, empty_label="Nobody", label="Minutes are signed by",
+        help_text="A signing key of the hierarchy, which then signs minutes and nothing else.",
+    )  # fmt: skip
     place = forms.CharField(max_length=200, help_text="A room, or how people in different places meet.")
     time_zone = forms.ChoiceField(choices=[(name, name) for name in sorted(available_timezones())], initial="UTC")
     starts_at = forms.DateTimeField(
@@ -79,6 +88,7 @@ class PlanForm(ServiceForm):
             (label, f"{script.title} (version {script.version})") for label, script in usable_scripts().items()
         ]
         fields["key"].queryset = visible_keys(actor).select_related("ring").order_by("-kind", "name")
+        fields["minutes_key"].queryset = minutes_keys(actor).select_related("ring").order_by("name")
         fields["provider"].choices = [("", "None"), *[(alias, alias) for alias in sorted(aliases())]]
 
     def service_values(self) -> dict[str, Any]:
@@ -116,6 +126,11 @@ class JoinForm(ServiceForm):
         max_length=20, label="Your code", help_text="Eight digits that you were given by another way than this link.",
         widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "one-time-code"}),
     )  # fmt: skip
+    passkey = forms.CharField(widget=_answer(), max_length=16_384, required=False)
+
+
+class ReturnForm(ServiceForm):
+    passkey = forms.CharField(widget=_answer(), max_length=16_384)
 
 
 class ScriptForm(ServiceForm):

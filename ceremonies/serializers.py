@@ -34,7 +34,7 @@ class CeremonySerializer(serializers.ModelSerializer[Ceremony]):
             "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold",
             "share_count", "policy", "provider", "place", "time_zone",
             "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
-            "started_at", "committed_at", "ended_at", "aborted_by", "abort_reason", "result",
+            "started_at", "committed_at", "ended_at", "minutes_key", "minutes_problem", "aborted_by", "abort_reason", "result",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -76,6 +76,7 @@ class CeremonyPlanSerializer(serializers.Serializer[Any]):
     practice = serializers.BooleanField(default=False)
     provider = serializers.CharField(max_length=63, allow_blank=True, default="")
     policy = PolicyOfCeremonySerializer(required=False)
+    minutes_key = serializers.UUIDField(allow_null=True, default=None, help_text="The key that signs the minutes.")
 
 
 class PersonSeatSerializer(serializers.Serializer[Any]):

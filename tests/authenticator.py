@@ -42,7 +42,9 @@ class SoftPasskey:
         }
         return self._answer(response)
 
-    def sign(self, challenge: bytes, *, origin: str = "", verified: bool = True, rp: bytes = b"", kind: str = "webauthn.get") -> str:
+    def sign(
+        self, challenge: bytes, *, origin: str = "", verified: bool = True, rp: bytes = b"", kind: str = "webauthn.get"
+    ) -> str:
         """The answer of navigator.credentials.get, as JSON."""
         self.count += 1
         client = _client(kind, challenge, origin)

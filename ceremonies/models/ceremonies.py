@@ -52,6 +52,10 @@ class Ceremony(models.Model):
     time_zone = models.CharField(max_length=63, default="UTC")
     starts_at = models.DateTimeField()
     reserve_at = models.DateTimeField(null=True, blank=True)
+    minutes_key = models.ForeignKey(
+        Key, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Which key of the hierarchy signs the minutes."
+    )  # fmt: skip
+    minutes_problem = models.CharField(max_length=300, blank=True, help_text="Why the minutes are not signed yet.")
     next_due_at = models.DateTimeField(null=True, blank=True)
     planned_by_id = models.UUIDField()
     planned_by = models.CharField(max_length=200)
@@ -133,6 +137,11 @@ class Participant(models.Model):
     code_digest = models.BinaryField(max_length=32, null=True, editable=False)
     link_expires_at = models.DateTimeField(null=True, blank=True)
     code_tries = models.PositiveSmallIntegerField(default=0)
+    passkey = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="With which the guest comes back: the credential, and its signature counter.",
+    )
     joined_at = models.DateTimeField(null=True, blank=True)
     session_digest = models.BinaryField(max_length=32, null=True, editable=False)
     # In the room.

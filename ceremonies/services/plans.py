@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from ceremonies.minutes.signing import SCHEMES
 from ceremonies.models import Ceremony, Participant, ShareGeneration
 from ceremonies.planning import RoomRole, Rules, Seat, Verdict, examine
 from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
@@ -18,7 +19,9 @@ from ceremonies.services.frame import locked, move, need_state, target_of
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
 from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
+from keys.hierarchy import KeyKind
 from keys.models import Key
+from keys.services import key_views, reservations
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import services as approvals
@@ -69,6 +72,7 @@ def plan_ceremony(
     practice: bool = False,
     provider: str = "",
     policy: dict[str, Any] | None = None,
+    minutes_key: Key | None = None,
 ) -> Ceremony:
     """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
 
@@ -90,6 +94,8 @@ def plan_ceremony(
         source = _source(key, practice) if wanted in USES_GENERATION else None
         if wanted in {Kind.RECOVERY, Kind.ROLL_CALL} and source is None:
             errors["key"] = ["No set of shares is in force for this key."]
+        if minutes_key is not None and (why := _unfit_for_minutes(actor, minutes_key)):
+            errors["minutes_key"] = [why]
         if errors:
             raise ValidationFailed("The ceremony cannot be planned.", errors=errors)
         if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
@@ -103,14 +109,17 @@ def plan_ceremony(
             script=chosen.canonical(), script_hash=chosen.sha256, script_label=f"{chosen.title}, {chosen.name} version {chosen.version}",
             threshold=threshold, share_count=share_count, policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
             time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at, planned_by_id=actor.id or UUID(int=0),
-            planned_by=actor.label[:200], source=source,
+            planned_by=actor.label[:200], source=source, minutes_key=minutes_key,
         )  # fmt: skip
+        if minutes_key is not None:
+            key_views.forget_now_and_on_commit()
         if source is not None and wanted in {Kind.RECOVERY, Kind.ROLL_CALL}:
             _seat_custodians(ceremony, source)
         record.about(target=target_of(ceremony))
         record.record({
             "kind": ceremony.kind, "script_hash": ceremony.script_hash, "key": str(key.pk) if key else None, "practice": practice,
             "threshold": threshold, "shares": share_count, "policy": ceremony.policy, "provider": provider,
+            "minutes_key": str(minutes_key.pk) if minutes_key else None,
         })  # fmt: skip
     return ceremony
 
@@ -194,6 +203,7 @@ def plan_digest(ceremony: Ceremony) -> dict[str, Any]:
         "script_hash": ceremony.script_hash, "kind": ceremony.kind, "practice": ceremony.practice,
         "key": str(ceremony.key_id) if ceremony.key_id else None, "threshold": ceremony.threshold, "shares": ceremony.share_count,
         "policy": ceremony.policy, "provider": ceremony.provider, "source": str(ceremony.source_id) if ceremony.source_id else None,
+        "minutes_key": str(ceremony.minutes_key_id) if ceremony.minutes_key_id else None,
         "people": [[seat.role, seat.email, seat.share_index, str(seat.deputy_for_id or "")] for seat in ceremony.participants.all()],
     }  # fmt: skip
 
@@ -305,6 +315,21 @@ def _wrong_values(
     if reserve_at is not None and reserve_at <= starts_at:
         errors["reserve_at"] = ["After the first date."]
     return errors
+
+
+def minutes_keys(actor: Actor) -> QuerySet[Key]:
+    """Keys that this actor may let sign minutes: of an algorithm that documents know, not published for tokens."""
+    rings = actor.ring_ids(Permission.CEREMONY_MANAGE)
+    keys = Key.objects.filter(algorithm__in=list(SCHEMES), kind__in=[KeyKind.DEK.value, KeyKind.TRANSPORT.value])
+    return keys if rings is None else keys.filter(ring_id__in=rings)
+
+
+def _unfit_for_minutes(actor: Actor, key: Key) -> str:
+    """Why this key cannot sign minutes; "" when it can. A key that signs minutes signs nothing else."""
+    if not minutes_keys(actor).filter(pk=key.pk).exists():
+        return "Not a key that can sign documents, or not one that you govern."
+    reserved = reservations.purpose_of(key.pk)
+    return f"It is {reserved}." if reserved and not Ceremony.objects.filter(minutes_key=key).exists() else ""
 
 
 def _source(key: Key | None, practice: bool) -> ShareGeneration | None:

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from ceremonies import minutes
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
 from ceremonies.models import Ceremony
+from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
 from ceremonies.services import custody, invitations, plans
 from ceremonies.services.room import transcript
@@ -95,6 +96,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     may_manage = actor.can(Permission.CEREMONY_MANAGE, ceremony.ring_id)
     seats = list(ceremony.participants.select_related("deputy_for"))
     result = ceremony.result
+    signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
         "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
@@ -103,13 +105,16 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(seats=ceremony.participants.all()), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
+        "minutes": signed, "certificate_sha256": minutes.digest_of(bytes(signed.certificate)) if signed else "",
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
         "facts": [
             ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
             ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
             ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
             ("Shares", f"{ceremony.threshold} of {ceremony.share_count}" if ceremony.threshold else None), ("Goes to", ceremony.provider),
-            ("Planned by", ceremony.planned_by), ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
+            ("Planned by", ceremony.planned_by),
+            ("Minutes signed by", ceremony.minutes_key),
+            ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
         ],
     } | more  # fmt: skip
     return render(request, "ceremonies/detail.html", context, status=status)
@@ -213,11 +218,12 @@ class Calendar(View):
 
 
 class Minutes(View):
-    """The minutes as a PDF; before the end they are a draft."""
+    """The minutes as a PDF: as they were signed; before the end they are a draft."""
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         actor, _, ceremony = enter(request, ceremony_id)
-        made = minutes.write(ceremony, transcript(ceremony))
+        kept = Signed.objects.filter(ceremony=ceremony).first()
+        made = bytes(kept.pdf) if kept else minutes.write(ceremony, transcript(ceremony))
         audit.record(
             actor=actor,
             action="ceremony.minutes",

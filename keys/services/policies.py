@@ -106,7 +106,10 @@ def _is_groups(value: object) -> bool:
         return False
     thresholds = [group.get("threshold") for group in value]
     return (
-        all(set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in Role.values for group in value)
+        all(
+            set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in Role.values
+            for group in value
+        )
         and all(isinstance(group.get("signed", False), bool) for group in value)
         and all(isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 50 for number in thresholds)
         and len({group["role"] for group in value}) == len(value)

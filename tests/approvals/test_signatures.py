@@ -143,7 +143,19 @@ def test_a_counter_that_went_back_is_refused(ask, oskar):
     approve(oskar, second, passkey.sign(challenge(second)))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"id": 3}', "[]", "nonsense", "-----BEGIN SSH SIGNATURE-----\nAAAA\n", "-----BEGIN PGP SIGNATURE-----", "{" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"id": 3}',
+        "[]",
+        "nonsense",
+        "-----BEGIN SSH SIGNATURE-----\nAAAA\n",
+        "-----BEGIN PGP SIGNATURE-----",
+        "{" * 100_000,
+    ],
+)
 def test_what_is_no_signature_is_refused(ask, oskar, otto, text):
     own_key(oskar, ssh_line(Ed25519PrivateKey.generate()), otto)
     SoftPasskey().register(oskar.id)
@@ -171,7 +183,10 @@ def test_an_ed25519_key_signs_offline_by_the_tool_and_by_openssh(ask, oskar, ott
         with pytest.raises(SignatureRefused, match="fits this act with none"):
             approve(oskar, second, wrong)
     approve(oskar, second, sshsig(key, statement))
-    assert [d.signature["method"] for d in Decision.objects.filter(person_id=oskar.id).order_by("at")] == ["ed25519", "ssh"]
+    assert [d.signature["method"] for d in Decision.objects.filter(person_id=oskar.id).order_by("at")] == [
+        "ed25519",
+        "ssh",
+    ]
     file.write_text("something else")
     assert offline.main(["sign-act", str(file), "--key", str(private)]) == 1
 
@@ -201,7 +216,15 @@ def test_signatures_of_openssh_and_gnupg_themselves():
     assert not signatures.fits(good, act + b" ")
 
 
-@pytest.mark.parametrize("text", ["", "ssh-ed25519 AAAA", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "-----BEGIN PGP PUBLIC KEY BLOCK-----"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ssh-ed25519 AAAA",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----",
+    ],
+)
 def test_what_is_no_public_key_is_refused(text):
     with pytest.raises(ValidationFailed):
         signing_keys.read_public_key(text)
@@ -212,7 +235,11 @@ def test_private_halves_and_other_kinds_of_keys_are_refused():
 
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    for text in (pem.decode(), str(Tsk.generate("Eve <eve@example.org>")), ssh_line(ec.generate_private_key(ec.SECP256R1()))):
+    for text in (
+        pem.decode(),
+        str(Tsk.generate("Eve <eve@example.org>")),
+        ssh_line(ec.generate_private_key(ec.SECP256R1())),
+    ):
         with pytest.raises(ValidationFailed):
             signing_keys.read_public_key(text)
 
@@ -226,7 +253,11 @@ def test_a_key_belongs_to_one_person_by_agreement_and_signs_nothing_once_removed
     with pytest.raises(PermissionRefused):
         signing_keys.add_key(actor=oskar, params=params, approval_id=found.approval_id)
     with pytest.raises(PermissionRefused):
-        signing_keys.ask_for_key(actor=make("una", "custodian", second_factor=False), name="Mine", public_key=ssh_line(Ed25519PrivateKey.generate()))
+        signing_keys.ask_for_key(
+            actor=make("una", "custodian", second_factor=False),
+            name="Mine",
+            public_key=ssh_line(Ed25519PrivateKey.generate()),
+        )
     with pytest.raises(PermissionRefused):
         signing_keys.remove_key(actor=make("carl", "custodian"), key_id=found.pk)
     signing_keys.remove_key(actor=oskar, key_id=found.pk)
