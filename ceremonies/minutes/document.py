@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
-from zoneinfo import ZoneInfo
 
 import orjson
 from reportlab.lib import colors
@@ -35,7 +34,7 @@ _GRID = TableStyle([
 
 def local(ceremony: Ceremony, moment: datetime | None) -> str:
     """A moment at the ceremony's place, with its zone."""
-    return f"{moment.astimezone(ZoneInfo(ceremony.time_zone)):%Y-%m-%d %H:%M %Z}" if moment else "—"
+    return ceremony.there(moment) if moment else "—"
 
 
 def write(ceremony: Ceremony, events: Sequence[AuditEvent]) -> bytes:

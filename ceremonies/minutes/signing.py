@@ -96,7 +96,7 @@ class _KeySigner(Signer):
     """pyHanko's signer over one call of ours."""
 
     def __init__(self, scheme: Scheme, chain: Sequence[x509.Certificate], sign: Callable[[bytes], bytes]) -> None:
-        registry = SimpleCertificateStore()
+        registry = SimpleCertificateStore()  # type: ignore[no-untyped-call]
         registry.register_multiple(chain[1:])
         super().__init__(
             signing_cert=chain[0], cert_registry=registry, signature_mechanism=SignedDigestAlgorithm(scheme.identifier)

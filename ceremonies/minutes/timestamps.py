@@ -20,7 +20,7 @@ class GuardedTimeStamper(TimeStamper):
     """Asks `url`, at an address that the rule for hosts allows; no redirect is followed."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         host_rule().check_url(url)
         self.url = url
         self._pool = PoolManager(retries=Retry(0, redirect=False), timeout=SECONDS)

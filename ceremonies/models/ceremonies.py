@@ -1,6 +1,8 @@
 """One ceremony: the plan, the people in the room, what each signed off, and what went otherwise than written."""
 
 import uuid
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.utils import timezone
@@ -112,6 +114,14 @@ class Ceremony(models.Model):
     @property
     def status(self) -> CeremonyState:
         return CeremonyState(self.state)
+
+    def there(self, moment: datetime) -> str:
+        """A moment at the ceremony's place, with its zone."""
+        return f"{moment.astimezone(ZoneInfo(self.time_zone)):%Y-%m-%d %H:%M %Z}"
+
+    @property
+    def starts_there(self) -> str:
+        return self.there(self.starts_at)
 
     def read_script(self) -> Script:
         """The script as it was when it was planned, whatever the template says today."""

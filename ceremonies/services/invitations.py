@@ -20,6 +20,7 @@ from keyvault_portal.accounts.credentials import credential_digest, credential_m
 from keyvault_portal.accounts.passkeys import Passkey, check_assertion
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.services.links import LINK_TEXT
+from keyvault_portal.approvals import notices
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import WrongState
 
@@ -62,6 +63,40 @@ def invite_guest(*, actor: Actor, ceremony_id: UUID, participant_id: UUID) -> In
         record.record({"seat": str(seat.pk), "name": seat.name, "expires_at": seat.link_expires_at.isoformat()})
     path = reverse("ceremonies:join", args=[f"{seat.pk.hex}-{secret}"])
     return Invitation(seat, settings.PORTAL_ORIGIN.rstrip("/") + path, code)
+
+
+def invite_people(*, actor: Actor, ceremony_id: UUID) -> int:
+    """Tell everybody in the plan who has an account what, when and where, with links to room and calendar; returns how many.
+
+    Raises PermissionRefused, WrongState. Guests are invited one by one.
+    """
+    with audit.atomic(actor=actor, action="ceremony.invite_people", target=("ceremony", ceremony_id, "")) as record:
+        ceremony = locked(ceremony_id)
+        record.about(target=target_of(ceremony), ring_id=ceremony.ring_id)
+        authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ceremony.ring_id, target=str(ceremony))
+        if ceremony.status in ENDED:
+            raise WrongState("The ceremony is over.")
+        told = tell_people(ceremony, "You are invited as {role}")
+        record.record({"told": told})
+    return len(told)
+
+
+def tell_people(ceremony: Ceremony, line: str) -> list[str]:
+    """A notice to everybody in the plan who has an account, `{role}` in the line being theirs; the names of those told."""
+    reserve = f"\nReserve date: {ceremony.there(ceremony.reserve_at)}" if ceremony.reserve_at else ""
+    calendar = settings.PORTAL_ORIGIN.rstrip("/") + reverse("ceremonies:calendar", args=[ceremony.pk])
+    seats = [seat for seat in ceremony.participants.all() if seat.person_id is not None]
+    for seat in seats:
+        role = seat.get_role_display().lower()
+        notices.notify(
+            [seat.person_id], f"{line.format(role=role)}: {ceremony}",
+            detail="\n".join([
+                ceremony.purpose, f"Your part: {role}", f"When: {ceremony.starts_there}{reserve}", f"Where: {ceremony.place}",
+                f"Calendar file: {calendar}",
+            ]),
+            path=reverse("ceremonies:room", args=[ceremony.pk]),
+        )  # fmt: skip
+    return [seat.name for seat in seats]
 
 
 def find_invitation(link: str) -> Participant:

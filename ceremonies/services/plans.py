@@ -16,6 +16,7 @@ from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.script import Kind
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
+from ceremonies.services.invitations import tell_people
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
 from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
@@ -248,6 +249,7 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
                 ceremony.save()
         except IntegrityError:
             raise Conflict("Another ceremony about this key is open.", hint="Finish or abort that one first.") from None
+        tell_people(ceremony, "The room is open")
         record.record({"approval": str(approval_id) if approval_id else None, **plan_digest(ceremony)})
     return ceremony
 

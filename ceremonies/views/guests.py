@@ -11,7 +11,6 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from ceremonies.forms import JoinForm, ReturnForm
-from ceremonies.minutes import local
 from ceremonies.models import Participant
 from ceremonies.services import invitations
 from ceremonies.views.entering import SESSION_KEY
@@ -72,7 +71,6 @@ class Join(View):
             "options": request_options(challenge, [known], verified=False)
             if known
             else creation_options(challenge, user_id=seat.pk.bytes, name=f"{seat.name}: {seat.ceremony}"[:64]),
-            "starts": local(seat.ceremony, seat.ceremony.starts_at),
         }  # fmt: skip
         return render(request, "ceremonies/join.html", context, status=status)
 

@@ -86,7 +86,16 @@ class CeremonyDetail(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
-        return detail_page(request, plans.visible_ceremony(actor_of(request), ceremony_id))
+        ceremony = plans.visible_ceremony(actor_of(request), ceremony_id)
+        if request.headers.get("HX-Request"):
+            moved = request.GET.get("tag") != _tag(ceremony)
+            return HttpResponse(status=200 if moved else 204, headers={"HX-Refresh": "true"} if moved else {})
+        return detail_page(request, ceremony)
+
+
+def _tag(ceremony: Ceremony) -> str:
+    """Changes when the page should be read again while others agree, or while the minutes are signed."""
+    return f"{ceremony.state}.{ceremony.version}.{Signed.objects.filter(ceremony=ceremony).exists():d}"
 
 
 def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, **more: Any) -> HttpResponse:
@@ -97,10 +106,12 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     seats = list(ceremony.participants.select_related("deputy_for"))
     result = ceremony.result
     signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
+    minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
         "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
-        "waiting": state is CeremonyState.AWAITING_APPROVAL,
+        "waiting": state is CeremonyState.AWAITING_APPROVAL, "tag": _tag(ceremony),
+        "minutes_wait": minutes_wait, "follows": state is CeremonyState.AWAITING_APPROVAL or minutes_wait,
         "open": state in OPEN, "may_call_off": may_manage and state in BEFORE_COMMIT, "may_invite": may_manage and state not in ENDED,
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(seats=ceremony.participants.all()), "deviations": list(ceremony.deviations.all()),
@@ -162,6 +173,16 @@ class PersonInvite(_Act):
             "practice_banner": banner(ceremony.practice),
         }
         return render(request, "ceremonies/invitation.html", context)
+
+
+class PeopleInvite(_Act):
+    """Tells everybody in the plan who has an account."""
+
+    def post(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        ceremony = self.ceremony(request, ceremony_id)
+        told = invitations.invite_people(actor=actor_of(request), ceremony_id=ceremony.pk)
+        messages.success(request, f"Told on their pages and by e-mail: {told}. Invite each guest by their own link.")
+        return redirect("ceremonies:detail", ceremony.pk)
 
 
 class OpenRoom(_Act):

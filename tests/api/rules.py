@@ -203,6 +203,7 @@ _PAGES: dict[str, Rule] = {
     "POST ceremonies:person-add": acts(P.CEREMONY_MANAGE, _SEAT, **_CEREMONY),
     "POST ceremonies:person-remove": acts(P.CEREMONY_MANAGE, **_CEREMONY),
     "POST ceremonies:person-invite": acts(P.CEREMONY_MANAGE, **_CEREMONY),
+    "POST ceremonies:people-invite": acts(P.CEREMONY_MANAGE, **_CEREMONY),
     "POST ceremonies:open": acts(P.CEREMONY_MANAGE, **_CEREMONY),
     "POST ceremonies:replan": acts(P.CEREMONY_MANAGE, **_CEREMONY),
     "GET ceremonies:call-off": sees(P.CEREMONY_VIEW, opens=P.CEREMONY_MANAGE),
