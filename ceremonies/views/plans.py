@@ -107,6 +107,15 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     result = ceremony.result
     signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
     minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
+    facts = [
+        ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
+        ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
+        ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
+        ("Shares", f"{ceremony.threshold} of {ceremony.share_count}" if ceremony.threshold else None), ("Goes to", ceremony.provider),
+        ("Planned by", ceremony.planned_by),
+        ("Minutes signed by", ceremony.minutes_key),
+        ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
+    ]  # fmt: skip
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
         "verdict": plans.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
@@ -118,15 +127,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
         "minutes": signed, "certificate_sha256": minutes.digest_of(bytes(signed.certificate)) if signed else "",
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
-        "facts": [
-            ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
-            ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
-            ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
-            ("Shares", f"{ceremony.threshold} of {ceremony.share_count}" if ceremony.threshold else None), ("Goes to", ceremony.provider),
-            ("Planned by", ceremony.planned_by),
-            ("Minutes signed by", ceremony.minutes_key),
-            ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
-        ],
+        "facts": [(label, value) for label, value in facts if value],
     } | more  # fmt: skip
     return render(request, "ceremonies/detail.html", context, status=status)
 

@@ -23,6 +23,7 @@ def _record(
     request: HttpRequest | None,
     person: Any,
     action: str,
+    /,
     *,
     outcome: str = "success",
     **details: Any,
