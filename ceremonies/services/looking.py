@@ -126,7 +126,8 @@ def _before_the_start(ceremony: Ceremony) -> str:
     late = [seat.name for seat in active_people(ceremony) if seat.identified_at is None or seat.confirmed_at is None]
     if not late:
         return "Everybody is identified and has confirmed the script. Begin when you are ready."
-    return f"Not identified, or the script not confirmed yet: {', '.join(late)}. Wait for them; you can begin without a share holder only where the quorum allows it."
+    names = ", ".join(late)
+    return f"Not identified, or the script not confirmed yet: {names}. You can begin without a share holder where the quorum allows it."
 
 
 def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, awaited: set[Any]) -> Part:  # noqa: PLR0911

@@ -13,7 +13,7 @@ from ceremonies.minutes.timestamps import timestamper
 from ceremonies.models import Ceremony, Minutes
 from ceremonies.services.frame import target_of
 from ceremonies.services.room import transcript
-from ceremonies.states import ENDED
+from ceremonies.states import ENDED, CeremonyState
 from keys.crypto.compact import parse_text
 from keys.models import KeyVersion
 from keys.services import key_certificates, operations
@@ -102,4 +102,5 @@ def _signature(version: KeyVersion, message: bytes) -> bytes:
 
 def purpose_of(key_id: UUID) -> str:
     """Whether a key signs minutes: then it signs nothing else."""
-    return "the key that signs minutes of ceremonies" if Ceremony.objects.filter(minutes_key_id=key_id).exists() else ""
+    named = Ceremony.objects.filter(minutes_key_id=key_id).exclude(state=CeremonyState.ABORTED.value, opened_at=None)
+    return "the key that signs minutes of ceremonies" if named.exists() else ""
