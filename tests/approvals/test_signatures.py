@@ -15,6 +15,7 @@ from pysequoia import SignatureMode, Tsk, sign
 
 from ceremonies import offline
 from keyvault_portal.accounts.actors import system_actor
+from keyvault_portal.accounts.passkeys import jwk_of
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import execution, services, signatures, signing_keys
 from keyvault_portal.approvals.errors import QuorumUnreachable, SignatureNeeded, SignatureRefused
@@ -344,3 +345,29 @@ def test_the_verifier_names_a_signature_that_is_not_the_recorded_one(pack):
 
 def test_the_verifier_names_an_agreement_about_another_act(pack):
     assert "about another act" in changed(pack, lambda row: row["decisions"][0].update(act_hash="0" * 64))
+
+
+@pytest.mark.parametrize(
+    ("misuse", "fits"),
+    [
+        ({}, True), ({"verified": False}, False), ({"kind": "webauthn.create"}, False), ({"origin": "https://evil.example"}, False),
+        ({"rp": hashlib.sha256(b"evil.example").digest()}, False), ({"challenge": b"another act"}, False),
+    ],
+)  # fmt: skip
+def test_every_part_of_an_assertion_is_checked_again_offline(settings, misuse, fits):
+    passkey, act = SoftPasskey(), b'{"request":"1"}'
+    answer = json.loads(passkey.sign(**({"challenge": signatures.challenge(act)} | misuse)))["response"]
+    evidence = {
+        "method": "passkey", "key_id": "x", "jwk": jwk_of(passkey.credential.public_key), "rp_id": "localhost", "origin": settings.PORTAL_ORIGIN,
+        "client_data": answer["clientDataJSON"], "authenticator_data": answer["authenticatorData"], "signature": answer["signature"],
+    }  # fmt: skip
+    assert signatures.fits(evidence, act) is fits
+    assert not signatures.fits(evidence | {"jwk": jwk_of(SoftPasskey().credential.public_key)}, act)
+
+
+@pytest.mark.parametrize("lacking", ["jwk", "client_data", "signature", "authenticator_data", "rp_id", "origin"])
+def test_evidence_that_lacks_something_fits_nothing(lacking):
+    evidence = dict.fromkeys(("jwk", "client_data", "signature", "authenticator_data", "rp_id", "origin"), "AA")
+    assert not signatures.fits(
+        {"method": "passkey", **{name: value for name, value in evidence.items() if name != lacking}}, b"act"
+    )

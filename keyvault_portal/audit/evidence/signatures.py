@@ -116,14 +116,24 @@ def p256_verify(x: int, y: int, message: bytes, signature: bytes) -> bool:
 
 
 def _der_integers(data: bytes) -> tuple[int, int]:
-    """The two numbers of a DER SEQUENCE that holds exactly these, each below 128 bytes long."""
-    if data[0] != 0x30 or data[1] != len(data) - 2:
+    """The two numbers of a DER SEQUENCE that holds exactly these, positive and as short as they can be."""
+    found, rest = [], data[2:]
+    if data[0] != 0x30 or data[1] != len(rest):
         raise ValueError("not a signature")
-    first = data[3]
-    r, rest = data[4 : 4 + first], data[4 + first :]
-    if data[2] != 2 or rest[0] != 2 or rest[1] != len(rest) - 2 or len(r) != first:
-        raise ValueError("not a signature")
-    return int.from_bytes(r, "big"), int.from_bytes(rest[2:], "big")
+    while rest:
+        kind, size, number = rest[0], rest[1], rest[2 : 2 + rest[1]]
+        if (
+            kind != 2
+            or not number
+            or size != len(number)
+            or number[0] & 0x80
+            or (size > 1 and not number[0] and not number[1] & 0x80)
+        ):
+            raise ValueError("not a number in DER")
+        found.append(int.from_bytes(number, "big"))
+        rest = rest[2 + size :]
+    r, s = found
+    return r, s
 
 
 def rsa_verify(n: int, e: int, message: bytes, signature: bytes) -> bool:
