@@ -14,8 +14,9 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from ceremonies import serializers as shapes
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.quorums import Quorum
-from ceremonies.services import custody, plans
+from ceremonies.services import custody, minutes, plans
 from keys.api.base import ACCEPTED, ActorView
+from keys.models import Key
 from keys.services.overview import visible_keys
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
@@ -51,7 +52,16 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
         groups, needed = values.pop("groups"), values.pop("groups_needed")
         quorum = Quorum.from_json(groups, needed or len(groups)) if groups else None
         made = plans.plan_ceremony(
-            actor=self.actor, **(values | {"key": key, "policy": dict(values.get("policy") or {}), "groups": quorum})
+            actor=self.actor,
+            **(
+                values
+                | {
+                    "key": key,
+                    "policy": dict(values.get("policy") or {}),
+                    "groups": quorum,
+                    "minutes_key": self._minutes_key(values),
+                }
+            ),
         )
         return Response(
             self._shown(made), status=status.HTTP_201_CREATED, headers={"Location": f"/api/v1/ceremonies/{made.pk}"}
@@ -78,6 +88,14 @@ class CeremonyViewSet(ActorView, ReadOnlyModelViewSet[Ceremony]):
         """End it without effect, before the commit."""
         plans.call_off(actor=self.actor, ceremony_id=self.get_object().pk, **self.body(shapes.WhySerializer))
         return Response(self._shown(self.get_object()))
+
+    def _minutes_key(self, values: dict[str, Any]) -> Key | None:
+        if values["minutes_key"] is None:
+            return None
+        found = minutes.minutes_keys(self.actor).filter(pk=values["minutes_key"]).first()
+        if found is None:
+            raise ValidationFailed(errors={"minutes_key": ["There is no such key that could sign minutes."]})
+        return found
 
     def _shown(self, ceremony: Ceremony) -> dict[str, Any]:
         return dict(shapes.CeremonyDetailSerializer(ceremony).data)

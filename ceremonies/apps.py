@@ -7,3 +7,7 @@ class CeremoniesConfig(AppConfig):
 
     def ready(self) -> None:
         from ceremonies import approval_operations  # noqa: F401  registers its operations
+        from ceremonies.services.minutes import purpose_of
+        from keys.services.reservations import reserve_through
+
+        reserve_through(purpose_of)

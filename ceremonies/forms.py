@@ -13,6 +13,7 @@ from ceremonies.planning import RoomRole
 from ceremonies.process.client import RecipientKind
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import LARGEST
+from ceremonies.services.minutes import minutes_keys
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
 from keys.crypto.secret import SecretBytes
@@ -40,6 +41,13 @@ _LOCAL = {"type": "datetime-local"}
 
 def _text(rows: int = 2, **more: Any) -> forms.Textarea:
     return forms.Textarea(attrs={"rows": rows} | more)
+
+
+_RULES = ("allow_all", "distinct_sites", "distinct_lines", "signed_agreement")
+
+
+def _answer() -> forms.HiddenInput:
+    return forms.HiddenInput(attrs={"data-passkey-answer": ""})
 
 
 class PlanForm(ServiceForm):
@@ -79,6 +87,11 @@ class PlanForm(ServiceForm):
     )
     distinct_sites = forms.BooleanField(required=False, initial=True, label="No site may hold a quorum")
     distinct_lines = forms.BooleanField(required=False, label="No reporting line may hold a quorum")
+    signed_agreement = forms.BooleanField(
+        required=False,
+        label="Officers sign what they agree to",
+        help_text="With a passkey, or offline with a key of their own.",
+    )
     rehearsed_within_days = forms.IntegerField(
         min_value=0,
         max_value=3650,
@@ -86,6 +99,10 @@ class PlanForm(ServiceForm):
         label="Rehearsed within so many days",
         help_text="This very script; empty: not needed.",
     )
+    minutes_key = forms.ModelChoiceField(
+        Key.objects.none(), required=False, empty_label="Nobody", label="Minutes are signed by",
+        help_text="A signing key of the hierarchy, which then signs minutes and nothing else.",
+    )  # fmt: skip
     place = forms.CharField(max_length=200, help_text="A room, or how people in different places meet.")
     time_zone = forms.ChoiceField(choices=[(name, name) for name in sorted(available_timezones())], initial="UTC")
     starts_at = forms.DateTimeField(
@@ -100,6 +117,7 @@ class PlanForm(ServiceForm):
             (label, f"{script.title} (version {script.version})") for label, script in usable_scripts().items()
         ]
         fields["key"].queryset = visible_keys(actor).select_related("ring").order_by("-kind", "name")
+        fields["minutes_key"].queryset = minutes_keys(actor).select_related("ring").order_by("name")
         fields["provider"].choices = [("", "None"), *[(alias, alias) for alias in sorted(aliases())]]
 
     def service_values(self) -> dict[str, Any]:
@@ -108,7 +126,7 @@ class PlanForm(ServiceForm):
         for name in ("starts_at", "reserve_at"):
             if values[name] is not None:
                 values[name] = values[name].replace(tzinfo=zone)
-        policy = {name: values.pop(name) or False for name in ("allow_all", "distinct_sites", "distinct_lines")}
+        policy = {name: values.pop(name) or False for name in _RULES}
         values["policy"] = policy | {"rehearsed_within_days": values.pop("rehearsed_within_days") or 0}
         values["threshold"], values["share_count"] = values["threshold"] or 0, values["share_count"] or 0
         values["groups"] = self.quorum
@@ -156,6 +174,11 @@ class JoinForm(ServiceForm):
         max_length=20, label="Your code", help_text="Eight digits that you were given by another way than this link.",
         widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "one-time-code"}),
     )  # fmt: skip
+    passkey = forms.CharField(widget=_answer(), max_length=16_384, required=False)
+
+
+class ReturnForm(ServiceForm):
+    passkey = forms.CharField(widget=_answer(), max_length=16_384)
 
 
 class ScriptForm(ServiceForm):

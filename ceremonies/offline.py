@@ -4,6 +4,7 @@
     python3 offline.py inspect PACKAGE
     python3 offline.py prove PACKAGE --challenge BASE64
     python3 offline.py recover PACKAGE --out FILE
+    python3 offline.py sign-act FILE --key PEM
 
 Needs Python 3.10 with `cryptography` and `shamir-mnemonic`, nothing else: the portal itself imports its formats from here, so
 that what works in a ceremony works on the day when the portal is lost.
@@ -39,6 +40,7 @@ WRAPPING = "AES-256-KWP"
 COMMITMENT_LABEL = b"keyvault-portal share commitment v1\x00"
 ROLL_CALL_LABEL = b"keyvault-portal roll-call v1\x00"
 PACKAGE_LABEL = b"keyvault-portal escrow package seal v1"
+AGREEMENT_LABEL = b"keyvault-portal agreement v1\n"
 SALT_BYTES, COMMITMENT_BYTES, PROOF_BYTES = 32, 32, 64
 
 
@@ -337,12 +339,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recovery.add_argument(
         "--passphrase", action="store_true", help="ask for the passphrase that the shares were made with"
     )
+    signing = commands.add_parser("sign-act", help="sign an act that you agree to, for the page of its approval")
+    signing.add_argument("act", type=Path, help="the file that the page gives")
+    signing.add_argument(
+        "--key", type=Path, required=True, metavar="PEM", help="your Ed25519 private key: PEM or OpenSSH"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; returns the exit code, after a sentence on standard error when it failed."""
     try:
-        {"inspect": _inspect, "prove": _prove, "recover": _recover}[options.what](options)
+        {"inspect": _inspect, "prove": _prove, "recover": _recover, "sign-act": _sign_act}[options.what](options)
     except Problem as problem:
         _say(str(problem), sys.stderr)
         return 1
@@ -401,6 +408,31 @@ def _recover(options: argparse.Namespace) -> None:
         f"The key with check value {package['manifest']['key']['check']} is in {options.out}{', wrapped for its receiver' if receiver else ''}."
     )
     _say("The shares are spent: make a new escrow with new shares.")
+
+
+def _sign_act(options: argparse.Namespace) -> None:
+    statement = options.act.read_bytes()
+    label, _, act = statement.partition(b"\n")
+    if label + b"\n" != AGREEMENT_LABEL:
+        raise Problem("act", f"{options.act} is not the file that an approval's page gives.")
+    _say(json.dumps(json.loads(act), indent=2, ensure_ascii=False), sys.stderr)
+    _say(f"SHA-256 of this act: {sha256(act)}", sys.stderr)
+    _say(base64.b64encode(_private_key(options.key).sign(statement)).decode())
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
+    data = path.read_bytes()
+    load = serialization.load_ssh_private_key if b"OPENSSH" in data[:64] else serialization.load_pem_private_key
+    try:
+        try:
+            key = load(data, None)
+        except (TypeError, ValueError):
+            key = load(data, _ask("Passphrase of the key: ").encode())
+    except (TypeError, ValueError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Problem("key", f"{path} is no Ed25519 private key, or the passphrase is wrong.")
+    return key
 
 
 def _gather(share_set: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ class CeremonySerializer(serializers.ModelSerializer[Ceremony]):
             "id", "title", "kind", "purpose", "practice", "key", "ring_id", "script_label", "script_hash", "state", "step", "threshold",
             "share_count", "groups", "groups_needed", "with_passphrase", "iteration_exponent", "subject", "policy", "provider", "place", "time_zone",
             "starts_at", "reserve_at", "next_due_at", "planned_by", "created_at", "approval_id",
-            "started_at", "committed_at", "ended_at", "aborted_by", "abort_reason", "result",
+            "started_at", "committed_at", "ended_at", "minutes_key", "minutes_problem", "aborted_by", "abort_reason", "result",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -58,6 +58,7 @@ class PolicyOfCeremonySerializer(serializers.Serializer[Any]):
     allow_all = serializers.BooleanField(default=False)
     distinct_sites = serializers.BooleanField(default=False)
     distinct_lines = serializers.BooleanField(default=False)
+    signed_agreement = serializers.BooleanField(default=False)
     rehearsed_within_days = serializers.IntegerField(default=0, min_value=0, max_value=3650)
 
 
@@ -87,6 +88,7 @@ class CeremonyPlanSerializer(serializers.Serializer[Any]):
     practice = serializers.BooleanField(default=False)
     provider = serializers.CharField(max_length=63, allow_blank=True, default="")
     policy = PolicyOfCeremonySerializer(required=False)
+    minutes_key = serializers.UUIDField(allow_null=True, default=None, help_text="The key that signs the minutes.")
 
 
 class PersonSeatSerializer(serializers.Serializer[Any]):

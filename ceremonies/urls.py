@@ -22,6 +22,7 @@ urlpatterns = [
     path("<uuid:ceremony_id>/people/<uuid:participant_id>/remove/", plans.PersonRemove.as_view(), name="person-remove"),
     path("<uuid:ceremony_id>/people/<uuid:participant_id>/invite/", plans.PersonInvite.as_view(), name="person-invite"),
     path("<uuid:ceremony_id>/subject/", subjects.Subject.as_view(), name="subject"),
+    path("<uuid:ceremony_id>/people/invite/", plans.PeopleInvite.as_view(), name="people-invite"),
     path("<uuid:ceremony_id>/open/", plans.OpenRoom.as_view(), name="open"),
     path("<uuid:ceremony_id>/replan/", plans.Replan.as_view(), name="replan"),
     path("<uuid:ceremony_id>/call-off/", plans.CallOff.as_view(), name="call-off"),

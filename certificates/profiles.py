@@ -61,6 +61,11 @@ _ROWS = (
         "code-signing", "Code signing", _LEAF, (Eku.CODE_SIGNING,), san_required=False, max_names=0, max_days=460,
         default_days=365, approval=True,
     ),
+    # RFC 9336: general documents; content_commitment (non-repudiation) is what readers of PDF look for.
+    Profile(
+        "document-signing", "Document signing", ("digital_signature", "content_commitment"),
+        (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36"),), san_required=False, max_names=0, max_days=1096, default_days=1096, approval=True,
+    ),
     # RFC 6960, 4.2.2.2: a delegated responder; nobody asks for its own status (id-pkix-ocsp-nocheck).
     Profile(
         "ocsp-responder", "OCSP responder", _LEAF, (Eku.OCSP_SIGNING,), san_required=False, max_names=0, max_days=90,

@@ -149,6 +149,10 @@ class PolicyForm(ServiceForm):
     )
     destroy_threshold = forms.IntegerField(min_value=1, max_value=10, label="Officers who must agree to a destruction")
     custodian_agrees = forms.BooleanField(required=False, label="A custodian must agree to a destruction too")
+    signed_agreement = forms.BooleanField(
+        required=False, label="Whoever agrees signs the act",
+        help_text="With a passkey, or offline with a key of their own: the signature is evidence by itself.",
+    )  # fmt: skip
     grace_days = forms.IntegerField(min_value=7, max_value=365, label="Grace period before destruction, in days")
     minimum_grace_days = forms.IntegerField(min_value=7, max_value=365, label="Shortest grace period allowed, in days")
     use_share_due = forms.IntegerField(
@@ -171,18 +175,21 @@ class PolicyForm(ServiceForm):
         initial["rotate_threshold"] = threshold_of(instance.rotate_groups, Role.SECURITY_OFFICER)
         initial["destroy_threshold"] = threshold_of(instance.destroy_groups, Role.SECURITY_OFFICER)
         initial["custodian_agrees"] = threshold_of(instance.destroy_groups, Role.CUSTODIAN) > 0
+        groups = [*instance.rotate_groups, *instance.destroy_groups]
+        initial["signed_agreement"] = any(group.get("signed") for group in groups)
         super().__init__(data, initial=initial)
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
+        signed = {"signed": True} if values.pop("signed_agreement") else {}
         rotate, destroy = values.pop("rotate_threshold"), values.pop("destroy_threshold")
         custodian = values.pop("custodian_agrees")
         values.pop("reason")
         officer = Role.SECURITY_OFFICER.value
-        values["rotate_groups"] = [{"role": officer, "threshold": rotate}] if rotate else []
-        values["destroy_groups"] = [{"role": officer, "threshold": destroy}]
+        values["rotate_groups"] = [{"role": officer, "threshold": rotate} | signed] if rotate else []
+        values["destroy_groups"] = [{"role": officer, "threshold": destroy} | signed]
         if custodian:
-            values["destroy_groups"].append({"role": Role.CUSTODIAN.value, "threshold": 1})
+            values["destroy_groups"].append({"role": Role.CUSTODIAN.value, "threshold": 1} | signed)
         return values
 
 

@@ -62,6 +62,8 @@ CEREMONY_IDLE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_IDLE_SECONDS", "900"
 CEREMONY_LIFE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_LIFE_SECONDS", "28800"))
 AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
 AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
+# Operations (such as ceremony.open; * for all) to which people agree with a signature of their own, whatever the policy of the key.
+APPROVALS_SIGNED = _list("APPROVALS_SIGNED")
 AUDIT_GROUP_COMMIT = True
 AUDIT_DEADLINE = 10.0  # seconds an act waits for its record before it is refused
 
@@ -243,6 +245,8 @@ PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigu
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
+# Who time-stamps the minutes of ceremonies (RFC 3161); its host has to be among STORE_ALLOWED_HOSTS. Empty: nobody.
+MINUTES_TSA_URL = os.environ.get("MINUTES_TSA_URL", "")
 # Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
 TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")

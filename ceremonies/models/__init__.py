@@ -2,8 +2,9 @@
 
 from ceremonies.models.ceremonies import Ceremony, DeviationNote, Participant, SignOff
 from ceremonies.models.custody import CustodyEntry, Share, ShareGeneration
+from ceremonies.models.minutes import Minutes
 from ceremonies.models.scripts import ScriptTemplate
 
 __all__ = [
-    "Ceremony", "CustodyEntry", "DeviationNote", "Participant", "ScriptTemplate", "Share", "ShareGeneration", "SignOff",
+    "Ceremony", "CustodyEntry", "DeviationNote", "Minutes", "Participant", "ScriptTemplate", "Share", "ShareGeneration", "SignOff",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """One ceremony: the plan, the people in the room, what each signed off, and what went otherwise than written."""
 
 import uuid
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.utils import timezone
@@ -55,7 +57,7 @@ class Ceremony(models.Model):
         default=dict, blank=True, help_text="What a ceremony without a key is about, as the act's own form gave it."
     )
     policy = models.JSONField(
-        default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days."
+        default=dict, help_text="allow_all, distinct_sites, distinct_lines, rehearsed_within_days, signed_agreement."
     )
     source = models.ForeignKey(
         "ShareGeneration", on_delete=models.PROTECT, null=True, blank=True, related_name="used_by",
@@ -66,6 +68,10 @@ class Ceremony(models.Model):
     time_zone = models.CharField(max_length=63, default="UTC")
     starts_at = models.DateTimeField()
     reserve_at = models.DateTimeField(null=True, blank=True)
+    minutes_key = models.ForeignKey(
+        Key, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Which key of the hierarchy signs the minutes."
+    )  # fmt: skip
+    minutes_problem = models.CharField(max_length=300, blank=True, help_text="Why the minutes are not signed yet.")
     next_due_at = models.DateTimeField(null=True, blank=True)
     planned_by_id = models.UUIDField()
     planned_by = models.CharField(max_length=200)
@@ -133,6 +139,14 @@ class Ceremony(models.Model):
             return Quorum.from_json(self.groups, self.groups_needed)
         return Quorum.single(self.threshold, self.share_count)
 
+    def there(self, moment: datetime) -> str:
+        """A moment at the ceremony's place, with its zone."""
+        return f"{moment.astimezone(ZoneInfo(self.time_zone)):%Y-%m-%d %H:%M %Z}"
+
+    @property
+    def starts_there(self) -> str:
+        return self.there(self.starts_at)
+
     def read_script(self) -> Script:
         """The script as it was when it was planned, whatever the template says today."""
         return from_canonical(bytes(self.script))
@@ -157,6 +171,11 @@ class Participant(models.Model):
     code_digest = models.BinaryField(max_length=32, null=True, editable=False)
     link_expires_at = models.DateTimeField(null=True, blank=True)
     code_tries = models.PositiveSmallIntegerField(default=0)
+    passkey = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="With which the guest comes back: the credential, and its signature counter.",
+    )
     joined_at = models.DateTimeField(null=True, blank=True)
     session_digest = models.BinaryField(max_length=32, null=True, editable=False)
     # In the room.

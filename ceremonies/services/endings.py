@@ -25,6 +25,7 @@ from keyvault_portal.approvals.registry import digest
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import ApprovalRequired, ValidationFailed
+from keyvault_portal.jobs import enqueue_on_commit
 
 ROLL_CALL_DAYS = 90  # quarterly, as practitioners do
 _CLOCK = system_actor("ceremony schedule")
@@ -68,6 +69,15 @@ def end_without_effect(ceremony: Ceremony, *, by: str, reason: str, record: audi
     ceremony.save()
     record.record({"reason": reason.strip(), "step": ceremony.step + 1, **ceremony.result})
     transaction.on_commit(lambda: erase(ceremony.pk), robust=True)
+    sign_minutes_of(ceremony)
+
+
+def sign_minutes_of(ceremony: Ceremony) -> None:
+    """Let a worker sign the minutes once the end is durable, when the plan names a key for it."""
+    from ceremonies.tasks import sign_minutes
+
+    if ceremony.minutes_key_id is not None and ceremony.opened_at is not None:
+        enqueue_on_commit(sign_minutes, str(ceremony.pk))
 
 
 def after_close(scene: Scene) -> None:
@@ -80,6 +90,7 @@ def after_close(scene: Scene) -> None:
         "script_hash": ceremony.script_hash, "deviations": ceremony.deviations.count(), "declined": declined, "result": ceremony.result,
         "next_due_at": ceremony.next_due_at.isoformat() if ceremony.next_due_at else None,
     }, action="ceremony.close")  # fmt: skip
+    sign_minutes_of(ceremony)
 
 
 def _destroy(asked: Asked) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: St
         )
     if ceremony.status is C.GATHERING:
         return (
-            Part("start", "When everybody is identified and has confirmed, begin.")
+            Part("start", _before_the_start(ceremony))
             if me.room_role is RoomRole.LEADER
             else Part("wait", "The leader begins when everybody is ready.")
         )
@@ -119,6 +119,15 @@ def part_of(ceremony: Ceremony, me: Participant | None, script: Script, step: St
             else Part("wait", "The ceremony is paused; the leader resumes it.")
         )
     return _at_work(ceremony, me, script, step, awaited)
+
+
+def _before_the_start(ceremony: Ceremony) -> str:
+    """Whom the leader waits for."""
+    late = [seat.name for seat in active_people(ceremony) if seat.identified_at is None or seat.confirmed_at is None]
+    if not late:
+        return "Everybody is identified and has confirmed the script. Begin when you are ready."
+    names = ", ".join(late)
+    return f"Not identified, or the script not confirmed yet: {names}. You can begin without a share holder where the quorum allows it."
 
 
 def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, awaited: set[Any]) -> Part:

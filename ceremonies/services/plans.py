@@ -16,11 +16,14 @@ from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.script import Action, Kind, Script
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
+from ceremonies.services.invitations import tell_people
+from ceremonies.services.minutes import unfit_for_minutes
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
 from ceremonies.services.verdicts import NEEDS_SHARES, USES_SHARES, verdict
 from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
 from keys.models import Key
+from keys.services import key_views
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import services as approvals
@@ -29,7 +32,9 @@ from keyvault_portal.errors import ApprovalRequired, Conflict, ValidationFailed
 
 OPEN_ROOM = "ceremony.open"
 NEEDS_KEY = NEEDS_SHARES | {Kind.DESTRUCTION}
-POLICY = {"allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0}
+POLICY = {
+    "allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0, "signed_agreement": False,
+}  # fmt: skip
 
 
 def visible_ceremonies(actor: Actor) -> QuerySet[Ceremony]:
@@ -70,6 +75,7 @@ def plan_ceremony(
     practice: bool = False,
     provider: str = "",
     policy: dict[str, Any] | None = None,
+    minutes_key: Key | None = None,
 ) -> Ceremony:
     """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
 
@@ -105,6 +111,8 @@ def plan_ceremony(
         quorum = _quorum(chosen, source, groups, threshold, share_count, errors)
         if not 0 <= iteration_exponent <= MAX_EXPONENT:
             errors["iteration_exponent"] = [f"From 0 to {MAX_EXPONENT}."]
+        if minutes_key is not None and (why := unfit_for_minutes(actor, minutes_key)):
+            errors["minutes_key"] = [why]
         if errors:
             raise ValidationFailed("The ceremony cannot be planned.", errors=errors)
         deals = wanted in DEALING
@@ -115,15 +123,17 @@ def plan_ceremony(
             with_passphrase=with_passphrase and deals, iteration_exponent=iteration_exponent if deals else 1,
             policy=POLICY | (policy or {}), provider=provider, place=place.strip(),
             time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at, planned_by_id=actor.id or UUID(int=0),
-            planned_by=actor.label[:200], source=source,
+            planned_by=actor.label[:200], source=source, minutes_key=minutes_key,
         )  # fmt: skip
+        if minutes_key is not None:
+            key_views.forget_now_and_on_commit()
         if source is not None and wanted in USES_SHARES:
             _seat_custodians(ceremony, source)
         record.about(target=target_of(ceremony))
         record.record({
             "kind": ceremony.kind, "script_hash": ceremony.script_hash, "key": str(key.pk) if key else None, "practice": practice,
             "threshold": ceremony.threshold, "shares": ceremony.share_count, "groups": ceremony.groups, "passphrase": ceremony.with_passphrase,
-            "policy": ceremony.policy, "provider": provider,
+            "policy": ceremony.policy, "provider": provider, "minutes_key": str(minutes_key.pk) if minutes_key else None,
         })  # fmt: skip
     return ceremony
 
@@ -195,6 +205,7 @@ def plan_digest(ceremony: Ceremony) -> dict[str, Any]:
         "groups": ceremony.groups, "groups_needed": ceremony.groups_needed, "passphrase": ceremony.with_passphrase,
         "iteration_exponent": ceremony.iteration_exponent, "subject": ceremony.subject,
         "policy": ceremony.policy, "provider": ceremony.provider, "source": str(ceremony.source_id) if ceremony.source_id else None,
+        "minutes_key": str(ceremony.minutes_key_id) if ceremony.minutes_key_id else None,
         "people": [[seat.role, seat.email, seat.share_index, str(seat.deputy_for_id or "")] for seat in ceremony.participants.all()],
     }  # fmt: skip
 
@@ -224,7 +235,10 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
                 actor,
                 OPEN_ROOM,
                 params,
-                groups=officers_besides(actor, ceremony.ring_id),
+                groups=[
+                    group | {"signed": bool(ceremony.policy.get("signed_agreement"))}
+                    for group in officers_besides(actor, ceremony.ring_id)
+                ],
                 reason=reason or ceremony.purpose,
             )
             Ceremony.objects.filter(pk=ceremony.pk).update(approval_id=request.pk)
@@ -236,6 +250,7 @@ def open_room(*, actor: Actor, ceremony_id: UUID, reason: str = "", approval_id:
                 ceremony.save()
         except IntegrityError:
             raise Conflict("Another ceremony about this key is open.", hint="Finish or abort that one first.") from None
+        tell_people(ceremony, "The room is open")
         record.record({"approval": str(approval_id) if approval_id else None, **plan_digest(ceremony)})
     return ceremony
 

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from ceremonies import minutes
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
 from ceremonies.models import Ceremony
+from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
 from ceremonies.services import custody, invitations, plans, subjects, verdicts
 from ceremonies.services.room import transcript
@@ -85,7 +86,16 @@ class CeremonyDetail(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
-        return detail_page(request, plans.visible_ceremony(actor_of(request), ceremony_id))
+        ceremony = plans.visible_ceremony(actor_of(request), ceremony_id)
+        if request.headers.get("HX-Request"):
+            moved = request.GET.get("tag") != _tag(ceremony)
+            return HttpResponse(status=200 if moved else 204, headers={"HX-Refresh": "true"} if moved else {})
+        return detail_page(request, ceremony)
+
+
+def _tag(ceremony: Ceremony) -> str:
+    """Changes when the page should be read again while others agree, or while the minutes are signed."""
+    return f"{ceremony.state}.{ceremony.version}.{Signed.objects.filter(ceremony=ceremony).exists():d}"
 
 
 def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, **more: Any) -> HttpResponse:
@@ -95,25 +105,32 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     may_manage = actor.can(Permission.CEREMONY_MANAGE, ceremony.ring_id)
     seats = list(ceremony.participants.select_related("deputy_for"))
     result = ceremony.result
+    signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
+    minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
+    facts = [
+        ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
+        ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
+        ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
+        ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
+        ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
+        *subjects.described(ceremony), ("Goes to", ceremony.provider),
+        ("Planned by", ceremony.planned_by),
+        ("Minutes signed by", ceremony.minutes_key),
+        ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
+    ]  # fmt: skip
     context = {
         "title": str(ceremony), "ceremony": ceremony, "state": ceremony.state, "script": script, "commit_step": script.commit_step, "seats": seats,
         "needs_subject": subjects.needs_subject(ceremony),
         "verdict": verdicts.verdict(ceremony), "may_manage": may_manage, "planning": may_manage and state in PLANNING,
-        "waiting": state is CeremonyState.AWAITING_APPROVAL,
+        "waiting": state is CeremonyState.AWAITING_APPROVAL, "tag": _tag(ceremony),
+        "minutes_wait": minutes_wait, "follows": state is CeremonyState.AWAITING_APPROVAL or minutes_wait,
         "open": state in OPEN, "may_call_off": may_manage and state in BEFORE_COMMIT, "may_invite": may_manage and state not in ENDED,
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(ceremony=ceremony), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
+        "minutes": signed, "certificate_sha256": minutes.digest_of(bytes(signed.certificate)) if signed else "",
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
-        "facts": [
-            ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
-            ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
-            ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
-            ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
-            ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
-            *subjects.described(ceremony), ("Goes to", ceremony.provider),
-            ("Planned by", ceremony.planned_by), ("Policy", ", ".join(name.replace("_", " ") for name, value in ceremony.policy.items() if value)),
-        ],
+        "facts": [(label, value) for label, value in facts if value],
     } | more  # fmt: skip
     return render(request, "ceremonies/detail.html", context, status=status)
 
@@ -160,6 +177,16 @@ class PersonInvite(_Act):
             "practice_banner": banner(ceremony.practice),
         }
         return render(request, "ceremonies/invitation.html", context)
+
+
+class PeopleInvite(_Act):
+    """Tells everybody in the plan who has an account."""
+
+    def post(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        ceremony = self.ceremony(request, ceremony_id)
+        told = invitations.invite_people(actor=actor_of(request), ceremony_id=ceremony.pk)
+        messages.success(request, f"Told on their pages and by e-mail: {told}. Invite each guest by their own link.")
+        return redirect("ceremonies:detail", ceremony.pk)
 
 
 class OpenRoom(_Act):
@@ -216,11 +243,12 @@ class Calendar(View):
 
 
 class Minutes(View):
-    """The minutes as a PDF; before the end they are a draft."""
+    """The minutes as a PDF: as they were signed; before the end they are a draft."""
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         actor, _, ceremony = enter(request, ceremony_id)
-        made = minutes.write(ceremony, transcript(ceremony))
+        kept = Signed.objects.filter(ceremony=ceremony).first()
+        made = bytes(kept.pdf) if kept else minutes.write(ceremony, transcript(ceremony))
         audit.record(
             actor=actor,
             action="ceremony.minutes",

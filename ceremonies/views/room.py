@@ -58,7 +58,7 @@ class Room(View):
 
 
 class RoomLive(View):
-    """What changed since the page's tags; 204 when nothing did. Asked every second by everybody in the room."""
+    """What changed since the page's tags; 204 when nothing did. Asked twice a second by everybody in the room."""
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         try:

@@ -8,11 +8,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from certificates.issuance import Issuer
 from certificates.models import Authority, Certificate
 from certificates.names import from_general_names
 from certificates.services.signers import public_key_of
+from certificates.states import CertificateState
+from keys.models import KeyVersion
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound
@@ -78,6 +81,16 @@ def chain_of(row: Certificate) -> list[Certificate]:
         found.append(above)
         above = above.issued_under if above.issued_under_id != above.pk else None
     return found
+
+
+def signing_chain(version: KeyVersion) -> list[bytes]:
+    """The newest valid certificate of a key that may sign documents (RFC 9336), and those above it, in DER."""
+    digest = sha256(public_key_of(version)).hexdigest()
+    rows = Certificate.objects.filter(
+        key_id=version.key_id, spki_sha256=digest, profile="document-signing", state=CertificateState.VALID.value, not_after__gt=timezone.now()
+    )  # fmt: skip
+    found = rows.order_by("-not_before").first()
+    return [bytes(row.der) for row in (found, *chain_of(found))] if found is not None else []
 
 
 def pem(*rows: Certificate) -> str:

@@ -61,7 +61,10 @@ def need_agreement(
         return
     if approval_id is not None and approvals.is_executing(approval_id, operation, params):
         return
-    rules = [{"role": group["role"], "threshold": group["threshold"], "ring_id": str(key.ring_id)} for group in groups]
+    rules = [
+        {"role": group["role"], "threshold": group["threshold"], "ring_id": str(key.ring_id), "signed": group.get("signed", False)}
+        for group in groups
+    ]  # fmt: skip
     request = approvals.require_or_request(
         actor=actor, operation=operation, params=params, groups=rules, expires_in=AGREEMENT_EXPIRES_IN, reason=reason
     )

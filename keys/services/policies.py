@@ -106,13 +106,17 @@ def _is_groups(value: object) -> bool:
         return False
     thresholds = [group.get("threshold") for group in value]
     return (
-        all(set(group) <= {"role", "threshold", "ring_id"} and group.get("role") in Role.values for group in value)
+        all(
+            set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in Role.values
+            for group in value
+        )
+        and all(isinstance(group.get("signed", False), bool) for group in value)
         and all(isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 50 for number in thresholds)
         and len({group["role"] for group in value}) == len(value)
     )
 
 
-_GROUPS = "A list of groups, each a role and a threshold from 1 to 50, no role twice."
+_GROUPS = "A list of groups, each a role and a threshold from 1 to 50, perhaps signed, no role twice."
 _LISTS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("rotate_roles", _names_roles, "A list of roles."),
     ("destroy_roles", _names_roles, "A list of roles."),
@@ -127,7 +131,11 @@ def weakens(old: PolicyValues, new: PolicyValues) -> list[str]:
     weaker = {name for name in ("grace_days", "minimum_grace_days") if getattr(new, name) < getattr(old, name)}
     for name in ("rotate_groups", "destroy_groups"):
         after = {group["role"]: group["threshold"] for group in getattr(new, name)}
-        if any(after.get(group["role"], 0) < group["threshold"] for group in getattr(old, name)):
+        unsigned = {group["role"] for group in getattr(new, name) if not group.get("signed")}
+        if any(
+            after.get(group["role"], 0) < group["threshold"] or (group.get("signed") and group["role"] in unsigned)
+            for group in getattr(old, name)
+        ):
             weaker.add(name)
     for name in ("rotate_roles", "destroy_roles", "allowed_algorithms"):
         before, after_set = set(getattr(old, name)), set(getattr(new, name))
@@ -173,8 +181,13 @@ def require_algorithm(algorithm: str, values: PolicyValues) -> None:
 
 
 def strictest_groups(values: PolicyValues) -> list[dict[str, Any]]:
-    """Who must agree to weaken the policy: every group of either kind, each with its higher threshold."""
+    """Who must agree to weaken the policy: every group of either kind, each with its higher threshold, signed if either is."""
     thresholds: dict[str, int] = {}
-    for group in [*values.rotate_groups, *values.destroy_groups]:
+    groups = [*values.rotate_groups, *values.destroy_groups]
+    for group in groups:
         thresholds[group["role"]] = max(thresholds.get(group["role"], 0), group["threshold"])
-    return [{"role": role, "threshold": number} for role, number in sorted(thresholds.items())]
+    signed = {group["role"] for group in groups if group.get("signed")}
+    return [
+        {"role": role, "threshold": number} | ({"signed": True} if role in signed else {})
+        for role, number in sorted(thresholds.items())
+    ]

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.passkeys import passkey_in, to_text
 from keyvault_portal.accounts.second_factor import FIRST_RATE
 from keyvault_portal.accounts.web import client_address
 from keyvault_portal.audit import services as audit
@@ -22,9 +23,10 @@ def _record(
     request: HttpRequest | None,
     person: Any,
     action: str,
+    /,
     *,
     outcome: str = "success",
-    **details: str | bool | list[str],
+    **details: Any,
 ) -> None:
     address = client_address(request) if request is not None else None
     target: tuple[str, object, str]
@@ -69,7 +71,11 @@ def second_factor_used(request: HttpRequest, user: Any, authenticator: Authentic
 
 @receiver(mfa.authenticator_added)
 def second_factor_added(request: HttpRequest, user: Any, authenticator: Authenticator, **kwargs: Any) -> None:
-    _record(request, user, "second_factor.add", type=str(authenticator.type))
+    details: dict[str, Any] = {"type": str(authenticator.type)}
+    if authenticator.type == Authenticator.Type.WEBAUTHN and (made := passkey_in(authenticator)) is not None:
+        # So that the record tells whose key it is that signs agreements later.
+        details |= {"signing_key": to_text(made.credential.credential_id), "person": str(user.pk)}
+    _record(request, user, "second_factor.add", **details)
     if authenticator.type in FIRST_RATE:
         # Adding one proves it: the code or the key was just shown, so this session has its second factor.
         record_authentication(request, user, "mfa", id=authenticator.pk, type=str(authenticator.type))

@@ -16,14 +16,14 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.approvals import notices, services
+from keyvault_portal.approvals import notices, services, signatures
 from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
     class Meta:
         model = Decision
-        fields = ["person_id", "person_label", "groups", "verdict", "reason", "act_hash", "at"]
+        fields = ["person_id", "person_label", "groups", "verdict", "reason", "act_hash", "signature", "at"]
         read_only_fields = fields
 
 
@@ -47,6 +47,11 @@ class ApprovalSerializer(serializers.ModelSerializer[ApprovalRequest]):
 class ApproveSerializer(serializers.Serializer[dict[str, Any]]):
     act_hash = serializers.CharField(min_length=64, max_length=64)
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+    signature = serializers.CharField(
+        required=False, allow_blank=True, default="", max_length=signatures.LONGEST,
+        help_text="Over the line `keyvault-portal agreement v1` and the act: an armored OpenSSH or OpenPGP signature, 64 bytes of Ed25519 in base64, "
+        "or the JSON of a WebAuthn assertion whose challenge is the SHA-256 of these bytes.",
+    )  # fmt: skip
 
 
 class DecisionReasonSerializer(serializers.Serializer[dict[str, Any]]):

@@ -7,8 +7,9 @@ from uuid import UUID
 from django.db.models import Q
 
 from keyvault_portal.accounts.models import Person, RoleBinding
+from keyvault_portal.accounts.passkeys import have_passkeys
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, Permission, Role
-from keyvault_portal.approvals.models import Decision
+from keyvault_portal.approvals.models import Decision, SigningKey
 from keyvault_portal.approvals.quorum import Group, missing
 
 DECIDING_ROLES = frozenset(role.value for role in Role if Permission.APPROVAL_DECIDE in ROLE_PERMISSIONS[role])
@@ -38,9 +39,19 @@ def eligible_people(groups: Sequence[Group], *, besides: UUID | None = None) -> 
 def unreachable(groups: Sequence[Group], requester_id: UUID) -> list[str]:
     """What could not be filled even if everybody but the requester agreed, in words; empty when it can.
 
-    Leaving the requester out is what makes M at most N - 1.
+    Leaving the requester out is what makes M at most N - 1; whoever can sign nothing fills no place that asks for a signature.
     """
-    return missing(groups, eligible_people(groups, besides=requester_id))
+    people = eligible_people(groups, besides=requester_id)
+    asked = {index for index, group in enumerate(groups) if group.signed}
+    unable = people.keys() - able_to_sign(people) if asked else set()
+    return missing(groups, {person: found - asked if person in unable else found for person, found in people.items()})
+
+
+def able_to_sign(people: Iterable[UUID]) -> set[UUID]:
+    """Which of these people have a passkey, or a signing key that others agreed to."""
+    wanted = list(people)
+    keys = SigningKey.objects.filter(person_id__in=wanted, removed_at=None)
+    return have_passkeys(wanted) | set(keys.values_list("person_id", flat=True))
 
 
 def groups_counting(person_id: UUID, groups: Sequence[Group]) -> set[int]:
@@ -49,7 +60,14 @@ def groups_counting(person_id: UUID, groups: Sequence[Group]) -> set[int]:
 
 
 def agreeing(decisions: Iterable[Decision], groups: Sequence[Group]) -> dict[UUID, set[int]]:
-    """Who agreed, with the groups in which each counted when deciding and still does: a role lost since counts no more."""
+    """Who agreed, with the groups in which each counted when deciding and still does: a role lost since counts no more.
+
+    Where a group asks for signatures, agreement without one counts nothing.
+    """
     now = eligible_people(groups)
-    approvals = [decision for decision in decisions if decision.verdict == Decision.Verdict.APPROVE]
-    return {d.person_id: set(d.groups) & now.get(d.person_id, set()) for d in approvals}
+    unsigned = {index for index, group in enumerate(groups) if not group.signed}
+    return {
+        decision.person_id: set(decision.groups) & now.get(decision.person_id, set()) & (set(range(len(groups))) if decision.signature else unsigned)
+        for decision in decisions
+        if decision.verdict == Decision.Verdict.APPROVE
+    }  # fmt: skip

@@ -35,5 +35,13 @@ class SecondFactorNeeded(PermissionRefused):
     code, title = "second_factor_required", "Sign in with a second factor first"
 
 
+class SignatureNeeded(PermissionRefused):
+    code, title = "signature_required", "Your own signature is asked for"
+
+
+class SignatureRefused(PermissionRefused):
+    code, title = "signature_refused", "The signature is not accepted"
+
+
 class QuorumUnreachable(ValidationFailed):
     code, title = "quorum_unreachable", "Too few people could agree"

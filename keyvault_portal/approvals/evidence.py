@@ -9,7 +9,7 @@ from keyvault_portal.approvals.models import ApprovalRequest, Decision
 def evidence_lines() -> Iterator[bytes]:
     """One line a request, oldest first: the canonical act as it was hashed, its SHA-256, the decisions and the times (RFC 3339).
 
-    Whoever holds a line checks that SHA-256(act) is act_hash and that every decision names that hash.
+    Whoever holds a line checks that SHA-256(act) is act_hash, that every decision names that hash, and that the signatures fit the act.
     """
     rows = ApprovalRequest.objects.order_by("created_at", "id").prefetch_related("decisions")
     for request in rows.iterator(chunk_size=500):
@@ -26,5 +26,5 @@ def evidence_lines() -> Iterator[bytes]:
 def _decision(decision: Decision) -> dict[str, object]:
     return {
         "person": str(decision.person_id), "label": decision.person_label, "groups": decision.groups, "verdict": decision.verdict,
-        "reason": decision.reason, "act_hash": decision.act_hash, "at": decision.at.isoformat(),
+        "reason": decision.reason, "act_hash": decision.act_hash, "at": decision.at.isoformat(), "signature": decision.signature,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from django.utils import timezone
 from keyvault_portal.accounts.actors import Actor, Grant, authorize
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import ApiToken, Person
-from keyvault_portal.approvals import notices, registry
+from keyvault_portal.approvals import notices, registry, signatures
 from keyvault_portal.approvals.eligibility import agreeing
 from keyvault_portal.approvals.errors import ActChanged, NeedsMoreAgreement, RequestExpired
 from keyvault_portal.approvals.models import ApprovalRequest, Decision
@@ -93,6 +93,8 @@ def _check_agreement(request: ApprovalRequest) -> None:
     decisions = list(request.decisions.all())
     if any(decision.act_hash != request.act_hash for decision in decisions):
         raise ActChanged("The decisions were made on another act.")
+    if any(d.signature and not signatures.fits(d.signature, bytes(request.act)) for d in decisions):
+        raise ActChanged("A signature on record is not one over this act.")
     groups = [Group.parse(rule) for rule in request.groups]
     if not request.broken_by and not satisfied(groups, agreeing(decisions, groups)):
         raise ActChanged("The decisions on record, of people whose role still counts, do not fill the groups.")

@@ -80,6 +80,9 @@ class Decision(models.Model):
     verdict = models.CharField(max_length=10, choices=Verdict)
     reason = models.TextField(blank=True)
     act_hash = models.CharField(max_length=64)
+    signature = models.JSONField(
+        null=True, help_text="The person's own signature over the act, with all that is needed to check it again."
+    )
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -95,6 +98,44 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person_label}: {self.get_verdict_display()}"
+
+    @property
+    def signed_with(self) -> str:
+        """What signed this decision, in words; "" for nothing."""
+        return _SIGNERS[self.signature["method"]] if self.signature else ""
+
+
+_SIGNERS = {"passkey": "a passkey", "ssh": "an OpenSSH key", "ed25519": "an Ed25519 key", "openpgp": "an OpenPGP key"}
+
+
+class SigningKey(models.Model):
+    """The public half of a key with which one person signs acts offline; others agreed that it is theirs."""
+
+    class Kind(models.TextChoices):
+        ED25519 = "ed25519", "Ed25519"
+        OPENPGP = "openpgp", "OpenPGP"
+
+    person_id = models.UUIDField()
+    person_label = models.CharField(max_length=200)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=10, choices=Kind)
+    public_key = models.TextField(help_text="32 bytes in hexadecimal, or an armored OpenPGP certificate.")
+    fingerprint = models.CharField(max_length=100)
+    approval_id = models.UUIDField()
+    created_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(kind__in=["ed25519", "openpgp"]), name="approvals_signing_key_kind"),
+            models.UniqueConstraint(
+                fields=["fingerprint"], condition=models.Q(removed_at=None), name="approvals_signing_key_of_one_person"
+            ),
+        ]  # fmt: skip
+        indexes = [models.Index(fields=["person_id", "-created_at"], name="approvals_signing_key_person")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.get_kind_display()})"
 
 
 class Notice(models.Model):

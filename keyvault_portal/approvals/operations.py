@@ -1,4 +1,4 @@
-"""The act that this app itself puts up for agreement: making somebody a security officer."""
+"""The acts that this app itself puts up for agreement: making somebody a security officer, and a key to sign acts with."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission, Role
-from keyvault_portal.approvals import services
+from keyvault_portal.approvals import services, signing_keys
 from keyvault_portal.approvals.registry import Act, digest, operation
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import NotFound
@@ -47,6 +47,27 @@ class BindRole:
         person = _person(params)
         accounts.bind_role(actor=actor, person=person, role=params["role"], ring=_ring(params), approved_by=request_id)
         return {"url": reverse("accounts:person-detail", args=[person.pk])}
+
+
+@operation(signing_keys.ADD_KEY, permission=Permission.APPROVAL_DECIDE, title="Register a signing key")
+class AddSigningKey:
+    """Params: person_id, name, kind, public_key, fingerprint, ring_id (on which the person decides; null: on everything)."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        person = signing_keys.owner_of(params)
+        held = sorted(key.fingerprint for key in signing_keys.keys_of(person.pk))
+        return Act(
+            operation=signing_keys.ADD_KEY, params=params, target_type="person", target_id=str(person.pk), target_label=f"{person} <{person.email}>",
+            target_version=digest(dumps(held)), ring_id=UUID(params["ring_id"]) if params["ring_id"] else None, policy_version=POLICY_VERSION,
+            consequences=[
+                f"What the key {params['fingerprint']} signs counts as signed by {person}.",
+                "Compare this fingerprint with the one that the owner reads to you.",
+            ],
+        )  # fmt: skip
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        signing_keys.add_key(actor=actor, params=params, approval_id=request_id)
+        return {}
 
 
 def officer_gate(actor: Actor, person: Person, ring: KeyRing | None) -> None:

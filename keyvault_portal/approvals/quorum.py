@@ -8,19 +8,23 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`threshold` people who hold `role` on `ring_id` (None: on everything) must agree."""
+    """`threshold` people who hold `role` on `ring_id` (None: on everything) must agree, with a signature of their own if `signed`."""
 
     role: str
     threshold: int
     ring_id: UUID | None = None
+    signed: bool = False
 
     @classmethod
     def parse(cls, rule: Mapping[str, Any], ring_id: UUID | None = None) -> "Group":
         given = rule.get("ring_id")
-        return cls(str(rule["role"]), int(rule["threshold"]), UUID(str(given)) if given else ring_id)
+        return cls(
+            str(rule["role"]), int(rule["threshold"]), UUID(str(given)) if given else ring_id, bool(rule.get("signed"))
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        return {"role": self.role, "threshold": self.threshold, "ring_id": str(self.ring_id) if self.ring_id else None}
+        rule = {"role": self.role, "threshold": self.threshold, "ring_id": str(self.ring_id) if self.ring_id else None}
+        return rule | {"signed": True} if self.signed else rule
 
 
 def assign(groups: Sequence[Group], people: Mapping[UUID, Iterable[int]]) -> list[int]:

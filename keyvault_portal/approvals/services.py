@@ -2,17 +2,19 @@
 
 import hmac
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission, Role
-from keyvault_portal.approvals import notices, registry
+from keyvault_portal.approvals import notices, registry, signatures
 from keyvault_portal.approvals.eligibility import (
     DECIDING_ROLES,
     agreeing,
@@ -28,6 +30,7 @@ from keyvault_portal.approvals.errors import (
     RequestExpired,
     SecondFactorNeeded,
     SelfApproval,
+    SignatureNeeded,
 )
 from keyvault_portal.approvals.models import ApprovalRequest, Decision
 from keyvault_portal.approvals.performing import is_executing
@@ -80,12 +83,13 @@ def require_or_request(
             raise PermissionRefused("The portal itself cannot ask for agreement.")
         if not reason.strip():
             raise ValidationFailed("Say why, approvers read it.", errors={"reason": ["This field is required."]})
-        parsed = [Group.parse(rule, act.ring_id) for rule in groups]
+        parsed = [_asked(Group.parse(rule, act.ring_id), operation) for rule in groups]
         _check_groups(parsed)
         if lacking := unreachable(parsed, actor.id):
             raise QuorumUnreachable(
                 f"Besides {actor.label} this needs {' and '.join(lacking)}.",
-                hint="Give more people these roles, or change the policy.",
+                hint="Give more people these roles, or change the policy."
+                + (" They sign: each needs a passkey or a signing key." if any(g.signed for g in parsed) else ""),
             )
         if found := _same_request(actor, act, parsed):
             return found
@@ -128,6 +132,12 @@ def _same_request(actor: Actor, act: registry.Act, groups: list[Group]) -> Appro
     return next((row for row in rows if act.matches(row)), None)
 
 
+def _asked(group: Group, operation: str) -> Group:
+    """The group as the installation wants it: for some operations, or for all, agreement is always signed."""
+    always = {operation, "*"} & set(settings.APPROVALS_SIGNED)
+    return replace(group, signed=True) if always else group
+
+
 def _check_groups(groups: list[Group]) -> None:
     if not groups or any(group.threshold < 1 for group in groups):
         raise ValidationFailed("At least one person has to agree.")
@@ -156,21 +166,31 @@ def officers_needed(actor: Actor, ring_id: UUID | None) -> int:
     return min(OFFICERS_WHO_AGREE, len(eligible_people([group], besides=actor.id)))
 
 
-def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "") -> ApprovalRequest:
+def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "", signature: str = "") -> ApprovalRequest:
     """Agree to the act whose hash the approver echoes; when every group is filled it is performed right after commit.
 
-    Raises NotFound, AlreadyDecided, RequestExpired, SelfApproval, DecidedTwice, NotEligible, SecondFactorNeeded, ActChanged.
+    `signature` is the approver's own over the act, in a form that `signatures.check` reads; it becomes evidence in the record.
+    Raises NotFound, AlreadyDecided, RequestExpired, SelfApproval, DecidedTwice, NotEligible, SecondFactorNeeded, ActChanged,
+    SignatureNeeded, SignatureRefused.
     """
     with _deciding(actor, request_id, "approval.approve") as (request, record):
         counting = _may_decide(actor, request)
         if not hmac.compare_digest(act_hash.encode(), request.act_hash.encode()):
             raise ActChanged("This is not the act you were shown.", hint="Open the request again and read it.")
-        _decide(actor, request, Decision.Verdict.APPROVE, reason.strip(), counting)
         groups = groups_of(request)
+        evidence = None
+        if signature.strip():
+            evidence = signatures.check(identity(actor), bytes(request.act), signature)
+        elif all(groups[index].signed for index in counting):
+            raise SignatureNeeded(
+                "This policy counts signed agreement only.",
+                hint="Sign with your passkey, or offline with a key of yours.",
+            )
+        _decide(actor, request, Decision.Verdict.APPROVE, reason.strip(), counting, evidence)
         done = satisfied(groups, agreeing(request.decisions.all(), groups))
-        record.record(
-            {"request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason.strip()}
-        )
+        record.record({
+            "request": str(request.pk), "act_hash": request.act_hash, "satisfied": done, "reason": reason.strip(), "signature": evidence,
+        })  # fmt: skip
         if done:
             _finish(request, RequestState.APPROVED)
             _perform_after_commit(request)
@@ -353,10 +373,17 @@ def _need_second_factor(actor: Actor) -> None:
         )
 
 
-def _decide(actor: Actor, request: ApprovalRequest, verdict: str, reason: str, counting: set[int]) -> None:
+def _decide(
+    actor: Actor,
+    request: ApprovalRequest,
+    verdict: str,
+    reason: str,
+    counting: set[int],
+    evidence: dict[str, Any] | None = None,
+) -> None:
     Decision.objects.create(
         request=request, requester_id=request.requester_id, person_id=identity(actor), person_label=actor.label[: registry.LABEL_LENGTH],
-        groups=sorted(counting), verdict=verdict, reason=reason, act_hash=request.act_hash,
+        groups=sorted(counting), verdict=verdict, reason=reason, act_hash=request.act_hash, signature=evidence,
     )  # fmt: skip
 
 

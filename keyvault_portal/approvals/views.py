@@ -11,16 +11,20 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views import View
 
+from keyvault_portal.accounts.passkeys import passkeys_of
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
-from keyvault_portal.approvals import notices, services
+from keyvault_portal.approvals import notices, services, signatures, signing_keys
 from keyvault_portal.approvals.eligibility import agreeing, groups_counting
+from keyvault_portal.approvals.errors import SignatureNeeded, SignatureRefused
 from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
 from keyvault_portal.audit import services as audit
+from keyvault_portal.audit.evidence.signatures import SSH_NAMESPACE, statement
+from keyvault_portal.audit.files import as_attachment
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.paging import page_context
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
@@ -50,10 +54,38 @@ class ApproveForm(forms.Form):
     act_hash = forms.CharField(widget=forms.HiddenInput, max_length=64)
     read = forms.BooleanField()
     reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), max_length=2000, required=False, label="Note")
+    signature = forms.CharField(
+        widget=forms.HiddenInput(attrs={"data-passkey-answer": ""}), max_length=signatures.LONGEST, required=False
+    )
 
-    def __init__(self, data: Any = None, *, act_hash: str) -> None:
-        super().__init__(data, initial={"act_hash": act_hash})
+    def __init__(self, data: Any = None, *, act_hash: str, **options: Any) -> None:
+        super().__init__(data, initial={"act_hash": act_hash}, **options)
         self.fields["read"].label = f"I have read the act {act_hash[:8]}… and agree to exactly this."
+
+    def service_values(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in ("act_hash", "reason", "signature")}
+
+
+class OfflineForm(ApproveForm):
+    """The same decision with a signature that was made elsewhere."""
+
+    signature = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false", "autocomplete": "off"}),
+        max_length=signatures.LONGEST, help_text="What the command wrote: an OpenSSH or OpenPGP signature, or one line of base64.",
+    )  # fmt: skip
+
+    field_order = ["signature", "read", "reason"]
+
+
+class SigningKeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=100, label="Name", help_text="So that you know it again, such as: token in my safe."
+    )
+    public_key = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false", "autocomplete": "off"}),
+        max_length=signing_keys.LONGEST, label="Public key",
+        help_text="A line that begins with ssh-ed25519, a PEM block of an Ed25519 key, or an OpenPGP certificate. Never the private half.",
+    )  # fmt: skip
 
 
 class RequestFilterForm(forms.Form):
@@ -122,7 +154,12 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
         "may_withdraw": open_ and actor.id == found.requester_id,
         "may_break": open_ and actor.can(Permission.APPROVAL_BREAK_GLASS, found.ring_id),
-        "approve_form": form or ApproveForm(act_hash=found.act_hash), "reject_form": ReasonForm(prefix="reject"),
+        "approve_form": form if form and not isinstance(form, OfflineForm) else ApproveForm(act_hash=found.act_hash),
+        "offline_form": form if isinstance(form, OfflineForm) else OfflineForm(act_hash=found.act_hash, auto_id="offline_%s"),
+        "must_sign": counts and all(groups[index].signed for index in groups_counting(actor.id, groups)) if actor.id else False,
+        "passkey_options": signatures.options_for(actor.id, bytes(found.act)) if actor.id and counts and open_ and not decided else "",
+        "own_keys": list(signing_keys.keys_of(actor.id)), "namespace": SSH_NAMESPACE, "statement_name": statement_name(found),
+        "reject_form": ReasonForm(prefix="reject"),
         "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
         "facts": [
             ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
@@ -137,15 +174,37 @@ class Approve(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         found = services.visible_request(actor_of(request), request_id)
-        form = ApproveForm(request.POST, act_hash=found.act_hash)
-        if not form.is_valid():
-            return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
-        values = form.cleaned_data
-        services.approve(
-            actor=actor_of(request), request_id=found.pk, act_hash=values["act_hash"], reason=values["reason"]
+        offline = "offline" in request.POST
+        form = (
+            OfflineForm(request.POST, act_hash=found.act_hash, auto_id="offline_%s")
+            if offline
+            else ApproveForm(request.POST, act_hash=found.act_hash)
         )
-        messages.success(request, "Your agreement is counted.")
-        return redirect("approvals:detail", found.pk)
+        if form.is_valid():
+            try:
+                services.approve(actor=actor_of(request), request_id=found.pk, **form.service_values())
+            except (SignatureNeeded, SignatureRefused) as error:
+                form.add_error("signature" if offline else None, f"{error.title}. {error.detail} {error.hint}")
+            else:
+                messages.success(request, "Your agreement is counted.")
+                return redirect("approvals:detail", found.pk)
+        return render(request, "approvals/detail.html", detail_context(request, found, form), status=422)
+
+
+class Statement(ActorRequiredMixin, View):
+    """The exact bytes that are signed offline, as a file."""
+
+    required_permission = (Permission.APPROVAL_VIEW, Permission.APPROVAL_DECIDE)
+
+    def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        found = services.visible_request(actor_of(request), request_id)
+        response = HttpResponse(statement(bytes(found.act)), content_type="application/octet-stream")
+        return as_attachment(response, statement_name(found))
+
+
+def statement_name(found: ApprovalRequest) -> str:
+    """What the file of the statement is called."""
+    return f"act-{found.act_hash[:12]}.txt"
 
 
 class Reject(ActorRequiredMixin, View):
@@ -200,6 +259,43 @@ class BreakGlass(ActorRequiredMixin, View):
             "cancel_url": f"/approvals/{found.pk}/", "act_hash": found.act_hash,
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
+
+
+class SigningKeys(ActorRequiredMixin, View):
+    """One's own keys for signing acts offline."""
+
+    required_permission = Permission.APPROVAL_DECIDE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, SigningKeyForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = SigningKeyForm(request.POST)
+        if form.is_valid():
+            try:
+                signing_keys.ask_for_key(actor=actor_of(request), **form.cleaned_data)
+            except ValidationFailed as error:
+                for name, said in (error.errors or {"public_key": [f"{error.detail} {error.hint}"]}).items():
+                    form.add_error(name, said)
+            except Conflict as error:
+                form.add_error("public_key", f"{error.detail} {error.hint}")
+        return self._page(request, form, 422)
+
+    def _page(self, request: HttpRequest, form: SigningKeyForm, status: int = 200) -> HttpResponse:
+        me = services.identity(actor_of(request))
+        context = {
+            "title": "Signing keys", "subtitle": "Keys with which you sign acts away from the portal.", "form": form,
+            "keys": list(signing_keys.keys_of(me)), "passkeys": len(passkeys_of(me)),
+            "asked": ApprovalRequest.objects.filter(requester_id=me, operation=signing_keys.ADD_KEY, state=RequestState.PENDING.value),
+        }  # fmt: skip
+        return render(request, "approvals/signing_keys.html", context, status=status)
+
+
+class SigningKeyRemove(ActorRequiredMixin, View):
+    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
+        signing_keys.remove_key(actor=actor_of(request), key_id=pk)
+        messages.success(request, "The key signs nothing any more; what it signed stays signed.")
+        return redirect("approvals:signing-keys")
 
 
 class Notices(ActorRequiredMixin, View):

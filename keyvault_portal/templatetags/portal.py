@@ -226,7 +226,7 @@ def quorum(groups: Iterable[Mapping[str, Any]]) -> str:
     said = []
     for group in groups:
         role, threshold = str(group["role"]).replace("_", " "), int(group["threshold"])
-        said.append(f"{threshold} {role}{'' if threshold == 1 else 's'}")
+        said.append(f"{threshold} {role}{'' if threshold == 1 else 's'}{', signing' if group.get('signed') else ''}")
     return " and ".join(said) or "no agreement"
 
 

@@ -24,7 +24,7 @@ OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
     "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
-    "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
+    "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "signing-key": "signing key", "audit-event": "event",
     "checkpoint": "size",
 }  # fmt: skip
 

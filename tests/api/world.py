@@ -31,7 +31,7 @@ from keys.models import (
 from keys.services import creation, imports, lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, TOKEN_SCOPES, Permission, Role
-from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.approvals.models import ApprovalRequest, SigningKey
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
 from keyvault_portal.errors import ApprovalRequired
 from tests.api.conftest import SYSTEM, Place, actor, bearer, build_place, make_person, sign_in, token_of
@@ -149,6 +149,9 @@ def _objects(place: Place) -> dict[str, Any]:
         ),
         "work": ProviderIntent.objects.create(
             version=version, act="create", state="failed", requested_by="test", finished_at=timezone.now()
+        ),
+        "signing key": SigningKey.objects.create(
+            person_id=target.pk, person_label="Target", name="Safe", kind="ed25519", public_key="00" * 32, fingerprint="SHA256:x", approval_id=target.pk
         ),
         **_ceremonies(place),
         "ring": ring, "key": key, "version": version, "store": store, "seal": seal, "rotation": rotation, "move": move, "person": target,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.audit.evidence import registry, verifier
+from keyvault_portal.audit.evidence import registry, signatures, verifier
 from keyvault_portal.audit.evidence.pack import write_pack
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.signing import load_signer
@@ -184,7 +184,7 @@ def test_ed25519_agrees_with_cryptography(seed, message, bit):
     broken[bit // 8] ^= 1 << bit % 8
     assert not verifier.ed25519_verify(public, message, bytes(broken))
     assert not verifier.ed25519_verify(public, message + b"x", signature)
-    s = int.from_bytes(signature[32:], "little") + verifier.L  # malleable: RFC 8032 section 5.1.7 wants s < L
+    s = int.from_bytes(signature[32:], "little") + signatures.L  # malleable: RFC 8032 section 5.1.7 wants s < L
     assert not verifier.ed25519_verify(public, message, signature[:32] + s.to_bytes(32, "little"))
 
 

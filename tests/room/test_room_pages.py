@@ -9,9 +9,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from ceremonies.models import Participant
+from ceremonies.models import Ceremony, Participant
 from ceremonies.services import invitations, room
+from keyvault_portal.approvals.models import Notice
 from tests.api.conftest import make_person, sign_in
+from tests.room.cast import plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Session, person and rights, five by which allauth notes the session's activity, the seat with its ceremony, all seats.
@@ -141,3 +143,26 @@ def test_minutes_and_calendar(cast, people):
     register = lena.get(reverse("ceremonies:register"))
     assert "5 of 5 proved today, threshold 3, spare 2" in register.content.decode()
     assert len(room.transcript(cast.now)) > 30
+
+
+def test_people_with_accounts_are_told_what_when_and_where(cast, people):
+    Notice.objects.all().delete()
+    lena = sign_in(people["lena"])
+    assert lena.post(reverse("ceremonies:people-invite", args=[cast.id])).status_code == 302
+    told = Notice.objects.get(person_id=people["hana"].pk)
+    assert told.text.startswith("You are invited as holder: PRACTICE: Yearly escrow")
+    assert f"When: {cast.ceremony.starts_there}" in told.detail
+    assert told.path == reverse("ceremonies:room", args=[cast.id])
+    assert Notice.objects.count() == 6  # the guests have no account
+
+
+def test_the_page_of_a_plan_follows_by_itself_while_others_agree(planner, people):
+    made = plan(planner, "destruction:1", threshold=0, share_count=0)
+    Ceremony.objects.filter(pk=made.pk).update(state="awaiting_approval", practice=False)
+    lena = sign_in(people["lena"])
+    html = lena.get(reverse("ceremonies:detail", args=[made.pk])).content.decode()
+    url = re.search(r'hx-get="([^"]+tag=[^"]+)"', html)[1]
+    assert lena.get(url, headers={"HX-Request": "true"}).status_code == 204
+    Ceremony.objects.filter(pk=made.pk).update(state="planned")
+    moved = lena.get(url, headers={"HX-Request": "true"})
+    assert (moved.status_code, moved["HX-Refresh"]) == (200, "true")

@@ -7,6 +7,7 @@ from django.views import View
 
 from keyvault_portal.accounts import queries, services
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.second_factor import has_second_factor, requires_second_factor
 from keyvault_portal.accounts.views.pages import found
 from keyvault_portal.accounts.web import ActorRequiredMixin
@@ -25,6 +26,7 @@ class Profile(ActorRequiredMixin, View):
             "current_session": request.session.session_key,
             "has_second_factor": has_second_factor(person),
             "requires_second_factor": requires_second_factor(self.actor),
+            "decides": self.actor.can_somewhere(Permission.APPROVAL_DECIDE),
             "facts": [
                 ("E-mail address", person.email),
                 ("Site", person.site),

@@ -15,12 +15,9 @@ import os
 import sys
 import zipfile
 from collections.abc import Sequence
-from typing import Optional, Union  # what Python 3.9 understands
+from typing import Any, Union  # what Python 3.9 understands
 
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, P - 2, P) % P
-Point = tuple[int, int, int, int]
+from keyvault_portal.audit.evidence.signatures import ed25519_verify, signed
 
 
 class Problem(Exception):
@@ -29,62 +26,6 @@ class Problem(Exception):
 
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
-
-
-# Ed25519 verification, RFC 8032 section 5.1.7; points in extended coordinates (section 5.1.4).
-
-
-def _add(p: Point, q: Point) -> Point:
-    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
-    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
-    e, f, g, h = b - a, d - c, d + c, b + a
-    return e * f % P, g * h % P, f * g % P, e * h % P
-
-
-def _multiply(scalar: int, point: Point) -> Point:
-    result = (0, 1, 1, 0)
-    while scalar:
-        if scalar & 1:
-            result = _add(result, point)
-        point = _add(point, point)
-        scalar >>= 1
-    return result
-
-
-def _equal(p: Point, q: Point) -> bool:
-    return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
-
-
-def _decompress(data: bytes) -> Optional[Point]:  # noqa: UP045
-    """The point of 32 bytes, or None (section 5.1.3)."""
-    y = int.from_bytes(data, "little")
-    sign, y = y >> 255, y & (1 << 255) - 1
-    if y >= P:
-        return None
-    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
-    x = pow(square, (P + 3) // 8, P)
-    if (x * x - square) % P:
-        x = x * pow(2, (P - 1) // 4, P) % P
-    if (x * x - square) % P or (x == 0 and sign):
-        return None
-    if x & 1 != sign:
-        x = P - x
-    return x, y, 1, x * y % P
-
-
-BASE = _decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little")) or (0, 1, 1, 0)
-
-
-def ed25519_verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether `signature` (64 bytes) of `message` is of `public_key` (32 bytes)."""
-    if len(public_key) != 32 or len(signature) != 64:
-        return False
-    key, r = _decompress(public_key), _decompress(signature[:32])
-    s = int.from_bytes(signature[32:], "little")
-    if key is None or r is None or s >= L:
-        return False
-    k = int.from_bytes(hashlib.sha512(signature[:32] + public_key + message).digest(), "little") % L
-    return _equal(_multiply(s, BASE), _add(r, _multiply(k, key)))
 
 
 # Signed notes (C2SP signed-note and tlog-checkpoint).
@@ -251,6 +192,60 @@ def census_lines(pack: zipfile.ZipFile) -> list[str]:
     return lines
 
 
+def recorded_signatures(pack: zipfile.ZipFile) -> tuple[dict[tuple[str, str], Any], dict[str, str]]:
+    """What the record says: the signature of each agreement by (request, person), and whose each signing key is."""
+    signatures: dict[tuple[str, str], Any] = {}
+    owners: dict[str, str] = {}
+    with pack.open("events.jsonl") as file:
+        for line in file:
+            if b'"signature":{' in line or b'"signing_key":' in line:
+                event = json.loads(line)
+                said = event["details"]
+                if event["action"] == "approval.approve":
+                    signatures[said["request"], event["actor"]["id"]] = said["signature"]
+                else:
+                    owners[said["signing_key"]] = said["person"]
+    return signatures, owners
+
+
+def check_agreement(decision: dict[str, Any], request: dict[str, Any], recorded: Any) -> bool:
+    """Whether this decision is signed in a way that is checked here; raises Problem for what does not fit."""
+    what = f"request {request['id']}: the agreement of {decision['label']}"
+    if decision["act_hash"] != request["act_hash"]:
+        raise Problem(f"{what} is about another act")
+    signature = decision.get("signature")
+    if recorded != signature:
+        raise Problem(f"{what} is not signed as the record says")
+    if not signature or signature["method"] == "openpgp":
+        return False
+    if not signed(signature, request["act"].encode()):
+        raise Problem(f"{what} is not signed by the key that it names")
+    return True
+
+
+def agreement_lines(pack: zipfile.ZipFile) -> list[str]:
+    """Who signed which act: each signature is checked, and must stand in the record."""
+    recorded, owners = recorded_signatures(pack)
+    good, strange, openpgp = 0, 0, 0
+    for line in read(pack, "approvals.jsonl").splitlines():
+        request = json.loads(line)
+        if hashlib.sha256(request["act"].encode()).hexdigest() != request["act_hash"]:
+            raise Problem(f"request {request['id']}: the act does not have the recorded hash")
+        for decision in request["decisions"]:
+            fits = check_agreement(decision, request, recorded.get((request["id"], decision["person"])))
+            good += fits
+            strange += fits and owners.get(decision["signature"]["key_id"]) != decision["person"]
+            openpgp += bool(decision.get("signature")) and not fits
+    lines = [f"agreement: {good} signatures of people fit the acts they agreed to."] if good else []
+    if strange:
+        lines.append(f"agreement: the record does not show whose the keys of {strange} of them are.")
+    if openpgp:
+        lines.append(
+            f"agreement: {openpgp} OpenPGP signatures are for gpg or sq to check; each has its certificate beside it."
+        )
+    return lines
+
+
 def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -> list[str]:
     """What is proven by the pack at `path`, as lines of text; raises Problem with what is wrong first."""
     try:
@@ -263,6 +258,7 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
                 verify_note(note, keys, f"the checkpoint of {count} events")
             files = check_manifest(pack, keys)
             counted = census_lines(pack) if "census.json" in files else []
+            agreed = agreement_lines(pack) if "approvals.jsonl" in files else []
     except (zipfile.BadZipFile, OSError) as error:
         raise Problem(f"the pack cannot be read: {error}") from None
     except (ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
@@ -272,7 +268,7 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
         f"{len(checkpoints)} signed checkpoints agree, the last has root {checkpoints[-1][1].hex()}.",
         f"{len(files)} files are those that were packed.",
     ]
-    lines += counted
+    lines += counted + agreed
     lines += [f"signed by {key.hex()}" + ("" if pinned else "  <- compare with the key you hold") for key in keys]
     return lines
 

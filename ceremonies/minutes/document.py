@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
-from zoneinfo import ZoneInfo
 
 import orjson
 from reportlab.lib import colors
@@ -19,6 +18,7 @@ from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareG
 from ceremonies.script import Kind
 from ceremonies.states import CeremonyState
 from keys.models import KeyVersion
+from keyvault_portal.approvals.models import Decision
 from keyvault_portal.audit.models import AuditEvent
 
 _STYLES = getSampleStyleSheet()
@@ -35,7 +35,7 @@ _GRID = TableStyle([
 
 def local(ceremony: Ceremony, moment: datetime | None) -> str:
     """A moment at the ceremony's place, with its zone."""
-    return f"{moment.astimezone(ZoneInfo(ceremony.time_zone)):%Y-%m-%d %H:%M %Z}" if moment else "—"
+    return ceremony.there(moment) if moment else "—"
 
 
 def write(ceremony: Ceremony, events: Sequence[AuditEvent]) -> bytes:
@@ -101,6 +101,8 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent]) -> list[Flowable]:
             [28 * mm, 34 * mm, 24 * mm, 30 * mm, 32 * mm, WIDTH - 148 * mm],
         ),
     ]
+    if ceremony.approval_id is not None:
+        story += _agreement(ceremony)
     signed: dict[int, list[str]] = {}
     for sign in ceremony.sign_offs.select_related("participant").order_by("at"):
         signed.setdefault(sign.step, []).append(f"{sign.participant.name} {sign.at:%H:%M:%S}")
@@ -148,6 +150,24 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent]) -> list[Flowable]:
         Paragraph(f"SHA-256 over these {len(events)} leaf hashes in their order: {chain}", MONO),
     ]
     return story
+
+
+def _agreement(ceremony: Ceremony) -> list[Flowable]:
+    decisions = Decision.objects.filter(request_id=ceremony.approval_id).order_by("at")
+    rows = [
+        [found.person_label, found.get_verdict_display(), f"{found.at:%Y-%m-%d %H:%M:%S}", _how_signed(found)]
+        for found in decisions
+    ]
+    digest = next((found.act_hash for found in decisions), "—")
+    return [
+        Paragraph("Agreement", HEAD),
+        Paragraph(f"Request {ceremony.approval_id}, SHA-256 of the act {digest}. The evidence pack holds act and signatures.", SMALL),
+        *_table(["Who", "Said", "At (UTC)", "Signature"], rows or [["—"] * 4], [45 * mm, 24 * mm, 34 * mm, WIDTH - 103 * mm]),
+    ]  # fmt: skip
+
+
+def _how_signed(decision: Decision) -> str:
+    return f"with {decision.signed_with}, {decision.signature['key_id']}" if decision.signature else "—"
 
 
 def _certificate(ceremony: Ceremony) -> list[Flowable]:
