@@ -11,7 +11,8 @@ from certificates import bundles
 from certificates.models import Authority, Certificate
 from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.services.authorities import Plan
-from certificates.services.inventory import MAX_BYTES, with_shared_keys
+from certificates.services.containers import MAX_BYTES
+from certificates.services.inventory import with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
 from certificates.states import AuthorityState

@@ -244,7 +244,7 @@ STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
 # Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
-TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
