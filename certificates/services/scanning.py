@@ -18,7 +18,7 @@ from certificates.services.scan_policy import scan_rule
 from certificates.services.telling import concerned
 from certificates.states import SCAN_MOVES, ScanState
 from certificates.tls.grading import grade
-from certificates.tls.report import Report
+from certificates.tls.report import CertificateFacts, Report
 from certificates.tls.services import EndpointUnavailable, check_endpoint, look
 from certificates.tls.suites import QUANTUM_SAFE
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
@@ -208,6 +208,22 @@ def _columns(report: Report) -> dict[str, Any]:
         "sound": report.chain_holds and report.name_matches and in_date,
         "timestamps": [[source, raw.hex()] for source, raw in report.timestamps], "report": _json(plain),
     }  # fmt: skip
+
+
+def report_of(scan: EndpointScan) -> Report | None:
+    """What a finished scan saw, as it was when it was kept."""
+    if not scan.report:
+        return None
+    plain = dict(scan.report)
+    chain = [
+        CertificateFacts(
+            **facts | {"names": tuple(facts["names"])}
+            | {name: datetime.fromisoformat(facts[name]) for name in ("not_before", "not_after")}
+        )
+        for facts in plain.pop("chain")
+    ]  # fmt: skip
+    lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+    return Report(**plain | lists | {"at": datetime.fromisoformat(plain["at"]), "chain": tuple(chain)})
 
 
 def _json(value: Any) -> Any:

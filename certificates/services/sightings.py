@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from certificates.models import Certificate, Sighting
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.permissions import Permission
 
 
 def note(ring_id: UUID, kind: str, host: str, chains: Mapping[str, Sequence[Certificate]], by: str) -> int:
@@ -42,6 +44,13 @@ def note(ring_id: UUID, kind: str, host: str, chains: Mapping[str, Sequence[Cert
         update_fields=["last_seen_at", "gone_at", "position", "reported_by"],
     )  # fmt: skip
     return changed
+
+
+def visible_places(actor: Actor, row: Certificate) -> QuerySet[Sighting]:
+    """Where a certificate stands and stood, in rings that `actor` may see; what stands there now first."""
+    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
+    rows = Sighting.objects.filter(certificate=row).order_by(F("gone_at").desc(nulls_first=True), "-last_seen_at")
+    return rows if rings is None else rows.filter(ring_id__in=rings)
 
 
 def end(ring_id: UUID, kind: str, host: str, path: str) -> int:
