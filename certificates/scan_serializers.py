@@ -66,24 +66,24 @@ class SightingSerializer(serializers.ModelSerializer[Sighting]):
         read_only_fields = fields
 
 
-class FoundSerializer(serializers.Serializer[dict[str, Any]]):
+class AgentFoundSerializer(serializers.Serializer[dict[str, Any]]):
     path = serializers.CharField(max_length=400, help_text="A file, or namespace/secret.", trim_whitespace=False)
     pem = serializers.CharField(
         max_length=MAX_PEM, allow_blank=True, help_text="Its certificates, the own one first. Leave private keys out."
     )
 
 
-class ReportSerializer(serializers.Serializer[dict[str, Any]]):
+class AgentReportSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     host = serializers.CharField(max_length=253, help_text="The host, or the cluster.")
     kind = serializers.ChoiceField([(kind, kind) for kind in KINDS], default=KINDS[0])
     complete = serializers.BooleanField(
         default=False, help_text="It names all there is: what is missing stands there no more."
     )
-    found = serializers.ListField(child=FoundSerializer(), min_length=1, max_length=MAX_ITEMS)
+    found = serializers.ListField(child=AgentFoundSerializer(), min_length=1, max_length=MAX_ITEMS)
 
 
-class ReportedSerializer(serializers.Serializer[Any]):
+class AgentReportedSerializer(serializers.Serializer[Any]):
     added = serializers.IntegerField(help_text="Certificates that were not known.")
     known = serializers.IntegerField()
     changed = serializers.IntegerField(help_text="Places where another certificate stands now.")

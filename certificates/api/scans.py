@@ -102,11 +102,11 @@ class CertificateReportViewSet(ActorView, GenericViewSet[ScanTarget]):
     required_permission = Permission.CERTIFICATE_REPORT
     queryset = ScanTarget.objects.none()
 
-    @extend_schema(request=shapes.ReportSerializer, responses=shapes.ReportedSerializer)
+    @extend_schema(request=shapes.AgentReportSerializer, responses=shapes.AgentReportedSerializer)
     def create(self, request: Request) -> Response:
         """Up to 1,000 places of one host; the same report again changes nothing."""
-        values = self.body(shapes.ReportSerializer)
+        values = self.body(shapes.AgentReportSerializer)
         ring = ring_for(self.actor, values.pop("ring"), Permission.CERTIFICATE_REPORT)
         found = [reports.Found(**item) for item in values.pop("found")]
         done = reports.report(actor=self.actor, ring=ring, found=found, **values)
-        return Response(shapes.ReportedSerializer(done).data)
+        return Response(shapes.AgentReportedSerializer(done).data)

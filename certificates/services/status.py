@@ -1,7 +1,7 @@
 """The OCSP responder: answers signed beforehand by a delegate, kept, and served whether or not the CA's key answers."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -38,28 +38,36 @@ def answer(
 ) -> tuple[bytes, datetime | None]:
     """The whole OCSP answer to a request in DER, and until when it may be kept (None: not at all).
 
-    A kept answer is served if it says what is true now; one with a nonce, or one that is missing, is signed on demand
-    by the delegate. Without it the kept answer goes out, and without that "try later": never a wrong one.
+    A kept answer is served if it says what is true now; one with a nonce, for several certificates, or one that is
+    missing, is signed on demand by the delegate. Without it the kept answer goes out, and without that "try later":
+    never a wrong one.
     """
     try:
-        asked = ocsp.read(raw)
+        questions = ocsp.read(raw)
     except ocsp.MalformedRequest:
         return ocsp.MALFORMED, None
-    if authority.certificate is None or not _is_about(authority, asked):
-        return ocsp.UNAUTHORIZED, None
-    row = Certificate.objects.defer("der", "crl_entry").filter(authority=authority, serial=f"{asked.serial:x}").first()
-    if row is None:
+    ours = {asked.serial for asked in questions if authority.certificate is not None and _is_about(authority, asked)}
+    found = Certificate.objects.defer("der", "crl_entry").filter(
+        authority=authority, serial__in=[f"{serial:x}" for serial in ours]
+    )
+    rows = {int(row.serial, 16): row for row in found}
+    if not rows:
         return ocsp.UNAUTHORIZED, None  # RFC 5019, 2.2.3: we are not able to say, and sign nothing for guesses
     now = timezone.now()
-    kept = OcspAnswer.objects.filter(certificate=row, digest=asked.digest, next_update__gt=now, state=row.state).first()
-    if kept is not None and asked.nonce is None:
+    kept = _kept(rows[questions[0].serial], questions[0], now) if len(questions) == 1 else None
+    if kept is not None and questions[0].nonce is None:
         return bytes(kept.der), kept.next_update
     try:
         if may_sign():
-            return _sign(authority, row, asked, now), None
+            about = [(asked, rows.get(asked.serial) if _is_about(authority, asked) else None) for asked in questions]
+            return _sign(authority, about, now), None
     except PortalError as error:
         logger.warning("no fresh OCSP answer for a certificate of %s: %s", authority.name, error.code)
     return (bytes(kept.der), kept.next_update) if kept is not None else (ocsp.TRY_LATER, None)
+
+
+def _kept(row: Certificate, asked: Asked, now: datetime) -> OcspAnswer | None:
+    return OcspAnswer.objects.filter(certificate=row, digest=asked.digest, next_update__gt=now, state=row.state).first()
 
 
 def _is_about(authority: Authority, asked: Asked) -> bool:
@@ -69,19 +77,24 @@ def _is_about(authority: Authority, asked: Asked) -> bool:
     return hashes == (asked.name_hash, asked.key_hash)
 
 
-def _sign(authority: Authority, row: Certificate, asked: Asked, now: datetime) -> bytes:
+def _sign(authority: Authority, about: Sequence[tuple[Asked, Certificate | None]], now: datetime) -> bytes:
+    """One answer for all that was asked about; a certificate that is none of the authority's is unknown (RFC 6960, 2.2)."""
     responder, version = _responder(authority)
-    status = Status() if row.revoked_at is None else Status(row.revoked_at, Reason(row.reason))
     this_update = now.replace(microsecond=0)
     return ocsp.build(
-        asked,
-        status,
+        [(asked, _status(row)) for asked, row in about],
         responder,
         signer(version),
         now=this_update,
         this_update=this_update,
         next_update=this_update + VALID_FOR,
     )
+
+
+def _status(row: Certificate | None) -> Status:
+    if row is None:
+        return Status(known=False)
+    return Status() if row.revoked_at is None else Status(row.revoked_at, Reason(row.reason))
 
 
 def _responder(authority: Authority) -> tuple[Responder, KeyVersion]:
@@ -126,7 +139,7 @@ def presign(certificate_ids: list[UUID]) -> int:
         for digest in ocsp.DIGESTS:
             hashes = ocsp.issuer_hashes(subject, public_key_of(authority.key_version), digest)
             asked = Asked(digest, *hashes, int(row.serial, 16))
-            raw = _sign(authority, row, asked, now)
+            raw = _sign(authority, [(asked, row)], now)
             answers.append(
                 OcspAnswer(
                     certificate=row,

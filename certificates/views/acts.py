@@ -28,10 +28,11 @@ class RevokeMany(ActorRequiredMixin, View):
         return self._page(request, RevokeManyForm(initial={"by": "owner"} | first, actor=actor_of(request)), first)
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        if "count" in request.POST:
+            form = RevokeManyForm(initial=request.POST.dict(), actor=actor_of(request))
+            return self._page(request, form, request.POST)
         form = RevokeManyForm(request.POST, actor=actor_of(request))
         if form.is_valid():
-            if "count" in request.POST:
-                return self._page(request, form, form.data)
             done = form.run(lambda values: revoking.revoke_many(actor=actor_of(request), **values))
             if done is not None:
                 messages.success(request, f"{done:,} certificates are revoked.")

@@ -4,6 +4,7 @@ import subprocess
 from urllib.parse import quote
 
 import pytest
+from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -110,6 +111,54 @@ def test_bad_questions(pki, client):
     assert ask(client, authority, with_long_nonce)[0].response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
     response = client.get("/pki/servers/ocsp/%21%21%21")
     assert response.content == our_ocsp.MALFORMED
+
+
+def _several(*questions):
+    """Requests for one certificate each, as one for all of them (RFC 6960, 4.1.1)."""
+    listed = [asn1_ocsp.OCSPRequest.load(raw)["tbs_request"]["request_list"][0] for raw in questions]
+    return asn1_ocsp.OCSPRequest({"tbs_request": {"request_list": listed}}).dump()
+
+
+def test_one_request_for_several_certificates_is_answered_for_all(pki, client, openssl):
+    authority = with_responder(pki.servers)
+    good, bad, stranger = (pki.issue(f"dns:{name}.example.org") for name in ("www", "mail", "unknown"))
+    revoking.revoke_certificate(actor=pki.officer, certificate_id=bad.pk, reason="superseded")
+    client_row = pki.issue("uri:spiffe://example.org/a", authority=pki.clients, profile="spiffe")
+    asked = [
+        question(good, authority.certificate), question(bad, authority.certificate, digest=hashes.SHA256()),
+        question(client_row, pki.clients.certificate),
+    ]  # fmt: skip
+    answer, response = ask(client, authority, _several(*asked))
+    found = [(item.serial_number, item.certificate_status.name) for item in answer.responses]
+    assert found == [
+        (int(good.serial, 16), "GOOD"),
+        (int(bad.serial, 16), "REVOKED"),
+        (int(client_row.serial, 16), "UNKNOWN"),
+    ]
+    assert "no-store" in response["Cache-Control"]
+    assert stranger.serial not in str(found)
+    malformed, _ = ask(client, authority, _several(*asked * 7))
+    assert malformed.response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+    none, _ = ask(client, authority, _several(asked[2], asked[2]))
+    assert none.response_status is ocsp.OCSPResponseStatus.UNAUTHORIZED
+
+
+def test_openssl_reads_an_answer_for_several(pki, client, openssl, tmp_path):
+    authority = with_responder(pki.servers)
+    rows = [pki.issue(f"dns:{name}.example.org") for name in ("www", "mail")]
+    request = tmp_path / "request.der"
+    wanted = [word for row in rows for word in ("-cert", pem(row))]
+    made = openssl("ocsp", "-issuer", pem(authority.certificate), *wanted, "-nonce", "-reqout", request)
+    assert made.returncode == 0, made.stderr
+    asked = asn1_ocsp.OCSPRequest.load(request.read_bytes())
+    answer, response = ask(client, authority, request.read_bytes())
+    assert answer.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == asked.nonce_value.native
+    said = openssl(
+        "ocsp", "-respin", response.content, "-no_nonce", "-issuer", pem(authority.certificate), *wanted, "-CAfile",
+        pem(pki.root.certificate, authority.certificate),
+    )  # fmt: skip
+    assert said.stdout.count(": good") == 2, said.stdout + said.stderr
+    assert "Response verify OK" in said.stdout + said.stderr
 
 
 def test_signatures_on_demand_are_rationed_and_kept_answers_are_not(pki, client, monkeypatch):
