@@ -3,6 +3,7 @@
 import hashlib
 from datetime import datetime
 
+from django.conf import settings
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -23,7 +24,6 @@ from keyvault_portal.errors import NotFound
 
 # A revocation is seen by caches in between after this long at most, whatever the answer itself allows.
 MOST_SECONDS = 3600
-SIGNATURES_A_MINUTE = 60  # on demand, for one address
 # Answers by the bytes of their request; short, because a revocation in another process is not told to this one.
 _answers: BoundedCache[tuple[str, bytes], tuple[bytes, datetime]] = BoundedCache(max_entries=20_000, max_age=2.0)
 
@@ -125,6 +125,6 @@ def _may_sign(request: HttpRequest) -> bool:
     key = f"ocsp:{client_address(request)}"
     cache.add(key, 0, 60)
     try:
-        return int(cache.incr(key)) <= SIGNATURES_A_MINUTE
+        return int(cache.incr(key)) <= settings.OCSP_SIGNATURES_A_MINUTE
     except ValueError:
         return True  # the minute ended between the two

@@ -44,10 +44,10 @@ def publish_crl(authority_id: str) -> None:
 
 
 @shared_task(name="certificates.presign")
-def presign(certificate_id: str) -> None:
-    """OCSP answers for one certificate; when they cannot be signed now, the tick makes them."""
+def presign(*certificate_ids: str) -> None:
+    """OCSP answers for these certificates; when they cannot be signed now, the tick makes them."""
     try:
-        status.presign([UUID(certificate_id)])
+        status.presign([UUID(certificate_id) for certificate_id in certificate_ids])
     except PortalError:
         return
 

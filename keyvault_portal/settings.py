@@ -243,7 +243,9 @@ PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigu
 STORE_ALLOWED_HOSTS = _list(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
-# Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
+# OCSP answers that are signed because one address asks, with a nonce or about several certificates; kept ones have no limit.
+OCSP_SIGNATURES_A_MINUTE = int(os.environ.get("OCSP_SIGNATURES_A_MINUTE", "60"))
+# Beside what security officers allow in the portal; this machine is scanned only if its network stands here.
 TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

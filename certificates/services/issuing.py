@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.utils import timezone
 
 from certificates import bundles, csr, lifetimes
@@ -19,9 +20,10 @@ from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.services import agreement, grants
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of
-from certificates.services.weaknesses import compromised_key
+from certificates.services.weaknesses import compromised_keys
 from certificates.states import AuthorityState, CertificateState
 from keys.models import Key
+from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
@@ -99,6 +101,7 @@ def issue_certificates(
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         issuer = issuer_of(authority)
         drafts = [(_draft(authority, order), _row(actor, order)) for order in orders]
+        _refuse_compromised(orders)
         _ask_others(actor, authority, orders, reason)
         granted = grants.write(actor, authority, issuer, drafts)
     return grants.sign_and_store(actor, authority, issuer, granted)
@@ -124,6 +127,7 @@ def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceG
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         drafts = [(_draft(authority, order), _row(actor, order))]
+        _refuse_compromised([order])
         return grants.write_open(actor, authority, issuer_of(authority), drafts)[0]
 
 
@@ -221,13 +225,32 @@ def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -
 
 
 def _issuing(authority_id: UUID) -> Authority:
-    rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
-    authority = rows.filter(pk=authority_id).first()
-    if authority is None:
+    """The authority as it is now, if it issues; raises NotFound, WrongState.
+
+    Read whole only when its row has changed: PostgreSQL's xmin says so. What hangs on it (key, version, certificate)
+    never changes in what issuing reads of it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT xmin::text FROM certificates_authority WHERE id = %s", [authority_id])
+        found = cursor.fetchone()
+    if found is None:
         raise NotFound("There is no such authority.")
+    authority = _authorities.get((authority_id, found[0]))
+    if authority is None:
+        rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
+        authority = rows.get(pk=authority_id)
+        _authorities.put((authority_id, found[0]), authority)
     if authority.state != AuthorityState.ACTIVE.value:
         raise WrongState(f"{authority} is {authority.state}: it issues nothing.", state=authority.state)
     return authority
+
+
+_authorities: BoundedCache[tuple[UUID, str], Authority] = BoundedCache(max_entries=100, max_age=60.0)
+
+
+def _refuse_compromised(orders: Sequence[Order]) -> None:
+    if compromised_keys([sha256(order.wanted.public_key).hexdigest() for order in orders]):
+        raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
 
 
 def _draft(authority: Authority, order: Order) -> Draft:
@@ -235,8 +258,6 @@ def _draft(authority: Authority, order: Order) -> Draft:
     if profile is None or profile.name not in LEAF_PROFILES or profile.name not in authority.profiles:
         raise refused("profile", f"{authority} does not issue by the profile {order.profile}.")
     csr.check_public_key(order.wanted.public_key)
-    if compromised_key(sha256(order.wanted.public_key).hexdigest()):
-        raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
     _check_policy(authority, order.wanted, profile)
     now = timezone.now()
     serial = new_serial()

@@ -1,9 +1,11 @@
 """What is wrong with a certificate that is valid all the same: weak keys and digests, keys that others have too."""
 
+from collections.abc import Sequence
+
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from django.db import connection
 
-from certificates.models import Certificate
 from certificates.states import Reason
 
 
@@ -32,7 +34,14 @@ def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     return found
 
 
-def compromised_key(spki_sha256: str) -> bool:
-    """Whether a certificate with this key was ever revoked because the key is in other hands (BR 6.1.1.3)."""
+def compromised_keys(spki_sha256: Sequence[str]) -> frozenset[str]:
+    """Those of these keys with which a certificate was ever revoked because they are in other hands (BR 6.1.1.3)."""
     reasons = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]
-    return Certificate.objects.filter(spki_sha256=spki_sha256, reason__in=reasons).exists()
+    with connection.cursor() as cursor:  # asked for every certificate: the ORM takes longer than the index
+        cursor.execute(_COMPROMISED, [list(spki_sha256), reasons])
+        return frozenset(row[0] for row in cursor.fetchall())
+
+
+_COMPROMISED = (
+    "SELECT DISTINCT spki_sha256 FROM certificates_certificate WHERE spki_sha256 = ANY(%s) AND reason = ANY(%s)"
+)

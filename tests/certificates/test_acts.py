@@ -130,7 +130,7 @@ def test_everything_of_an_owner_and_everything_with_a_key(pki):
     assert agree(waiting, owner)[0] == "executed"
     assert Certificate.objects.filter(state="revoked").count() == 3
     assert refreshed(other).state == "valid"
-    assert weaknesses.compromised_key(row.spki_sha256)
+    assert weaknesses.compromised_keys([row.spki_sha256])
     with pytest.raises(ValidationFailed, match="revoked as compromised"):
         order = issuing.order_from_csr(csr(names=(x509.DNSName("again.example.org"),), key=private), profile="server")
         issuing.issue_certificate(actor=pki.officer, authority_id=pki.servers.pk, order=order)

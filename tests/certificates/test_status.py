@@ -161,8 +161,8 @@ def test_openssl_reads_an_answer_for_several(pki, client, openssl, tmp_path):
     assert "Response verify OK" in said.stdout + said.stderr
 
 
-def test_signatures_on_demand_are_rationed_and_kept_answers_are_not(pki, client, monkeypatch):
-    monkeypatch.setattr(public_views, "SIGNATURES_A_MINUTE", 0)
+def test_signatures_on_demand_are_rationed_and_kept_answers_are_not(pki, client, settings):
+    settings.OCSP_SIGNATURES_A_MINUTE = 0
     authority = with_responder(pki.servers)
     row = pki.issue("dns:www.example.org")
     nonce = question(row, authority.certificate, nonce=b"n" * 16)
