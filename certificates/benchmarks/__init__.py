@@ -28,7 +28,7 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
         tell("making an authority")
         authority = ours.make_authority()
         requests = [ours.make_request(number) for number in range(size)]
-        stack.enter_context(ours.unrationed())
+        stack.enter_context(ours.plain())
         measured = ours.measured(authority, requests)
         jobs = dict(measured.jobs)
         tell("starting the server")

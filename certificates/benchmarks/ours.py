@@ -17,7 +17,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 
-from certificates import crl
+from certificates import crl, pkix_lint
 from certificates.benchmarks.boxed import Job, boxed
 from certificates.models import Authority
 from certificates.services import authorities, issuing, reading, signers, status
@@ -65,8 +65,12 @@ def make_request(number: int) -> bytes:
 
 
 @contextmanager
-def unrationed() -> Iterator[None]:
-    """Signatures on demand without the ration an address has, here and in the processes that begin in this block."""
+def plain() -> Iterator[None]:
+    """Signatures on demand without the ration an address has, here and in the processes that begin in this block.
+
+    Certificates are linted by our own rules alone, as in a plain installation, also where pkilint is there for the tests.
+    """
+    linted, pkix_lint.installed = pkix_lint.installed, False
     os.environ["OCSP_SIGNATURES_A_MINUTE"] = str(_ENOUGH)
     try:
         with override_settings(
@@ -74,6 +78,7 @@ def unrationed() -> Iterator[None]:
         ):
             yield
     finally:
+        pkix_lint.installed = linted
         del os.environ["OCSP_SIGNATURES_A_MINUTE"]
 
 
