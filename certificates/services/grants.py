@@ -53,7 +53,7 @@ def write(
         )  # fmt: skip
         found.append(Granted(grant, prepared, row | {"profile": draft.profile.name}))
     try:
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):  # the Conflict ends the caller's transaction
             IssuanceGrant.objects.bulk_create([item.grant for item in found])
     except IntegrityError:
         raise Conflict(

@@ -20,7 +20,7 @@ from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.services import agreement, grants
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of
-from certificates.services.weaknesses import compromised_keys
+from certificates.services.weaknesses import COMPROMISES
 from certificates.states import AuthorityState, CertificateState
 from keys.models import Key
 from keys.services.cache import BoundedCache
@@ -96,12 +96,12 @@ def issue_certificates(
     if not 1 <= len(orders) <= MAX_BATCH:
         raise refused("orders", f"From 1 to {MAX_BATCH} orders at a time.")
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority = _issuing(authority_id)
+        authority, compromised = _issuing(authority_id, orders)
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         issuer = issuer_of(authority)
         drafts = [(_draft(authority, order), _row(actor, order)) for order in orders]
-        _refuse_compromised(orders)
+        _refuse_compromised(compromised)
         _ask_others(actor, authority, orders, reason)
         granted = grants.write(actor, authority, issuer, drafts)
     return grants.sign_and_store(actor, authority, issuer, granted)
@@ -123,11 +123,11 @@ def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], rea
 def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceGrant:
     """What was agreed to is linted and granted in the executor's transaction; a worker redeems the grant after commit."""
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority = _issuing(authority_id)
+        authority, compromised = _issuing(authority_id, [order])
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         drafts = [(_draft(authority, order), _row(actor, order))]
-        _refuse_compromised([order])
+        _refuse_compromised(compromised)
         return grants.write_open(actor, authority, issuer_of(authority), drafts)[0]
 
 
@@ -224,32 +224,38 @@ def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -
     return Order(wanted, old.profile, days or max(1, min(lived, most)), old.owner_id, origin, renews_id=old.pk)
 
 
-def _issuing(authority_id: UUID) -> Authority:
-    """The authority as it is now, if it issues; raises NotFound, WrongState.
+def _issuing(authority_id: UUID, orders: Sequence[Order]) -> tuple[Authority, bool]:
+    """The authority as it is now, if it issues, and whether a key of the orders was ever revoked as compromised (BR 6.1.1.3).
 
-    Read whole only when its row has changed: PostgreSQL's xmin says so. What hangs on it (key, version, certificate)
-    never changes in what issuing reads of it.
+    One round trip: the authority is read whole only when its row has changed, which PostgreSQL's xmin says. What hangs on
+    it (key, version, certificate) never changes in what issuing reads of it. Raises NotFound, WrongState.
     """
+    keys = [sha256(order.wanted.public_key).hexdigest() for order in orders]
     with connection.cursor() as cursor:
-        cursor.execute("SELECT xmin::text FROM certificates_authority WHERE id = %s", [authority_id])
+        cursor.execute(_ISSUING, [keys, COMPROMISES, authority_id])
         found = cursor.fetchone()
     if found is None:
         raise NotFound("There is no such authority.")
-    authority = _authorities.get((authority_id, found[0]))
+    version, compromised = found
+    authority = _authorities.get((authority_id, version))
     if authority is None:
         rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
         authority = rows.get(pk=authority_id)
-        _authorities.put((authority_id, found[0]), authority)
+        _authorities.put((authority_id, version), authority)
     if authority.state != AuthorityState.ACTIVE.value:
         raise WrongState(f"{authority} is {authority.state}: it issues nothing.", state=authority.state)
-    return authority
+    return authority, compromised
 
 
+_ISSUING = """
+SELECT xmin::text, EXISTS (SELECT 1 FROM certificates_certificate WHERE spki_sha256 = ANY(%s) AND reason = ANY(%s))
+FROM certificates_authority WHERE id = %s
+"""
 _authorities: BoundedCache[tuple[UUID, str], Authority] = BoundedCache(max_entries=100, max_age=60.0)
 
 
-def _refuse_compromised(orders: Sequence[Order]) -> None:
-    if compromised_keys([sha256(order.wanted.public_key).hexdigest() for order in orders]):
+def _refuse_compromised(compromised: bool) -> None:
+    if compromised:
         raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
 
 

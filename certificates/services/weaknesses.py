@@ -1,12 +1,11 @@
 """What is wrong with a certificate that is valid all the same: weak keys and digests, keys that others have too."""
 
-from collections.abc import Sequence
-
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from django.db import connection
 
 from certificates.states import Reason
+
+COMPROMISES = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]  # a key that is in other hands
 
 
 def weaknesses_of(certificate: x509.Certificate) -> list[str]:
@@ -32,16 +31,3 @@ def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     if leaf and lifetime.days > 825:
         found.append(f"Lives {lifetime.days} days.")
     return found
-
-
-def compromised_keys(spki_sha256: Sequence[str]) -> frozenset[str]:
-    """Those of these keys with which a certificate was ever revoked because they are in other hands (BR 6.1.1.3)."""
-    reasons = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]
-    with connection.cursor() as cursor:  # asked for every certificate: the ORM takes longer than the index
-        cursor.execute(_COMPROMISED, [list(spki_sha256), reasons])
-        return frozenset(row[0] for row in cursor.fetchall())
-
-
-_COMPROMISED = (
-    "SELECT DISTINCT spki_sha256 FROM certificates_certificate WHERE spki_sha256 = ANY(%s) AND reason = ANY(%s)"
-)

@@ -50,11 +50,8 @@ def test_every_profile_is_clean(algorithm):
 def test_what_it_finds_refuses_and_without_it_nothing_is_asked(monkeypatch):
     public = public_key("ECDSA-P256-SHA256")
     root = issuance.prepare(draft("root", public), Issuer("ECDSA-P256-SHA256", public))
-    broken = lambda raw: [
-        lint.Finding("pkilint pkix.some_rule", "wrong"),
-        lint.Finding("pkilint x", "odd", lint.WARNING),
-    ]  # noqa: E731
-    monkeypatch.setattr(pkix_lint, "lint", broken)
+    found = [lint.Finding("pkilint pkix.some_rule", "wrong"), lint.Finding("pkilint x", "odd", lint.WARNING)]
+    monkeypatch.setattr(pkix_lint, "lint", lambda raw: found)
     with pytest.raises(LintFailed, match=r"pkilint pkix\.some_rule"):
         issuance.prepare(draft("root", public), Issuer("ECDSA-P256-SHA256", public))
     monkeypatch.undo()
