@@ -64,6 +64,14 @@ def extension(value: x509.ExtensionType, *, critical: bool = False) -> bytes:
     return sequence(object_identifier(value.oid.dotted_string), flag, octets(value.public_bytes()))
 
 
+def content(encoded: bytes) -> bytes:
+    """What stands inside one value; raises MalformedDer."""
+    try:
+        return bytes(parser.parse(encoded, strict=True)[4])
+    except ValueError:
+        raise MalformedDer("not DER") from None
+
+
 def parts(encoded: bytes, *, exactly: int | None = None) -> list[bytes]:
     """The encoded members of one constructed value; raises MalformedDer."""
     try:

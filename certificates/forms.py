@@ -1,17 +1,19 @@
 """Forms of the certificates pages; each hands clean values to one service."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from certificates import bundles
 from certificates.models import Authority, Certificate
 from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.services.authorities import Plan
-from certificates.services.inventory import MAX_BYTES, with_shared_keys
+from certificates.services.containers import MAX_BYTES
+from certificates.services.inventory import due, with_places, with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
 from certificates.states import AuthorityState
@@ -170,7 +172,7 @@ class CrossSignForm(ServiceForm):
     reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
 
 
-class _Issue(ServiceForm):
+class IssueForm(ServiceForm):
     profile = forms.ChoiceField()
     names = forms.CharField(
         required=False,
@@ -192,7 +194,7 @@ class _Issue(ServiceForm):
         return parse_names(self.cleaned_data["names"])
 
 
-class CsrForm(_Issue):
+class CsrForm(IssueForm):
     csr = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 8}),
         label="Certification request",
@@ -213,7 +215,7 @@ class _Handover(forms.Form):
     )  # fmt: skip
 
 
-class NewKeyForm(_Issue, _Handover):
+class NewKeyForm(IssueForm, _Handover):
     """A key made here, with its file and password."""
 
 
@@ -249,13 +251,15 @@ class RevokeForm(ServiceForm):
 
 class UploadForm(ServiceForm):
     ring = forms.ModelChoiceField(Key.objects.none())
-    file = forms.FileField(help_text="PEM, DER or PKCS#12, at most 1 MiB. Private keys in it are not kept.")
+    file = forms.FileField(
+        help_text="PEM, DER, PKCS#12 or a Java key store, at most 1 MiB. Private keys in it are not kept."
+    )
     password = forms.CharField(
         required=False,
         max_length=256,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
         strip=False,
-        help_text="Of a PKCS#12.",
+        help_text="Of a PKCS#12 or a Java key store.",
     )
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
@@ -286,6 +290,11 @@ class CertificateFilterForm(forms.Form):
             ("keyless", "Private key nowhere here"),
         ],
     )
+    renewal = forms.ChoiceField(
+        required=False,
+        choices=[*ANY, ("due", "Due and not renewed"), ("renewed", "Renewed"), ("renewal", "Renews another")],
+    )
+    place = forms.ChoiceField(required=False, choices=[*ANY, ("here", "In use somewhere"), ("gone", "Gone everywhere")])
 
     def apply(self, rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
         """The rows that match."""
@@ -303,11 +312,19 @@ class CertificateFilterForm(forms.Form):
             rows = rows.filter(not_after__gt=now, not_after__lte=now + timedelta(days=int(values["ends"])))
         if values["source"]:
             rows = rows.filter(source=values["source"])
-        match values["finding"]:
-            case "weak":
-                rows = rows.exclude(weaknesses=[])
-            case "shared":
-                rows = with_shared_keys(rows)
-            case "keyless":
-                rows = rows.filter(key_origin=Certificate.KeyOrigin.UNKNOWN)
+        for name in ("finding", "renewal", "place"):
+            if narrow := _NARROWED.get(values[name]):
+                rows = narrow(rows)
         return rows
+
+
+_NARROWED: dict[str, Callable[[QuerySet[Certificate]], QuerySet[Certificate]]] = {
+    "weak": lambda rows: rows.exclude(weaknesses=[]),
+    "shared": with_shared_keys,
+    "keyless": lambda rows: rows.filter(key_origin=Certificate.KeyOrigin.UNKNOWN),
+    "due": due,
+    "renewed": lambda rows: rows.filter(Exists(Certificate.objects.filter(renews=OuterRef("pk")))),
+    "renewal": lambda rows: rows.exclude(renews=None),
+    "here": with_places,
+    "gone": lambda rows: with_places(rows, present=False),
+}

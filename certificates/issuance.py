@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from certificates import encoding, lint, signing
+from certificates import encoding, lint, pkix_lint, signing
 from certificates.names import Name, NameRules, constraints_of, to_general_name
 from certificates.profiles import PROFILES, Profile
 from certificates.signing import Signer
@@ -95,7 +95,7 @@ def prepare(draft: Draft, issuer: Issuer) -> Prepared:
     except (ValueError, TypeError) as error:
         raise ValidationFailed(f"The certificate cannot be built: {error}.") from None
     raw = signed.public_bytes(Encoding.DER)
-    findings = lint.lint(raw, draft.profile, issuer.certificate, issuer.public_key)
+    findings = [*lint.lint(raw, draft.profile, issuer.certificate, issuer.public_key), *pkix_lint.lint(raw)]
     broken = [finding for finding in findings if finding.severity == lint.ERROR]
     if broken:
         raise LintFailed(

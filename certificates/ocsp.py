@@ -1,12 +1,14 @@
-"""OCSP (RFC 6960, profile of RFC 5019): one request read, one answer built and signed by a delegated responder."""
+"""OCSP (RFC 6960; RFC 5019 for its usual case, one certificate): requests read, answers built and signed by a delegate."""
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha1, sha256
 from urllib.parse import unquote
 
+from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -17,7 +19,7 @@ from certificates.issuance import key_identifier
 from certificates.signing import Signer
 from certificates.states import Reason
 
-MAX_REQUEST = 4096
+MAX_REQUEST, MAX_QUESTIONS = 4096, 20
 _BASIC, _NONCE = "1.3.6.1.5.5.7.48.1.1", "1.3.6.1.5.5.7.48.1.2"
 _DIGESTS = {"sha1": (sha1, "1.3.14.3.2.26"), "sha256": (sha256, "2.16.840.1.101.3.4.2.1")}
 DIGESTS = tuple(_DIGESTS)
@@ -45,10 +47,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known of a certificate: good while `revoked_at` is None."""
+    """What is known of a certificate: good while `revoked_at` is None; not `known`, when it is none of the issuer's."""
 
     revoked_at: datetime | None = None
     reason: Reason = Reason.UNSPECIFIED
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +73,45 @@ def from_path(text: str) -> bytes:
         raise MalformedRequest("not base64") from None
 
 
-def read(raw: bytes) -> Asked:
-    """The question; raises MalformedRequest. One certificate a request, as RFC 5019, 2.1.1 has it."""
+def read(raw: bytes) -> list[Asked]:
+    """The questions of a request, one as a rule; raises MalformedRequest, also for more than 20 of them."""
     if len(raw) > MAX_REQUEST:
         raise MalformedRequest("too large")
     try:
         request = ocsp.load_der_ocsp_request(raw)
-        digest = request.hash_algorithm.name
-        nonce = _nonce(request)
-        asked = Asked(digest, request.issuer_name_hash, request.issuer_key_hash, request.serial_number, nonce)
-    except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm):
-        raise MalformedRequest("not a request for one certificate") from None
-    if digest not in _DIGESTS:
+        asked = [_one(request, _nonce(request))]
+    except NotImplementedError:  # the library reads requests for one certificate only
+        asked = _many(raw)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise MalformedRequest("no OCSP request") from None
+    if any(item.digest not in _DIGESTS for item in asked):
         raise MalformedRequest("a digest that nobody uses in CertID")
     return asked
+
+
+def _one(request: ocsp.OCSPRequest, nonce: bytes | None) -> Asked:
+    digest = request.hash_algorithm.name
+    return Asked(digest, request.issuer_name_hash, request.issuer_key_hash, request.serial_number, nonce)
+
+
+def _many(raw: bytes) -> list[Asked]:
+    """RFC 6960, 4.1.1: requestList; a single request's own extensions change nothing about its answer."""
+    try:
+        request = asn1_ocsp.OCSPRequest.load(raw, strict=True)
+        nonce = None if request.nonce_value is None else _fitting(request.nonce_value.native)
+        ids = [item["req_cert"] for item in request["tbs_request"]["request_list"]]
+        found = [
+            Asked(
+                one["hash_algorithm"]["algorithm"].native, one["issuer_name_hash"].native, one["issuer_key_hash"].native,
+                one["serial_number"].native, nonce,
+            )
+            for one in ids[: MAX_QUESTIONS + 1]
+        ]  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise MalformedRequest("no OCSP request") from None
+    if not 1 <= len(found) <= MAX_QUESTIONS:
+        raise MalformedRequest(f"more than {MAX_QUESTIONS} questions")
+    return found
 
 
 def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
@@ -91,6 +119,10 @@ def _nonce(request: ocsp.OCSPRequest) -> bytes | None:
         nonce = request.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
     except x509.ExtensionNotFound:
         return None
+    return _fitting(nonce)
+
+
+def _fitting(nonce: bytes) -> bytes:
     if not 1 <= len(nonce) <= 32:  # RFC 8954, 2.1
         raise MalformedRequest("a nonce has 1 to 32 octets")
     return nonce
@@ -104,11 +136,11 @@ def issuer_hashes(subject: bytes, public_key: bytes, digest: str) -> tuple[bytes
 
 
 def build(
-    asked: Asked, status: Status, responder: Responder, signer: Signer, *, now: datetime, this_update: datetime,
+    answers: Sequence[tuple[Asked, Status]], responder: Responder, signer: Signer, *, now: datetime, this_update: datetime,
     next_update: datetime,
 ) -> bytes:  # fmt: skip
     """A whole successful answer in DER, with the nonce that was asked with; raises WrongSignature."""
-    data = _response_data(asked, status, responder, now, this_update, next_update)
+    data = _response_data(answers, responder, now, this_update, next_update)
     signature = signing.sign(responder.algorithm, responder.public_key, data, signer)
     chain = encoding.tagged(0, encoding.sequence(responder.certificate)) if responder.certificate else b""
     basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signature, chain)
@@ -117,20 +149,20 @@ def build(
 
 
 def _response_data(
-    asked: Asked, status: Status, responder: Responder, now: datetime, this_update: datetime, next_update: datetime
+    answers: Sequence[tuple[Asked, Status]],
+    responder: Responder,
+    now: datetime,
+    this_update: datetime,
+    next_update: datetime,
 ) -> bytes:
-    single = encoding.sequence(
-        _cert_id(asked),
-        _cert_status(status),
-        encoding.generalized_time(this_update),
-        encoding.tagged(0, encoding.generalized_time(next_update)),
-    )
+    times = encoding.generalized_time(this_update), encoding.tagged(0, encoding.generalized_time(next_update))
+    singles = [encoding.sequence(_cert_id(asked), _cert_status(status), *times) for asked, status in answers]
     by_key = encoding.tagged(2, encoding.octets(key_identifier(responder.public_key)))
     extensions = b""
-    if asked.nonce is not None:
-        nonce = encoding.sequence(encoding.object_identifier(_NONCE), encoding.octets(encoding.octets(asked.nonce)))
+    if (asked_with := answers[0][0].nonce) is not None:
+        nonce = encoding.sequence(encoding.object_identifier(_NONCE), encoding.octets(encoding.octets(asked_with)))
         extensions = encoding.tagged(1, encoding.sequence(nonce))
-    return encoding.sequence(by_key, encoding.generalized_time(now), encoding.sequence(single), extensions)
+    return encoding.sequence(by_key, encoding.generalized_time(now), encoding.sequence(*singles), extensions)
 
 
 def _cert_id(asked: Asked) -> bytes:
@@ -144,6 +176,8 @@ def _cert_id(asked: Asked) -> bytes:
 
 
 def _cert_status(status: Status) -> bytes:
+    if not status.known:
+        return encoding.tagged(2, b"", constructed=False)
     if status.revoked_at is None:
         return encoding.tagged(0, b"", constructed=False)
     reason = b""

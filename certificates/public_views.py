@@ -3,7 +3,9 @@
 import hashlib
 from datetime import datetime
 
+from django.conf import settings
 from django.core.cache import cache
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_cache_control
@@ -23,14 +25,23 @@ from keyvault_portal.errors import NotFound
 
 # A revocation is seen by caches in between after this long at most, whatever the answer itself allows.
 MOST_SECONDS = 3600
-SIGNATURES_A_MINUTE = 60  # on demand, for one address
 # Answers by the bytes of their request; short, because a revocation in another process is not told to this one.
 _answers: BoundedCache[tuple[str, bytes], tuple[bytes, datetime]] = BoundedCache(max_entries=20_000, max_age=2.0)
+
+
+# Authorities as they were when their row had this xmin: read whole again only when it has changed.
+_authorities: BoundedCache[tuple[str, str], Authority] = BoundedCache(max_entries=1_000, max_age=60.0)
 
 
 def forget() -> None:
     """Ask the database again."""
     _answers.clear()
+    _authorities.clear()
+
+
+def kept_answer(name: str, raw: bytes) -> tuple[bytes, datetime] | None:
+    """The answer that was given to these very bytes in the last two seconds, and until when it may be kept."""
+    return _answers.get((name, raw))
 
 
 @require_safe
@@ -65,17 +76,31 @@ def _list(request: HttpRequest, name: str, partition: int, kind: str) -> HttpRes
 
 
 def _authority(name: str) -> Authority | None:
-    related = ("certificate", "key", "key_version__key", "responder__key", "ring")
-    return Authority.objects.select_related(*related).filter(name=name).first()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT xmin::text FROM certificates_authority WHERE name = %s", [name])
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    authority = _authorities.get((name, found[0]))
+    if authority is None:
+        related = ("certificate", "key", "key_version__key", "responder__key", "ring")
+        authority = Authority.objects.select_related(*related).get(name=name)
+        _authorities.put((name, found[0]), authority)
+    return authority
 
 
 def _cached(request: HttpRequest, body: bytes, media_type: str, until: datetime) -> HttpResponse:
-    response = HttpResponse(body, content_type=media_type)
-    etag = f'"{hashlib.sha256(body).hexdigest()}"'
-    response["ETag"], response["Expires"] = etag, http_date(until.timestamp())
+    response = HttpResponse(body, headers=headers_of(body, until, media_type))
+    return get_conditional_response(request, etag=response["ETag"], response=response) or response
+
+
+def headers_of(body: bytes, until: datetime, media_type: str = "application/ocsp-response") -> dict[str, str]:
+    """What caches in between are told of something that is public and good `until` then."""
     left = int((until - timezone.now()).total_seconds())
-    patch_cache_control(response, public=True, no_transform=True, max_age=max(0, min(left, MOST_SECONDS)))
-    return get_conditional_response(request, etag=etag, response=response) or response
+    return {
+        "Content-Type": media_type, "ETag": f'"{hashlib.sha256(body).hexdigest()}"', "Expires": http_date(until.timestamp()),
+        "Cache-Control": f"public, no-transform, max-age={max(0, min(left, MOST_SECONDS))}",
+    }  # fmt: skip
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -123,8 +148,7 @@ def _plain(answer: bytes) -> HttpResponse:
 def _may_sign(request: HttpRequest) -> bool:
     """Signatures cost something, at an HSM much: one address gets a few a minute, and kept answers without end."""
     key = f"ocsp:{client_address(request)}"
-    cache.add(key, 0, 60)
     try:
-        return int(cache.incr(key)) <= SIGNATURES_A_MINUTE
-    except ValueError:
-        return True  # the minute ended between the two
+        return int(cache.incr(key)) <= settings.OCSP_SIGNATURES_A_MINUTE
+    except ValueError:  # the first of this minute
+        return bool(cache.add(key, 1, 60)) <= settings.OCSP_SIGNATURES_A_MINUTE

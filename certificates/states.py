@@ -26,7 +26,16 @@ class GrantState(StrEnum):
     LOST = "lost"  # spent, and no certificate came back: its serial number is burned
 
 
-A, C, G = AuthorityState, CertificateState, GrantState
+class ScanState(StrEnum):
+    """One scan of an endpoint, from the wish to what was found."""
+
+    QUEUED = "queued"
+    RUNNING = "running"  # by one worker; one that never comes back is reaped
+    DONE = "done"
+    FAILED = "failed"
+
+
+A, C, G, S = AuthorityState, CertificateState, GrantState, ScanState
 
 AUTHORITY_MOVES: Mapping[AuthorityState, frozenset[AuthorityState]] = {
     A.PENDING: frozenset({A.ACTIVE, A.RETIRED}),
@@ -46,6 +55,13 @@ GRANT_MOVES: Mapping[GrantState, frozenset[GrantState]] = {
     G.SPENT: frozenset({G.DONE, G.LOST}),
     G.DONE: frozenset(),
     G.LOST: frozenset(),
+}
+
+SCAN_MOVES: Mapping[ScanState, frozenset[ScanState]] = {
+    S.QUEUED: frozenset({S.RUNNING, S.FAILED}),
+    S.RUNNING: frozenset({S.DONE, S.FAILED}),
+    S.DONE: frozenset(),
+    S.FAILED: frozenset(),
 }
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from certificates.models import Authority, IssuanceGrant
-from certificates.services import authorities, crls, expiry, grants, status
+from certificates.services import authorities, crls, expiry, grants, inventory, monitoring, scanning, status
 from certificates.states import AuthorityState, GrantState
 from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, WrongState
 
@@ -44,17 +44,29 @@ def publish_crl(authority_id: str) -> None:
 
 
 @shared_task(name="certificates.presign")
-def presign(certificate_id: str) -> None:
-    """OCSP answers for one certificate; when they cannot be signed now, the tick makes them."""
+def presign(*certificate_ids: str) -> None:
+    """OCSP answers for these certificates; when they cannot be signed now, the tick makes them."""
     try:
-        status.presign([UUID(certificate_id)])
+        status.presign([UUID(certificate_id) for certificate_id in certificate_ids])
     except PortalError:
         return
 
 
+@shared_task(name="certificates.scan_endpoint")
+def scan_endpoint(scan_id: str) -> None:
+    """One scan of a watched endpoint."""
+    scanning.perform(UUID(scan_id))
+
+
+@shared_task(name="certificates.read_log")
+def read_log(monitor_id: str) -> None:
+    """New entries of one watched log."""
+    monitoring.poll(UUID(monitor_id))
+
+
 @shared_task(name="certificates.tick")
 def tick() -> None:
-    """CRLs before they run out, responders, OCSP answers, expiry notices, and messages that the broker lost."""
+    """CRLs before they run out, responders, OCSP answers, expiry notices, scans, logs, and messages that the broker lost."""
     grants.reap()
     for authority_id in Authority.objects.filter(state=AuthorityState.PENDING.value, certificate=None).values_list(
         "pk", flat=True
@@ -66,3 +78,6 @@ def tick() -> None:
     crls.tick()
     status.tick()
     expiry.tick()
+    inventory.adopt_keys()
+    scanning.tick()
+    monitoring.tick()

@@ -247,8 +247,10 @@ STORE_ALLOWED_HOSTS = _list(
 )
 # Who time-stamps the minutes of ceremonies (RFC 3161); its host has to be among STORE_ALLOWED_HOSTS. Empty: nobody.
 MINUTES_TSA_URL = os.environ.get("MINUTES_TSA_URL", "")
-# Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
-TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+# OCSP answers that are signed because one address asks, with a nonce or about several certificates; kept ones have no limit.
+OCSP_SIGNATURES_A_MINUTE = int(os.environ.get("OCSP_SIGNATURES_A_MINUTE", "60"))
+# Beside what security officers allow in the portal; this machine is scanned only if its network stands here.
+TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

@@ -12,10 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
+from certificates import scan_serializers as scan_shapes
 from certificates import serializers as shapes
 from certificates.api.authorities import issued
 from certificates.models import Certificate
-from certificates.services import inventory, issuing, revoking
+from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, search, visible_certificates
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.models import KeyRing
@@ -107,6 +108,19 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
             "unreadable": done.unreadable,
         }
         return Response(body, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses=scan_shapes.SightingSerializer(many=True), filters=False, parameters=[])
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def places(self, request: Request, pk: str) -> Response:
+        """Where it stands and stood, in rings the caller may see; at most 500."""
+        rows = sightings.visible_places(self.actor, self.get_object())[:500]
+        return Response(scan_shapes.SightingSerializer(rows, many=True).data)
+
+    @extend_schema(responses=scan_shapes.TransparencySerializer)
+    @action(detail=True, methods=["get"])
+    def transparency(self, request: Request, pk: str) -> Response:
+        """The promises of logs it came with, verified, and whether browsers find them enough."""
+        return Response(scan_shapes.TransparencySerializer(log_lists.transparency_of(self.get_object())).data)
 
 
 def _content(text: str) -> bytes:

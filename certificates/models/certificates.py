@@ -21,6 +21,8 @@ class Certificate(models.Model):
     class Source(models.TextChoices):
         ISSUED = "issued", "Issued here"
         UPLOADED = "uploaded", "Uploaded"
+        SCANNED = "scanned", "Found by a scan"
+        REPORTED = "reported", "Reported by an agent"
 
     class KeyOrigin(models.TextChoices):
         REQUEST = "request", "Made by the requester"
@@ -97,6 +99,9 @@ class Certificate(models.Model):
                 fields=["authority", "partition", "id"], condition=~Q(state="valid"), name="pki_certificate_revoked"
             ),
             models.Index(fields=["spki_sha256"], name="pki_certificate_key"),
+            models.Index(fields=["fingerprint"], name="pki_certificate_fingerprint"),
+            models.Index(fields=["ring", "id"], condition=~Q(weaknesses=[]), name="pki_certificate_weak"),
+            models.Index(fields=["ring", "id"], condition=Q(key_origin="unknown"), name="pki_certificate_keyless"),
             models.Index(fields=["serial"], name="pki_certificate_serial"),
             GinIndex(fields=["search"], opclasses=["gin_trgm_ops"], name="pki_certificate_search"),
         ]

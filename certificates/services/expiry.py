@@ -1,16 +1,15 @@
 """Notices 30, 14, 7 and 1 days before a certificate ends, each exactly once, to its owner and the ring's officers."""
 
 from datetime import timedelta
-from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from certificates.models import Certificate, ExpiryNotice
+from certificates.services.inventory import standing
+from certificates.services.telling import concerned
 from certificates.states import CertificateState
 from keyvault_portal.accounts.actors import system_actor
-from keyvault_portal.accounts.models import Person
-from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals import notices
 from keyvault_portal.audit import services as audit
 
@@ -45,20 +44,15 @@ def _tell(days: int, earlier: int) -> int:
             _, first = ExpiryNotice.objects.get_or_create(certificate=row, days=days)
             if not first:
                 continue
-            people = _people(row)
+            people = concerned(row.ring_id, row.owner_id)
             renewed = row.renewed_by.filter(state=CertificateState.VALID.value).exists()
-            if not renewed:
+            stands = standing(Certificate.objects.filter(pk=row.pk)).exists()
+            if not renewed and stands:
                 left = (row.not_after - now).days
                 notices.notify(
                     people, f"The certificate {row} ends in {left} days", detail=f"It ends on {row.not_after:%-d %B %Y at %H:%M} UTC.",
                     path=f"/certificates/{row.pk}/", alarm=days <= 7,
                 )  # fmt: skip
-            act.record({"days": days, "people": len(people), "renewed_already": renewed})
+            act.record({"days": days, "people": len(people), "renewed_already": renewed, "stands": stands})
             done += 1
     return done
-
-
-def _people(row: Certificate) -> list[UUID]:
-    officers = Q(bindings__role=Role.SECURITY_OFFICER.value) & (Q(bindings__ring=None) | Q(bindings__ring=row.ring_id))
-    people = Person.objects.filter(officers | Q(pk=row.owner_id), is_active=True)
-    return list(people.order_by("pk").values_list("pk", flat=True).distinct())

@@ -1,19 +1,20 @@
-"""Certificates brought in from elsewhere: PEM and PKCS#12, never trusted, their private keys never kept."""
+"""Certificates brought in from elsewhere: by file, by scan, by an agent; never trusted, their private keys never kept."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
-from typing import Any
+from uuid import UUID
 
-from asn1crypto import core as asn1
-from asn1crypto import pkcs12 as asn1_pkcs12
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.db.models import CharField, Count, Exists, F, Func, OuterRef, Q, QuerySet, Value
+from django.utils import timezone
 
-from certificates.csr import refused
-from certificates.models import Authority, Certificate
-from certificates.services.reading import columns, spki_of
+from certificates.models import Authority, Certificate, Sighting
+from certificates.services import containers
+from certificates.services.reading import columns
 from certificates.services.weaknesses import weaknesses_of
 from keys.models import Key, KeyVersion
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -21,9 +22,9 @@ from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 
-MAX_BYTES, MAX_CERTIFICATES = 2**20, 500
-MAX_ROUNDS = 2_000_000  # of a PKCS#12's key derivation: a file may ask for billions and so keep a worker busy for hours
-_ROUND_FIELDS = {"iterations", "iteration_count"}
+MET_OUTSIDE = (Certificate.Source.SCANNED, Certificate.Source.REPORTED)
+DUE_DAYS = 30
+COUNTED = 1_000  # counts go no further; more reads as "1,000+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,136 +37,131 @@ class Uploaded:
 
 
 def upload(*, actor: Actor, ring: KeyRing, content: bytes, password: str = "", owner: Person | None = None) -> Uploaded:
-    """Add the certificates of a PEM bundle, a DER file or a PKCS#12 to the inventory of a ring.
+    """Add the certificates of a PEM bundle, a DER file, a PKCS#12 or a Java key store to the inventory of a ring.
 
-    Raises PermissionRefused, ValidationFailed (too large, no certificate in it, wrong password, a PKCS#12 whose key
-    derivation would take too long).
+    Raises PermissionRefused, and ValidationFailed as `containers.read` does.
     """
     with audit.atomic(
         actor=actor, action="certificate.upload", target=("ring", ring.pk, ring.name), ring_id=ring.pk
     ) as act:
         authorize(actor, Permission.CERTIFICATE_UPLOAD, ring_id=ring.pk, target=f"ring {ring.name}")
-        if len(content) > MAX_BYTES:
-            raise refused("file", f"At most {MAX_BYTES // 2**20} MiB.")
-        found, unreadable = _read(content, password)
-        if len(found) > MAX_CERTIFICATES:
-            raise refused("file", f"At most {MAX_CERTIFICATES} certificates at a time.")
-        raws = {sha256(raw).hexdigest(): raw for raw in (item.public_bytes(Encoding.DER) for item in found)}
-        known = set(Certificate.objects.filter(ring=ring, fingerprint__in=raws).values_list("fingerprint", flat=True))
-        keys = _keys_of_hierarchy(ring)
-        rows = [_row(actor, ring, owner, raw, keys) for fingerprint, raw in raws.items() if fingerprint not in known]
-        Certificate.objects.bulk_create(rows)
-        _link(rows)
-        act.record({"added": [row.fingerprint for row in rows], "known": len(known), "unreadable": unreadable})
-    return Uploaded(rows, len(known), unreadable)
+        found, unreadable = containers.read(content, password)
+        raws = [item.public_bytes(Encoding.DER) for item in found]
+        held = known(ring.pk, raws)
+        rows = take_in(ring.pk, raws, Certificate.Source.UPLOADED, actor.label, owner)
+        added = [row for fingerprint, row in rows.items() if fingerprint not in held]
+        act.record({"added": [row.fingerprint for row in added], "known": len(held), "unreadable": unreadable})
+    return Uploaded(added, len(held), unreadable)
 
 
-def _read(content: bytes, password: str) -> tuple[list[x509.Certificate], int]:
-    if b"-----BEGIN CERTIFICATE-----" in content:
-        return _read_pem(content)
-    try:
-        return [x509.load_der_x509_certificate(content)], 0
-    except (ValueError, UnsupportedAlgorithm):
-        return _read_pkcs12(content, password), 0
+def take_in(
+    ring_id: UUID, raws: Sequence[bytes], source: str, label: str, owner: Person | None = None
+) -> dict[str, Certificate]:
+    """The rows of these certificates in DER by their fingerprint; those nobody knows are added to the ring.
 
-
-def _read_pem(content: bytes) -> tuple[list[x509.Certificate], int]:
-    found, unreadable = [], 0
-    for block in content.split(b"-----BEGIN CERTIFICATE-----")[1:]:
-        body, end, _ = block.partition(b"-----END CERTIFICATE-----")
-        try:
-            if not end:
-                raise ValueError
-            found.append(x509.load_pem_x509_certificate(b"-----BEGIN CERTIFICATE-----" + body + end))
-        except (ValueError, UnsupportedAlgorithm):
-            unreadable += 1
-    if not found:
-        raise refused("file", "None of the certificates in the file can be read.")
-    return found, unreadable
-
-
-def _read_pkcs12(content: bytes, password: str) -> list[x509.Certificate]:
-    _refuse_bombs(content)
-    try:
-        _, leaf, others = pkcs12.load_key_and_certificates(content, password.encode() or None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise refused(
-            "file", "This is no certificate in PEM, DER or PKCS#12, or the password does not open it."
-        ) from None
-    found = [item for item in (leaf, *others) if item is not None]
-    if not found:
-        raise refused("file", "There is no certificate in the file.")
+    In the caller's transaction. One that an authority here issued is that authority's row, in whatever ring; what cannot
+    be read is left out.
+    """
+    found = known(ring_id, raws)
+    fresh = {sha256(raw).hexdigest(): raw for raw in raws}
+    fresh = {fingerprint: raw for fingerprint, raw in fresh.items() if fingerprint not in found}
+    if fresh:
+        keys = _keys_of_hierarchy(ring_id)
+        rows = list(_rows(label, ring_id, owner, fresh.values(), source, keys))
+        # Another worker may add the same one at this moment; then its row is the one.
+        Certificate.objects.bulk_create(rows, ignore_conflicts=True)
+        found = known(ring_id, raws)
+        _link([found[row.fingerprint] for row in rows if row.fingerprint in found])
     return found
 
 
-def _refuse_bombs(content: bytes) -> None:
-    """Raise ValidationFailed when some key derivation in the file asks for too many rounds, before one is begun."""
-    try:
-        pfx = asn1_pkcs12.Pfx.load(content, strict=True)
-        rounds = [pfx["mac_data"]["iterations"].native or 1] if pfx["mac_data"].native else []
-        for info in asn1_pkcs12.AuthenticatedSafe.load(pfx["auth_safe"]["content"].native):
-            rounds += _rounds(info)
-            if info["content_type"].native == "data":
-                rounds += _rounds(asn1_pkcs12.SafeContents.load(info["content"].native))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise refused("file", "This is no certificate in PEM, DER or PKCS#12.") from None
-    if any(not isinstance(number, int) or number > MAX_ROUNDS for number in rounds):
-        raise refused("file", f"The file's key derivation asks for more than {MAX_ROUNDS:,} rounds; it is not opened.")
+def known(ring_id: UUID, raws: Iterable[bytes]) -> dict[str, Certificate]:
+    """Those of these certificates that have a row already, by their fingerprint."""
+    wanted = Q(fingerprint__in=[sha256(raw).hexdigest() for raw in raws])
+    rows = Certificate.objects.defer("crl_entry").filter(
+        wanted, Q(ring_id=ring_id) | Q(source=Certificate.Source.ISSUED)
+    )
+    return {row.fingerprint: row for row in rows}
 
 
-def _rounds(value: object) -> list[int]:
-    """Every iteration count below an ASN.1 value."""
-    found: list[int] = []
-    if isinstance(value, asn1.Sequence):
-        for name in [item[0] for item in value._fields] if value._fields else []:
-            member = value[name]
-            if name in _ROUND_FIELDS:
-                found.append(member.native)
-            else:
-                found += _rounds(member)
-    elif isinstance(value, asn1.SequenceOf | asn1.SetOf):
-        for member in value:
-            found += _rounds(member)
-    elif isinstance(value, asn1.Choice):
-        found += _rounds(value.chosen)
-    elif isinstance(value, asn1.Any):
-        found += _rounds(value.parsed) if value.contents is not None else []
-    return found
-
-
-def _keys_of_hierarchy(ring: KeyRing) -> dict[str, Key]:
+def _keys_of_hierarchy(ring_id: UUID) -> dict[str, Key]:
     """Public keys of the hierarchy by the SHA-256 of their SPKI: a certificate of one of them has its private key here."""
-    versions = KeyVersion.objects.filter(key__ring=ring, public_key__isnull=False).select_related("key")
+    versions = KeyVersion.objects.filter(key__ring_id=ring_id, public_key__isnull=False).select_related("key")
     return {sha256(bytes(version.public_key or b"")).hexdigest(): version.key for version in versions.iterator()}
 
 
-def _row(actor: Actor, ring: KeyRing, owner: Person | None, raw: bytes, keys: dict[str, Key]) -> Certificate:
-    certificate = x509.load_der_x509_certificate(raw)
-    key = keys.get(sha256(spki_of(certificate)).hexdigest())
-    return Certificate(
-        ring=ring, source=Certificate.Source.UPLOADED, key=key, owner=owner, owner_label=str(owner)[:200] if owner else "",
-        key_origin=Certificate.KeyOrigin.HIERARCHY if key else Certificate.KeyOrigin.UNKNOWN, requested_by=actor.label[:200],
-        weaknesses=weaknesses_of(certificate), **columns(raw),
-    )  # fmt: skip
+def _rows(
+    label: str, ring_id: UUID, owner: Person | None, raws: Iterable[bytes], source: str, keys: dict[str, Key]
+) -> Iterator[Certificate]:
+    for raw in raws:
+        try:
+            certificate = x509.load_der_x509_certificate(raw)
+            values = columns(raw) | {"weaknesses": weaknesses_of(certificate)}
+        except (ValueError, UnsupportedAlgorithm):
+            continue
+        key = keys.get(values["spki_sha256"])
+        yield Certificate(
+            ring_id=ring_id, source=source, key=key, owner=owner, owner_label=str(owner)[:200] if owner else "",
+            key_origin=Certificate.KeyOrigin.HIERARCHY if key else Certificate.KeyOrigin.UNKNOWN, requested_by=label[:200], **values,
+        )  # fmt: skip
 
 
 def _link(rows: list[Certificate]) -> None:
     """Find the next one up of each chain, among what came along and what is known; names only: nothing is trusted by it."""
+    ours = Authority.objects.filter(certificate__subject__in={row.issuer for row in rows}).select_related("certificate")
+    by_subject = {item.certificate.subject: item.certificate for item in ours if item.certificate is not None}
+    by_subject |= {row.subject: row for row in rows}
     for row in rows:
-        above = next((other for other in rows if other is not row and other.subject == row.issuer), None)
-        if above is None and (ours := Authority.objects.filter(certificate__subject=row.issuer).first()):
-            above = ours.certificate
+        above = by_subject.get(row.issuer)
         if above is not None and above.subject != row.subject:
             row.issued_under = above
     Certificate.objects.bulk_update([row for row in rows if row.issued_under_id], ["issued_under"])
 
 
 def with_shared_keys(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
-    """Those whose key stands in another certificate too that is no renewal of theirs."""
-    others = Certificate.objects.filter(spki_sha256=OuterRef("spki_sha256")).exclude(pk=OuterRef("pk"))
-    return rows.filter(Exists(others))
+    """Those whose key stands in another certificate too."""
+    twice = Certificate.objects.values("spki_sha256").annotate(number=Count("pk")).filter(number__gt=1)
+    return rows.filter(spki_sha256__in=twice.order_by().values("spki_sha256"))
 
 
-def figures(rows: QuerySet[Certificate]) -> dict[str, Any]:
-    """Counts by source for the head of the inventory."""
-    return dict(rows.order_by().values_list("source").annotate(number=Count("pk")))
+def with_places(rows: QuerySet[Certificate], *, present: bool = True) -> QuerySet[Certificate]:
+    """Those that are in use somewhere now, or (`present` False) that were and are no more."""
+    seen = Sighting.objects.filter(certificate=OuterRef("pk"))
+    here = Exists(seen.filter(gone_at=None))
+    return rows.filter(here) if present else rows.filter(~here, Exists(seen))
+
+
+def standing(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+    """Without those that were only ever met outside and stand nowhere any more."""
+    here = Sighting.objects.filter(certificate=OuterRef("pk"), gone_at=None)
+    return rows.filter(~Q(source__in=MET_OUTSIDE) | Exists(here))
+
+
+def due(rows: QuerySet[Certificate]) -> QuerySet[Certificate]:
+    """Those that end within 30 days and nothing renews yet, and that still stand somewhere as far as is known."""
+    now = timezone.now()
+    renewed = Certificate.objects.filter(renews=OuterRef("pk"), state="valid")
+    soon = rows.filter(state="valid", not_after__gt=now, not_after__lte=now + timedelta(days=DUE_DAYS))
+    return standing(soon).filter(~Exists(renewed)).exclude(profile="ocsp-responder")
+
+
+def figures(rows: QuerySet[Certificate]) -> dict[str, int]:
+    """What stands on the head of the inventory; no count goes beyond 1,001."""
+    wanted = {
+        "due": due(rows), "weak": rows.exclude(weaknesses=[]), "shared": with_shared_keys(rows),
+        "keyless": rows.filter(key_origin=Certificate.KeyOrigin.UNKNOWN),
+    }  # fmt: skip
+    return {name: found.order_by()[: COUNTED + 1].count() for name, found in wanted.items()}
+
+
+def adopt_keys() -> int:
+    """Note for certificates from elsewhere whose private key came into the hierarchy since; returns for how many."""
+    digest = Func(Func(F("public_key"), function="sha256"), Value("hex"), function="encode", output_field=CharField())
+    done = 0
+    unknown = Certificate.objects.filter(key_origin=Certificate.KeyOrigin.UNKNOWN)
+    versions = KeyVersion.objects.filter(public_key__isnull=False).annotate(spki=digest)
+    here = versions.filter(spki__in=unknown.values("spki_sha256"))
+    for spki, key_id, ring_id in here.values_list("spki", "key_id", "key__ring_id"):
+        rows = unknown.filter(spki_sha256=spki, ring_id=ring_id)
+        done += rows.update(key_id=key_id, key_origin=Certificate.KeyOrigin.HIERARCHY)
+    return done

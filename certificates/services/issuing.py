@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.utils import timezone
 
 from certificates import bundles, csr, lifetimes
@@ -19,9 +20,10 @@ from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.services import agreement, grants
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of
-from certificates.services.weaknesses import compromised_key
+from certificates.services.weaknesses import COMPROMISES
 from certificates.states import AuthorityState, CertificateState
 from keys.models import Key
+from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
@@ -94,11 +96,12 @@ def issue_certificates(
     if not 1 <= len(orders) <= MAX_BATCH:
         raise refused("orders", f"From 1 to {MAX_BATCH} orders at a time.")
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority = _issuing(authority_id)
+        authority, compromised = _issuing(authority_id, orders)
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         issuer = issuer_of(authority)
         drafts = [(_draft(authority, order), _row(actor, order)) for order in orders]
+        _refuse_compromised(compromised)
         _ask_others(actor, authority, orders, reason)
         granted = grants.write(actor, authority, issuer, drafts)
     return grants.sign_and_store(actor, authority, issuer, granted)
@@ -120,10 +123,11 @@ def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], rea
 def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceGrant:
     """What was agreed to is linted and granted in the executor's transaction; a worker redeems the grant after commit."""
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority = _issuing(authority_id)
+        authority, compromised = _issuing(authority_id, [order])
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         drafts = [(_draft(authority, order), _row(actor, order))]
+        _refuse_compromised(compromised)
         return grants.write_open(actor, authority, issuer_of(authority), drafts)[0]
 
 
@@ -220,14 +224,39 @@ def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -
     return Order(wanted, old.profile, days or max(1, min(lived, most)), old.owner_id, origin, renews_id=old.pk)
 
 
-def _issuing(authority_id: UUID) -> Authority:
-    rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
-    authority = rows.filter(pk=authority_id).first()
-    if authority is None:
+def _issuing(authority_id: UUID, orders: Sequence[Order]) -> tuple[Authority, bool]:
+    """The authority as it is now, if it issues, and whether a key of the orders was ever revoked as compromised (BR 6.1.1.3).
+
+    One round trip: the authority is read whole only when its row has changed, which PostgreSQL's xmin says. What hangs on
+    it (key, version, certificate) never changes in what issuing reads of it. Raises NotFound, WrongState.
+    """
+    keys = [sha256(order.wanted.public_key).hexdigest() for order in orders]
+    with connection.cursor() as cursor:
+        cursor.execute(_ISSUING, [keys, COMPROMISES, authority_id])
+        found = cursor.fetchone()
+    if found is None:
         raise NotFound("There is no such authority.")
+    version, compromised = found
+    authority = _authorities.get((authority_id, version))
+    if authority is None:
+        rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
+        authority = rows.get(pk=authority_id)
+        _authorities.put((authority_id, version), authority)
     if authority.state != AuthorityState.ACTIVE.value:
         raise WrongState(f"{authority} is {authority.state}: it issues nothing.", state=authority.state)
-    return authority
+    return authority, compromised
+
+
+_ISSUING = """
+SELECT xmin::text, EXISTS (SELECT 1 FROM certificates_certificate WHERE spki_sha256 = ANY(%s) AND reason = ANY(%s))
+FROM certificates_authority WHERE id = %s
+"""
+_authorities: BoundedCache[tuple[UUID, str], Authority] = BoundedCache(max_entries=100, max_age=60.0)
+
+
+def _refuse_compromised(compromised: bool) -> None:
+    if compromised:
+        raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
 
 
 def _draft(authority: Authority, order: Order) -> Draft:
@@ -235,8 +264,6 @@ def _draft(authority: Authority, order: Order) -> Draft:
     if profile is None or profile.name not in LEAF_PROFILES or profile.name not in authority.profiles:
         raise refused("profile", f"{authority} does not issue by the profile {order.profile}.")
     csr.check_public_key(order.wanted.public_key)
-    if compromised_key(sha256(order.wanted.public_key).hexdigest()):
-        raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
     _check_policy(authority, order.wanted, profile)
     now = timezone.now()
     serial = new_serial()

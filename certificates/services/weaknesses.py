@@ -3,8 +3,9 @@
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
-from certificates.models import Certificate
 from certificates.states import Reason
+
+COMPROMISES = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]  # a key that is in other hands
 
 
 def weaknesses_of(certificate: x509.Certificate) -> list[str]:
@@ -30,9 +31,3 @@ def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     if leaf and lifetime.days > 825:
         found.append(f"Lives {lifetime.days} days.")
     return found
-
-
-def compromised_key(spki_sha256: str) -> bool:
-    """Whether a certificate with this key was ever revoked because the key is in other hands (BR 6.1.1.3)."""
-    reasons = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]
-    return Certificate.objects.filter(spki_sha256=spki_sha256, reason__in=reasons).exists()

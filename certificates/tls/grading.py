@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from certificates.tls.report import Report
-from certificates.tls.suites import QUANTUM_SAFE, is_aead, is_forward_secret
+from certificates.tls.suites import OLD_VERSIONS, QUANTUM_SAFE, is_aead, is_forward_secret
 
 YEAR = 31_536_000
 SOON = timedelta(days=14)
@@ -46,7 +46,7 @@ def hsts_seconds(header: str) -> int:
 
 def _reasons(report: Report) -> Iterator[Reason]:
     yield from _certificates(report)
-    for version in ("TLSv1", "TLSv1.1"):
+    for version in OLD_VERSIONS:
         if version in report.versions:
             yield Reason("C", f"{version} is accepted; RFC 8996 forbids it.")
     if "TLSv1.3" not in report.versions:

@@ -14,17 +14,21 @@ ALERT, HANDSHAKE = 21, 22  # content types, RFC 8446, section 5.1
 _SERVER_HELLO = 2
 _SCSV = 0x00FF  # TLS_EMPTY_RENEGOTIATION_INFO_SCSV, RFC 5746
 _SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0201, 0x0203)
-_SNI, _GROUPS, _FORMATS, _SIGNATURE_ALGORITHMS, _VERSIONS, _KEY_SHARE = 0, 10, 11, 13, 43, 51
+_SNI, _GROUPS, _FORMATS, _SIGNATURE_ALGORITHMS, _TIMESTAMPS, _VERSIONS, _KEY_SHARE = 0, 10, 11, 13, 18, 43, 51
 TLS13 = 0x0304
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a server chose: numbers of IANA's registries; `group` 0 where the message does not say."""
+    """What a server chose: numbers of IANA's registries; `group` 0 where the message does not say.
+
+    `timestamps` is its list of SCTs (RFC 6962, section 3.3.1), which TLS 1.3 sends where only a whole handshake sees it.
+    """
 
     version: int
     cipher: int
     group: int
+    timestamps: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ def _extensions(version: int, groups: list[int], host: str) -> Iterable[bytes]:
         yield _extension(_KEY_SHARE, _vector(b""))
     else:
         yield _extension(_FORMATS, _short(b"\x00"))
+        yield _extension(_TIMESTAMPS, b"")
 
 
 def _extension(kind: int, body: bytes) -> bytes:
@@ -99,7 +104,7 @@ def _server_hello(message: bytes) -> Choice:
         (version,) = struct.unpack_from("!H", body)
         position = 35 + body[34]
         (cipher,) = struct.unpack_from("!H", body, position)
-        position, group = position + 3, 0
+        position, group, timestamps = position + 3, 0, b""
         if position < len(body):
             (length,) = struct.unpack_from("!H", body, position)
             extensions, at = body[position + 2 : position + 2 + length], 0
@@ -111,8 +116,10 @@ def _server_hello(message: bytes) -> Choice:
                     (version,) = struct.unpack("!H", value)
                 elif kind == _KEY_SHARE:
                     (group,) = struct.unpack_from("!H", value)
+                elif kind == _TIMESTAMPS:
+                    timestamps = value
     except (IndexError, struct.error):
         raise ValueError("not a ServerHello") from None
     if (version == TLS13) != (cipher in TLS13_NUMBERS):
         raise ValueError("a suite of another version")
-    return Choice(version, cipher, group)
+    return Choice(version, cipher, group, timestamps)

@@ -90,7 +90,8 @@ class Report:
     """One endpoint as it answered. `staple` is empty, "good", "revoked", "unknown" or says why it counts for nothing.
 
     `groups` are those of TLS 1.3: before it, the answer hangs on the certificate's own curve as well. `incomplete` says
-    which questions were not answered in time; then nothing is to be concluded from what is missing.
+    which questions were not answered in time; then nothing is to be concluded from what is missing. `certificates` is the
+    chain in DER; `timestamps` are SignedCertificateTimestampLists (RFC 6962, section 3.3) by where they came from.
     """
 
     host: str
@@ -112,3 +113,5 @@ class Report:
     hsts: str = ""
     asks_for_certificate: bool = False
     incomplete: str = ""
+    certificates: tuple[bytes, ...] = ()
+    timestamps: tuple[tuple[str, bytes], ...] = ()

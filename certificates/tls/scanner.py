@@ -12,9 +12,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from OpenSSL import SSL
 
+from certificates import encoding
 from certificates.tls import hello
 from certificates.tls.report import CertificateFacts, Report, names_of
 from certificates.tls.suites import CIPHER_NAMES, CIPHERS, GROUPS, TLS13_NUMBERS, VERSIONS
@@ -33,17 +35,22 @@ def scan(host: str, port: int, address: str, *, seconds: float = SECONDS) -> Rep
     """
     budget = Budget.of(seconds)
     name = "" if _is_address(host) else host
-    found: dict[str, Any] = {"host": host, "port": port, "address": address, "at": datetime.now(UTC)}
+    found: dict[str, Any] = {"host": host, "port": port, "address": address, "at": datetime.now(UTC), "timestamps": ()}
 
     def question(version: int, ciphers: Iterable[int], groups: Iterable[int]) -> hello.Choice | None:
         answer = ask(address, port, hello.client_hello(version, ciphers, groups, name), budget)
-        return answer if isinstance(answer, hello.Choice) and answer.version == version else None
+        if not isinstance(answer, hello.Choice) or answer.version != version:
+            return None
+        if answer.timestamps:
+            found["timestamps"] = (("tls", answer.timestamps),)
+        return answer
 
     try:
         for key, value in _questions(question):
             found[key] = value
         if found["versions"]:
-            found |= _handshake(host, name, Line(address, port, budget))
+            shown = _handshake(host, name, Line(address, port, budget))
+            found |= shown | {"timestamps": found["timestamps"] + shown["timestamps"]}
     except (ScanEnded, TimeoutError) as error:
         if not found.get("versions"):
             raise ScanEnded(str(error) or "It does not answer in time.") from None
@@ -86,10 +93,12 @@ def _handshake(host: str, name: str, line: Line) -> dict[str, Any]:
     found = _speak(name, line)
     chain, staple = found.pop("certificates"), found.pop("answer")
     found["staple"] = _staple(staple, chain)
+    found["timestamps"] = _stapled_timestamps(staple)
     with suppress(SSL.Error, OSError):
         found["hsts"] = _speak(name, line, headers_of=host)["hsts"]
     return found | {
         "chain": tuple(CertificateFacts.of(certificate) for certificate in chain),
+        "certificates": tuple(certificate.public_bytes(Encoding.DER) for certificate in chain),
         "name_matches": bool(chain) and _matches(host, names_of(chain[0])), "chain_holds": _holds(chain),
     }  # fmt: skip
 
@@ -202,6 +211,15 @@ def _staple(staple: bytes, chain: list[x509.Certificate]) -> str:
         return _staple_fault(answer, chain) or answer.certificate_status.name.lower()
     except (ValueError, UnsupportedAlgorithm):
         return "unreadable"
+
+
+def _stapled_timestamps(staple: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The list of SCTs in a stapled answer (RFC 6962, section 3.3)."""
+    with suppress(ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound):
+        extensions = ocsp.load_der_ocsp_response(staple).single_extensions
+        found = extensions.get_extension_for_class(x509.SignedCertificateTimestamps).value
+        return (("ocsp", encoding.content(found.public_bytes())),)
+    return ()
 
 
 def _staple_fault(answer: ocsp.OCSPResponse, chain: list[x509.Certificate]) -> str:

@@ -1,31 +1,19 @@
-"""Scans that people and tokens ask for: allowed by the installation's rule, and on the record."""
+"""Scans that people and tokens ask for: allowed by policy, and on the record."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from django.conf import settings
-
+from certificates.services.scan_policy import EndpointUnavailable, scan_rule
 from certificates.tls.configuration import Configuration, is_address, is_host_name
 from certificates.tls.drift import Difference, compare
 from certificates.tls.grading import Grade, grade
 from certificates.tls.report import Report
 from certificates.tls.scanner import SECONDS, scan
 from certificates.tls.wire import ScanEnded
-from keys.hosts import HostRule
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import PortalError, ValidationFailed
-
-
-class EndpointUnavailable(PortalError):
-    status, code, title = 503, "endpoint_unavailable", "The endpoint does not answer"
-
-
-class ScanRule(HostRule):
-    """Which endpoints may be scanned."""
-
-    unavailable: ClassVar[type[PortalError]] = EndpointUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +31,14 @@ def scan_endpoint(
 ) -> Scan:
     """Scan one live endpoint and compare it with the configuration that was generated for it.
 
-    Raises PermissionRefused, HostRefused (outside TLS_SCAN_ALLOWED_HOSTS), EndpointUnavailable, ValidationFailed.
+    Raises PermissionRefused, HostRefused (outside what may be scanned), EndpointUnavailable, ValidationFailed.
     """
     name = f"{host}:{port}"[:200]
     target = ("endpoint", name, name)
     with audit.atomic(actor=actor, action="tls.scan", target=target):
         authorize(actor, Permission.TLS_SCAN, target="TLS endpoints")
     try:
-        report = _scan(host.lower(), port, seconds)
+        report = look(host, port, seconds=seconds)
     except PortalError as error:
         details = {"code": error.code, "detail": error.detail}
         audit.record(actor=actor, action="tls.scan", target=target, outcome="failed", details=details)
@@ -64,12 +52,20 @@ def scan_endpoint(
     return found
 
 
-def _scan(host: str, port: int, seconds: float) -> Report:
+def check_endpoint(host: str, port: int) -> str:
+    """The host in lower case; raises ValidationFailed when this names no endpoint."""
+    host = host.strip().lower()
     if not is_address(host) and not is_host_name(host):
         raise ValidationFailed("This is no host.", errors={"host": ["Write a host name or an IP address."]})
     if not 1 <= port <= 65_535:
         raise ValidationFailed("This is no port.", errors={"port": ["A port is between 1 and 65535."]})
-    address = ScanRule(tuple(settings.TLS_SCAN_ALLOWED_HOSTS), "TLS_SCAN_ALLOWED_HOSTS").resolve(host, port)
+    return host
+
+
+def look(host: str, port: int, *, seconds: float = SECONDS) -> Report:
+    """What an endpoint shows now, for a caller who may scan; raises HostRefused, EndpointUnavailable, ValidationFailed."""
+    host = check_endpoint(host, port)
+    address = scan_rule().resolve(host, port)
     try:
         return scan(host, port, address, seconds=seconds)
     except ScanEnded as error:

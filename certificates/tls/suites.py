@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+OLD_VERSIONS = ("TLSv1", "TLSv1.1")  # RFC 8996
 
 
 @dataclass(frozen=True, slots=True)

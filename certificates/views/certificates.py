@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -14,9 +15,9 @@ from certificates.bundles import Bundle
 from certificates.forms import CertificateFilterForm, CsrForm, NewKeyForm, RenewForm, RevokeForm, UploadForm
 from certificates.models import Authority, Certificate
 from certificates.profiles import LEAF_PROFILES, PROFILES
-from certificates.services import inventory, issuing, revoking
+from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, visible_authority, visible_certificate, visible_certificates
-from keyvault_portal.accounts.actors import authorize
+from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
@@ -50,7 +51,8 @@ class CertificateList(ActorRequiredMixin, View):
             return download
         context = page_context(request, rows, order) | {
             "exportable": True, "title": "Certificates", "filter_form": form, "now": timezone.now(),
-            "may_upload": actor.can_somewhere(Permission.CERTIFICATE_UPLOAD),
+            "may_upload": actor.can_somewhere(Permission.CERTIFICATE_UPLOAD), "tiles": _tiles(actor),
+            "may_revoke": actor.can_somewhere(Permission.CERTIFICATE_REVOKE),
             "empty_title": "There is no certificate yet",
             "empty_text": "Make a certification authority and issue one, or upload those you have.",
             "columns": [
@@ -59,6 +61,24 @@ class CertificateList(ActorRequiredMixin, View):
             ],
         }  # fmt: skip
         return render(request, "certificates/certificate_list.html", context)
+
+
+def _tiles(actor: Actor) -> list[dict[str, Any]]:
+    """Counts on the head of the inventory, each a link to what it counts."""
+    counts = inventory.figures(visible_certificates(actor))
+    shown = (
+        ("due", "Due", "?renewal=due&sort=ends", "calendar", "end within 30 days and are not renewed", "warn"),
+        ("weak", "Weak", "?finding=weak", "warning", "have a weak key or signature", "danger"),
+        ("shared", "Keys used twice", "?finding=shared", "copy", "share their key with another", "warn"),
+        ("keyless", "Keys elsewhere", "?finding=keyless", "key", "have their private key nowhere in the hierarchy", "info"),
+    )  # fmt: skip
+    return [
+        {
+            "label": label, "url": url, "icon": icon, "note": note, "tone": tone if counts[name] else "neutral",
+            "value": f"{inventory.COUNTED:,}+" if counts[name] > inventory.COUNTED else counts[name],
+        }
+        for name, label, url, icon, note, tone in shown
+    ]  # fmt: skip
 
 
 class ExpiryCalendar(ActorRequiredMixin, View):
@@ -70,7 +90,8 @@ class ExpiryCalendar(ActorRequiredMixin, View):
         now = timezone.now()
         rows = visible_certificates(actor_of(request)).filter(state="valid").exclude(profile="ocsp-responder")
         soon = rows.filter(not_after__gt=now, not_after__lte=now + timedelta(days=CALENDAR_DAYS))
-        due = list(soon.prefetch_related("renewed_by").order_by("not_after", "id")[:500])
+        shown = soon.only("subject", "names", "serial", "not_after").order_by("not_after", "id")
+        due = list(shown.annotate(renewed=Exists(Certificate.objects.filter(renews=OuterRef("pk"))))[:500])
         context = page_context(request, rows.filter(not_after__gt=now).select_related("authority"), ["not_after", "id"], size=25) | {
             "title": "Expiry calendar", "subtitle": "What ends in the next 30 days. People are told 30, 14, 7 and 1 days before.",
             "days": _days(now.date(), due),
@@ -84,8 +105,8 @@ class ExpiryCalendar(ActorRequiredMixin, View):
 def _days(today: date, due: list[Certificate]) -> list[dict[str, Any]]:
     by_day: dict[date, list[dict[str, str]]] = {}
     for row in due:
-        renewed = bool(row.renewed_by.all())
-        item = {"title": str(row), "url": f"/certificates/{row.pk}/", "state": "done" if renewed else "due"}
+        state = "done" if row.renewed else "due"  # type: ignore[attr-defined]  annotated
+        item = {"title": str(row), "url": f"/certificates/{row.pk}/", "state": state}
         by_day.setdefault(row.not_after.date(), []).append(item)
     days = [today + timedelta(days=number) for number in range(CALENDAR_DAYS)]
     return [
@@ -108,6 +129,8 @@ class CertificateDetail(ActorRequiredMixin, View):
             "renewals": row.renewed_by.order_by("-created_at")[:5], "pem": pem(row), "names": [name.partition(":") for name in row.names],
             "may_renew": leaf and row.state == "valid" and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
             "may_revoke": revoke and row.state != "revoked",
+            "places": sightings.visible_places(actor, row)[:20], "promises": log_lists.transparency_of(row),
+            "may_revoke_all": actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
             "may_release": row.state == "held" and actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
             "outlook": issuing.outlook(row.profile, (row.not_after - row.not_before).days + 1) if leaf and row.state == "valid" else [],
             "events": audit.events_for_target("certificate", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
@@ -137,7 +160,8 @@ class CertificateDownload(ActorRequiredMixin, View):
         return response
 
 
-def _issuing(request: HttpRequest, authority_id: UUID) -> Authority:
+def issuing_authority(request: HttpRequest, authority_id: UUID) -> Authority:
+    """The authority, if this person may issue by it; raises NotFound, PermissionRefused."""
     row = visible_authority(actor_of(request), authority_id)
     authorize(actor_of(request), Permission.CERTIFICATE_ISSUE, ring_id=row.ring_id, target=str(row))
     return row
@@ -149,11 +173,11 @@ class Issue(ActorRequiredMixin, View):
     required_permission = Permission.CERTIFICATE_ISSUE
 
     def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row = _issuing(request, authority_id)
+        row = issuing_authority(request, authority_id)
         return self._page(request, row, CsrForm(authority=row))
 
     def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row = _issuing(request, authority_id)
+        row = issuing_authority(request, authority_id)
         form = CsrForm(request.POST, authority=row)
         if form.is_valid():
             made = form.run(lambda values: self._issue(request, row, values))
@@ -182,11 +206,11 @@ class IssueKey(ActorRequiredMixin, View):
     required_permission = Permission.CERTIFICATE_ISSUE
 
     def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row = _issuing(request, authority_id)
+        row = issuing_authority(request, authority_id)
         return self._page(request, row, NewKeyForm(authority=row))
 
     def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row = _issuing(request, authority_id)
+        row = issuing_authority(request, authority_id)
         form = NewKeyForm(request.POST, authority=row)
         if form.is_valid():
             made = form.run(

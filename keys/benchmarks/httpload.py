@@ -25,7 +25,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST of a JSON body, as the bytes that go out again and again."""
+    """One POST, of JSON unless its headers say otherwise, as the bytes that go out again and again."""
 
     port: int
     path: str
@@ -37,9 +37,11 @@ class Request:
         lines = [
             f"POST {self.path} HTTP/1.1",
             f"Host: 127.0.0.1:{self.port}",
-            "Content-Type: application/json",
             f"Content-Length: {len(self.body)}",
-            *(f"{name}: {value}" for name, value in self.headers.items()),
+            *(
+                f"{name}: {value}"
+                for name, value in ({"Content-Type": "application/json"} | dict(self.headers)).items()
+            ),
         ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
 
@@ -118,10 +120,13 @@ def send(request: Request, count: int, connections: int) -> int:
 
 def once(request: Request) -> Any:
     """Send once and return the JSON answer; raises LoadError."""
+    return json.loads(raw(request))
+
+
+def raw(request: Request) -> bytes:
+    """Send once and return the body of the answer; raises LoadError."""
     head, _, body = asyncio.run(_send(request, 1, 1)).partition(b"\r\n\r\n")
-    if b"content-length:" not in head.lower():
-        body = _joined(body)
-    return json.loads(body)
+    return body if b"content-length:" in head.lower() else _joined(body)
 
 
 def _joined(chunks: bytes) -> bytes:

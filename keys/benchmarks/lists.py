@@ -61,7 +61,7 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
     """Lists over `size` keys, ten times as many versions and events; raises ForbiddenQuery."""
     # The test client's host, and no other part of the settings, differs from production.
     with scratch(tell), override_settings(ALLOWED_HOSTS=["testserver"], SECURE_SSL_REDIRECT=False):
-        client = _signed_in()
+        client = signed_in()
         fill(size, tell)
         rows: list[Measurement] = []
         for listing in listings(size):
@@ -150,7 +150,7 @@ def _rows(name: str, times: dict[str, float], queries: dict[str, int]) -> list[M
     ]
 
 
-def _signed_in() -> Client:
+def signed_in() -> Client:
     """A client with the session of an operator, who sees every ring and the record."""
     person = get_user_model().objects.create_person(email="benchmark@localhost", name="Benchmark")  # type: ignore[attr-defined]
     RoleBinding.objects.create(person=person, role=Role.OPERATOR, created_by="benchmark")

@@ -54,6 +54,7 @@ class Permission(StrEnum):
     CERTIFICATE_ISSUE = "certificate.issue"
     CERTIFICATE_REVOKE = "certificate.revoke"
     CERTIFICATE_UPLOAD = "certificate.upload"
+    CERTIFICATE_REPORT = "certificate.report"
     AUTHORITY_MANAGE = "authority.manage"
     CEREMONY_VIEW = "ceremony.view"
     CEREMONY_MANAGE = "ceremony.manage"
@@ -89,7 +90,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     ),
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
-    Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW}),
+    Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW, P.CERTIFICATE_REPORT}),
 }
 
 # What a token may carry. Agreement and key components are given by people, and no token makes tokens.

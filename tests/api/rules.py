@@ -165,6 +165,36 @@ def _many(world: World) -> dict[str, Any]:
     }
 
 
+def _target(world: World) -> dict[str, Any]:
+    return {"ring": str(world.place.ring.pk), "host": "10.77.0.1"}
+
+
+def _monitor(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "Log", "url": "https://10.77.0.1/log/", "domains": ["example.org"],
+        "public_key": world.objects["log_key"], "every_minutes": 60,
+    }  # fmt: skip
+
+
+def _key_form(world: World) -> dict[str, Any]:
+    return {"key": str(world.objects["signing"].pk), "profile": "server", "names": "b.example.org"}
+
+
+def _many_form(world: World) -> dict[str, Any]:
+    return _many(world) | {"key": world.objects["certificate"].spki_sha256}
+
+
+def _agent(world: World) -> dict[str, Any]:
+    return {"ring": str(world.place.ring.pk), "host": "web-1", "found": [{"path": "/a.pem", "pem": ""}]}
+
+
+_RANGE = {"value": "10.88.0.0/16", "reason": "A test."}
+_LOG_LIST = {
+    "content": {"version": "1", "log_list_timestamp": "2026-01-01T00:00:00Z", "operators": []}, "provenance": "A test.",
+}  # fmt: skip
+_ENDPOINT = {"view": P.TLS_VIEW}
+_API_ENDPOINT = {"view": P.TLS_VIEW, "opens": P.TLS_VIEW}
+
 _NEW_KEY = {
     "profile": "server",
     "algorithm": "ECDSA-P256-SHA256",
@@ -398,6 +428,31 @@ _PAGES: dict[str, Rule] = {
     "POST certificates:upload": Rule(
         (P.CERTIFICATE_UPLOAD,), acts=(P.CERTIFICATE_UPLOAD, HERE), body=_upload, hidden=422
     ),
+    "GET certificates:revoke-many": lists(P.CERTIFICATE_REVOKE),
+    "POST certificates:revoke-many": Rule(
+        (P.CERTIFICATE_REVOKE,), acts=(P.CERTIFICATE_REVOKE, HERE), body=_many_form, hidden=422
+    ),
+    "GET certificates:target-list": lists(P.TLS_VIEW),
+    "GET certificates:target-create": lists(P.TLS_SCAN),
+    "POST certificates:target-create": makes(P.TLS_SCAN, lambda world: _target(world) | {"port": 443}, hidden=422),
+    "GET certificates:target-detail": sees(P.TLS_VIEW),
+    "POST certificates:target-scan": acts(P.TLS_SCAN, **_ENDPOINT),
+    "GET certificates:target-remove": acts(P.TLS_SCAN, **_ENDPOINT),
+    "POST certificates:target-remove": acts(P.TLS_SCAN, **_ENDPOINT),
+    "GET certificates:range-list": lists(P.TLS_VIEW),
+    "POST certificates:range-list": Rule((P.TLS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_RANGE),
+    "POST certificates:range-withdraw": Rule((P.SETTINGS_MANAGE,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "GET certificates:transparency": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:log-list-upload": lists(P.SETTINGS_MANAGE),
+    "POST certificates:log-list-upload": lists(P.SETTINGS_MANAGE),  # without its file the form refuses everybody alike
+    "GET certificates:monitor-create": lists(P.TLS_SCAN),
+    "POST certificates:monitor-create": makes(
+        P.TLS_SCAN, lambda world: _monitor(world) | {"domains": "example.org"}, hidden=422
+    ),
+    "GET certificates:monitor-detail": sees(P.CERTIFICATE_VIEW),
+    "POST certificates:monitor-read": acts(P.TLS_SCAN, **_CA),
+    "GET certificates:monitor-remove": acts(P.TLS_SCAN, **_CA),
+    "POST certificates:monitor-remove": acts(P.TLS_SCAN, **_CA),
     "GET certificates:certificate-detail": sees(P.CERTIFICATE_VIEW),
     "GET certificates:certificate-download": sees(P.CERTIFICATE_VIEW),
     "GET certificates:certificate-renew": acts(P.CERTIFICATE_ISSUE, **_CA),
@@ -415,6 +470,8 @@ _PAGES: dict[str, Rule] = {
     "POST certificates:issue": acts(P.CERTIFICATE_ISSUE, _csr, **_CA),
     "GET certificates:issue-key": acts(P.CERTIFICATE_ISSUE, **_CA),
     "POST certificates:issue-key": acts(P.CERTIFICATE_ISSUE, _NEW_KEY, **_CA),
+    "GET certificates:issue-for-key": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:issue-for-key": acts(P.CERTIFICATE_ISSUE, _key_form, **_CA),
     "GET certificates:cross-sign": acts(P.AUTHORITY_MANAGE, **_CA),
     "POST certificates:cross-sign": acts(P.AUTHORITY_MANAGE, _CROSS, **_CA),
     "POST certificates:publish-crl": acts(P.AUTHORITY_MANAGE, **_CA),
@@ -478,6 +535,30 @@ _API: dict[str, Rule] = {
     "POST api-certificate-upload": Rule(
         (P.CERTIFICATE_VIEW,), acts=(P.CERTIFICATE_UPLOAD, HERE), body=_upload, hidden=422
     ),
+    "GET api-certificate-places": sees(P.CERTIFICATE_VIEW),
+    "GET api-certificate-transparency": sees(P.CERTIFICATE_VIEW),
+    "POST api-certificate-report-list": Rule(
+        (P.CERTIFICATE_REPORT,), acts=(P.CERTIFICATE_REPORT, HERE), body=_agent, hidden=422
+    ),
+    "GET api-scan-range-list": lists(P.TLS_VIEW),
+    "POST api-scan-range-list": Rule((P.TLS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_RANGE),
+    "GET api-scan-range-detail": lists(P.TLS_VIEW),
+    "DELETE api-scan-range-detail": Rule((P.TLS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "GET api-scan-target-list": lists(P.TLS_VIEW),
+    "POST api-scan-target-list": Rule((P.TLS_VIEW,), acts=(P.TLS_SCAN, HERE), body=_target, hidden=422),
+    "GET api-scan-target-detail": sees(P.TLS_VIEW),
+    "DELETE api-scan-target-detail": acts(P.TLS_SCAN, **_API_ENDPOINT),
+    "POST api-scan-target-scan": acts(P.TLS_SCAN, **_API_ENDPOINT),
+    "GET api-scan-target-scans": sees(P.TLS_VIEW),
+    "GET api-log-list-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-log-list-list": Rule((P.CERTIFICATE_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=_LOG_LIST),
+    "GET api-log-list-detail": lists(P.CERTIFICATE_VIEW),
+    "GET api-log-monitor-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-log-monitor-list": Rule((P.CERTIFICATE_VIEW,), acts=(P.TLS_SCAN, HERE), body=_monitor, hidden=422),
+    "GET api-log-monitor-detail": sees(P.CERTIFICATE_VIEW),
+    "DELETE api-log-monitor-detail": acts(P.TLS_SCAN, **_API_CA),
+    "POST api-log-monitor-read": acts(P.TLS_SCAN, **_API_CA),
+    "GET api-log-monitor-findings": sees(P.CERTIFICATE_VIEW),
     "GET api-ceremony-list": lists(P.CEREMONY_VIEW),
     "POST api-ceremony-list": Rule((P.CEREMONY_VIEW,), acts=(P.CEREMONY_MANAGE, HERE), body=_plan, hidden=422),
     "GET api-ceremony-detail": sees(P.CEREMONY_VIEW),

@@ -24,8 +24,9 @@ OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
     "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
-    "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "signing-key": "signing key", "audit-event": "event",
-    "checkpoint": "size",
+    "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key",
+    "signing-key": "signing key", "audit-event": "event", "checkpoint": "size", "scan-range": "range", "scan-target": "target",
+    "log-list": "log_list", "log-monitor": "monitor",
 }  # fmt: skip
 
 
@@ -87,6 +88,9 @@ def address(name: str, where: str, world: World) -> str:
         "act",
         "import_id",
         "export_id",
+        "target_id",
+        "range_id",
+        "monitor_id",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -114,6 +118,7 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
         "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
         "import_id": objects["import"].pk, "export_id": objects["export"].pk,
+        "target_id": objects["target"].pk, "range_id": objects["range"].pk, "monitor_id": objects["monitor"].pk,
     }[word]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ OBJECTS = {
     "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
+    "scan-ranges": "range", "scan-targets": "target", "log-lists": "log_list", "log-monitors": "monitor",
     "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
 }  # fmt: skip
 

@@ -1,17 +1,22 @@
 """The matrix's world: one object of every kind in ring "payments", and callers of every role here, there and everywhere."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 from allauth.usersessions.models import UserSession
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
+from certificates.models import LogList, LogMonitor, ScanRange, ScanTarget
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
@@ -183,9 +188,35 @@ def _certificates(place: Place) -> dict[str, Any]:
     order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
     certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
     assert authority.certificate is not None
-    return {
+    return _watched(place) | {
         "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
         "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
+    }  # fmt: skip
+
+
+def _watched(place: Place) -> dict[str, Any]:
+    """An endpoint, what may be scanned, a list of logs and a log that is read."""
+    spki = (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
+    log = {
+        "key": b64encode(spki).decode(),
+        "log_id": b64encode(sha256(spki).digest()).decode(),
+        "state": {"usable": {}},
+    }
+    return {
+        "target": ScanTarget.objects.create(ring=place.ring, host="10.77.0.2", created_by="test"),
+        "range": ScanRange.objects.create(value="10.77.0.0/16", reason="A test.", created_by="test"),
+        "log_list": LogList.objects.create(
+            content={"operators": [{"name": "Us", "logs": [log]}]}, version="1", listed_at=timezone.now(), sha256="ab" * 32,
+            provenance="A test.", uploaded_by="test",
+        ),
+        "monitor": LogMonitor.objects.create(
+            ring=place.ring, name="Log", url="https://10.77.0.2/", public_key=spki, domains=["example.org"], created_by="test"
+        ),
+        "log_key": log["key"],
     }  # fmt: skip
 
 

@@ -19,12 +19,30 @@ import psycopg  # noqa: E402
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes  # noqa: E402
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret  # noqa: E402
 from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives.serialization import Encoding  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ceremonies.services import invitations  # noqa: E402
-from certificates.models import Authority  # noqa: E402
-from certificates.services import authorities, issuing, revoking  # noqa: E402
+from certificates.models import (  # noqa: E402
+    Authority,
+    EndpointScan,
+    LoggedCertificate,
+    LogMonitor,
+    ScanRange,
+    ScanTarget,
+)
+from certificates.services import (  # noqa: E402
+    authorities,
+    inventory,
+    issuing,
+    log_lists,
+    reports,
+    revoking,
+    scanning,
+)
+from certificates.services.reports import Found  # noqa: E402
+from certificates.tls.report import CertificateFacts, Report  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
@@ -40,6 +58,8 @@ from keyvault_portal.errors import ApprovalRequired  # noqa: E402
 from tests.browser.portal import MODULE, TOKEN  # noqa: E402
 from tests.certificates.requests import csr  # noqa: E402
 from tests.room.cast import Cast, plan  # noqa: E402
+from tests.tls import authority as tls_authority  # noqa: E402
+from tests.tls.authority import DAY, NOW, subject  # noqa: E402
 
 type Facts = dict[str, Any]
 
@@ -177,9 +197,54 @@ def _certificates(org: organisation.Organisation) -> Facts:
     revoking.revoke_certificate(
         actor=ada, certificate_id=made["revoked"].pk, reason="key_compromise", note="Found in a backup."
     )
-    return {
+    return _met_outside(org) | {
         "authorities": {name: str(row.pk) for name, row in found.items()}, "certificates": {name: str(row.pk) for name, row in made.items()},
     }  # fmt: skip
+
+
+def _met_outside(org: organisation.Organisation) -> Facts:
+    """An endpoint that was scanned twice and does not answer now, an agent's report, and a log with a stranger's certificate."""
+    ring = org.rings["platform"]
+    above = tls_authority.Authority.root("Public Root").subordinate("Public Servers")
+    old, new = (
+        above.issue(subject(cn="www.example.org"), [x509.DNSName("www.example.org")], ends=NOW + days * DAY)
+        for days in (9, 19)
+    )
+    ScanRange.objects.create(value="10.20.0.0/16", reason="Servers in Oslo.", created_by="Ada")
+    target = ScanTarget.objects.create(
+        ring=ring, host="www.example.org", every_hours=24, next_at=timezone.now() + DAY, created_by="Ada", owner=org.people["boris"]
+    )  # fmt: skip
+    for number, shown in enumerate((old, new)):
+        report = Report(
+            host=target.host, port=443, address="10.20.0.7", at=timezone.now(), versions=("TLSv1.2", "TLSv1.3"),
+            ciphers=("ECDHE-ECDSA-AES128-GCM-SHA256",), suites13=("TLS_AES_256_GCM_SHA384",), groups=("X25519MLKEM768", "X25519"),
+            chain=tuple(CertificateFacts.of(item.certificate) for item in (shown, above)), name_matches=True, chain_holds=True,
+            version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384", group="X25519MLKEM768", protocol="h2", staple="good",
+            certificates=tuple(item.certificate.public_bytes(Encoding.DER) for item in (shown, above)),
+        )  # fmt: skip
+        at = timezone.now() - (2 - number) * DAY
+        scan = EndpointScan.objects.create(
+            target=target, state="running", requested_by="scan schedule", created_at=at, started_at=at
+        )
+        scanning._keep(scan, report)
+    found = [Found("/etc/ssl/www.pem", new.chain_pem.decode())]
+    reports.report(actor=org.actor("ada"), ring=ring, host="web-1.oslo.example.org", found=found)
+    content = json.loads((Path(__file__).parents[1] / "vectors" / "signed_certificate_timestamps.json").read_text())
+    raw = json.dumps(content["log_list"]).encode()
+    log_lists.upload_list(
+        actor=org.actor("ada"), content=raw, provenance="www.gstatic.com/ct/log_list/v3/log_list.json"
+    )
+    [row] = inventory.upload(actor=org.actor("ada"), ring=ring, content=content["certificate"].encode()).rows
+    monitor = LogMonitor.objects.create(
+        ring=ring, name="Example 'Fjord2027' log", url="https://ct.example.net/fjord2027/", public_key=b"k", domains=["example.org"], created_by="Ada",
+        begun=True, position=4_711_000, tree_size=4_711_000, tree_head_at=timezone.now(), next_at=timezone.now() + DAY,
+    )  # fmt: skip
+    for index, known in ((4_710_112, row), (4_710_996, None)):
+        LoggedCertificate.objects.create(
+            monitor=monitor, index=index, precertificate=known is None, serial="4711", issuer="CN=Some Public CA", names=["shop.example.org"],
+            not_after=timezone.now() + 80 * DAY, logged_at=timezone.now(), der=b"-", certificate=known,
+        )  # fmt: skip
+    return {"endpoint": str(target.pk), "log": str(monitor.pk), "logged": str(row.pk)}
 
 
 def _ceremonies(org: organisation.Organisation) -> Facts:

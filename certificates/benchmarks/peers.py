@@ -1,0 +1,145 @@
+"""The peers: django-ca in an environment of its own, asked by lines of JSON, and OpenBao's PKI over HTTP."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from django.conf import settings
+from django.db import connection
+
+from certificates.benchmarks.boxed import SECONDS, Job, boxed
+from certificates.benchmarks.ours import CERT_ID
+from keys.benchmarks import httpload
+from keys.benchmarks.scratch import create_database, drop_database
+
+PROGRAM = Path(settings.BASE_DIR) / "tests" / "bench" / "django_ca_peer.py"
+LOCK = PROGRAM.with_name("django_ca.lock")
+CONNECTIONS, ANSWERS = 4, 200
+
+
+class DjangoCa:
+    """A running django-ca with one authority; it signs in its own process and commits every certificate."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self.read()
+
+    def read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("django-ca ended before its time.")
+        return json.loads(line)  # type: ignore[no-any-return]
+
+    def jobs(self, requests: list[bytes]) -> dict[str, Job]:
+        listed = [raw.decode() for raw in requests]
+
+        def issue() -> float:
+            return float(self.ask({"do": "issue", "requests": listed, "seconds": SECONDS})["done"])
+
+        def answer() -> float:
+            return float(self.ask({"do": "ocsp", "count": 1_000, "seconds": SECONDS})["done"])
+
+        return {"django-ca issue": issue, "django-ca ocsp": answer}
+
+
+@contextmanager
+def django_ca(folder: Path) -> Iterator[DjangoCa | None]:
+    """django-ca at work over a database beside ours; None where its environment cannot be made."""
+    python = _environment()
+    if python is None:
+        yield None
+        return
+    name = f"{connection.settings_dict['NAME']}_peer"
+    create_database(name)
+    values = connection.settings_dict
+    place = json.dumps([name, *(values[part] for part in ("HOST", "PORT", "USER", "PASSWORD"))])
+    keys = folder / "django-ca"
+    keys.mkdir()
+    with (folder / "django-ca.log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(python), str(PROGRAM), place, str(keys)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )  # fmt: skip
+        try:
+            peer = DjangoCa(process)
+            peer.read()  # it is ready
+            yield peer
+        finally:
+            process.terminate()
+            process.wait(20)
+            drop_database(name)
+
+
+def _environment() -> Path | None:
+    """The Python of django-ca's environment, made at first use; a changed lock makes a new one."""
+    if not LOCK.exists():
+        return None
+    mark = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    folder = Path(settings.VAR_DIR) / "django-ca" / mark
+    python, ready = folder / "bin" / "python", folder / "ready"
+    if ready.exists():
+        return python
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r", str(LOCK)],
+    ):  # fmt: skip
+        if subprocess.run(command, capture_output=True, timeout=600, check=False).returncode != 0:
+            return None
+    ready.touch()
+    return python
+
+
+def bao_jobs(port: int, token: str, requests: list[bytes]) -> dict[str, Job]:
+    """A root in OpenBao's PKI engine, a role that signs for example.org, and its responder."""
+
+    def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = Request(
+            f"http://127.0.0.1:{port}/v1/{path}", json.dumps(body).encode(), {"X-Vault-Token": token}, method="POST"
+        )
+        with urlopen(request, timeout=30) as answer:  # noqa: S310
+            text = answer.read()
+        return json.loads(text) if text else {}
+
+    call("sys/mounts/pki", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
+    kind = {"key_type": "ec", "key_bits": 256}
+    root = call("pki/root/generate/internal", {"common_name": "Benchmark", "ttl": "80000h"} | kind)
+    role = {
+        "allowed_domains": "example.org",
+        "allow_subdomains": True,
+        "key_type": "any",
+        "max_ttl": "2160h",
+        "require_cn": False,
+    }
+    call("pki/roles/leaf", role)
+
+    def issue(raw: bytes) -> dict[str, Any]:
+        return call("pki/sign/leaf", {"csr": raw.decode(), "ttl": "2160h"})
+
+    leaf = x509.load_pem_x509_certificate(issue(requests[0])["data"]["certificate"].encode())
+    issuer = x509.load_pem_x509_certificate(root["data"]["certificate"].encode())
+    question = ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer, CERT_ID).build().public_bytes(Encoding.DER)
+    return {"bao issue": boxed(issue, requests), "bao ocsp": over_http(port, "/v1/pki/ocsp", question)}
+
+
+def over_http(port: int, path: str, question: bytes) -> Job:
+    """Ask one question again and again over a few connections that stay open; RuntimeError when it is not answered."""
+    request = httpload.Request(port, path, question, {"Content-Type": "application/ocsp-request"})
+    answer = httpload.raw(request)
+    if ocsp.load_der_ocsp_response(answer).response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        raise RuntimeError("The responder does not answer.")
+    return boxed(lambda _: httpload.send(request, ANSWERS, CONNECTIONS), range(1_000), each=ANSWERS)

@@ -1,0 +1,93 @@
+"""django-ca as the benchmark of certificates meets it: a program for its own Python, asked by lines of JSON.
+
+`{"do": "issue", "requests": [PEM, ...], "seconds": 2}` is answered with how many of them it issued and in how long; so is
+`{"do": "ocsp", "count": 100, "seconds": 2}`. It signs by its own manager, one row and one commit a certificate.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import include, path
+
+
+def configure(database: str, folder: str) -> None:
+    name, host, port, user, password = json.loads(database)
+    plain = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": folder}}
+    settings.configure(
+        SECRET_KEY="benchmark", USE_TZ=True, ROOT_URLCONF="peer_urls", ALLOWED_HOSTS=["testserver"], DEBUG=False,
+        DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host, "PORT": port, "USER": user, "PASSWORD": password}},
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_ca"], CA_DEFAULT_HOSTNAME="ca.example.org",
+        STORAGES={"default": plain, "django-ca": plain, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
+        CA_USE_CELERY=False,
+    )  # fmt: skip
+    django.setup()
+    sys.modules["peer_urls"] = urls = ModuleType("peer_urls")
+    urls.urlpatterns = [path("", include("django_ca.urls"))]
+
+
+def main(database: str, folder: str) -> None:
+    configure(database, folder)
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import ocsp
+    from cryptography.x509.oid import NameOID
+    from django.core.management import call_command
+    from django.test import Client
+    from django.urls import reverse
+    from django_ca.key_backends import key_backends
+    from django_ca.key_backends.storages.models import StoragesCreatePrivateKeyOptions, StoragesUsePrivateKeyOptions
+    from django_ca.models import Certificate, CertificateAuthority
+
+    call_command("migrate", verbosity=0)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Benchmark")])
+    made = StoragesCreatePrivateKeyOptions(key_type="EC", password=None, path=".")
+    authority = CertificateAuthority.objects.init(
+        "benchmark", key_backends["default"], made, subject, datetime.now(UTC) + timedelta(days=3000), key_type="EC"
+    )
+    use = StoragesUsePrivateKeyOptions.model_validate({}, context={"ca": authority, "backend": key_backends["default"]})
+    authority.generate_ocsp_key(use)
+    authority.refresh_from_db()
+    leaf_subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "h.example.org")])
+
+    def issue(raw: str) -> Certificate:
+        request = x509.load_pem_x509_csr(raw.encode())
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return Certificate.objects.create_cert(authority, use, request, subject=leaf_subject, extensions=[names])
+
+    client = Client()
+    url = reverse("django_ca:ocsp-cert-post", kwargs={"serial": authority.serial})
+
+    def ask() -> Callable[[], HttpResponse]:
+        leaf = Certificate.objects.order_by("-pk")[0]
+        builder = ocsp.OCSPRequestBuilder().add_certificate(leaf.pub.loaded, authority.pub.loaded, hashes.SHA256())
+        question = builder.build().public_bytes(Encoding.DER)
+        return lambda: client.post(url, question, content_type="application/ocsp-request")
+
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        issuing = [lambda raw=raw: issue(raw) for raw in asked.get("requests", ())]
+        todo = issuing or [ask()] * asked["count"]
+        begun, done, answer = time.perf_counter(), 0, None
+        for work in todo:
+            answer = work()
+            done += 1
+            if time.perf_counter() - begun > asked["seconds"]:
+                break
+        seconds = time.perf_counter() - begun
+        if asked["do"] == "ocsp":
+            found = ocsp.load_der_ocsp_response(answer.content)
+            assert found.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL, found.response_status
+        print(json.dumps({"done": done, "seconds": seconds}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
