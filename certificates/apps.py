@@ -7,7 +7,12 @@ class CertificatesConfig(AppConfig):
 
     def ready(self) -> None:
         from certificates import approval_operations, tasks  # noqa: F401  registers operations and tasks
+        from certificates.renewal import approval_operations as _renewal  # noqa: F401
+        from certificates.renewal import tasks as _renewal_tasks  # noqa: F401
         from certificates.services.signers import purpose_of
+        from certificates.services.standing import standing_on
+        from keys.services.dependents import depend_through
         from keys.services.reservations import reserve_through
 
         reserve_through(purpose_of)
+        depend_through(standing_on)

@@ -92,6 +92,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "certificates.renewal.http01.AnswerChallenges",  # first: asked without TLS and under other names than ours
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -216,6 +217,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "certificates": {"task": "certificates.tick", "schedule": 60.0, "options": {"expires": 60}},
+    "renewals": {"task": "certificates.renewal_tick", "schedule": 30.0, "options": {"expires": 30}},
     "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
     "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
@@ -245,6 +247,14 @@ STORE_ALLOWED_HOSTS = _list(
 )
 # Which endpoints may be scanned over TLS; the portal's own machine is not among them by default.
 TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+# ACME CAs that certificates may come from, and where webhooks and DNS servers for dns-01 may be.
+ACME_ALLOWED_HOSTS = _list(
+    "ACME_ALLOWED_HOSTS",
+    "acme-v02.api.letsencrypt.org,acme-staging-v02.api.letsencrypt.org,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+)
+WEBHOOK_ALLOWED_HOSTS = _list("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+# Directories of this machine below which certificates, and keys where others agreed, are written; none by default.
+CERTIFICATE_DEPLOY_DIRS = _list("CERTIFICATE_DEPLOY_DIRS")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

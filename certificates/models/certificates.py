@@ -21,6 +21,7 @@ class Certificate(models.Model):
     class Source(models.TextChoices):
         ISSUED = "issued", "Issued here"
         UPLOADED = "uploaded", "Uploaded"
+        ACME = "acme", "Obtained by ACME"
 
     class KeyOrigin(models.TextChoices):
         REQUEST = "request", "Made by the requester"
