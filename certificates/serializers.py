@@ -102,6 +102,29 @@ class RenewSerializer(serializers.Serializer[dict[str, Any]]):
     days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True, default=None)
 
 
+class RenewKeySerializer(serializers.Serializer[dict[str, Any]]):
+    algorithm = serializers.ChoiceField([(name, name) for name in SUBJECT_ALGORITHMS])
+    password = serializers.CharField(min_length=12, max_length=256, write_only=True, trim_whitespace=False)
+    form = serializers.ChoiceField([(name, name) for name in FORMS], default="pkcs12")
+    days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True, default=None)
+
+
+class KeyImportSerializer(serializers.Serializer[dict[str, Any]]):
+    ring = serializers.UUIDField()
+    name = serializers.SlugField(max_length=100)
+    title = serializers.CharField(max_length=150)
+    above = serializers.UUIDField(help_text="The master or key-encryption key that wraps it.")
+    private_key = serializers.CharField(max_length=20_000, write_only=True, help_text="PEM: PKCS#8, PKCS#1 or SEC 1.")
+    password = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, default="", write_only=True, trim_whitespace=False
+    )
+
+
+class ImportedKeySerializer(serializers.Serializer[dict[str, Any]]):
+    key = serializers.UUIDField()
+    algorithm = serializers.CharField()
+
+
 class RevokeSerializer(serializers.Serializer[dict[str, Any]]):
     reason = serializers.ChoiceField(REVOCATION_REASONS)
     note = serializers.CharField(max_length=2000, required=False, allow_blank=True, default="")

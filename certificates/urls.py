@@ -2,23 +2,29 @@
 
 from django.urls import path
 
+from certificates.renewal.urls import urlpatterns as renewal_urls
+from certificates.rollover.urls import urlpatterns as rollover_urls
 from certificates.views import authorities, certificates
 
 app_name = "certificates"
 _authority = "authorities/<uuid:authority_id>/"
 _certificate = "<uuid:certificate_id>/"
 urlpatterns = [
+    *renewal_urls,
+    *rollover_urls,
     path("", certificates.CertificateList.as_view(), name="certificate-list"),
     path("expiry/", certificates.ExpiryCalendar.as_view(), name="expiry"),
     path("upload/", certificates.Upload.as_view(), name="upload"),
     path(_certificate, certificates.CertificateDetail.as_view(), name="certificate-detail"),
     path(_certificate + "chain.pem", certificates.CertificateDownload.as_view(), name="certificate-download"),
     path(_certificate + "renew/", certificates.Renew.as_view(), name="certificate-renew"),
+    path(_certificate + "renew-key/", certificates.RenewKey.as_view(), name="certificate-renew-key"),
     path(_certificate + "revoke/", certificates.RevokeCertificate.as_view(), name="certificate-revoke"),
     path(_certificate + "release/", certificates.Release.as_view(), name="certificate-release"),
     path("authorities/", authorities.AuthorityTree.as_view(), name="authority-list"),
     path("authorities/new/", authorities.AuthorityCreate.as_view(), name="authority-create"),
     path("authorities/import/", authorities.AuthorityImport.as_view(), name="authority-import"),
+    path("authorities/import-key/", authorities.AuthorityKeyImport.as_view(), name="authority-import-key"),
     path(_authority, authorities.AuthorityDetail.as_view(), name="authority-detail"),
     path(_authority + "issue/", certificates.Issue.as_view(), name="issue"),
     path(_authority + "issue-key/", certificates.IssueKey.as_view(), name="issue-key"),

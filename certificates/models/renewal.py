@@ -161,9 +161,7 @@ class AcmeOrder(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(state__in=[s.value for s in OrderState]), name="pki_order_state"),
-            models.UniqueConstraint(
-                fields=["managed"], condition=Q(state__in=OPEN_ORDERS), name="pki_one_open_order"
-            ),
+            models.UniqueConstraint(fields=["managed"], condition=Q(state__in=OPEN_ORDERS), name="pki_one_open_order"),
             models.CheckConstraint(
                 condition=Q(state="issued", certificate__isnull=False, finished_at__isnull=False)
                 | Q(state="failed", certificate=None, finished_at__isnull=False)

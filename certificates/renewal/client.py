@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import josepy
 import requests
@@ -22,11 +22,19 @@ from certificates.renewal.web import SECONDS, acme_rule, open_session
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.errors import PortalError
 
-T = TypeVar("T")
 NONCE_TRIES = 6  # a CA may refuse good nonces; each refusal brings a new one (RFC 8555, 6.5)
 _PASSING = {"badNonce", "rateLimited", "serverInternal", "orderNotReady"}
 
-__all__ = ["STATUS_INVALID", "STATUS_PENDING", "STATUS_READY", "STATUS_VALID", "AcmeCa", "AcmeFailed", "Window", "opened"]
+__all__ = [
+    "STATUS_INVALID",
+    "STATUS_PENDING",
+    "STATUS_READY",
+    "STATUS_VALID",
+    "AcmeCa",
+    "AcmeFailed",
+    "Window",
+    "opened",
+]
 
 
 class AcmeFailed(PortalError):
@@ -107,9 +115,10 @@ class AcmeCa:
             bound = messages.ExternalAccountBinding.from_data(
                 self._key.public_key(), binding[0], binding[1].reveal().decode(), self._client.directory
             )
-        fields = {"external_account_binding": bound} if bound else {}
         contact = tuple(f"mailto:{address}" for address in contacts)
-        wanted = messages.NewRegistration.from_data(contact=contact, terms_of_service_agreed=True, **fields)
+        wanted = messages.NewRegistration.from_data(
+            contact=contact, terms_of_service_agreed=True, external_account_binding=bound
+        )
 
         def make() -> str:
             try:
@@ -122,9 +131,7 @@ class AcmeCa:
     def new_order(self, names: list[Name], replaces: str) -> tuple[str, messages.Order]:
         """Order a certificate for these names; `replaces` is the RFC 9773 identifier of the one it replaces, or empty."""
         identifiers = tuple(
-            messages.Identifier(
-                typ=messages.IDENTIFIER_IP if kind == "ip" else messages.IDENTIFIER_FQDN, value=value
-            )
+            messages.Identifier(typ=messages.IDENTIFIER_IP if kind == "ip" else messages.IDENTIFIER_FQDN, value=value)
             for kind, value in names
         )
         wanted = _Order(identifiers=identifiers, profile="", replaces=replaces or None)
@@ -177,11 +184,11 @@ class AcmeCa:
 
         return self._call(ask)
 
-    def _call(self, work: Callable[[], T]) -> T:
+    def _call[T](self, work: Callable[[], T]) -> T:
         return _translated(self._network, work)
 
 
-def _translated(network: _Network, work: Callable[[], T]) -> T:
+def _translated[T](network: _Network, work: Callable[[], T]) -> T:
     try:
         return work()
     except messages.Error as error:
@@ -210,7 +217,10 @@ def _translated(network: _Network, work: Callable[[], T]) -> T:
 def _words(error: messages.Error) -> str:
     """The problem document in words, with its sub-problems (RFC 8555, 6.7.1); a CA may quote names, never secrets of ours."""
     said = [error.detail or error.title or error.typ or "The CA refused."]
-    said += [f"{item.identifier.value if item.identifier else ''}: {item.detail or item.typ}" for item in error.subproblems or ()]
+    said += [
+        f"{item.identifier.value if item.identifier else ''}: {item.detail or item.typ}"
+        for item in error.subproblems or ()
+    ]
     return "; ".join(part[:300] for part in said)[:1000]
 
 

@@ -145,9 +145,7 @@ def queue_for(managed: ManagedCertificate, certificate: Certificate, version: Ke
 
 
 def _queue(hook: DeployHook, certificate: Certificate, version_id: int) -> None:
-    row, made = Delivery.objects.get_or_create(
-        hook=hook, certificate=certificate, defaults={"version_id": version_id}
-    )
+    row, made = Delivery.objects.get_or_create(hook=hook, certificate=certificate, defaults={"version_id": version_id})
     if made:
         _send(row.pk)
 

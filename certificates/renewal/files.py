@@ -64,7 +64,9 @@ def write_set(place: str, files: Mapping[str, bytes]) -> None:
     folder, link = path.parent / name, path.parent / f"{name}.link"
     try:
         if path.exists() and not path.is_symlink():
-            raise PlaceUnavailable(f"{path} exists and is no link of ours.", hint="Move it away, or choose another place.")
+            raise PlaceUnavailable(
+                f"{path} exists and is no link of ours.", hint="Move it away, or choose another place."
+            )
         before = path.resolve() if path.is_symlink() else None
         folder.mkdir(MODE_FOLDER)
         try:

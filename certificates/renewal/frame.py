@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -37,14 +36,6 @@ def visible_managed(actor: Actor) -> QuerySet[ManagedCertificate]:
     rings = actor.ring_ids(P.CERTIFICATE_VIEW)
     rows = ManagedCertificate.objects.select_related("ring", "source", "key", "certificate", "dns_hook")
     return rows if rings is None else rows.filter(ring_id__in=rings)
-
-
-def find(rows: QuerySet[Any], pk: object, what: str) -> Any:
-    """One of the rows; raises NotFound when it does not exist or may not be seen: the two look alike."""
-    found = rows.filter(pk=pk).first()
-    if found is None:
-        raise NotFound(f"There is no such {what}, or you may not see it.")
-    return found
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from django.utils import timezone
 from certificates.csr import refused
 from certificates.models import AcmeOrder, AcmeSource, Certificate, DnsHook, ManagedCertificate
 from certificates.names import Name, complaint
-from certificates.renewal.frame import SYSTEM, act_on_managed, find, target_of, visible_dns_hooks, visible_sources
+from certificates.renewal.frame import SYSTEM, act_on_managed, target_of, visible_dns_hooks, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
+from certificates.services.reading import find
 from certificates.services.signers import purpose_of
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.models import Key, KeyVersion
@@ -60,7 +61,7 @@ def obtain_certificate(
         row = ManagedCertificate(
             ring=key.ring, source=source, key=key, names=[f"{kind}:{value}" for kind, value in names], challenge=challenge,
             dns_hook=hook if challenge == Challenge.DNS_01 else None, new_key=new_key, renew_at=timezone.now(),
-            owner=Person.objects.filter(pk=actor.id).first() if actor.kind == "person" else None, created_by=actor.label[:200],
+            owner=Person.objects.filter(pk=actor.id).first() if actor.kind == "person" and actor.id else None, created_by=actor.label[:200],
         )  # fmt: skip
         try:
             with transaction.atomic():
@@ -143,9 +144,7 @@ def _certified(version: KeyVersion) -> bool:
 
 def _need_ready(source: AcmeSource) -> None:
     if source.state != SourceState.READY.value:
-        raise WrongState(
-            f"The source {source.name} is {source.state}.", hint="Its page says why.", state=source.state
-        )
+        raise WrongState(f"The source {source.name} is {source.state}.", hint="Its page says why.", state=source.state)
 
 
 def _check(key: Key, names: Sequence[Name], challenge: str, hook: DnsHook | None) -> None:

@@ -109,13 +109,13 @@ def _step(order: AcmeOrder, ca: AcmeCa) -> bool:
 
 
 def _why_invalid(found: messages.Order, ca: AcmeCa) -> str:
-    if found.error is not None and found.error.detail:
-        return f"The CA refused the order: {found.error.detail[:500]}"
+    """The name at fault, which an order's own error may leave out."""
     for url in found.authorizations:
         authorization = ca.authorization(url)
         if authorization.status == client.STATUS_INVALID:
             return _unproved(authorization)
-    return "The CA refused the order."
+    said = found.error.detail if found.error is not None else None
+    return f"The CA refused the order: {(said or 'it does not say why')[:500]}"
 
 
 def _prove(order: AcmeOrder, ca: AcmeCa, url: str) -> None:

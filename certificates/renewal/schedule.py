@@ -65,7 +65,13 @@ def ask_window(managed_id: UUID) -> ManagedCertificate | None:
             held.ask_window_at = window.ask_again
             if (held.window_start, held.window_end) != (window.start, window.end):
                 _follow(held, held.certificate, window)
-                act.record({"start": window.start.isoformat(), "end": window.end.isoformat(), "renew_at": held.renew_at.isoformat()})
+                act.record(
+                    {
+                        "start": window.start.isoformat(),
+                        "end": window.end.isoformat(),
+                        "renew_at": held.renew_at.isoformat(),
+                    }
+                )
         held.save()
     return held
 
@@ -87,15 +93,21 @@ def tick() -> None:
     now = timezone.now()
     busy = AcmeOrder.objects.filter(managed=OuterRef("pk"), state__in=OPEN_ORDERS)
     kept = ManagedCertificate.objects.filter(~Exists(busy), enabled=True, source__state=SourceState.READY.value)
-    for managed_id in kept.filter(ask_window_at__lte=now, certificate__not_after__gt=now).values_list("pk", flat=True)[:_BATCH]:
+    for managed_id in kept.filter(ask_window_at__lte=now, certificate__not_after__gt=now).values_list("pk", flat=True)[
+        :_BATCH
+    ]:
         ask.delay(str(managed_id))
-    for managed_id in kept.filter(Q(renew_at__lte=now) | _rotated()).order_by("renew_at").values_list("pk", flat=True)[:_BATCH]:
+    for managed_id in (
+        kept.filter(Q(renew_at__lte=now) | _rotated()).order_by("renew_at").values_list("pk", flat=True)[:_BATCH]
+    ):
         begin_due(managed_id)
     lost = AcmeOrder.objects.filter(state__in=OPEN_ORDERS, next_try_at__lte=now, created_at__lt=now - LOST_AFTER)
     for order_id in lost.exclude(claimed_until__gt=now).values_list("pk", flat=True)[:_BATCH]:
         managing.send(order_id)
     for order_id in (
-        ChallengeAnswer.objects.exclude(order__state__in=OPEN_ORDERS).values_list("order_id", flat=True).distinct()[:_BATCH]
+        ChallengeAnswer.objects.exclude(order__state__in=OPEN_ORDERS)
+        .values_list("order_id", flat=True)
+        .distinct()[:_BATCH]
     ):
         tidy_up.delay(str(order_id))
 

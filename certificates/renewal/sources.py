@@ -42,7 +42,7 @@ class Tried:
     offers_renewal_info: bool
 
 
-def test_directory(*, actor: Actor, ring: KeyRing, directory: str, ca_bundle: str = "") -> Tried:
+def look_at_ca(*, actor: Actor, ring: KeyRing, directory: str, ca_bundle: str = "") -> Tried:
     """Read a CA's directory and keep nothing; raises PermissionRefused, ValidationFailed, HostRefused, AcmeFailed."""
     target = ("acme_source", "", directory[:200])
     with audit.atomic(actor=actor, action="acme_source.test", target=target, ring_id=ring.pk) as act:
@@ -143,7 +143,8 @@ def complete_registration(source_id: UUID) -> AcmeSource | None:
             row.last_error, row.next_try_at, row.attempts = "", None, 0
             _move(row, SourceState.READY)
             row.save()
-            SealedValue.objects.filter(pk=used).delete()
+            if used is not None:
+                SealedValue.objects.filter(pk=used).delete()
             act.record({"account": account_url, "terms": terms})
         else:
             _note_failure(row, failed)
@@ -231,9 +232,7 @@ def tick() -> None:
         send(row.pk)
 
 
-def _check(
-    name: str, contacts: Sequence[str], agreed: bool, eab_kid: str, eab_key: SecretBytes | None
-) -> None:
+def _check(name: str, contacts: Sequence[str], agreed: bool, eab_kid: str, eab_key: SecretBytes | None) -> None:
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(name):
         errors["name"] = ["Lower-case letters, digits and hyphens; at most 63, a letter or digit at both ends."]

@@ -1,6 +1,7 @@
 """What the CA sent: checked against what was asked, stored with its chain, put in the place of the old one."""
 
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -43,7 +44,12 @@ def store(order: AcmeOrder, pem: str) -> Certificate:
             return row  # another worker was faster
         if order.version.state is VersionState.PRE_ACTIVE:
             lifecycle.activate_version(actor=SYSTEM, version_id=order.version_id, reason="Its certificate is here.")
-        order.state, order.certificate, order.finished_at, order.error = OrderState.ISSUED.value, row, timezone.now(), ""
+        order.state, order.certificate, order.finished_at, order.error = (
+            OrderState.ISSUED.value,
+            row,
+            timezone.now(),
+            "",
+        )
         order.save()
         managed.certificate, managed.failures, managed.last_error, managed.told_at = row, 0, "", None
         schedule.plan_next(managed, row)
@@ -51,8 +57,10 @@ def store(order: AcmeOrder, pem: str) -> Certificate:
         deploying.queue_for(managed, row, order.version)
         act.record(
             {
-                "order": str(order.pk), "serial": row.serial, "fingerprint": row.fingerprint, "names": row.names, "not_after": row.not_after.isoformat(),
-                "key_version": order.version.key_version, "source": managed.source.name, "replaces": str(order.replaces_id) if order.replaces_id else None,
+                "order": str(order.pk), "serial": row.serial, "fingerprint": row.fingerprint, "names": row.names,
+                "not_after": row.not_after.isoformat(),
+                "key_version": order.version.key_version, "source": managed.source.name,
+                "replaces": str(order.replaces_id) if order.replaces_id else None,
             }
         )  # fmt: skip
     return row
@@ -96,7 +104,10 @@ def _rows(
         raw = certificate.public_bytes(Encoding.DER)
         row = Certificate.objects.filter(ring=managed.ring, fingerprint=sha256(raw).hexdigest()).first()
         if row is None:
-            values = {"key_origin": Certificate.KeyOrigin.UNKNOWN.value, "requested_by": managed.created_by}
+            values: dict[str, Any] = {
+                "key_origin": Certificate.KeyOrigin.UNKNOWN.value,
+                "requested_by": managed.created_by,
+            }
             if certificate is leaf:
                 values = {
                     "key_origin": Certificate.KeyOrigin.HIERARCHY.value, "key": managed.key, "renews": order.replaces, "owner": managed.owner,

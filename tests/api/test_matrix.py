@@ -25,7 +25,8 @@ OBJECTS = {
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
     "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
-    "checkpoint": "size",
+    "checkpoint": "size", "acme-source": "refused", "dns-hook": "dns_hook", "renewal": "managed", "deploy-hook": "hook", "delivery": "delivery",
+    "rollover": "rollover", "relying-party": "party",
 }  # fmt: skip
 
 
@@ -87,6 +88,13 @@ def address(name: str, where: str, world: World) -> str:
         "act",
         "import_id",
         "export_id",
+        "source_id",
+        "managed_id",
+        "hook_id",
+        "delivery_id",
+        "rollover_id",
+        "party_id",
+        "to",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -113,7 +121,9 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
         "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
         "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
-        "import_id": objects["import"].pk, "export_id": objects["export"].pk,
+        "import_id": objects["import"].pk, "export_id": objects["export"].pk, "source_id": objects["refused"].pk,
+        "managed_id": objects["managed"].pk, "hook_id": objects["hook"].pk, "delivery_id": objects["delivery"].pk,
+        "rollover_id": objects["rollover"].pk, "party_id": objects["party"].pk, "to": "trust_both",
     }[word]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The matrix's world: one object of every kind in ring "payments", and callers of every role here, there and everywhere."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,16 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
+from certificates.models import (
+    AcmeOrder,
+    AcmeSource,
+    Delivery,
+    DeployHook,
+    DnsHook,
+    ManagedCertificate,
+    RelyingParty,
+    Rollover,
+)
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
@@ -27,6 +37,7 @@ from keys.models import (
     ReEncryptionJob,
     RootSeal,
     Rotation,
+    SealedValue,
 )
 from keys.services import creation, imports, lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
@@ -180,9 +191,49 @@ def _certificates(place: Place) -> dict[str, Any]:
     order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
     certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
     assert authority.certificate is not None
-    return {
-        "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
+    heir_plan = replace(plan, name="servers-2", title="Servers 2", key_id=str(key("ca-2").pk), days=3600)
+    heir = authorities.sign_authority(authorities.create_authority(actor=SYSTEM, plan=heir_plan, reason="A test.").pk)
+    return _renewal(place, key("www"), certificate) | {
+        "rollover": Rollover.objects.create(
+            ring=place.ring, old=authority, new=heir, reason="A test.", created_by="test"
+        ),
+        "party": RelyingParty.objects.create(
+            ring=place.ring, name="shop", fingerprints=["ab" * 32], reported_at=timezone.now(), reported_by="test"
+        ),
+        "heir": heir, "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
         "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
+    }  # fmt: skip
+
+
+def _renewal(place: Place, key: Key, certificate: Any) -> dict[str, Any]:
+    """A source that was refused, one that is ready, a certificate that is kept alive, and a delivery that failed."""
+    sealed = SealedValue.objects.create(purpose="test", ciphertext=b"sealed")
+    values: dict[str, Any] = {
+        "ring": place.ring, "directory": "https://acme.invalid/dir", "terms_agreed_by": "test", "account_key": sealed, "thumbprint": "t",
+        "created_by": "test",
+    }  # fmt: skip
+    refused = AcmeSource.objects.create(name="refused", state="failed", **values)
+    ready = AcmeSource.objects.create(name="ready", state="ready", account_url="https://acme.invalid/1", **values)
+    hook = DnsHook.objects.create(
+        ring=place.ring, name="dns", kind="webhook", address="https://hook.invalid/", secret=sealed, created_by="test"
+    )
+    managed = ManagedCertificate.objects.create(
+        ring=place.ring, source=ready, key=key, names=["dns:www.example.org"], challenge="http-01", renew_at=timezone.now(),
+        certificate=certificate, created_by="test",
+    )  # fmt: skip
+    version = KeyVersion.objects.get(key=key)
+    AcmeOrder.objects.create(
+        managed=managed, version=version, state="issued", order_url="https://acme.invalid/2", certificate=certificate,
+        finished_at=timezone.now(),
+    )  # fmt: skip
+    deploy = DeployHook.objects.create(
+        managed=managed, kind="webhook", place="https://hook.invalid/", secret=sealed, created_by="test"
+    )
+    delivery = Delivery.objects.create(
+        hook=deploy, certificate=certificate, version=version, state="failed", finished_at=timezone.now()
+    )
+    return {
+        "source": ready, "refused": refused, "dns_hook": hook, "managed": managed, "hook": deploy, "delivery": delivery,
     }  # fmt: skip
 
 

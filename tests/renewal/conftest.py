@@ -117,7 +117,13 @@ def make_source(home: Any, pebble: Pebble, **more: Any) -> AcmeSource:
 
 def make_hook(home: Any, receiver: Receiver) -> DnsHook:
     return sources.register_dns_hook(
-        actor=home.officer, ring=home.ring, name="hook", kind="webhook", address=receiver.url, secret=SECRET, wait_seconds=0
+        actor=home.officer,
+        ring=home.ring,
+        name="hook",
+        kind="webhook",
+        address=receiver.url,
+        secret=SECRET,
+        wait_seconds=0,
     )
 
 

@@ -100,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         context = ssl.create_default_context(cadata=door.bundle)
         upstream = HTTPSConnection("127.0.0.1", door.pebble_port, context=context, timeout=30)
-        kept = {name: value for name, value in self.headers.items() if name.lower() not in {"connection", "accept-encoding"}}
+        kept = {
+            name: value for name, value in self.headers.items() if name.lower() not in {"connection", "accept-encoding"}
+        }
         upstream.request(self.command, self.path, body or None, kept)
         answer = upstream.getresponse()
         content = answer.read()
@@ -172,7 +174,9 @@ def running(folder: Path, *, binding: bool = False, days: int = 90) -> Iterator[
         stack.enter_context(_process(folder, environment, "pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-management",
                                      f"127.0.0.1:{dns_management}", "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""))  # fmt: skip
         stack.enter_context(
-            _process(folder, environment, "pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}")
+            _process(
+                folder, environment, "pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}"
+            )
         )
         for port in (acme, dns_management):
             _await_port(port)

@@ -17,6 +17,7 @@ from certificates.services.reading import chain_of, pem
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRefused
 from keys.models import KeyVersion, SealedValue
+from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
@@ -63,7 +64,8 @@ def test_a_certificate_is_obtained_and_renewed_with_a_new_key(home, pebble, dns,
     assert {event["action"] for event, _, _ in dns.calls} == {"present", "cleanup"}
     assert first.version.key_version == 1
 
-    assert schedule.begin_due(row.pk) is not None or True
+    ManagedCertificate.objects.update(renew_at=timezone.now())
+    assert schedule.begin_due(row.pk).because == "Two thirds of its life are over."
     second = carry(row)
     row.refresh_from_db()
     assert (second.state, second.version.key_version, second.version.status) == ("issued", 2, "active")
@@ -108,7 +110,11 @@ def test_the_ca_says_when_and_is_told_what_is_replaced(home, pebble, dns):
     assert schedule.begin_due(row.pk)
     carry(row)
     identifier = client.renewal_identifier(schedule.parse(row.certificate))
-    assert any(identifier.encode() in josepy.b64decode(json.loads(body)["payload"]) for body in pebble.door.bodies if b'"payload"' in body)
+    assert any(
+        identifier.encode() in josepy.b64decode(json.loads(body)["payload"])
+        for body in pebble.door.bodies
+        if b'"payload"' in body
+    )
     pebble.door.window = (timezone.now() + timedelta(days=1000), timezone.now() + timedelta(days=1001))
     late = schedule.ask_window(row.pk)
     assert late.renew_at < late.certificate.not_after
@@ -134,7 +140,9 @@ def test_an_external_account(home, tmp_path, settings):
         made = make_source(home, bound, name="bound", eab_kid=EAB_KID, eab_key=SecretBytes(EAB_KEY.encode()))
         assert (made.state, made.eab_key) == ("ready", None)
         assert not SealedValue.objects.filter(purpose="ACME external account binding").exists()
-        tried = sources.test_directory(actor=home.officer, ring=home.ring, directory=bound.door.directory, ca_bundle=bound.bundle)
+        tried = sources.look_at_ca(
+            actor=home.officer, ring=home.ring, directory=bound.door.directory, ca_bundle=bound.bundle
+        )
         assert tried.wants_binding
         # A worker that died after the CA had answered does it again: the key has one account.
         AcmeSource.objects.filter(pk=made.pk).update(state="registering", account_url="")
@@ -144,7 +152,8 @@ def test_an_external_account(home, tmp_path, settings):
 
 def test_a_name_that_is_not_proved(home, pebble, receiver):
     """The hook says that it wrote the record, and did not."""
-    home_officer = Notice.objects.count()
+    person = Person.objects.create_person(email="olga@example.org", name="Olga")
+    RoleBinding.objects.create(person=person, role="security_officer", ring=home.ring, created_by="test")
     row = ask(home, make_source(home, pebble), make_hook(home, receiver))
     order = carry(row)
     row.refresh_from_db()
@@ -157,7 +166,14 @@ def test_a_name_that_is_not_proved(home, pebble, receiver):
     schedule.tick()
     assert row.orders.count() == 1
     assert AuditEvent.objects.filter(action="certificate.acme_order", outcome="failed").count() == 1
-    assert Notice.objects.count() == home_officer  # nobody holds a role in this ring; who does is told elsewhere
+    notice = Notice.objects.get(person_id=person.pk)
+    assert (notice.text, notice.path) == ("The renewal of www.example.org fails", f"/certificates/renewals/{row.pk}/")
+    ManagedCertificate.objects.update(renew_at=timezone.now())
+    schedule.begin_due(row.pk)
+    assert carry(row).state == "failed"
+    assert Notice.objects.count() == 1  # once a day is enough
+    row.refresh_from_db()
+    assert row.failures == 2
 
 
 def test_a_ca_that_is_away_is_asked_again_and_the_order_goes_on(home, pebble, dns):
@@ -313,7 +329,7 @@ def test_addresses_that_are_not_allowed(home, pebble, settings):
     source = make_source(home, pebble)
     # The CA's own answer names another host: no connection goes there either.
     AcmeSource.objects.filter(pk=source.pk).update(state="registering", account_url="")
-    evil = {name: "https://169.254.169.254/x" for name in ("newNonce", "newAccount", "newOrder")}
+    evil = dict.fromkeys(("newNonce", "newAccount", "newOrder"), "https://169.254.169.254/x")
     pebble.door.answers.append(("/dir", 200, {"Content-Type": "application/json"}, evil))
     assert sources.complete_registration(source.pk).state == "failed"
     assert "never connects to" in AcmeSource.objects.get().last_error
