@@ -9,6 +9,7 @@ from certificates.models import Authority, Certificate, CertificateList
 from certificates.profiles import LEAF_PROFILES
 from certificates.services.revoking import LEAF_REASONS
 
+SUBJECT_KEY_CHOICES = [(name, name) for name in SUBJECT_ALGORITHMS]
 PROFILE_CHOICES = [(name, name) for name in LEAF_PROFILES]
 REVOCATION_REASONS = [(item.value, item.value) for item in LEAF_REASONS]
 
@@ -88,7 +89,7 @@ class CsrSerializer(_IssueSerializer):
 
 
 class NewKeySerializer(_IssueSerializer):
-    algorithm = serializers.ChoiceField([(name, name) for name in SUBJECT_ALGORITHMS])
+    algorithm = serializers.ChoiceField(SUBJECT_KEY_CHOICES)
     password = serializers.CharField(min_length=12, max_length=256, write_only=True, trim_whitespace=False)
     form = serializers.ChoiceField([(name, name) for name in FORMS], default="pkcs12")
 
@@ -103,13 +104,13 @@ class RenewSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class RenewKeySerializer(serializers.Serializer[dict[str, Any]]):
-    algorithm = serializers.ChoiceField([(name, name) for name in SUBJECT_ALGORITHMS])
+    algorithm = serializers.ChoiceField(SUBJECT_KEY_CHOICES)
     password = serializers.CharField(min_length=12, max_length=256, write_only=True, trim_whitespace=False)
     form = serializers.ChoiceField([(name, name) for name in FORMS], default="pkcs12")
     days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True, default=None)
 
 
-class KeyImportSerializer(serializers.Serializer[dict[str, Any]]):
+class CaKeyImportSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.SlugField(max_length=100)
     title = serializers.CharField(max_length=150)

@@ -71,11 +71,11 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
             bringing.import_authority(actor=self.actor, plan=plan, certificate=certificate, reason=reason)
         )
 
-    @extend_schema(request=shapes.KeyImportSerializer, responses={201: shapes.ImportedKeySerializer})
+    @extend_schema(request=shapes.CaKeyImportSerializer, responses={201: shapes.ImportedKeySerializer})
     @action(detail=False, methods=["post"], url_path="import-key", url_name="import-key")
     def import_key(self, request: Request) -> Response:
         """Keep the private key of a CA that exists as a key of the hierarchy; its certificate is imported next."""
-        values = self.body(shapes.KeyImportSerializer)
+        values = self.body(shapes.CaKeyImportSerializer)
         ring = KeyRing.objects.filter(pk=values["ring"]).first()
         if ring is None or not self.actor.can(Permission.AUTHORITY_MANAGE, ring.pk):
             raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not make authorities in it."]})

@@ -2,16 +2,16 @@
 
 from django.utils import timezone
 
-from certificates.models import AcmeSource, Delivery
+from certificates.models import Delivery
 from certificates.renewal.frame import visible_managed
-from certificates.renewal.states import DeliveryState, SourceState
+from certificates.renewal.states import DeliveryState
 from keys.services.overview import OVERDUE_SHOWN, Finding
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 
 
 def attention(actor: Actor) -> list[Finding]:
-    """Renewals that fail, certificates that did not reach their place, accounts that a CA refused."""
+    """Renewals that fail, and certificates that did not reach their place; a refused account is told by notice."""
     if not actor.can_somewhere(Permission.CERTIFICATE_VIEW):
         return []
     found, now = [], timezone.now()
@@ -28,16 +28,6 @@ def attention(actor: Actor) -> list[Finding]:
             Finding(
                 "danger", f"{delivery.certificate} did not reach {delivery.hook.place}", delivery.last_error,
                 "certificates:renewal-detail", (str(delivery.hook.managed_id),),
-            )
-        )  # fmt: skip
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
-    sources = AcmeSource.objects.filter(state=SourceState.FAILED.value)
-    sources = sources if rings is None else sources.filter(ring_id__in=rings)
-    for source in sources.order_by("name")[:OVERDUE_SHOWN]:
-        found.append(
-            Finding(
-                "warn", f"The ACME CA {source} refused the account", source.last_error, "certificates:source-detail",
-                (str(source.pk),),
             )
         )  # fmt: skip
     return found

@@ -7,6 +7,8 @@ from rest_framework import serializers
 from certificates.models import AcmeOrder, AcmeSource, Delivery, DeployHook, DnsHook, ManagedCertificate
 from certificates.renewal.dns01 import ALGORITHMS
 
+PROVED_KINDS = [("dns", "dns"), ("ip", "ip")]
+
 
 class SourceSerializer(serializers.ModelSerializer[AcmeSource]):
     class Meta:
@@ -79,7 +81,7 @@ class ManagedSerializer(serializers.ModelSerializer[ManagedCertificate]):
 
 
 class ProvedNameSerializer(serializers.Serializer[dict[str, Any]]):
-    kind = serializers.ChoiceField(["dns", "ip"])
+    kind = serializers.ChoiceField(PROVED_KINDS)
     value = serializers.CharField(max_length=253)
 
 

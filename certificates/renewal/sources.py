@@ -14,7 +14,7 @@ from certificates.csr import refused
 from certificates.models import AcmeSource, DnsHook
 from certificates.names import complaint
 from certificates.renewal import client, dns01
-from certificates.renewal.frame import back_off
+from certificates.renewal.frame import back_off, officers_of
 from certificates.renewal.states import SOURCE_MOVES, SourceState
 from certificates.renewal.web import FarEndUnavailable, acme_rule
 from keys.crypto.secret import SecretBytes
@@ -23,6 +23,7 @@ from keys.services import sealing, stores
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import notices
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, PortalError, ValidationFailed, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
@@ -160,6 +161,9 @@ def _note_failure(row: AcmeSource, error: PortalError) -> None:
     else:
         row.next_try_at = None
         _move(row, SourceState.FAILED)
+        notices.notify(
+            officers_of(row.ring_id), f"The ACME CA {row.name} refused the account", detail=row.last_error, path=f"/certificates/sources/{row.pk}/"
+        )  # fmt: skip
     row.save()
 
 

@@ -78,10 +78,10 @@ class RelyingPartyViewSet(ActorView, ReadOnlyModelViewSet[RelyingParty]):
     def get_queryset(self) -> QuerySet[RelyingParty]:
         return parties.visible_parties(self.actor)
 
-    @extend_schema(request=shapes.ReportSerializer, responses=shapes.PartySerializer)
+    @extend_schema(request=shapes.TrustReportSerializer, responses=shapes.PartySerializer)
     def create(self, request: Request) -> Response:
         """Report a bundle; the newest report of a name counts."""
-        values = self.body(shapes.ReportSerializer)
+        values = self.body(shapes.TrustReportSerializer)
         ring = ring_for(self.actor, values.pop("ring"), Permission.TRUST_REPORT)
         return Response(shapes.PartySerializer(parties.report_bundle(actor=self.actor, ring=ring, **values)).data)
 

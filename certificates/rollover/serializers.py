@@ -49,7 +49,7 @@ class PartySerializer(serializers.ModelSerializer[RelyingParty]):
         read_only_fields = fields
 
 
-class ReportSerializer(serializers.Serializer[dict[str, Any]]):
+class TrustReportSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.CharField(max_length=100, help_text="How the relying party is called, the same each time.")
     fingerprints = serializers.ListField(
