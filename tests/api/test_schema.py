@@ -31,6 +31,8 @@ OBJECTS = {
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
     "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
+    "acme-sources": "refused", "dns-hooks": "dns_hook", "renewals": "managed", "deploy-hooks": "hook", "deliveries": "delivery",
+    "rollovers": "rollover", "relying-parties": "party",
 }  # fmt: skip
 
 
