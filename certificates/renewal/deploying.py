@@ -192,7 +192,7 @@ def deliver(delivery_id: UUID) -> Delivery | None:
 
 def _note_failure(row: Delivery, managed: ManagedCertificate, hook: DeployHook, error: PortalError) -> None:
     row.last_error = f"{error.detail} {error.hint}".strip()
-    passing = error.status >= 500
+    passing = error.status == 503
     if passing and row.attempts < MAX_ATTEMPTS:
         row.next_try_at = timezone.now() + back_off(row.attempts)
         return
