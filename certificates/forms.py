@@ -18,6 +18,7 @@ from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
 from certificates.states import AuthorityState
 from keys.crypto.algorithms import ALGORITHMS, Kind
+from keys.crypto.secret import SecretBytes
 from keys.forms import ANY, ReasonForm, ServiceForm, rings_of
 from keys.models import Key
 from keyvault_portal.accounts.actors import Actor
@@ -235,6 +236,46 @@ class RenewForm(ServiceForm):
 
     def service_values(self) -> dict[str, Any]:
         return {"raw": self.cleaned_data["csr"], "days": self.cleaned_data["days"]}
+
+
+class RenewKeyForm(ServiceForm, _Handover):
+    """A new key made here for the names of a certificate, with its file and password."""
+
+    days = forms.IntegerField(
+        required=False, min_value=1, max_value=3650, label="Life in days", help_text="Empty: as long as before, if that is still allowed."
+    )  # fmt: skip
+
+
+class KeyImportForm(ServiceForm):
+    """The private key of a CA that exists, to become a key of the hierarchy."""
+
+    ring = forms.ModelChoiceField(Key.objects.none())
+    name = forms.SlugField(max_length=100, label="Short name")
+    title = forms.CharField(max_length=150)
+    parent = forms.ModelChoiceField(
+        Key.objects.none(), label="Wrapped under", help_text="The master or key-encryption key that protects it from then on."
+    )  # fmt: skip
+    private_key = forms.CharField(
+        max_length=20_000, widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}), label="Private key in PEM",
+        help_text="PKCS#8, PKCS#1 or SEC 1. It is wrapped at once; destroy every other copy.",
+    )  # fmt: skip
+    password = forms.CharField(
+        required=False, max_length=256, widget=forms.PasswordInput(attrs={"autocomplete": "off"}), strip=False, help_text="If the PEM is encrypted."
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rings = rings_of(actor, Permission.AUTHORITY_MANAGE).order_by("name")
+        self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
+        above = Key.objects.filter(ring__in=rings, kind__in=["master", "kek"], current__isnull=False).order_by("name")
+        self.fields["parent"].queryset = above  # type: ignore[attr-defined]
+
+    def service_values(self) -> dict[str, Any]:
+        values = dict(self.cleaned_data)
+        pem, password = values.pop("private_key"), values.pop("password")
+        return values | {
+            "pem": SecretBytes(pem.encode()), "password": SecretBytes(password.encode()) if password else None,
+        }  # fmt: skip
 
 
 class RevokeForm(ServiceForm):

@@ -9,6 +9,7 @@ from certificates.models import Authority, Certificate, CertificateList
 from certificates.profiles import LEAF_PROFILES
 from certificates.services.revoking import LEAF_REASONS
 
+SUBJECT_KEY_CHOICES = [(name, name) for name in SUBJECT_ALGORITHMS]
 PROFILE_CHOICES = [(name, name) for name in LEAF_PROFILES]
 REVOCATION_REASONS = [(item.value, item.value) for item in LEAF_REASONS]
 
@@ -88,7 +89,7 @@ class CsrSerializer(_IssueSerializer):
 
 
 class NewKeySerializer(_IssueSerializer):
-    algorithm = serializers.ChoiceField([(name, name) for name in SUBJECT_ALGORITHMS])
+    algorithm = serializers.ChoiceField(SUBJECT_KEY_CHOICES)
     password = serializers.CharField(min_length=12, max_length=256, write_only=True, trim_whitespace=False)
     form = serializers.ChoiceField([(name, name) for name in FORMS], default="pkcs12")
 
@@ -100,6 +101,29 @@ class KeyCertificateSerializer(_IssueSerializer):
 class RenewSerializer(serializers.Serializer[dict[str, Any]]):
     csr = serializers.CharField(max_length=65_536, help_text="PKCS#10 in PEM, with a new key.")
     days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True, default=None)
+
+
+class RenewKeySerializer(serializers.Serializer[dict[str, Any]]):
+    algorithm = serializers.ChoiceField(SUBJECT_KEY_CHOICES)
+    password = serializers.CharField(min_length=12, max_length=256, write_only=True, trim_whitespace=False)
+    form = serializers.ChoiceField([(name, name) for name in FORMS], default="pkcs12")
+    days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True, default=None)
+
+
+class CaKeyImportSerializer(serializers.Serializer[dict[str, Any]]):
+    ring = serializers.UUIDField()
+    name = serializers.SlugField(max_length=100)
+    title = serializers.CharField(max_length=150)
+    above = serializers.UUIDField(help_text="The master or key-encryption key that wraps it.")
+    private_key = serializers.CharField(max_length=20_000, write_only=True, help_text="PEM: PKCS#8, PKCS#1 or SEC 1.")
+    password = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, default="", write_only=True, trim_whitespace=False
+    )
+
+
+class ImportedKeySerializer(serializers.Serializer[dict[str, Any]]):
+    key = serializers.UUIDField()
+    algorithm = serializers.CharField()
 
 
 class RevokeSerializer(serializers.Serializer[dict[str, Any]]):

@@ -2,6 +2,8 @@
 
 from django.urls import path
 
+from certificates.renewal.urls import urlpatterns as renewal_urls
+from certificates.rollover.urls import urlpatterns as rollover_urls
 from certificates.views import acts, authorities, certificates, endpoints, transparency
 
 app_name = "certificates"
@@ -9,6 +11,8 @@ _authority = "authorities/<uuid:authority_id>/"
 _certificate = "<uuid:certificate_id>/"
 _target, _monitor = "endpoints/<uuid:target_id>/", "transparency/<uuid:monitor_id>/"
 urlpatterns = [
+    *renewal_urls,
+    *rollover_urls,
     path("", certificates.CertificateList.as_view(), name="certificate-list"),
     path("expiry/", certificates.ExpiryCalendar.as_view(), name="expiry"),
     path("upload/", certificates.Upload.as_view(), name="upload"),
@@ -29,11 +33,13 @@ urlpatterns = [
     path(_certificate, certificates.CertificateDetail.as_view(), name="certificate-detail"),
     path(_certificate + "chain.pem", certificates.CertificateDownload.as_view(), name="certificate-download"),
     path(_certificate + "renew/", certificates.Renew.as_view(), name="certificate-renew"),
+    path(_certificate + "renew-key/", certificates.RenewKey.as_view(), name="certificate-renew-key"),
     path(_certificate + "revoke/", certificates.RevokeCertificate.as_view(), name="certificate-revoke"),
     path(_certificate + "release/", certificates.Release.as_view(), name="certificate-release"),
     path("authorities/", authorities.AuthorityTree.as_view(), name="authority-list"),
     path("authorities/new/", authorities.AuthorityCreate.as_view(), name="authority-create"),
     path("authorities/import/", authorities.AuthorityImport.as_view(), name="authority-import"),
+    path("authorities/import-key/", authorities.AuthorityKeyImport.as_view(), name="authority-import-key"),
     path(_authority, authorities.AuthorityDetail.as_view(), name="authority-detail"),
     path(_authority + "issue/", certificates.Issue.as_view(), name="issue"),
     path(_authority + "issue-key/", certificates.IssueKey.as_view(), name="issue-key"),

@@ -94,6 +94,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "certificates.renewal.http01.AnswerChallenges",  # first: asked without TLS and under other names than ours
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -218,6 +219,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "certificates": {"task": "certificates.tick", "schedule": 60.0, "options": {"expires": 60}},
+    "renewals": {"task": "certificates.renewal_tick", "schedule": 30.0, "options": {"expires": 30}},
     "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
     "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},
@@ -251,6 +253,14 @@ MINUTES_TSA_URL = os.environ.get("MINUTES_TSA_URL", "")
 OCSP_SIGNATURES_A_MINUTE = int(os.environ.get("OCSP_SIGNATURES_A_MINUTE", "60"))
 # Beside what security officers allow in the portal; this machine is scanned only if its network stands here.
 TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "")
+# ACME CAs that certificates may come from, and where webhooks and DNS servers for dns-01 may be.
+ACME_ALLOWED_HOSTS = _list(
+    "ACME_ALLOWED_HOSTS",
+    "acme-v02.api.letsencrypt.org,acme-staging-v02.api.letsencrypt.org,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+)
+WEBHOOK_ALLOWED_HOSTS = _list("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+# Directories of this machine below which certificates, and keys where others agreed, are written; none by default.
+CERTIFICATE_DEPLOY_DIRS = _list("CERTIFICATE_DEPLOY_DIRS")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -283,6 +293,10 @@ SPECTACULAR_SETTINGS = {
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
         "RevocationReasonEnum": "certificates.models.certificates.REASONS",
+        "DnsHookKindEnum": "certificates.models.renewal.DnsHook.Kind",
+        "DeployHookKindEnum": "certificates.models.renewal.DeployHook.Kind",
+        "ProvedNameKindEnum": "certificates.renewal.serializers.PROVED_KINDS",
+        "SubjectKeyAlgorithmEnum": "certificates.serializers.SUBJECT_KEY_CHOICES",
         "LeafRevocationReasonEnum": "certificates.serializers.REVOCATION_REASONS",
         "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",

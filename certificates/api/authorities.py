@@ -19,6 +19,8 @@ from certificates.services.authorities import Plan
 from certificates.services.reading import visible_authorities
 from certificates.views.certificates import handed_over
 from keys.api.base import ACCEPTED, ActorView
+from keys.crypto.secret import SecretBytes
+from keys.models import Key
 from keys.serializers import ReasonSerializer
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -67,6 +69,27 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
         plan = self._plan(values)
         return self._made(
             bringing.import_authority(actor=self.actor, plan=plan, certificate=certificate, reason=reason)
+        )
+
+    @extend_schema(request=shapes.CaKeyImportSerializer, responses={201: shapes.ImportedKeySerializer})
+    @action(detail=False, methods=["post"], url_path="import-key", url_name="import-key")
+    def import_key(self, request: Request) -> Response:
+        """Keep the private key of a CA that exists as a key of the hierarchy; its certificate is imported next."""
+        values = self.body(shapes.CaKeyImportSerializer)
+        ring = KeyRing.objects.filter(pk=values["ring"]).first()
+        if ring is None or not self.actor.can(Permission.AUTHORITY_MANAGE, ring.pk):
+            raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not make authorities in it."]})
+        above = Key.objects.filter(pk=values["above"], ring=ring).first()
+        if above is None:
+            raise ValidationFailed(errors={"above": ["There is no such key in this ring."]})
+        password = values["password"]
+        key = bringing.import_key(
+            actor=self.actor, ring=ring, name=values["name"], title=values["title"], parent=above,
+            pem=SecretBytes(values["private_key"].encode()), password=SecretBytes(password.encode()) if password else None,
+        )  # fmt: skip
+        headers = {"Location": f"/api/v1/keys/{key.pk}"}
+        return Response(
+            {"key": str(key.pk), "algorithm": key.algorithm}, status=status.HTTP_201_CREATED, headers=headers
         )
 
     @extend_schema(request=shapes.CrossSignSerializer, responses={201: shapes.GrantSerializer, 202: ACCEPTED})

@@ -4,7 +4,9 @@ import base64
 import binascii
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -18,6 +20,7 @@ from certificates.api.authorities import issued
 from certificates.models import Certificate
 from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, search, visible_certificates
+from certificates.views.certificates import handed_over
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -66,6 +69,18 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
             actor=self.actor, certificate_id=self.get_object().pk, raw=values["csr"], days=values["days"]
         )
         return issued(row)
+
+    @extend_schema(request=shapes.RenewKeySerializer, responses={201: OpenApiTypes.BINARY})
+    @action(detail=True, methods=["post"], url_path="renew-key")
+    def renew_key(self, request: Request, pk: str) -> HttpResponse:
+        """Issue the same names for a key made here, and answer with both in one encrypted file, once."""
+        row, bundle = issuing.renew_with_new_key(
+            actor=self.actor, certificate_id=self.get_object().pk, **self.body(shapes.RenewKeySerializer)
+        )
+        response = handed_over(bundle)
+        response.status_code = status.HTTP_201_CREATED
+        response["Location"] = f"/api/v1/certificates/{row.pk}"
+        return response
 
     @extend_schema(request=shapes.RevokeSerializer, responses=shapes.CertificateSerializer)
     @action(detail=True, methods=["post"])

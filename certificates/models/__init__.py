@@ -2,22 +2,22 @@
 
 from certificates.models.authorities import Authority
 from certificates.models.certificates import Certificate, ExpiryNotice, IssuanceGrant
+from certificates.models.renewal import (
+    AcmeSource,
+    ChallengeAnswer,
+    Delivery,
+    DeployHook,
+    DnsHook,
+    ManagedCertificate,
+    RenewalOrder,
+)
+from certificates.models.rollover import RelyingParty, Rollover
 from certificates.models.scans import EndpointScan, ScanRange, ScanTarget, Sighting
 from certificates.models.status import CertificateList, OcspAnswer
 from certificates.models.transparency import LoggedCertificate, LogList, LogMonitor
 
 __all__ = [
-    "Authority",
-    "Certificate",
-    "CertificateList",
-    "EndpointScan",
-    "ExpiryNotice",
-    "IssuanceGrant",
-    "LogList",
-    "LogMonitor",
-    "LoggedCertificate",
-    "OcspAnswer",
-    "ScanRange",
-    "ScanTarget",
-    "Sighting",
-]
+    "AcmeSource", "Authority", "Certificate", "CertificateList", "ChallengeAnswer", "Delivery", "DeployHook", "DnsHook",
+    "EndpointScan", "ExpiryNotice", "IssuanceGrant", "LogList", "LogMonitor", "LoggedCertificate", "ManagedCertificate",
+    "OcspAnswer", "RelyingParty", "RenewalOrder", "Rollover", "ScanRange", "ScanTarget", "Sighting",
+]  # fmt: skip

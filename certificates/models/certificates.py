@@ -23,6 +23,7 @@ class Certificate(models.Model):
         UPLOADED = "uploaded", "Uploaded"
         SCANNED = "scanned", "Found by a scan"
         REPORTED = "reported", "Reported by an agent"
+        ACME = "acme", "Obtained by ACME"
 
     class KeyOrigin(models.TextChoices):
         REQUEST = "request", "Made by the requester"

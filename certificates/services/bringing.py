@@ -51,7 +51,11 @@ def import_key(
     pem: SecretBytes,
     password: SecretBytes | None = None,
 ) -> Key:
-    """Keep the private key of an existing CA as a key of the hierarchy; raises ValidationFailed for one we cannot use."""
+    """Keep the private key of an existing CA as a key of the hierarchy.
+
+    Raises PermissionRefused, ValidationFailed for one that cannot be an authority's.
+    """
+    authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=ring.pk, target=f"ring {ring.name}")
     try:
         private = load_pem_private_key(pem.reveal(), password.reveal() if password else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

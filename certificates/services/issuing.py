@@ -17,6 +17,7 @@ from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.names import Name
 from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
+from certificates.rollover.steps import successor_of
 from certificates.services import agreement, grants
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of
@@ -211,8 +212,10 @@ def _renewable(actor: Actor, certificate_id: UUID) -> Certificate:
 
 
 def _authority_of(row: Certificate) -> UUID:
-    assert row.authority_id is not None
-    return row.authority_id
+    """Who renews it: its issuer, or who took that one's place."""
+    assert row.authority is not None
+    successor = successor_of(row.authority)
+    return successor.pk if successor is not None else row.authority.pk
 
 
 def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -> Order:

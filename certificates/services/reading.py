@@ -54,6 +54,14 @@ def visible_certificate(actor: Actor, certificate_id: UUID) -> Certificate:
     return found
 
 
+def find(rows: QuerySet[Any], pk: object, what: str) -> Any:
+    """One of the rows; raises NotFound when it does not exist or may not be seen: the two look alike."""
+    found = rows.filter(pk=pk).first()
+    if found is None:
+        raise NotFound(f"There is no such {what}, or you may not see it.")
+    return found
+
+
 def search(rows: QuerySet[Certificate], text: str) -> QuerySet[Certificate]:
     """Those whose names, subject, serial number or fingerprint hold `text`; colons in hexadecimal do not matter."""
     text = text.strip().lower()

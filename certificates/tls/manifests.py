@@ -90,6 +90,15 @@ class Manifest:
             yield "dns_project", "This is not the id of a Google Cloud project."
 
 
+def is_object_name(text: str) -> bool:
+    """Whether Kubernetes takes it as the name of an object."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_namespace(text: str) -> bool:
+    return _NAMESPACE.fullmatch(text) is not None
+
+
 def _is_directory(text: str) -> bool:
     try:
         parts = urlsplit(text)

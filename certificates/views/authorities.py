@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views import View
 
 from certificates import lifetimes
-from certificates.forms import AuthorityForm, CrossSignForm, ImportForm
+from certificates.forms import AuthorityForm, CrossSignForm, ImportForm, KeyImportForm
 from certificates.models import Authority, Certificate
 from certificates.profiles import PROFILES
 from certificates.services import agreement, authorities, bringing, crls, revoking
@@ -136,7 +136,7 @@ class AuthorityImport(ActorRequiredMixin, View):
     required_permission = Permission.AUTHORITY_MANAGE
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, ImportForm(actor=actor_of(request)))
+        return self._page(request, ImportForm(actor=actor_of(request), initial={"key": request.GET.get("key")}))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = ImportForm(request.POST, actor=actor_of(request))
@@ -150,6 +150,32 @@ class AuthorityImport(ActorRequiredMixin, View):
         context = {
             "title": "Import an authority", "form": form, "submit_label": "Import", "cancel_url": "/certificates/authorities/",
             "intro": "Bring the certificate of a CA that exists. Its key has to be in the hierarchy: adopt it at its provider, or import it.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class AuthorityKeyImport(ActorRequiredMixin, View):
+    """The private key of an existing CA becomes a key of the hierarchy; its certificate is brought in next."""
+
+    required_permission = Permission.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, KeyImportForm(actor=actor_of(request)))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = KeyImportForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            key = form.run(lambda values: bringing.import_key(actor=actor_of(request), **values))
+            if key is not None:
+                messages.success(request, f"The key {key} is kept; now bring the certificate.")
+                return redirect(f"/certificates/authorities/import/?key={key.pk}")
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: KeyImportForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Import a CA's private key", "form": form, "submit_label": "Import the key", "cancel_url": "/certificates/authorities/",
+            "intro": "Only for a CA whose key was made elsewhere. A key that was outside can have been copied: "
+            "roll over to one that is made here as soon as you can.",
         }  # fmt: skip
         return render(request, "generic/form.html", context, status=status)
 

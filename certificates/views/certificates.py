@@ -12,8 +12,16 @@ from django.utils import timezone
 from django.views import View
 
 from certificates.bundles import Bundle
-from certificates.forms import CertificateFilterForm, CsrForm, NewKeyForm, RenewForm, RevokeForm, UploadForm
-from certificates.models import Authority, Certificate
+from certificates.forms import (
+    CertificateFilterForm,
+    CsrForm,
+    NewKeyForm,
+    RenewForm,
+    RenewKeyForm,
+    RevokeForm,
+    UploadForm,
+)
+from certificates.models import Authority, Certificate, ManagedCertificate
 from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, visible_authority, visible_certificate, visible_certificates
@@ -131,6 +139,7 @@ class CertificateDetail(ActorRequiredMixin, View):
             "may_revoke": revoke and row.state != "revoked",
             "places": sightings.visible_places(actor, row)[:20], "promises": log_lists.transparency_of(row),
             "may_revoke_all": actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
+            "managed": ManagedCertificate.objects.filter(certificate=row).first(),
             "may_release": row.state == "held" and actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
             "outlook": issuing.outlook(row.profile, (row.not_after - row.not_before).days + 1) if leaf and row.state == "valid" else [],
             "events": audit.events_for_target("certificate", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
@@ -263,6 +272,31 @@ class Renew(ActorRequiredMixin, View):
         context = {
             "title": f"Renew {row}", "form": form, "submit_label": "Renew", "cancel_url": f"/certificates/{row.pk}/",
             "intro": f"The same names, profile and owner for a new key. This one ends on {row.not_after:%-d %B %Y}.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class RenewKey(Renew):
+    """Renewed with a key made here and handed over once."""
+
+    def get(self, request: HttpRequest, certificate_id: UUID) -> HttpResponse:
+        return self._key_page(request, self._find(request, certificate_id), RenewKeyForm())
+
+    def post(self, request: HttpRequest, certificate_id: UUID) -> HttpResponse:
+        row, form = self._find(request, certificate_id), RenewKeyForm(request.POST)
+        if form.is_valid():
+            made = form.run(
+                lambda values: issuing.renew_with_new_key(actor=actor_of(request), certificate_id=row.pk, **values)
+            )
+            if made is not None:
+                return handed_over(made[1])
+        return self._key_page(request, row, form, status=422)
+
+    def _key_page(self, request: HttpRequest, row: Certificate, form: RenewKeyForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": f"Renew {row} with a new key", "form": form, "submit_label": "Make, certify and download",
+            "cancel_url": f"/certificates/{row.pk}/",
+            "intro": "The same names, profile and owner. The key is made here and leaves in this one download. It cannot be downloaded again.",
         }  # fmt: skip
         return render(request, "generic/form.html", context, status=status)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from keys.models import Key, Rotation
 from keys.services import rotation as rotations
+from keys.services.dependents import dependents_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
@@ -33,6 +34,7 @@ class RotateKey:
                 f"{new} protects everything from the first moment on; version {number} may only open.",
                 "Workers move what stands on the old version; the census shows how far they are.",
                 "The old version stays until its decommissioning is agreed to by itself.",
+                *(dependents_of(current).when_rotated if current else ()),
             ],
         )  # fmt: skip
 

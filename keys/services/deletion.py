@@ -1,6 +1,6 @@
 """The end of a version: a grace period that any use interrupts, then destruction of its material for good."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 from keys.models import CensusCount, DataKey, KeyVersion, ProviderIntent
 from keys.services import materials, notices, policies, versions
 from keys.services.acts import act_on_version, need_agreement, target_of
+from keys.services.dependents import dependents_of
 from keys.services.providers import intents
 from keys.states import VERSION_MOVES, VersionState, may_move
 from keyvault_portal.accounts.actors import Actor, system_actor
@@ -23,7 +24,10 @@ Act = ProviderIntent.Act
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What is lost with a version, in numbers; `census_items` is what the last census of each store counted."""
+    """What is lost with a version, in numbers; `census_items` is what the last census of each store counted.
+
+    `elsewhere` is what other apps have standing on it, in sentences.
+    """
 
     wrapped_versions: int
     child_keys: int
@@ -33,12 +37,13 @@ class Consequences:
     root_seals: int
     last_used_at: datetime | None
     last_used_by: str
+    elsewhere: list[str] = field(default_factory=list)
 
     @property
     def harmless(self) -> bool:
         """Whether nothing known still needs the version."""
         standing = self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items
-        return not (standing or self.root_seals)
+        return not (standing or self.root_seals or self.elsewhere)
 
     def sentences(self) -> list[str]:
         """The same for people, the numbers first."""
@@ -56,7 +61,8 @@ class Consequences:
             (self.owned_data_keys, f"{_many(self.owned_data_keys, 'data key')} of its own"),
             (self.census_items, f"{_many(self.census_items, 'item')} in data stores"),
         ]
-        said = [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
+        said = [*self.elsewhere]
+        said += [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
         if self.root_seals:
             said.append(f"{_many(self.root_seals, 'seal')} of the portal's root will not open it any more.")
         return [*(said or ["Nothing that the portal knows of stands on it any more."]), used]
@@ -67,7 +73,7 @@ def _many(number: int, noun: str) -> str:
 
 
 def consequences_of_destroying(version: KeyVersion) -> Consequences:
-    """Count what depends on a version: six queries."""
+    """Count what depends on a version: six queries, and those of the apps above."""
     wrapped = version.wraps.exclude(status=VersionState.DESTROYED.value)
     return Consequences(
         wrapped_versions=wrapped.count(),
@@ -78,6 +84,7 @@ def consequences_of_destroying(version: KeyVersion) -> Consequences:
         root_seals=version.root_seals.filter(retired_at=None).count(),
         last_used_at=version.last_used_at,
         last_used_by=version.last_used_by,
+        elsewhere=list(dependents_of(version).when_destroyed),
     )
 
 

@@ -1,6 +1,7 @@
 """What the dashboard shows: what is wrong, what is due, and the posture, each in a bounded number of queries."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -66,6 +67,15 @@ def visible_keys(actor: Actor) -> QuerySet[Key]:
     return Key.objects.all() if rings is None else Key.objects.filter(ring_id__in=rings)
 
 
+_others: list[Callable[[Actor], list[Finding]]] = []
+
+
+def attend_through(asker: Callable[[Actor], list[Finding]]) -> None:
+    """Ask `asker` as well for what is wrong; apps above keys do this once, when they are ready."""
+    if asker not in _others:
+        _others.append(asker)
+
+
 def attention(actor: Actor) -> list[Finding]:
     """What is wrong on the rings `actor` sees, worst first."""
     now = timezone.now()
@@ -129,6 +139,8 @@ def attention(actor: Actor) -> list[Finding]:
                 "danger", f"{rotation} has stopped", rotation.last_error, "keys:rotation-detail", (str(rotation.pk),)
             )
         )
+    for asker in _others:
+        findings += asker(actor)
     return findings
 
 

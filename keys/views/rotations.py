@@ -13,6 +13,7 @@ from django.views import View
 from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
+from keys.services.dependents import dependents_of
 from keys.states import RotationState
 from keys.views.keys import agreement_words, visible_key
 from keys.views.walks import OneWalk, WalkAct, WalkConfirm, WalkThrottle, errors_of
@@ -110,7 +111,7 @@ class RotationRequest(ActorRequiredMixin, View):
         context: dict[str, Any] = {
             "title": f"Rotate {key.title}", "form": form, "submit_label": "Ask for the rotation" if groups else "Rotate now",
             "cancel_url": f"/keys/{key.pk}/", "key": key,
-            "needs_approval": agreement_words(groups),
+            "needs_approval": agreement_words(groups), "elsewhere": dependents_of(key.current).when_rotated if key.current else (),
         }  # fmt: skip
         try:
             context["estimate"] = rotation.dry_run(actor=actor_of(request), key_id=key.pk)

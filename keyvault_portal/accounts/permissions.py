@@ -56,6 +56,7 @@ class Permission(StrEnum):
     CERTIFICATE_UPLOAD = "certificate.upload"
     CERTIFICATE_REPORT = "certificate.report"
     AUTHORITY_MANAGE = "authority.manage"
+    TRUST_REPORT = "trust.report"
     CEREMONY_VIEW = "ceremony.view"
     CEREMONY_MANAGE = "ceremony.manage"
     TLS_VIEW = "tls.view"
@@ -86,11 +87,11 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: frozenset(
         _VIEW
         | {P.KEY_ROTATE, P.ROTATION_CONTROL, P.STORE_MANAGE, P.TLS_SCAN, P.AUDIT_VIEW, P.TOKEN_VIEW, P.PERSON_VIEW}
-        | {P.CERTIFICATE_ISSUE, P.CERTIFICATE_REVOKE, P.CERTIFICATE_UPLOAD}
+        | {P.CERTIFICATE_ISSUE, P.CERTIFICATE_REVOKE, P.CERTIFICATE_UPLOAD, P.TRUST_REPORT}
     ),
     Role.CUSTODIAN: frozenset({P.KEY_VIEW, P.KEY_COMPONENT, P.APPROVAL_VIEW, P.APPROVAL_DECIDE, P.CEREMONY_VIEW}),
     Role.AUDITOR: frozenset(_VIEW | {P.AUDIT_VIEW, P.AUDIT_EXPORT, P.PERSON_VIEW, P.TOKEN_VIEW}),
-    Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW, P.CERTIFICATE_REPORT}),
+    Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW, P.CERTIFICATE_REPORT, P.TRUST_REPORT}),
 }
 
 # What a token may carry. Agreement and key components are given by people, and no token makes tokens.

@@ -201,10 +201,58 @@ _NEW_KEY = {
     "form": "pkcs12",
     "password": "correct horse battery",
 }
+_KEY_FILE = {name: _NEW_KEY[name] for name in ("algorithm", "form", "password")}
 _CROSS = {"certificate": "none", "days": 30, "reason": "A test."}
 _REVOCATION = {"reason": "superseded"}
 _CA = {"view": P.CERTIFICATE_VIEW}
 _API_CA = {"view": P.CERTIFICATE_VIEW, "opens": P.CERTIFICATE_VIEW}
+
+
+def _key_import(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "old-ca", "title": "Old CA", "parent": str(world.place.keys["kek"].pk),
+        "above": str(world.place.keys["kek"].pk), "private_key": "none",
+    }  # fmt: skip
+
+
+def _source(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "fresh-source", "directory": "https://10.0.0.1/dir", "agree_to_terms": True,
+    }  # fmt: skip
+
+
+def _look(world: World) -> dict[str, Any]:
+    return {"ring": str(world.place.ring.pk), "directory": "https://192.0.2.1/dir"}  # in no allowed network
+
+
+def _dns_hook(world: World) -> dict[str, Any]:
+    return {
+        "ring": str(world.place.ring.pk), "name": "fresh-hook", "kind": "webhook", "address": "https://10.0.0.1/", "secret": "0123456789abcdef",
+        "key_algorithm": "hmac-sha256", "wait_seconds": 0,
+    }  # fmt: skip
+
+
+def _obtain(world: World) -> dict[str, Any]:
+    return {
+        "source": str(world.objects["source"].pk), "key": str(world.objects["signing"].pk), "challenge": "http-01",
+        "names": [{"kind": "dns", "value": "new.example.org"}],
+    }  # fmt: skip
+
+
+def _obtain_form(world: World) -> dict[str, Any]:
+    return _obtain(world) | {"names": "new.example.org"}
+
+
+def _rollover(world: World) -> dict[str, Any]:
+    return {"old": str(world.objects["heir"].pk), "new": str(world.objects["authority"].pk), "reason": "A test."}
+
+
+def _report(world: World) -> dict[str, Any]:
+    return {"ring": str(world.place.ring.pk), "name": "till", "fingerprints": ["ab" * 32]}
+
+
+_HOOK = {"kind": "webhook", "place": "https://10.0.0.1/", "secret": "0123456789abcdef"}
+_STEP = {"to": "trust_both", "reason": "A test."}
 
 
 def _plan(world: World) -> dict[str, Any]:
@@ -475,6 +523,38 @@ _PAGES: dict[str, Rule] = {
     "GET certificates:cross-sign": acts(P.AUTHORITY_MANAGE, **_CA),
     "POST certificates:cross-sign": acts(P.AUTHORITY_MANAGE, _CROSS, **_CA),
     "POST certificates:publish-crl": acts(P.AUTHORITY_MANAGE, **_CA),
+    "GET certificates:authority-import-key": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:authority-import-key": makes(P.AUTHORITY_MANAGE, _key_import, hidden=422),
+    "GET certificates:certificate-renew-key": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:certificate-renew-key": acts(P.CERTIFICATE_ISSUE, _KEY_FILE, **_CA),
+    "GET certificates:source-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:source-create": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:source-create": makes(P.AUTHORITY_MANAGE, _source, hidden=422),
+    "GET certificates:source-detail": sees(P.CERTIFICATE_VIEW),
+    "POST certificates:source-retry": acts(P.AUTHORITY_MANAGE, **_CA),
+    "GET certificates:source-retire": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST certificates:source-retire": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
+    "GET certificates:dns-hook-create": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:dns-hook-create": makes(P.AUTHORITY_MANAGE, _dns_hook, hidden=422),
+    "GET certificates:renewal-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:renewal-create": lists(P.CERTIFICATE_ISSUE),
+    "POST certificates:renewal-create": makes(P.CERTIFICATE_ISSUE, _obtain_form, hidden=422),
+    "GET certificates:renewal-detail": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:hook-create": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:hook-create": acts(P.CERTIFICATE_ISSUE, _HOOK, **_CA),
+    "GET certificates:hook-remove": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "POST certificates:hook-remove": acts(P.CERTIFICATE_ISSUE, REASON, **_CA),
+    "POST certificates:delivery-retry": acts(P.CERTIFICATE_ISSUE, **_CA),
+    "GET certificates:rollover-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:rollover-create": lists(P.AUTHORITY_MANAGE),
+    "POST certificates:rollover-create": makes(P.AUTHORITY_MANAGE, _rollover, hidden=422),
+    "GET certificates:rollover-detail": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:rollover-bundle": sees(P.CERTIFICATE_VIEW),
+    "GET certificates:rollover-step": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST certificates:rollover-step": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
+    "GET certificates:party-list": lists(P.CERTIFICATE_VIEW),
+    "GET certificates:party-remove": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST certificates:party-remove": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
     "GET pki-ca": PUBLIC,
     "GET pki-crl": PUBLIC,
     "GET pki-crl-delta": PUBLIC,
@@ -496,6 +576,10 @@ for _name, _permission, _body in (
 for _name in ("retire", "resume", "revoke"):
     _PAGES[f"GET certificates:authority-{_name}"] = acts(P.AUTHORITY_MANAGE, **_CA)
     _PAGES[f"POST certificates:authority-{_name}"] = acts(P.AUTHORITY_MANAGE, REASON, **_CA)
+
+for _name in ("now", "stop", "resume"):
+    _PAGES[f"GET certificates:renewal-{_name}"] = acts(P.CERTIFICATE_ISSUE, **_CA)
+    _PAGES[f"POST certificates:renewal-{_name}"] = acts(P.CERTIFICATE_ISSUE, REASON, **_CA)
 
 _API: dict[str, Rule] = {
     "GET api-authority-list": lists(P.CERTIFICATE_VIEW),
@@ -525,6 +609,45 @@ _API: dict[str, Rule] = {
             "names": [{"kind": "dns", "value": "b.example.org"}],
         },
     ),
+    "POST api-authority-import-key": Rule(
+        (P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_key_import, hidden=422
+    ),
+    "POST api-certificate-renew-key": acts(P.CERTIFICATE_ISSUE, _KEY_FILE, **_API_CA),
+    "GET api-acme-source-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-acme-source-list": Rule((P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_source, hidden=422),
+    "POST api-acme-source-look": Rule((P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_look, hidden=422),
+    "GET api-acme-source-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-acme-source-retry": acts(P.AUTHORITY_MANAGE, **_API_CA),
+    "POST api-acme-source-retire": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "GET api-dns-hook-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-dns-hook-list": Rule((P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_dns_hook, hidden=422),
+    "GET api-dns-hook-detail": sees(P.CERTIFICATE_VIEW),
+    "GET api-renewal-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-renewal-list": Rule((P.CERTIFICATE_VIEW,), (P.KEY_VIEW, HERE), (P.CERTIFICATE_ISSUE, HERE), body=_obtain),
+    "GET api-renewal-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-renewal-renew": acts(P.CERTIFICATE_ISSUE, REASON, **_API_CA),
+    "POST api-renewal-stop": acts(P.CERTIFICATE_ISSUE, REASON, **_API_CA),
+    "POST api-renewal-resume": acts(P.CERTIFICATE_ISSUE, REASON, **_API_CA),
+    "GET api-renewal-orders": sees(P.CERTIFICATE_VIEW),
+    "POST api-renewal-deploy-hooks": acts(P.CERTIFICATE_ISSUE, _HOOK, **_API_CA),
+    "GET api-deploy-hook-list": lists(P.CERTIFICATE_VIEW),
+    "GET api-deploy-hook-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-deploy-hook-remove": acts(P.CERTIFICATE_ISSUE, REASON, **_API_CA),
+    "GET api-delivery-list": lists(P.CERTIFICATE_VIEW),
+    "GET api-delivery-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-delivery-retry": acts(P.CERTIFICATE_ISSUE, **_API_CA),
+    "GET api-rollover-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-rollover-list": Rule(
+        (P.CERTIFICATE_VIEW,), (P.CERTIFICATE_VIEW, HERE), (P.AUTHORITY_MANAGE, HERE), body=_rollover
+    ),
+    "GET api-rollover-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-rollover-step": acts(P.AUTHORITY_MANAGE, _STEP, **_API_CA),
+    "GET api-rollover-gate": sees(P.CERTIFICATE_VIEW),
+    "GET api-rollover-bundle": sees(P.CERTIFICATE_VIEW),
+    "GET api-relying-party-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-relying-party-list": makes(P.TRUST_REPORT, _report, hidden=422),
+    "GET api-relying-party-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-relying-party-remove": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
     "GET api-certificate-list": lists(P.CERTIFICATE_VIEW),
     "GET api-certificate-detail": sees(P.CERTIFICATE_VIEW),
     "GET api-certificate-chain": sees(P.CERTIFICATE_VIEW),

@@ -26,7 +26,8 @@ OBJECTS = {
     "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key",
     "signing-key": "signing key", "audit-event": "event", "checkpoint": "size", "scan-range": "range", "scan-target": "target",
-    "log-list": "log_list", "log-monitor": "monitor",
+    "log-list": "log_list", "log-monitor": "monitor", "acme-source": "refused", "dns-hook": "dns_hook", "renewal": "managed",
+    "deploy-hook": "hook", "delivery": "delivery", "rollover": "rollover", "relying-party": "party",
 }  # fmt: skip
 
 
@@ -91,6 +92,13 @@ def address(name: str, where: str, world: World) -> str:
         "target_id",
         "range_id",
         "monitor_id",
+        "source_id",
+        "managed_id",
+        "hook_id",
+        "delivery_id",
+        "rollover_id",
+        "party_id",
+        "to",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -117,8 +125,10 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
         "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
         "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
-        "import_id": objects["import"].pk, "export_id": objects["export"].pk,
+        "import_id": objects["import"].pk, "export_id": objects["export"].pk, "source_id": objects["refused"].pk,
         "target_id": objects["target"].pk, "range_id": objects["range"].pk, "monitor_id": objects["monitor"].pk,
+        "managed_id": objects["managed"].pk, "hook_id": objects["hook"].pk, "delivery_id": objects["delivery"].pk,
+        "rollover_id": objects["rollover"].pk, "party_id": objects["party"].pk, "to": "trust_both",
     }[word]  # fmt: skip
 
 

@@ -32,6 +32,8 @@ OBJECTS = {
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
     "scan-ranges": "range", "scan-targets": "target", "log-lists": "log_list", "log-monitors": "monitor",
     "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
+    "acme-sources": "refused", "dns-hooks": "dns_hook", "renewals": "managed", "deploy-hooks": "hook", "deliveries": "delivery",
+    "rollovers": "rollover", "relying-parties": "party",
 }  # fmt: skip
 
 

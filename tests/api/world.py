@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,20 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
-from certificates.models import LogList, LogMonitor, ScanRange, ScanTarget
+from certificates.models import (
+    AcmeSource,
+    Delivery,
+    DeployHook,
+    DnsHook,
+    LogList,
+    LogMonitor,
+    ManagedCertificate,
+    RelyingParty,
+    RenewalOrder,
+    Rollover,
+    ScanRange,
+    ScanTarget,
+)
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
@@ -32,6 +45,7 @@ from keys.models import (
     ReEncryptionJob,
     RootSeal,
     Rotation,
+    SealedValue,
 )
 from keys.services import creation, imports, lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
@@ -188,8 +202,16 @@ def _certificates(place: Place) -> dict[str, Any]:
     order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
     certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
     assert authority.certificate is not None
-    return _watched(place) | {
-        "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
+    heir_plan = replace(plan, name="servers-2", title="Servers 2", key_id=str(key("ca-2").pk), days=3600)
+    heir = authorities.sign_authority(authorities.create_authority(actor=SYSTEM, plan=heir_plan, reason="A test.").pk)
+    return _watched(place) | _renewal(place, key("www"), certificate) | {
+        "rollover": Rollover.objects.create(
+            ring=place.ring, old=authority, new=heir, reason="A test.", created_by="test"
+        ),
+        "party": RelyingParty.objects.create(
+            ring=place.ring, name="shop", fingerprints=["ab" * 32], reported_at=timezone.now(), reported_by="test"
+        ),
+        "heir": heir, "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
         "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
     }  # fmt: skip
 
@@ -217,6 +239,38 @@ def _watched(place: Place) -> dict[str, Any]:
             ring=place.ring, name="Log", url="https://10.77.0.2/", public_key=spki, domains=["example.org"], created_by="test"
         ),
         "log_key": log["key"],
+    }  # fmt: skip
+
+
+def _renewal(place: Place, key: Key, certificate: Any) -> dict[str, Any]:
+    """A source that was refused, one that is ready, a certificate that is kept alive, and a delivery that failed."""
+    sealed = SealedValue.objects.create(purpose="test", ciphertext=b"sealed")
+    values: dict[str, Any] = {
+        "ring": place.ring, "directory": "https://acme.invalid/dir", "terms_agreed_by": "test", "account_key": sealed, "thumbprint": "t",
+        "created_by": "test",
+    }  # fmt: skip
+    refused = AcmeSource.objects.create(name="refused", state="failed", **values)
+    ready = AcmeSource.objects.create(name="ready", state="ready", account_url="https://acme.invalid/1", **values)
+    hook = DnsHook.objects.create(
+        ring=place.ring, name="dns", kind="webhook", address="https://hook.invalid/", secret=sealed, created_by="test"
+    )
+    managed = ManagedCertificate.objects.create(
+        ring=place.ring, source=ready, key=key, names=["dns:www.example.org"], challenge="http-01", renew_at=timezone.now(),
+        certificate=certificate, created_by="test",
+    )  # fmt: skip
+    version = KeyVersion.objects.get(key=key)
+    RenewalOrder.objects.create(
+        managed=managed, version=version, state="issued", order_url="https://acme.invalid/2", certificate=certificate,
+        finished_at=timezone.now(),
+    )  # fmt: skip
+    deploy = DeployHook.objects.create(
+        managed=managed, kind="webhook", place="https://hook.invalid/", secret=sealed, created_by="test"
+    )
+    delivery = Delivery.objects.create(
+        hook=deploy, certificate=certificate, version=version, state="failed", finished_at=timezone.now()
+    )
+    return {
+        "source": ready, "refused": refused, "dns_hook": hook, "managed": managed, "hook": deploy, "delivery": delivery,
     }  # fmt: skip
 
 

@@ -25,10 +25,18 @@ from django.utils import timezone  # noqa: E402
 
 from ceremonies.services import invitations  # noqa: E402
 from certificates.models import (  # noqa: E402
+    AcmeSource,
     Authority,
+    Delivery,
+    DeployHook,
+    DnsHook,
     EndpointScan,
     LoggedCertificate,
     LogMonitor,
+    ManagedCertificate,
+    RelyingParty,
+    RenewalOrder,
+    Rollover,
     ScanRange,
     ScanTarget,
 )
@@ -47,7 +55,7 @@ from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
 from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, Rotation  # noqa: E402
-from keys.services import creation, exports, imports, lifecycle, materials, rotation  # noqa: E402
+from keys.services import creation, exports, imports, lifecycle, materials, rotation, sealing, stores  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
 from keys.services.providers import registration  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
@@ -105,6 +113,8 @@ def main(customers: int, orders: int) -> Facts:
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
     facts |= _certificates(org)
+    facts |= _renewals(org)
+    facts |= _rollover(org)
     facts["ceremonies"] = _ceremonies(org)
     facts["moves"] = _moves(org)
     facts |= _transfers(org)
@@ -245,6 +255,91 @@ def _met_outside(org: organisation.Organisation) -> Facts:
             not_after=timezone.now() + 80 * DAY, logged_at=timezone.now(), der=b"-", certificate=known,
         )  # fmt: skip
     return {"endpoint": str(target.pk), "log": str(monitor.pk), "logged": str(row.pk)}
+
+
+def _renewals(org: organisation.Organisation) -> Facts:
+    """Two accounts at ACME CAs, a certificate that is kept alive and delivered, and one whose renewal fails; no CA is asked."""
+    ring, soon = org.rings["platform"], timezone.now() + timedelta(days=20)
+    ada = org.actor("ada")
+    sealed = sealing.seal_value(ada, purpose="ACME account key", plaintext=b"not one", key=stores.sealing_key(ada))
+    values = {
+        "ring": ring, "directory": "https://acme-v02.api.letsencrypt.org/directory", "contacts": ["pki@example.org"], "account_key": sealed,
+        "terms_agreed_by": "Ada", "created_by": "Ada", "thumbprint": "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ",
+    }  # fmt: skip
+    source = AcmeSource.objects.create(
+        name="lets-encrypt", state="ready", account_url="https://acme-v02.api.letsencrypt.org/acme/acct/1", offers_renewal_info=True,
+        checked_at=timezone.now(), terms_url="https://letsencrypt.org/documents/terms.pdf", **values,
+    )  # fmt: skip
+    refused = AcmeSource.objects.create(
+        name="corporate", state="failed", last_error="The CA wants an external account.", **values
+    )
+    dns = DnsHook.objects.create(
+        ring=ring, name="zone", kind="rfc2136", address="10.0.0.53:53", zone="example.org", key_name="portal", key_algorithm="hmac-sha256",
+        secret=sealed, created_by="Ada",
+    )  # fmt: skip
+    made = {}
+    for short, ends, failures in (("docs", soon, 0), ("status", timezone.now() + timedelta(days=6), 3)):
+        key = creation.create_key(
+            actor=org.actor("ada"), ring=ring, name=f"tls-{short}", title=f"TLS key of {short}", kind="transport", algorithm="ECDSA-P256-SHA256",
+            parent=org.keys["platform-kek"], exportable=True,
+        )  # fmt: skip
+        authority = Authority.objects.get(name="servers")
+        certificate = issuing.issue_for_key(
+            actor=org.actor("ada"), authority_id=authority.pk, key_id=key.pk, profile="server", names=[("dns", f"{short}.example.org")], days=60
+        )  # fmt: skip
+        row = ManagedCertificate.objects.create(
+            ring=ring, source=source, key=key, names=[f"dns:{short}.example.org"], challenge="dns-01", dns_hook=dns, certificate=certificate,
+            renew_at=ends, renew_because="Two thirds of its life are over.", failures=failures, created_by="Ada",
+            last_error="status.example.org could not be proved: no TXT record found." if failures else "",
+        )  # fmt: skip
+        version = KeyVersion.objects.get(key=key)
+        RenewalOrder.objects.create(
+            managed=row, version=version, state="issued", order_url="https://acme-v02.api.letsencrypt.org/acme/order/1/1",
+            certificate=certificate, because="Asked for.", finished_at=timezone.now(),
+        )  # fmt: skip
+        made[short] = (row, certificate, version)
+    row, certificate, version = made["docs"]
+    hook = DeployHook.objects.create(managed=row, kind="file", place="/srv/tls/docs", with_key=True, created_by="Ada")
+    Delivery.objects.create(
+        hook=hook, certificate=certificate, version=version, state="delivered", attempts=1, finished_at=timezone.now()
+    )
+    told = DeployHook.objects.create(
+        managed=row, kind="webhook", place="https://balancer.example.org/hook", secret=sealed, created_by="Ada"
+    )
+    Delivery.objects.create(
+        hook=told, certificate=certificate, version=version, state="failed", attempts=12, last_error="The webhook answers 503.",
+        finished_at=timezone.now(),
+    )  # fmt: skip
+    return {
+        "renewal": {
+            "source": str(source.pk), "refused": str(refused.pk), "managed": str(row.pk), "failing": str(made["status"][0].pk), "hook": str(hook.pk),
+        }
+    }  # fmt: skip
+
+
+def _rollover(org: organisation.Organisation) -> Facts:
+    """From one servers' authority to the next, where two of three relying parties trust both."""
+    ring, old, new = org.rings["platform"], Authority.objects.get(name="servers"), Authority.objects.get(name="clients")
+    row = Rollover.objects.create(
+        ring=ring, old=old, new=new, state="trust_both", trust_both_at=timezone.now(), reason="Its key is five years old.", created_by="Ada"
+    )  # fmt: skip
+    assert old.certificate is not None
+    assert new.certificate is not None
+    both = [old.certificate.fingerprint, new.certificate.fingerprint]
+    for name, found, days in (
+        ("shop-frontend", both, 0),
+        ("ledger", both, 1),
+        ("warehouse", both[:1], 2),
+        ("kiosk", both, 12),
+    ):
+        party = RelyingParty.objects.create(
+            ring=ring,
+            name=name,
+            fingerprints=found,
+            reported_at=timezone.now() - timedelta(days=days),
+            reported_by="trust agent",
+        )
+    return {"rollover": {"id": str(row.pk), "party": str(party.pk)}}
 
 
 def _ceremonies(org: organisation.Organisation) -> Facts:

@@ -11,7 +11,25 @@ import yaml
 from certificates.tls.manifests import Manifest, render
 from keyvault_portal.errors import ValidationFailed
 
-SCHEMAS = json.loads((Path(__file__).parents[1] / "vectors" / "cert_manager_v1.json").read_text())["kinds"]
+
+def strict(schema: Any) -> Any:
+    """The schema with unknown fields refused, as `kubectl apply --validate=strict` does: the published one lets them be pruned."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: strict(value) for name, value in schema.items()}
+    if "properties" in schema and schema.get("type") == "object":
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+SCHEMAS = {
+    kind: strict(schema)
+    for kind, schema in json.loads((Path(__file__).parents[1] / "vectors" / "cert_manager_v1.json").read_text())[
+        "kinds"
+    ].items()
+}
 # The reference document's manifests.
 SEED = """
 apiVersion: cert-manager.io/v1

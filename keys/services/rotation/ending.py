@@ -7,6 +7,7 @@ from django.utils import timezone
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
 from keys.services import census, deletion, policies, versions
 from keys.services.acts import need_agreement
+from keys.services.dependents import dependents_of
 from keys.services.rotation.frame import act_on_rotation, move
 from keys.states import RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
@@ -93,6 +94,8 @@ def verify(rotation_id: UUID) -> int:
             f"{left:,} items still stand on version {rotation.old_version.key_version}.",
             hint="Run the re-encryption again.",
         )
+    if standing := dependents_of(rotation.old_version).when_destroyed:
+        raise StillInUse(standing[0], hint="End, renew or roll over what stands on it first.")
     sampled = census.sample(rotation.old_version, rotation.new_version)
     if sampled.unreadable > items.filter(resolution=FailedItem.Resolution.GIVEN_UP).count():
         raise StillInUse(

@@ -1,0 +1,189 @@
+"""Pages of rollovers: where each stands, who lags, the steps, and the relying parties."""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views import View
+
+from certificates.models import RelyingParty, Rollover
+from certificates.rollover import gates, parties, steps
+from certificates.rollover.forms import RolloverForm, StepForm
+from certificates.rollover.states import ROLLOVER_MOVES, RolloverState
+from certificates.services import agreement
+from certificates.services.reading import find, pem
+from keys.forms import ReasonForm
+from keyvault_portal.accounts.actors import authorize
+from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.audit import services as audit
+from keyvault_portal.errors import NotFound
+from keyvault_portal.paging import page_context
+
+P, R = Permission, RolloverState
+_ACTS = {
+    R.TRUST_BOTH: "Have B trusted too", R.ISSUE_B: "Issue from B", R.TRUST_B: "Trust B alone", R.CANCELLED: "Cancel it",
+}  # fmt: skip
+
+
+class RolloverList(ActorRequiredMixin, View):
+    required_permission = P.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        actor = actor_of(request)
+        context = page_context(request, steps.visible_rollovers(actor), ["-created_at", "-id"]) | {
+            "title": "Rollovers", "subtitle": "One authority takes the place of another, and nobody who trusts it is cut off.",
+            "may_manage": actor.can_somewhere(P.AUTHORITY_MANAGE),
+            "columns": [{"label": "From A"}, {"label": "To B"}, {"label": "State"}, {"label": "Planned by"}, {"label": "Planned"}],
+            "empty_title": "There is no rollover", "empty_text": "Make the authority that is to take over, then plan the way to it.",
+        }  # fmt: skip
+        return render(request, "certificates/rollover_list.html", context)
+
+
+class RolloverCreate(ActorRequiredMixin, View):
+    required_permission = P.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page(request, RolloverForm(actor=actor_of(request), initial={"old": request.GET.get("old")}))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = RolloverForm(request.POST, actor=actor_of(request))
+        if form.is_valid():
+            row = form.run(lambda values: steps.plan_rollover(actor=actor_of(request), **values))
+            if row is not None:
+                return redirect("certificates:rollover-detail", row.pk)
+        return self._page(request, form, status=422)
+
+    def _page(self, request: HttpRequest, form: RolloverForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Plan a rollover", "form": form, "submit_label": "Plan it", "cancel_url": "/certificates/rollovers/",
+            "intro": "Trust A, trust A and B, issue from B, trust B. Each step waits until nobody who has reported would be cut off. "
+            "Planning changes nothing.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
+
+
+class RolloverDetail(ActorRequiredMixin, View):
+    required_permission = P.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest, rollover_id: UUID) -> HttpResponse:
+        actor = actor_of(request)
+        row = steps.visible_rollover(actor, rollover_id)
+        found, state = gates.gate(row), R(row.state)
+        manage = actor.can(P.AUTHORITY_MANAGE, row.ring_id)
+        standing = gates.standings(row)
+        others = [to for to in (R.TRUST_BOTH, R.CANCELLED) if to in ROLLOVER_MOVES[state] and to is not found.to]
+        context = {
+            "title": f"Rollover from {row.old} to {row.new}", "row": row, "steps": steps.as_steps(row), "gate": found,
+            "next": {"to": found.to.value, "label": _ACTS[found.to]} if found.to else None,
+            "others": [{"to": to.value, "label": "Issue from A again" if to is R.TRUST_BOTH else _ACTS[to]} for to in others], "may_manage": manage,
+            "standings": standing[: gates.SHOWN], "more": max(0, len(standing) - gates.SHOWN), "living": gates.living_of(row.old).count(),
+            "waiting": list(approvals.visible_requests(actor).filter(target_type="rollover", target_id=str(row.pk), state="pending")[:5]),
+            "facts": [
+                ("A", row.old), ("A's certificate", row.old.certificate.fingerprint if row.old.certificate else ""),
+                ("B", row.new), ("B's certificate", row.new.certificate.fingerprint if row.new.certificate else ""),
+                ("Ring", row.ring), ("Planned by", row.created_by), ("Why", row.reason),
+            ],
+            "events": audit.events_for_target("rollover", str(row.pk), 10) if actor.can(P.AUDIT_VIEW, row.ring_id) else [],
+        }  # fmt: skip
+        return render(request, "certificates/rollover_detail.html", context)
+
+
+class Bundle(ActorRequiredMixin, View):
+    """What relying parties are to trust now, as PEM."""
+
+    required_permission = P.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest, rollover_id: UUID) -> HttpResponse:
+        row = steps.visible_rollover(actor_of(request), rollover_id)
+        response = HttpResponse(pem(*steps.bundle(row)), content_type="application/x-pem-file")
+        response["Content-Disposition"] = f'attachment; filename="trust-{row.old.name}-{row.new.name}.pem"'
+        return response
+
+
+class Step(ActorRequiredMixin, View):
+    """One step: what it does, whom it would break, and who has to agree."""
+
+    required_permission = P.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest, rollover_id: UUID, to: str) -> HttpResponse:
+        return self._page(request, *self._find(request, rollover_id, to), StepForm())
+
+    def post(self, request: HttpRequest, rollover_id: UUID, to: str) -> HttpResponse:
+        row, wanted = self._find(request, rollover_id, to)
+        form = StepForm(request.POST)
+        if form.is_valid():
+            done = form.run(
+                lambda values: steps.take_step(actor=actor_of(request), rollover_id=row.pk, to=wanted.value, **values)
+            )
+            if done is not None:
+                return redirect("certificates:rollover-detail", row.pk)
+        return self._page(request, row, wanted, form, status=422)
+
+    def _find(self, request: HttpRequest, rollover_id: UUID, to: str) -> tuple[Rollover, RolloverState]:
+        row = steps.visible_rollover(actor_of(request), rollover_id)
+        authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
+        if to not in {state.value for state in _ACTS}:
+            raise NotFound("There is no such step.")
+        return row, R(to)
+
+    def _page(
+        self, request: HttpRequest, row: Rollover, to: RolloverState, form: StepForm, status: int = 200
+    ) -> HttpResponse:
+        faults = steps.faults_of(row, to)
+        if not faults:
+            del form.fields["force"]
+        needed = agreement.needed_on(actor_of(request), row.ring_id)
+        context = {
+            "title": f"{_ACTS[to]}: {row.old} to {row.new}", "form": form, "submit_label": _ACTS[to],
+            "cancel_url": f"/certificates/rollovers/{row.pk}/",
+            "consequences": steps.consequences(row, to), "danger": bool(faults) or to is R.TRUST_B,
+            "needs_approval": f"{needed} other security officers." if needed else "",
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
+
+
+class PartyList(ActorRequiredMixin, View):
+    required_permission = P.CERTIFICATE_VIEW
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        actor = actor_of(request)
+        context = page_context(request, parties.visible_parties(actor).select_related("ring"), ["name", "id"]) | {
+            "title": "Relying parties", "subtitle": "What trusts our authorities, by its own report.", "since": timezone.now() - parties.FRESH,
+            "may_manage": actor.can_somewhere(P.AUTHORITY_MANAGE),
+            "columns": [{"label": "Name"}, {"label": "Certificates it trusts"}, {"label": "Reported"}, {"label": "By"}, {"label": ""}],
+            "empty_title": "Nobody has reported yet",
+            "empty_text": "A service with the right trust.report posts the SHA-256 fingerprints of its bundle to /api/v1/relying-parties.",
+        }  # fmt: skip
+        return render(request, "certificates/party_list.html", context)
+
+
+class PartyRemove(ActorRequiredMixin, View):
+    required_permission = P.AUTHORITY_MANAGE
+
+    def get(self, request: HttpRequest, party_id: UUID) -> HttpResponse:
+        return self._page(request, self._find(request, party_id), ReasonForm())
+
+    def post(self, request: HttpRequest, party_id: UUID) -> HttpResponse:
+        row, form = self._find(request, party_id), ReasonForm(request.POST)
+        if form.is_valid():
+            done = form.run(lambda values: parties.remove_party(actor=actor_of(request), party_id=row.pk, **values))
+            if done is not None:
+                return redirect("certificates:party-list")
+        return self._page(request, row, form, status=422)
+
+    def _find(self, request: HttpRequest, party_id: UUID) -> RelyingParty:
+        row: RelyingParty = find(parties.visible_parties(actor_of(request)), party_id, "relying party")
+        authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
+        return row
+
+    def _page(self, request: HttpRequest, row: RelyingParty, form: ReasonForm, status: int = 200) -> HttpResponse:
+        context: dict[str, Any] = {
+            "title": f"Count {row} no more", "form": form, "submit_label": "Count it no more", "cancel_url": "/certificates/relying-parties/",
+            "consequences": ["No step of a rollover waits for it any more.", "If it still exists, its next report brings it back."],
+            "danger": True,
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
