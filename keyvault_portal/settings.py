@@ -216,6 +216,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "key lifecycle": {"task": "keys.lifecycle_tick", "schedule": 60.0, "options": {"expires": 60}},
     "key providers": {"task": "keys.provider_tick", "schedule": 5.0, "options": {"expires": 5}},
     "certificates": {"task": "certificates.tick", "schedule": 60.0, "options": {"expires": 60}},
+    "ACME": {"task": "certificates.acme_tick", "schedule": 10.0, "options": {"expires": 10}},
     "custody register": {"task": "ceremonies.tick", "schedule": 3600.0, "options": {"expires": 3600}},
     "moves of keys": {"task": "keys.move_tick", "schedule": 5.0, "options": {"expires": 5}},
     "keys on their way in and out": {"task": "keys.transfer_tick", "schedule": 10.0, "options": {"expires": 10}},

@@ -25,6 +25,7 @@ urlpatterns = [
     path("tls/", include("certificates.tls.urls")),
     path("", include("keys.jwks_urls")),
     path("", include("certificates.public_urls")),
+    path("", include("certificates.acme.public_urls")),
 ]
 
 handler400 = "keyvault_portal.edges.bad_request"
