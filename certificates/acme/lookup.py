@@ -19,7 +19,9 @@ def parse_resolver(text: str) -> tuple[str, int]:
     """Address and port of a resolver: `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:53`; ValueError."""
     host, port = text, 53
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ValueError("a bracket is not closed")
         port = int(rest.removeprefix(":") or 53)
     elif text.count(":") == 1:
         host, _, rest = text.partition(":")

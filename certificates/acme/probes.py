@@ -77,7 +77,7 @@ class Prober:
             raise AcmeError("connection", f"More than {MAX_REDIRECTS} redirects.")
         if status != 200:
             raise AcmeError("unauthorized", f"The answer has the status {status}, not 200.")
-        if not compare_digest(body.rstrip(b" \t\r\n"), authorization.encode()):
+        if len(body) > MAX_BODY or not compare_digest(body.rstrip(b" \t\r\n"), authorization.encode()):
             raise AcmeError("incorrectResponse", "The answer is not the key authorization of this challenge.")
 
     def _next(self, url: str, location: str) -> str:
@@ -105,7 +105,10 @@ class Prober:
                 connection.sock = _unchecked().wrap_socket(line, server_hostname=host) if secure else line
                 connection.request("GET", path, headers={"User-Agent": "keyvault-portal", "Accept": "*/*", "Connection": "close"})  # fmt: skip
                 answer = connection.getresponse()
-                return answer.status, answer.getheader("Location") or "", answer.read(MAX_BODY + 1)[: MAX_BODY + 1]
+                body = answer.read(MAX_BODY + 1)
+                if monotonic() >= until:
+                    raise TimeoutError  # it was cut: what came is not all
+                return answer.status, answer.getheader("Location") or "", body
             except http.client.RemoteDisconnected:
                 raise
             except (http.client.HTTPException, ValueError):
