@@ -30,6 +30,8 @@ SYSTEM_PACKAGES = {
     "needs_chromium": ("chromium", "/usr/bin/chromium", "apt-get install chromium"),
     "needs_softhsm": ("softhsm2-util", "/usr/bin/softhsm2-util", "apt-get install softhsm2"),
     "needs_haproxy": ("haproxy", "/usr/sbin/haproxy", "apt-get install haproxy"),
+    "needs_dehydrated": ("dehydrated", "/usr/bin/dehydrated", "apt-get install dehydrated"),
+    "needs_lego": ("lego", "/usr/bin/lego", "apt-get install lego"),
 }
 
 
