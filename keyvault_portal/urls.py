@@ -20,6 +20,7 @@ urlpatterns = [
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
+    path("certificates/acme/", include("certificates.acme.urls")),
     path("certificates/", include("certificates.urls")),
     path("ceremonies/", include("ceremonies.urls")),
     path("tls/", include("certificates.tls.urls")),

@@ -90,6 +90,10 @@ STATES: Mapping[str, Look] = {
     "valid": Look("ok", "check-circle", "Valid"),
     "on_hold": Look("warn", "pause-circle", "On hold"),
     "weak": Look("warn", "warning", "Weak"),
+    "processing": Look("info", "rotate", "Processing"),
+    "invalid": Look("danger", "cross-circle", "Failed"),
+    "deactivated": Look("neutral", "slash", "Closed by its holder"),
+    "used": Look("neutral", "check-circle", "Used"),
     "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
     # Ceremonies, sets of shares and shares
     "gathering": Look("pending", "people", "Gathering"),
@@ -143,6 +147,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("certificates:certificate-list", "Certificates", "session"),
             ("certificates:authority-list", "Authorities", "tree"),
+            ("acme:order-list", "ACME", "rotate"),
             ("certificates:expiry", "Expiry", "calendar"),
             ("tls:configuration", "TLS", "shield-alert"),
         ),

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from certificates.acme.states import OrderState
 from certificates.models import AcmeAccount, AcmeExternalKey, AcmeOrder, AcmeServer
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -46,3 +47,9 @@ def visible_order(actor: Actor, order_id: UUID) -> AcmeOrder:
     if found is None:
         raise NotFound("There is no such order, or you may not see it.")
     return found
+
+
+def failures_of(server: AcmeServer, limit: int = 10) -> list[AcmeOrder]:
+    """The newest orders that failed, with their reasons."""
+    rows = server.orders.filter(state=OrderState.INVALID.value).select_related("account")
+    return list(rows.order_by("-created_at", "-id")[:limit])
