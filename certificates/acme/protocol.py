@@ -1,6 +1,6 @@
 """What every ACME request goes through: limits, signature, address, nonce, account; and what every answer carries."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -82,12 +82,10 @@ class SignedView(AcmeView):
     """A resource that is asked by signed POST only; `signed_by` says whether an account's address or a key signs."""
 
     signed_by: ClassVar[frozenset[str]] = frozenset({"kid"})
+    answer: Callable[..., HttpResponse]  # of a Signed and what the address says
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         return self.answer(self.read(request), **kwargs)
-
-    def answer(self, signed: Signed, **kwargs: Any) -> HttpResponse:
-        raise NotImplementedError
 
     def read(self, request: HttpRequest) -> Signed:
         """The request, verified (RFC 8555, 6.2 to 6.5); its nonce is taken only once the signature is right."""

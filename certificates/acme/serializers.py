@@ -69,7 +69,7 @@ class AcmeSwitchSerializer(serializers.Serializer[dict[str, Any]]):
 
 class ExternalKeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     authority = serializers.UUIDField()
-    label = serializers.CharField(max_length=100)
+    label = serializers.CharField(max_length=100)  # type: ignore[assignment]
     owner = serializers.UUIDField(required=False, allow_null=True, default=None)
     once = serializers.BooleanField(default=True, help_text="For one account only.")
     expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from django.test.testcases import LiveServerThread, ThreadedWSGIServer, _StaticF
 from certificates.acme.services import serving
 from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certificate
 from certificates.services.reading import pem
+from keys.crypto.jwk import b64url
 from keys.services import stores
-from tests.acme.conftest import World, free_port, serve
+from tests.acme.conftest import Acme, Signer, World, free_port, serve
 from tests.certificates.requests import csr
 from tests.keys.conftest import build_tree
 from tests.tls.authority import Authority, subject
@@ -201,14 +203,14 @@ def test_lego(live: Live):
         "-d",
         "example.org",
     ]
-    live.run(*wild, "run", EXEC_PATH=str(script))
+    live.run(*wild, "run", EXEC_PATH=str(script), EXEC_SEQUENCE_INTERVAL="1", EXEC_POLLING_INTERVAL="1")
     raw = (live.folder / "lego" / "certificates" / "_.example.org.crt").read_text()
     live.certificate(raw, "*.example.org", "example.org")
     assert set(AcmeChallenge.objects.filter(state="valid").values_list("kind", flat=True)) == {"tls-alpn-01", "dns-01"}
 
 
 def test_acme_tiny(live: Live):
-    """By http-01 from a folder; it knows no revocation, so that is asked for with its certificate's key by hand."""
+    """By http-01 from a folder; it knows no revocation, so that is asked for with the certificate's own key."""
     key = rsa.generate_private_key(65537, 2048)
     (live.folder / "account.key").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
@@ -223,24 +225,28 @@ def test_acme_tiny(live: Live):
     second = live.certificate(live.run(*words), "www.example.org")
     assert first.pk != second.pk
     assert AcmeAccount.objects.count() == 1
+    holder = Acme(lambda execute: nullcontext(), origin=live.origin, signer=Signer("RS256", own))
+    told = holder.post("revoke-cert", {"certificate": b64url(bytes(second.der)), "reason": 5}, jwk=True)
+    assert told.status_code == 200, told.content
+    assert states(first, second) == ["valid", "revoked"]
 
 
 @pytest.mark.needs_dehydrated
 def test_dehydrated(live: Live):
-    """By http-01 from a folder, with its account's key changed to nothing; it revokes by its account."""
+    """By http-01 from a folder, for a key of P-384; it revokes by its account."""
     (live.folder / "config").write_text(
         f'CA="{live.directory}"\nCHALLENGETYPE="http-01"\nBASEDIR="{live.folder}/data"\nWELLKNOWN="{live.webroot()}"\n'
-        'CONTACT_EMAIL="ann@example.org"\nKEY_ALGO="secp384r1"\n'
+        'CONTACT_EMAIL="ann@example.org"\nKEY_ALGO="secp384r1"\nKEYSIZE="2048"\n'
     )
     (live.folder / "data").mkdir()
     program = [shutil.which("dehydrated") or "dehydrated", "--config", live.folder / "config"]
     live.run(*program, "--register", "--accept-terms")
-    live.run(*program, "--cron", "--domain", "www.example.org mail.example.org")
+    live.run(*program, "--cron", "--domain", "www.example.org")
     chain = live.folder / "data" / "certs" / "www.example.org" / "fullchain.pem"
-    first = live.certificate(chain.read_text(), "www.example.org", "mail.example.org")
+    first = live.certificate(chain.read_text(), "www.example.org")
     assert first.key_algorithm == "ECDSA secp384r1"
-    live.run(*program, "--cron", "--force", "--domain", "www.example.org mail.example.org")
-    second = live.certificate(chain.read_text(), "www.example.org", "mail.example.org")
+    live.run(*program, "--cron", "--force", "--domain", "www.example.org")
+    second = live.certificate(chain.read_text(), "www.example.org")
     live.run(*program, "--revoke", chain.with_name("cert.pem"))
     assert states(first, second) == ["valid", "revoked"]
     assert not AcmeOrder.objects.exclude(state="valid").exists()

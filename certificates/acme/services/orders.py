@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from secrets import token_urlsafe
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -136,7 +137,7 @@ def fail(order: AcmeOrder, error: dict[str, Any]) -> None:
     order.save(update_fields=["state", "error"])
 
 
-def locked(order_id: object) -> AcmeOrder:
+def locked(order_id: UUID) -> AcmeOrder:
     """The order, locked, with its server and account."""
     rows = AcmeOrder.objects.select_for_update(of=("self",)).select_related("server__authority", "account", "grant")
     return rows.get(pk=order_id)
@@ -193,7 +194,7 @@ def tick() -> None:
     AcmeOrder.objects.filter(state=OrderState.INVALID.value, expires_at__lte=now - KEPT).delete()
 
 
-def certificate_of(account: AcmeAccount, certificate_id: object) -> Certificate | None:
+def certificate_of(account: AcmeAccount, certificate_id: UUID) -> Certificate | None:
     """A certificate that this account ordered."""
     return Certificate.objects.filter(pk=certificate_id, acme_order__account=account).first()
 
