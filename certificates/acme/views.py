@@ -185,7 +185,7 @@ class RevokeKey(Confirmed):
     title, label = "Revoke the key", "Revoke it"
 
     def load(self, request: HttpRequest, **named: UUID) -> AcmeExternalKey:
-        row = found(reading.visible_keys(actor_of(request)), named["external_key_id"], "key")
+        row = found(reading.visible_keys(actor_of(request)), named["external_id"], "key")
         _authorize(request, row.server)
         return row
 

@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "authority": "authority", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
+    "authority": "authority", "acme-external-key": "external_key", "acme-account": "acme_account", "acme-order": "acme_order", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key", "audit-event": "event",
     "checkpoint": "size",
 }  # fmt: skip
@@ -87,6 +87,12 @@ def address(name: str, where: str, world: World) -> str:
         "act",
         "import_id",
         "export_id",
+        "external_id",
+        "account_id",
+        "order_id",
+        "authorization_id",
+        "challenge_id",
+        "identifier",
     ):
         if f"{word}>" in where:
             words[word] = _value(word, objects)
@@ -97,7 +103,7 @@ def address(name: str, where: str, world: World) -> str:
         matching = max((prefix for prefix in OBJECTS if kind.startswith(prefix)), key=len)
         found = objects[OBJECTS[matching]]
         words["pk"] = found if isinstance(found, int) else found.pk
-    if name.startswith("pki-"):
+    if name.startswith(("pki-", "acme-")):
         words["name"] = "servers"
     if name == "jwks-key":
         words = {"ring": world.place.ring.name, "name": "tokens"}
@@ -113,7 +119,9 @@ def _value(word: str, objects: dict[str, Any]) -> Any:
         "authority_id": objects["authority"].pk, "certificate_id": objects["certificate"].pk, "partition": 0, "question": "MAA=",
         "ceremony_id": objects["ceremony"].pk, "participant_id": objects["seat"].pk, "share_id": objects["share"].pk,
         "generation_id": objects["generation"].pk, "label": "escrow:1", "act": "sign",
-        "import_id": objects["import"].pk, "export_id": objects["export"].pk,
+        "import_id": objects["import"].pk, "export_id": objects["export"].pk, "external_id": objects["external_key"].pk,
+        "account_id": objects["acme_account"].pk, "order_id": objects["acme_order"].pk, "authorization_id": UUID(int=1), "challenge_id": UUID(int=1),
+        "identifier": "AAAA.AAAA",
     }[word]  # fmt: skip
 
 
@@ -170,6 +178,8 @@ def _json(body: Any) -> bytes:
 def area(route: str) -> str:
     """Routes of one area are asked in one world, since to build one costs more than to ask."""
     name = route.split(" ", 1)[1]
+    if name.startswith("acme-"):
+        return "acme"  # the protocol's, with its pages
     return name.split(":")[0] if ":" in name else "-".join(name.split("-")[:2])
 
 

@@ -30,7 +30,8 @@ OBJECTS = {
     "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
     "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
-    "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
+    "authorities": "authority", "acme-servers": "authority", "acme-external-keys": "external_key", "acme-accounts": "acme_account",
+    "acme-orders": "acme_order", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
 }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
+from certificates.acme.services import serving
+from certificates.models import AcmeAccount, AcmeExternalKey, AcmeOrder, Authority
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
 from keys.models import (
@@ -27,6 +29,7 @@ from keys.models import (
     ReEncryptionJob,
     RootSeal,
     Rotation,
+    SealedValue,
 )
 from keys.services import creation, imports, lifecycle
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
@@ -180,9 +183,24 @@ def _certificates(place: Place) -> dict[str, Any]:
     order = issuing.order_from_csr(csr(names=(x509.DNSName("a.example.org"),)), profile="server")
     certificate = issuing.issue_certificate(actor=SYSTEM, authority_id=authority.pk, order=order)
     assert authority.certificate is not None
-    return {
+    return _acme(authority) | {
         "authority": authority, "certificate": certificate, "signing": key("signing"), "ca_pem": reading.pem(authority.certificate),
         "csr": csr(names=(x509.DNSName("b.example.org"),)).decode(),
+    }  # fmt: skip
+
+
+def _acme(authority: Authority) -> dict[str, Any]:
+    """That the authority serves ACME, a key for accounts, an account and its order."""
+    rules = serving.Rules(profiles=["server"], external_account_required=False)
+    server = serving.save_server(actor=SYSTEM, authority_id=authority.pk, rules=rules)
+    sealed = SealedValue.objects.create(purpose="test", ciphertext=b"x")
+    account = AcmeAccount.objects.create(server=server, jwk={}, thumbprint="t" * 43, contact=["mailto:ann@example.org"])
+    return {
+        "external_key": AcmeExternalKey.objects.create(server=server, label="Web", secret=sealed, created_by="test"),
+        "acme_account": account,
+        "acme_order": AcmeOrder.objects.create(
+            server=server, account=account, names=["a.example.org"], profile="server", expires_at=timezone.now() + timedelta(hours=1)
+        ),
     }  # fmt: skip
 
 
