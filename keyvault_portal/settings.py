@@ -280,6 +280,7 @@ SPECTACULAR_SETTINGS = {
         "RevocationReasonEnum": "certificates.models.certificates.REASONS",
         "LeafRevocationReasonEnum": "certificates.serializers.REVOCATION_REASONS",
         "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
+        "AcmeProfileEnum": "certificates.acme.serializers.PROFILE_CHOICES",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
         "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
         "RoomRoleEnum": "ceremonies.models.ceremonies.ROOM_ROLES",

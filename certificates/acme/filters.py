@@ -2,6 +2,7 @@
 
 import django_filters
 from django.db.models import Q, QuerySet
+from django.forms import HiddenInput
 
 from certificates.acme.states import AccountState, OrderState
 from certificates.models import AcmeAccount, AcmeExternalKey, AcmeOrder
@@ -21,7 +22,7 @@ class ExternalKeyFilter(django_filters.FilterSet):
 
 class AccountFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="by_text", label="Contact or key's thumbprint")
-    authority = django_filters.CharFilter(field_name="server__authority__name", label="Authority")
+    authority = django_filters.CharFilter(field_name="server__authority__name", label="Authority's short name")
     state = django_filters.ChoiceFilter(choices=_states(AccountState), label="State", empty_label="Any state")
 
     class Meta:
@@ -34,9 +35,9 @@ class AccountFilter(django_filters.FilterSet):
 
 class OrderFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="by_text", label="Name")
-    authority = django_filters.CharFilter(field_name="server__authority__name", label="Authority")
+    authority = django_filters.CharFilter(field_name="server__authority__name", label="Authority's short name")
     state = django_filters.ChoiceFilter(choices=_states(OrderState), label="State", empty_label="Any state")
-    account = django_filters.UUIDFilter(field_name="account_id", label="Account")
+    account = django_filters.UUIDFilter(field_name="account_id", widget=HiddenInput())
 
     class Meta:
         model = AcmeOrder

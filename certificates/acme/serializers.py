@@ -9,6 +9,7 @@ from certificates.acme.services.serving import OFFERED
 from certificates.acme.states import ChallengeType
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeExternalKey, AcmeOrder, AcmeServer
 
+PROFILE_CHOICES = [(name, name) for name in OFFERED]
 _WORDS: dict[str, Any] = {"required": False, "max_length": 200}
 
 
@@ -20,7 +21,7 @@ class AcmeRulesSerializer(serializers.Serializer[dict[str, Any]]):
     """What is left out stays as it is, or is as a new server has it."""
 
     profiles = serializers.ListField(
-        child=serializers.ChoiceField([(name, name) for name in OFFERED]), required=False, max_length=10,
+        child=serializers.ChoiceField(PROFILE_CHOICES), required=False, max_length=10,
         help_text="What may be ordered; the first is the default.",
     )  # fmt: skip
     days = serializers.IntegerField(min_value=1, max_value=3650, required=False, allow_null=True)
