@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from dns import exception, flags, name, resolver
@@ -10,7 +11,8 @@ from dns.nameserver import Do53Nameserver
 from certificates.acme.caa import Record
 from certificates.acme.errors import AcmeError
 
-SECONDS = 8.0
+SECONDS = 8.0  # for one question
+TOTAL = 30.0  # for all questions of one proof: a name of a hundred labels is no way to keep a worker busy
 _MOST = 50  # records of one answer that are looked at
 _NONE = (resolver.NXDOMAIN, resolver.NoAnswer)
 
@@ -32,10 +34,10 @@ def parse_resolver(text: str) -> tuple[str, int]:
 
 
 class Lookup:
-    """Answers of the resolvers; raises AcmeError (dns) when there is none, and returns nothing where nothing exists."""
+    """Answers of the resolvers for one proof; raises AcmeError (dns) when there is none, returns nothing where nothing exists."""
 
-    def __init__(self, resolvers: Sequence[str] = (), *, seconds: float = SECONDS) -> None:
-        self._resolvers, self._seconds = resolvers, seconds
+    def __init__(self, resolvers: Sequence[str] = (), *, seconds: float = SECONDS, total: float = TOTAL) -> None:
+        self._resolvers, self._seconds, self._until = resolvers, seconds, monotonic() + total
 
     def addresses(self, host: str) -> list[str]:
         """Every IPv6 and IPv4 address of a name."""
@@ -54,12 +56,15 @@ class Lookup:
         return [Record(row.flags, row.tag.decode("ascii", "replace"), row.value.decode("ascii", "replace")) for row in rows]  # fmt: skip
 
     def _ask(self, host: str, kind: str) -> list[Any]:
+        left = min(self._seconds, self._until - monotonic())
+        if left <= 0:
+            raise AcmeError("dns", f"The {kind} records of {host} were not reached in time.")
         try:
             chosen = resolver.Resolver(configure=not self._resolvers)
             if self._resolvers:
                 chosen.nameservers = [Do53Nameserver(*parse_resolver(text)) for text in self._resolvers]
             chosen.flags = flags.RD
-            answer = chosen.resolve(name.from_text(host + "."), kind, search=False, lifetime=self._seconds)
+            answer = chosen.resolve(name.from_text(host + "."), kind, search=False, lifetime=left)
         except _NONE:
             return []
         except (exception.DNSException, ValueError, OSError) as error:

@@ -1,7 +1,6 @@
 """An authority that serves ACME, a small client that signs by itself, and a real name server to be told what to answer."""
 
 import json
-import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -122,12 +121,6 @@ def web_server() -> Iterator[Web]:
     with http_server(Handler) as port:
         web.port = port
         yield web
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 _KINDS: dict[str, Callable[[], Any]] = {

@@ -21,10 +21,11 @@ from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certifica
 from certificates.services.reading import pem
 from keys.crypto.jwk import b64url
 from keys.services import stores
-from tests.acme.conftest import Acme, Signer, World, free_port, serve
+from tests.acme.conftest import Acme, Signer, World, serve
 from tests.certificates.requests import csr
 from tests.keys.conftest import build_tree
 from tests.tls.authority import Authority, subject
+from tests.tls.servers import free_port
 
 
 @dataclass

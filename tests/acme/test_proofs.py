@@ -24,7 +24,8 @@ from certificates.acme.services import challenges, orders
 from certificates.models import AcmeChallenge, AcmeOrder
 from keys.hosts import HostRefused, HostRule
 from keyvault_portal.audit.models import AuditEvent
-from tests.acme.conftest import World, free_port, web_server
+from tests.acme.conftest import World, web_server
+from tests.tls.servers import free_port
 
 TOKEN, THUMB = "t" * 43, "h" * 43
 AUTHORIZATION = f"{TOKEN}.{THUMB}"
@@ -312,6 +313,15 @@ def test_caa_climbs_to_the_first_records(world: World):
     assert client.post(challenge["url"]).json()["error"]["type"].endswith(":dns")
     world.rules(check_caa=False)
     assert world.look(challenge["url"]).state == "valid"
+
+
+def test_a_name_server_that_takes_its_time(zone, dns_server):
+    """All questions of one proof share one budget, however many labels the name has."""
+    name = ".".join("a" * 100) + ".example.org"
+    asked = len(zone.asked)
+    with pytest.raises(AcmeError, match="not reached in time"):
+        caa.check(name, Question([OURS], URI, "dns-01", False), Lookup([dns_server[1]], total=0.1).caa)
+    assert len(zone.asked) - asked < 103
 
 
 def test_a_proof_is_looked_for_a_few_times(world: World):
