@@ -7,6 +7,7 @@ class CertificatesConfig(AppConfig):
 
     def ready(self) -> None:
         from certificates import approval_operations, held_acts, tasks  # noqa: F401  registers operations, acts and tasks
+        from certificates.acme import tasks as _acme_tasks  # noqa: F401
         from certificates.renewal import approval_operations as _renewal  # noqa: F401
         from certificates.renewal import tasks as _renewal_tasks  # noqa: F401
         from certificates.renewal.attention import attention

@@ -21,10 +21,14 @@ class HostRefused(ValidationFailed):
 
 @dataclass(frozen=True, slots=True)
 class HostRule:
-    """Hosts an address may name: CIDR networks and names; link-local addresses (cloud metadata) never."""
+    """Hosts an address may name: CIDR networks and names; link-local addresses (cloud metadata) never.
+
+    With `public` every address of the public Internet too: then `allowed` only adds ranges of one's own.
+    """
 
     allowed: Sequence[str]
     variable: str = "STORE_ALLOWED_HOSTS"
+    public: bool = False
     refused: ClassVar[type[PortalError]] = HostRefused
     unavailable: ClassVar[type[PortalError]] = ProviderUnavailable
 
@@ -36,7 +40,7 @@ class HostRule:
             raise self.unavailable(f"The host {host} cannot be found.") from error
         addresses = sorted(str(address) for address in found)
         for address in addresses:
-            self._check(host, ipaddress.ip_address(address.split("%")[0]))
+            self.check_address(host, ipaddress.ip_address(address.split("%")[0]))
         return addresses[0]
 
     def check_url(self, url: str) -> None:
@@ -57,18 +61,30 @@ class HostRule:
         with suppress(self.unavailable):
             self.check_url(url)
 
-    def _check(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
+    def check_address(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+        """Return if `host`, found at `address`, may be connected to; raises `refused`."""
+        address = _inner(address)
         if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
             raise self.refused(f"The host {host} stands for an address that the portal never connects to.")
         named = host.lower() in {rule.lower() for rule in self.allowed if "/" not in rule}
         inside = any(address in ipaddress.ip_network(rule) for rule in self.allowed if "/" in rule)
-        if not (named or inside):
+        if not (named or inside or (self.public and address.is_global)):
             raise self.refused(
                 f"The host {host} is not among the allowed ones.",
                 hint=f"An administrator can add it to {self.variable}.",
             )
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: a gateway turns these into the IPv4 address in their end
+
+
+def _inner(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one stands for, or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def host_rule() -> HostRule:

@@ -8,6 +8,7 @@ from rest_framework.routers import SimpleRouter
 
 from ceremonies import api as ceremonies_api
 from certificates import api as certificates_api
+from certificates.acme import api as acme_api
 from certificates.tls.api import api_urlpatterns as tls_urls
 from keys import api as keys_api
 from keys.dataplane.urls import urlpatterns as dataplane_urls
@@ -21,6 +22,7 @@ router = SimpleRouter(trailing_slash=False)
 for entries in (
     keys_api.router_entries,
     certificates_api.router_entries,
+    acme_api.router_entries,
     ceremonies_api.router_entries,
     approvals_api.router_entries,
     accounts_api.router_entries,

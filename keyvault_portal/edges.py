@@ -18,7 +18,7 @@ from keyvault_portal import errors
 from keyvault_portal.errors import ApprovalRequired, PortalError
 
 PROBLEM_JSON = "application/problem+json"
-MACHINE_PATHS = ("/api/", "/v1/")  # callers below these paths read JSON, whatever they say they accept
+MACHINE_PATHS = ("/api/", "/v1/", "/acme/")  # callers below these paths read JSON, whatever they say they accept
 
 _HTTP_CODES = {
     400: ("bad_request", "The request cannot be read"),

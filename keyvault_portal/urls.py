@@ -20,11 +20,13 @@ urlpatterns = [
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),
     path("keys/", include("keys.urls")),
+    path("certificates/acme/", include("certificates.acme.urls")),
     path("certificates/", include("certificates.urls")),
     path("ceremonies/", include("ceremonies.urls")),
     path("tls/", include("certificates.tls.urls")),
     path("", include("keys.jwks_urls")),
     path("", include("certificates.public_urls")),
+    path("", include("certificates.acme.public_urls")),
 ]
 
 handler400 = "keyvault_portal.edges.bad_request"

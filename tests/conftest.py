@@ -31,6 +31,8 @@ SYSTEM_PACKAGES = {
     "needs_softhsm": ("softhsm2-util", "/usr/bin/softhsm2-util", "apt-get install softhsm2"),
     "needs_haproxy": ("haproxy", "/usr/sbin/haproxy", "apt-get install haproxy"),
     "needs_pebble": ("pebble", "/usr/bin/pebble", "apt-get install pebble"),
+    "needs_dehydrated": ("dehydrated", "/usr/bin/dehydrated", "apt-get install dehydrated"),
+    "needs_lego": ("lego", "/usr/bin/lego", "apt-get install lego"),
 }
 
 

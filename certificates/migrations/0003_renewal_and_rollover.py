@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='certificate',
             name='source',
-            field=models.CharField(choices=[('issued', 'Issued here'), ('uploaded', 'Uploaded'), ('acme', 'Obtained by ACME')], default='issued', max_length=10),
+            field=models.CharField(choices=[('issued', 'Issued here'), ('uploaded', 'Uploaded'), ('scanned', 'Found by a scan'), ('reported', 'Reported by an agent'), ('acme', 'Obtained by ACME')], default='issued', max_length=10),
         ),
         migrations.CreateModel(
             name='RenewalOrder',

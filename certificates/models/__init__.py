@@ -1,5 +1,13 @@
 """Rows of the certificates app."""
 
+from certificates.models.acme import (
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    AcmeExternalKey,
+    AcmeOrder,
+    AcmeServer,
+)
 from certificates.models.authorities import Authority
 from certificates.models.certificates import Certificate, ExpiryNotice, IssuanceGrant
 from certificates.models.renewal import (
@@ -17,7 +25,8 @@ from certificates.models.status import CertificateList, OcspAnswer
 from certificates.models.transparency import LoggedCertificate, LogList, LogMonitor
 
 __all__ = [
-    "AcmeSource", "Authority", "Certificate", "CertificateList", "ChallengeAnswer", "Delivery", "DeployHook", "DnsHook",
+    "AcmeAccount", "AcmeAuthorization", "AcmeChallenge", "AcmeExternalKey", "AcmeOrder", "AcmeServer", "AcmeSource",
+    "Authority", "Certificate", "CertificateList", "ChallengeAnswer", "Delivery", "DeployHook", "DnsHook",
     "EndpointScan", "ExpiryNotice", "IssuanceGrant", "LogList", "LogMonitor", "LoggedCertificate", "ManagedCertificate",
     "OcspAnswer", "RelyingParty", "RenewalOrder", "Rollover", "ScanRange", "ScanTarget", "Sighting",
 ]  # fmt: skip

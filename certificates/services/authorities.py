@@ -230,7 +230,7 @@ def check(plan: Plan, parent: Authority | None) -> KeyVersion:
         errors["profiles"] = [f"Not a profile: {', '.join(unknown)}."]
     if plan.path_length is not None and not 0 <= plan.path_length <= 8:
         errors["path_length"] = ["From 0 to 8."]
-    if wrong := _wrong_rules(plan.names):
+    if wrong := wrong_rules(plan.names):
         errors["names"] = wrong
     if plan.max_days is not None and not 1 <= plan.max_days <= 3650:
         errors["max_days"] = ["From 1 to 3,650 days."]
@@ -245,7 +245,8 @@ def check(plan: Plan, parent: Authority | None) -> KeyVersion:
     return version
 
 
-def _wrong_rules(names: dict[str, Any]) -> list[str]:
+def wrong_rules(names: dict[str, Any]) -> list[str]:
+    """What of these name rules can be no rule."""
     wrong = []
     for kind, values in NameRules.parse(names).as_dict().items():
         if kind in {"wildcards", "ip"}:

@@ -11,7 +11,7 @@ from django.views import View
 
 from certificates import lifetimes
 from certificates.forms import AuthorityForm, CrossSignForm, ImportForm, KeyImportForm
-from certificates.models import Authority, Certificate
+from certificates.models import AcmeServer, Authority, Certificate
 from certificates.profiles import PROFILES
 from certificates.services import agreement, authorities, bringing, crls, revoking
 from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
@@ -78,7 +78,7 @@ class AuthorityDetail(ActorRequiredMixin, View):
             "may_revoke": manage and row.state in {"active", "retired"}, "profiles": [PROFILES[name] for name in row.profiles],
             "waiting": list(approvals.visible_requests(actor).filter(target_type="authority", target_id=str(row.pk), state="pending")[:5]),
             "events": audit.events_for_target("authority", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
-            "facts": _facts(row),
+            "facts": _facts(row), "serves_acme": AcmeServer.objects.filter(authority=row).exists(),
         }  # fmt: skip
         return render(request, "certificates/authority_detail.html", context)
 
@@ -210,38 +210,50 @@ def managed(request: HttpRequest, authority_id: UUID) -> Authority:
     return row
 
 
-class _Confirmed(ActorRequiredMixin, View):
-    """An act on an authority that says its consequences and asks for a reason."""
+class Confirmed(ActorRequiredMixin, View):
+    """An act on an authority, or on something of one, that says its consequences and asks for a reason."""
 
     required_permission = Permission.AUTHORITY_MANAGE
     title, label, danger = "", "", False
 
-    def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        return self._page(request, managed(request, authority_id), ReasonForm())
+    def get(self, request: HttpRequest, **named: UUID) -> HttpResponse:
+        return self._page(request, self.load(request, **named), ReasonForm())
 
-    def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row, form = managed(request, authority_id), ReasonForm(request.POST)
+    def post(self, request: HttpRequest, **named: UUID) -> HttpResponse:
+        row, form = self.load(request, **named), ReasonForm(request.POST)
         if form.is_valid() and form.run(lambda values: self.act(request, row, values["reason"])) is not None:
-            return redirect("certificates:authority-detail", row.pk)
+            return redirect(self.home(row))
         return self._page(request, row, form, status=422)
 
-    def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
+    def load(self, request: HttpRequest, **named: UUID) -> Any:
+        """What it is about, if this person may do that; raises NotFound, PermissionRefused."""
+        return managed(request, **named)
+
+    def home(self, row: Any) -> str:
+        """The page to go back to."""
+        return f"/certificates/authorities/{row.pk}/"
+
+    def agreed_by(self, request: HttpRequest, row: Any) -> int:
+        """How many others have to agree first."""
+        return agreement.needed_on(actor_of(request), row.ring_id) if self.danger else 0
+
+    def act(self, request: HttpRequest, row: Any, reason: str) -> object:
         raise NotImplementedError
 
-    def consequences(self, row: Authority) -> list[Any]:
+    def consequences(self, row: Any) -> list[Any]:
         raise NotImplementedError
 
-    def _page(self, request: HttpRequest, row: Authority, form: ReasonForm, status: int = 200) -> HttpResponse:
-        needed = agreement.needed_on(actor_of(request), row.ring_id) if self.danger else 0
+    def _page(self, request: HttpRequest, row: Any, form: ReasonForm, status: int = 200) -> HttpResponse:
+        needed = self.agreed_by(request, row)
         context = {
-            "title": f"{self.title} {row}", "form": form, "submit_label": self.label, "cancel_url": f"/certificates/authorities/{row.pk}/",
+            "title": f"{self.title} {row}", "form": form, "submit_label": self.label, "cancel_url": self.home(row),
             "consequences": self.consequences(row), "irreversible": self.danger,
             "needs_approval": f"{needed} other security officers." if needed else "",
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
 
 
-class Retire(_Confirmed):
+class Retire(Confirmed):
     title, label = "Retire", "Stop issuing"
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
@@ -255,7 +267,7 @@ class Retire(_Confirmed):
         ]
 
 
-class Resume(_Confirmed):
+class Resume(Confirmed):
     title, label = "Resume", "Issue again"
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
@@ -265,7 +277,7 @@ class Resume(_Confirmed):
         return ["It issues again by its profiles and names."]
 
 
-class Revoke(_Confirmed):
+class Revoke(Confirmed):
     title, label, danger = "Revoke", "Revoke it and everything below it", True
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:

@@ -94,6 +94,10 @@ STATES: Mapping[str, Look] = {
     "valid": Look("ok", "check-circle", "Valid"),
     "on_hold": Look("warn", "pause-circle", "On hold"),
     "weak": Look("warn", "warning", "Weak"),
+    "processing": Look("info", "rotate", "Processing"),
+    "invalid": Look("danger", "cross-circle", "Failed"),
+    "deactivated": Look("neutral", "slash", "Closed by its holder"),
+    "used": Look("neutral", "check-circle", "Used"),
     "awaiting_signature": Look("pending", "hourglass", "Waits for its certificate"),
     # Sources, orders, deliveries and rollovers of certificates
     "registering": Look("info", "rotate", "Registering"),
@@ -163,6 +167,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("certificates:certificate-list", "Certificates", "session"),
             ("certificates:authority-list", "Authorities", "tree"),
+            ("acme:order-list", "ACME", "rotate"),
             ("certificates:expiry", "Expiry", "calendar"),
             ("certificates:target-list", "Endpoints", "system"),
             ("certificates:transparency", "Transparency", "search"),

@@ -204,6 +204,19 @@ _NEW_KEY = {
 _KEY_FILE = {name: _NEW_KEY[name] for name in ("algorithm", "form", "password")}
 _CROSS = {"certificate": "none", "days": 30, "reason": "A test."}
 _REVOCATION = {"reason": "superseded"}
+_ACME_FORM = {
+    "profiles": ["server"], "challenges": ["dns-01"], "order_hours": 24, "http_port": 80, "tls_port": 443,
+}  # fmt: skip
+
+
+def _acme_server(world: World) -> dict[str, Any]:
+    return {"authority": str(world.objects["authority"].pk), "profiles": ["server"]}
+
+
+def _acme_key(world: World) -> dict[str, Any]:
+    return {"authority": str(world.objects["authority"].pk), "label": "Web team"}
+
+
 _CA = {"view": P.CERTIFICATE_VIEW}
 _API_CA = {"view": P.CERTIFICATE_VIEW, "opens": P.CERTIFICATE_VIEW}
 
@@ -555,6 +568,34 @@ _PAGES: dict[str, Rule] = {
     "GET certificates:party-list": lists(P.CERTIFICATE_VIEW),
     "GET certificates:party-remove": acts(P.AUTHORITY_MANAGE, **_CA),
     "POST certificates:party-remove": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
+    "GET acme:order-list": lists(P.CERTIFICATE_VIEW),
+    "GET acme:order-detail": sees(P.CERTIFICATE_VIEW),
+    "GET acme:account-list": lists(P.CERTIFICATE_VIEW),
+    "GET acme:account-revoke": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST acme:account-revoke": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
+    "GET acme:server-detail": sees(P.CERTIFICATE_VIEW),
+    "GET acme:server-rules": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST acme:server-rules": acts(P.AUTHORITY_MANAGE, _ACME_FORM, **_CA),
+    "GET acme:external-key-create": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST acme:external-key-create": acts(P.AUTHORITY_MANAGE, {"label": "Web team"}, **_CA),
+    "GET acme:external-key-revoke": acts(P.AUTHORITY_MANAGE, **_CA),
+    "POST acme:external-key-revoke": acts(P.AUTHORITY_MANAGE, REASON, **_CA),
+    # The protocol: clients sign their requests by themselves, and nobody is signed in.
+    "GET acme-directory": PUBLIC,
+    "GET acme-new-nonce": PUBLIC,
+    "POST acme-new-account": PUBLIC,
+    "POST acme-new-order": PUBLIC,
+    "POST acme-revoke-cert": PUBLIC,
+    "POST acme-key-change": PUBLIC,
+    "POST acme-account": PUBLIC,
+    "POST acme-account-orders": PUBLIC,
+    "POST acme-order": PUBLIC,
+    "POST acme-finalize": PUBLIC,
+    "POST acme-authorization": PUBLIC,
+    "POST acme-challenge": PUBLIC,
+    "POST acme-certificate": PUBLIC,
+    "POST acme-certificate-alternate": PUBLIC,
+    "GET acme-renewal-info": PUBLIC,
     "GET pki-ca": PUBLIC,
     "GET pki-crl": PUBLIC,
     "GET pki-crl-delta": PUBLIC,
@@ -580,8 +621,29 @@ for _name in ("retire", "resume", "revoke"):
 for _name in ("now", "stop", "resume"):
     _PAGES[f"GET certificates:renewal-{_name}"] = acts(P.CERTIFICATE_ISSUE, **_CA)
     _PAGES[f"POST certificates:renewal-{_name}"] = acts(P.CERTIFICATE_ISSUE, REASON, **_CA)
+for _name in ("stop", "start"):
+    _PAGES[f"GET acme:server-{_name}"] = acts(P.AUTHORITY_MANAGE, **_CA)
+    _PAGES[f"POST acme:server-{_name}"] = acts(P.AUTHORITY_MANAGE, REASON, **_CA)
 
 _API: dict[str, Rule] = {
+    "GET api-acme-server-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-acme-server-list": Rule(
+        (P.CERTIFICATE_VIEW,), (P.CERTIFICATE_VIEW, HERE), (P.AUTHORITY_MANAGE, HERE), body=_acme_server, unseen=422
+    ),
+    "GET api-acme-server-detail": sees(P.CERTIFICATE_VIEW),
+    "PATCH api-acme-server-detail": acts(P.AUTHORITY_MANAGE, {"days": 30}, **_API_CA),
+    "POST api-acme-server-switch": acts(P.AUTHORITY_MANAGE, {"enabled": False} | REASON, **_API_CA),
+    "GET api-acme-external-key-list": lists(P.CERTIFICATE_VIEW),
+    "POST api-acme-external-key-list": Rule(
+        (P.CERTIFICATE_VIEW,), (P.CERTIFICATE_VIEW, HERE), (P.AUTHORITY_MANAGE, HERE), body=_acme_key, unseen=422
+    ),
+    "GET api-acme-external-key-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-acme-external-key-revoke": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "GET api-acme-account-list": lists(P.CERTIFICATE_VIEW),
+    "GET api-acme-account-detail": sees(P.CERTIFICATE_VIEW),
+    "POST api-acme-account-revoke": acts(P.AUTHORITY_MANAGE, REASON, **_API_CA),
+    "GET api-acme-order-list": lists(P.CERTIFICATE_VIEW),
+    "GET api-acme-order-detail": sees(P.CERTIFICATE_VIEW),
     "GET api-authority-list": lists(P.CERTIFICATE_VIEW),
     "POST api-authority-list": Rule(
         (P.CERTIFICATE_VIEW,), acts=(P.AUTHORITY_MANAGE, HERE), body=_authority, hidden=422

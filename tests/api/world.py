@@ -16,8 +16,13 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
+from certificates.acme.services import serving
 from certificates.models import (
+    AcmeAccount,
+    AcmeExternalKey,
+    AcmeOrder,
     AcmeSource,
+    Authority,
     Delivery,
     DeployHook,
     DnsHook,
@@ -204,7 +209,7 @@ def _certificates(place: Place) -> dict[str, Any]:
     assert authority.certificate is not None
     heir_plan = replace(plan, name="servers-2", title="Servers 2", key_id=str(key("ca-2").pk), days=3600)
     heir = authorities.sign_authority(authorities.create_authority(actor=SYSTEM, plan=heir_plan, reason="A test.").pk)
-    return _watched(place) | _renewal(place, key("www"), certificate) | {
+    return _acme(authority) | _watched(place) | _renewal(place, key("www"), certificate) | {
         "rollover": Rollover.objects.create(
             ring=place.ring, old=authority, new=heir, reason="A test.", created_by="test"
         ),
@@ -271,6 +276,21 @@ def _renewal(place: Place, key: Key, certificate: Any) -> dict[str, Any]:
     )
     return {
         "source": ready, "refused": refused, "dns_hook": hook, "managed": managed, "hook": deploy, "delivery": delivery,
+    }  # fmt: skip
+
+
+def _acme(authority: Authority) -> dict[str, Any]:
+    """That the authority serves ACME, a key for accounts, an account and its order."""
+    rules = serving.Rules(profiles=["server"], external_account_required=False)
+    server = serving.save_server(actor=SYSTEM, authority_id=authority.pk, rules=rules)
+    sealed = SealedValue.objects.create(purpose="test", ciphertext=b"x")
+    account = AcmeAccount.objects.create(server=server, jwk={}, thumbprint="t" * 43, contact=["mailto:ann@example.org"])
+    return {
+        "external_key": AcmeExternalKey.objects.create(server=server, label="Web", secret=sealed, created_by="test"),
+        "acme_account": account,
+        "acme_order": AcmeOrder.objects.create(
+            server=server, account=account, names=["a.example.org"], profile="server", expires_at=timezone.now() + timedelta(hours=1)
+        ),
     }  # fmt: skip
 
 

@@ -24,7 +24,12 @@ from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ceremonies.services import invitations  # noqa: E402
+from certificates.acme.services import serving  # noqa: E402
 from certificates.models import (  # noqa: E402
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    AcmeOrder,
     AcmeSource,
     Authority,
     Delivery,
@@ -204,10 +209,12 @@ def _certificates(org: organisation.Organisation) -> Facts:
             days=20,
         )
         issuing.issue_certificate(actor=ada, authority_id=found["clients"].pk, order=order)
+    acme = _acme(org, found["servers"])
     revoking.revoke_certificate(
         actor=ada, certificate_id=made["revoked"].pk, reason="key_compromise", note="Found in a backup."
     )
     return _met_outside(org) | {
+        "acme": acme,
         "authorities": {name: str(row.pk) for name, row in found.items()}, "certificates": {name: str(row.pk) for name, row in made.items()},
     }  # fmt: skip
 
@@ -340,6 +347,57 @@ def _rollover(org: organisation.Organisation) -> Facts:
             reported_by="trust agent",
         )
     return {"rollover": {"id": str(row.pk), "party": str(party.pk)}}
+
+
+def _acme(org: organisation.Organisation, authority: Authority) -> Facts:
+    """The servers' authority serves ACME: a key for accounts, an account, an order that failed and one that was finished."""
+    ada, now = org.actor("ada"), timezone.now()
+    rules = serving.Rules(
+        profiles=["server"],
+        networks=["10.0.0.0/8"],
+        resolvers=["10.0.0.53"],
+        caa_identities=["ca.example.org"],
+        external_account_required=True,
+    )
+    server = serving.save_server(actor=ada, authority_id=authority.pk, rules=rules)
+    key, _ = serving.create_external_key(
+        actor=ada, authority_id=authority.pk, label="Web team", owner_id=org.people["boris"].pk
+    )
+    serving.create_external_key(actor=ada, authority_id=authority.pk, label="Kubernetes, production", once=False)
+    account = AcmeAccount.objects.create(
+        server=server, jwk={}, thumbprint="Ul2xQhRz7mPqkTzv3cW9yVb0aJdEfGhIjKlMnOpQrSt", contact=["mailto:web@example.org"], external_key=key,
+        created_from="10.1.2.3",
+    )  # fmt: skip
+    made = {}
+    for name, state, error in (
+        ("intranet", "invalid", "Nothing answers at intranet.example.org, port 80."), ("wiki", "valid", ""), ("chat", "pending", ""),
+    ):  # fmt: skip
+        order = AcmeOrder.objects.create(
+            server=server,
+            account=account,
+            names=[f"{name}.example.org"],
+            profile="server",
+            expires_at=now + timedelta(hours=20),
+        )
+        proved = now if state == "valid" else None
+        authorization = AcmeAuthorization.objects.create(
+            order=order, name=f"{name}.example.org", state=state, proved_at=proved, expires_at=order.expires_at
+        )
+        problem = {"type": "urn:ietf:params:acme:error:connection", "detail": error} if error else None
+        AcmeChallenge.objects.create(
+            authorization=authorization, kind="http-01", token=f"token-{name}", state=state, attempts=4 if error else 1 if proved else 0,
+            validated_at=proved, error=problem,
+        )  # fmt: skip
+        AcmeChallenge.objects.create(authorization=authorization, kind="dns-01", token=f"other-{name}")
+        if state == "valid":
+            asked = issuing.order_from_csr(csr(names=(x509.DNSName(f"{name}.example.org"),)), profile="server", days=90)
+            row = issuing.issue_certificate(actor=ada, authority_id=authority.pk, order=asked)
+            order.certificate, order.grant = row, row.grant
+        order.state = state
+        order.error = problem | {"detail": f"{name}.example.org: {error}"} if problem else None
+        order.save()
+        made[name] = str(order.pk)
+    return {"key": str(key.pk), "account": str(account.pk), "failed": made["intranet"], "done": made["wiki"]}
 
 
 def _ceremonies(org: organisation.Organisation) -> Facts:

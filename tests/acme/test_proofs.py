@@ -1,0 +1,433 @@
+"""Proofs of control: found where the protocol says, refused anywhere else, and never a way into the network."""
+
+import os
+import socket
+import ssl
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from ipaddress import ip_address
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from certificates.acme import caa, probes
+from certificates.acme.caa import Question, Record
+from certificates.acme.errors import AcmeError
+from certificates.acme.lookup import Lookup, parse_resolver
+from certificates.acme.probes import Prober
+from certificates.acme.services import challenges, orders
+from certificates.models import AcmeChallenge, AcmeOrder
+from keys.hosts import HostRefused, HostRule
+from keyvault_portal.audit.models import AuditEvent
+from tests.acme.conftest import World, web_server
+from tests.tls.servers import free_port
+
+TOKEN, THUMB = "t" * 43, "h" * 43
+AUTHORIZATION = f"{TOKEN}.{THUMB}"
+PATH = f"/.well-known/acme-challenge/{TOKEN}"
+HERE = HostRule(("127.0.0.1/32",), public=True)
+
+
+@pytest.fixture
+def zone(dns_server):
+    found, _ = dns_server
+    found.clear()
+    found.broken.clear()
+    found[("a.example.org", "A")] = ["127.0.0.1"]
+    return found
+
+
+@pytest.fixture
+def prober(dns_server, zone, web):
+    return Prober(Lookup([dns_server[1]], seconds=5), HERE, web.port, free_port(), seconds=5)
+
+
+def refused(prober, kind="http-01", host="a.example.org"):
+    with pytest.raises(AcmeError) as error:
+        prober.prove(kind, host, TOKEN, THUMB)
+    return error.value.kind, error.value.detail
+
+
+def test_http(prober, web, zone):
+    web.pages[PATH] = AUTHORIZATION.encode() + b"\r\n"
+    prober.prove("http-01", "a.example.org", TOKEN, THUMB)
+    secret = b"the root password is swordfish"
+    for body in (
+        secret,
+        b"",
+        AUTHORIZATION.encode() + b"x",
+        b" " + AUTHORIZATION.encode(),
+        AUTHORIZATION.encode() + b" " * 5000 + b"x",
+    ):
+        web.pages[PATH] = body
+        found = refused(prober)
+        assert found[0] == "incorrectResponse"
+        assert "swordfish" not in found[1]  # whatever is there, nobody reads it through us
+    for status in (404, 500, 204, 401):
+        web.pages[PATH] = (status, {}, AUTHORIZATION.encode())
+        assert refused(prober) == ("unauthorized", f"The answer has the status {status}, not 200.")
+    assert refused(prober, host="nowhere.example.org") == ("dns", "The name nowhere.example.org has no address.")
+    zone.broken.add("b.example.org")
+    assert refused(prober, host="b.example.org")[0] == "dns"
+
+
+def test_http_follows_redirects_to_names_only(prober, web, zone):
+    zone[("b.example.org", "A")] = ["127.0.0.1"]
+    port = web.port
+    web.pages["/elsewhere?a=b"] = AUTHORIZATION.encode()
+    web.pages[PATH] = (302, {"Location": f"http://b.example.org:{port}/elsewhere?a=b"}, b"")
+    prober.prove("http-01", "a.example.org", TOKEN, THUMB)
+    web.pages[PATH] = (307, {"Location": "/elsewhere?a=b"}, b"")
+    prober.prove("http-01", "a.example.org", TOKEN, THUMB)
+    web.pages[PATH] = (301, {"Location": PATH}, b"")
+    assert refused(prober) == ("connection", "More than 5 redirects.")
+    for wrong in (
+        f"http://127.0.0.1:{port}/elsewhere?a=b", f"http://[::1]:{port}/", "http://b.example.org:22/", f"https://b.example.org:{port}/",
+        "ftp://b.example.org/", "file:///etc/passwd", f"http://user:pass@b.example.org:{port}/", "http://[", "gopher://b.example.org/",
+        "http://169.254.169.254/latest/meta-data/",
+    ):  # fmt: skip
+        web.pages[PATH] = (302, {"Location": wrong}, b"")
+        assert refused(prober)[0] in {"rejectedIdentifier", "connection"}, wrong
+
+
+INSIDE = [
+    "10.0.0.1", "192.168.1.1", "172.16.0.1", "127.0.0.2", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
+    "::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "::",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_no_address_inside_is_ever_asked(prober, web, zone, address, monkeypatch):
+    def connect(*_args, **_more):
+        raise AssertionError("a connection was made")
+
+    monkeypatch.setattr(probes.socket, "create_connection", connect)
+    zone[("c.example.org", "AAAA" if ":" in address else "A")] = [address]
+    for kind in ("http-01", "tls-alpn-01"):
+        found = refused(prober, kind, "c.example.org")
+        assert found[0] == "rejectedIdentifier"
+        assert address not in found[1]
+    # One address that is allowed excuses none that is not.
+    zone.setdefault(("c.example.org", "A"), []).append("127.0.0.1")
+    assert refused(prober, host="c.example.org")[0] == "rejectedIdentifier"
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_nor_after_a_redirect(prober, web, zone, address, monkeypatch):
+    zone[("c.example.org", "AAAA" if ":" in address else "A")] = [address]
+    web.pages[PATH] = (302, {"Location": f"http://c.example.org:{web.port}/"}, b"")
+    assert refused(prober)[0] == "rejectedIdentifier"
+
+
+def test_public_addresses_are_open_and_one_s_own_by_decision():
+    public, own = HostRule((), public=True), HostRule(("10.1.0.0/16",), public=True)
+    for address in ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"):
+        public.check_address("x", ip_address(address))
+        with pytest.raises(HostRefused):
+            HostRule(()).check_address("x", ip_address(address))
+    own.check_address("x", ip_address("10.1.2.3"))
+    for address in ("10.2.0.1", "64:ff9b::a02:1"):
+        with pytest.raises(HostRefused):
+            own.check_address("x", ip_address(address))
+
+
+@contextmanager
+def listening(act):
+    """A server of one connection after the other, each given to `act`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def serve():
+            while not ended.is_set():
+                try:
+                    line, _ = server.accept()
+                except OSError:
+                    return
+                with line:
+                    try:
+                        act(line, ended)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(60)
+
+
+def _drip(line, ended):
+    line.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not ended.wait(0.05):
+        line.sendall(b"X-A: b\r\n")
+
+
+def _flood(line, ended):
+    line.recv(4096)
+    line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not ended.is_set():
+        line.sendall(b"x" * 65536)
+
+
+def _mute(line, ended):
+    ended.wait(60)
+
+
+def _noise(line, ended):
+    line.recv(4096)
+    line.sendall(os.urandom(200) + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("act", "kinds"),
+    [(_drip, {"connection"}), (_flood, {"incorrectResponse"}), (_mute, {"connection"}), (_noise, {"connection"})],
+)
+def test_servers_that_take_their_time(dns_server, zone, act, kinds):
+    with listening(act) as port:
+        slow = Prober(Lookup([dns_server[1]]), HERE, port, port, seconds=0.5)
+        assert refused(slow)[0] in kinds
+
+
+@pytest.mark.parametrize("act", [_drip, _mute, _noise])
+def test_and_those_that_speak_no_tls(dns_server, zone, act):
+    with listening(act) as port:
+        slow = Prober(Lookup([dns_server[1]]), HERE, port, port, seconds=0.5)
+        assert refused(slow, "tls-alpn-01")[0] in {"tls", "connection"}
+    assert refused(Prober(Lookup([dns_server[1]]), HERE, 1, free_port(), seconds=2), "tls-alpn-01")[0] == "connection"
+
+
+def test_dns(prober, zone):
+    assert refused(prober, "dns-01")[0] == "dns"
+    zone[("_acme-challenge.a.example.org", "TXT")] = ['"of another order"']
+    assert refused(prober, "dns-01")[0] == "unauthorized"
+    from keys.crypto.jwk import b64url
+
+    value = b64url(sha256(AUTHORIZATION.encode()).digest())
+    zone[("_acme-challenge.a.example.org", "TXT")].append(f'"{value[:20]}" "{value[20:]}"')
+    prober.prove("dns-01", "a.example.org", TOKEN, THUMB)
+
+
+def alpn_certificate(host="a.example.org", authorization=AUTHORIZATION, *, critical=True, names=None):
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    oid = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+    value = b"\x04\x20" + sha256(authorization.encode()).digest()
+    made = (
+        x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).public_key(key.public_key()).serial_number(7)
+        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names or [host]]), False)
+        .add_extension(x509.UnrecognizedExtension(oid, value), critical).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    return made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize(
+    ("made", "protocol", "wanted"),
+    [
+        ({}, "acme-tls/1", ""),
+        ({}, "http/1.1", "tls"),
+        ({"authorization": "another"}, "acme-tls/1", "unauthorized"),
+        ({"critical": False}, "acme-tls/1", "unauthorized"),
+        ({"names": ["b.example.org"]}, "acme-tls/1", "unauthorized"),
+        ({"names": ["a.example.org", "b.example.org"]}, "acme-tls/1", "unauthorized"),
+    ],
+)
+def test_tls_alpn(dns_server, zone, tmp_path, made, protocol, wanted):
+    (tmp_path / "pem").write_bytes(alpn_certificate(**made))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    context.set_alpn_protocols([protocol])
+
+    def act(line, ended):
+        with context.wrap_socket(line, server_side=True):
+            pass
+
+    with listening(act) as port:
+        prober = Prober(Lookup([dns_server[1]]), HERE, 1, port, seconds=10)
+        if not wanted:
+            prober.prove("tls-alpn-01", "a.example.org", TOKEN, THUMB)
+        else:
+            assert refused(prober, "tls-alpn-01")[0] == wanted
+
+
+OURS = "ca.example.org"
+URI = "https://ca.example.org/acme/servers/account/7"
+CAA = [
+    ([], False, ""),
+    ([(0, "issue", OURS)], False, ""),
+    ([(0, "ISSUE", f" {OURS.upper()} ; ")], False, ""),
+    ([(0, "issue", "letsencrypt.org"), (0, "issue", OURS)], False, ""),
+    ([(0, "issue", "letsencrypt.org")], False, "other authorities are named"),
+    ([(0, "issue", ";")], False, "other authorities are named"),
+    ([(0, "issue", "")], False, "other authorities are named"),
+    ([(0, "issue", "%%%%%")], False, "a value cannot be read"),
+    ([(0, "iodef", "mailto:a@example.org")], False, ""),
+    ([(0, "issue", OURS)], True, ""),
+    ([(0, "issue", OURS), (0, "issuewild", ";")], True, "other authorities are named"),
+    ([(0, "issue", ";"), (0, "issuewild", OURS)], True, ""),
+    ([(0, "issue", ";"), (0, "issuewild", OURS)], False, "other authorities are named"),
+    ([(0, "issuewild", OURS)], False, ""),
+    ([(128, "tbs", "x")], False, "the critical property tbs is not understood"),
+    ([(0, "tbs", "x"), (0, "issue", OURS)], False, ""),
+    ([(128, "issue", OURS)], False, ""),
+    ([(0, "issue", f"{OURS}; accounturi={URI}")], False, ""),
+    ([(0, "issue", f"{OURS}; accounturi={URI}0")], False, "another account is named"),
+    ([(0, "issue", f"{OURS}; accounturi={URI}; accounturi=x")], False, "another account is named"),
+    ([(0, "issue", f"{OURS};validationmethods=http-01,dns-01")], False, ""),
+    ([(0, "issue", f"{OURS};validationmethods=http-01")], False, "another method of proof is named"),
+    ([(0, "issue", f"{OURS};validationmethods=")], False, "another method of proof is named"),
+    ([(0, "issue", f"{OURS}; something else")], False, "a parameter cannot be read"),
+    ([(0, "issue", f"{OURS}; policy=ev")], False, ""),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CAA)))
+def test_caa_records(case):
+    rows, wildcard, reason = CAA[case]
+    assert caa.refusal([Record(*row) for row in rows], Question([OURS], URI, "dns-01", wildcard)) == reason
+
+
+def test_caa_climbs_to_the_first_records(world: World):
+    client = world.client()
+    world.zone[("example.org", "CAA")] = ['0 issue "letsencrypt.org"']
+    refused_order = client.order("a.b.example.org")
+    world.prove(client, refused_order)
+    body = client.post(refused_order["Location"]).json()
+    assert body["status"] == "invalid"
+    assert body["error"]["type"].endswith(":caa")
+    assert body["error"]["detail"].startswith("a.b.example.org: The CAA records of example.org do not let")
+    world.zone[("b.example.org", "CAA")] = ['0 issue "ca.example.org"']
+    world.issue(client, "a.b.example.org")
+    world.zone.broken.add("a.b.example.org")  # a zone that does not answer permits nothing
+    order = client.order("a.b.example.org")
+    challenge = client.challenge(order, "dns-01")
+    world.zone[("_acme-challenge.a.b.example.org", "TXT")] = [f'"{client.digest_of(challenge["token"])}"']
+    client.post(challenge["url"], {})
+    assert client.post(challenge["url"]).json()["error"]["type"].endswith(":dns")
+    world.rules(check_caa=False)
+    assert world.look(challenge["url"]).state == "valid"
+
+
+def test_a_name_server_that_takes_its_time(zone, dns_server):
+    """All questions of one proof share one budget, however many labels the name has."""
+    name = ".".join("a" * 100) + ".example.org"
+    asked = len(zone.asked)
+    with pytest.raises(AcmeError, match="not reached in time"):
+        caa.check(name, Question([OURS], URI, "dns-01", False), Lookup([dns_server[1]], total=0.1).caa)
+    assert len(zone.asked) - asked < 103
+
+
+def test_a_proof_is_looked_for_a_few_times(world: World):
+    client = world.client()
+    order = client.order("a.example.org", "b.example.org")
+    challenge = client.challenge(order, "http-01")
+    answer = client.post(challenge["url"], {})
+    assert (answer.json()["status"], answer["Retry-After"]) == ("processing", "2")
+    assert f'<{order.json()["authorizations"][0]}>;rel="up"' in answer["Link"]
+    row = AcmeChallenge.objects.get(kind="http-01", attempts=1)
+    assert client.post(challenge["url"], {}).json()["status"] == "processing"  # said again, nothing is done again
+    assert challenges.look(row.pk) is None  # it is not time yet
+    for attempt in (2, 3):
+        assert (world.look(challenge["url"]).attempts, world.look(challenge["url"]).state)[
+            1
+        ] == "processing" or attempt == 3
+    found = world.look(challenge["url"])
+    assert found.state == "invalid"
+    assert found.attempts == 4
+    body = client.post(order["Location"]).json()
+    assert (body["status"], body["error"]["identifier"]["value"]) == ("invalid", "a.example.org")
+    assert client.post(order.json()["authorizations"][0]).json()["status"] == "invalid"
+    assert client.post(challenge["url"]).json()["error"]["type"].endswith(":dns")
+    assert AuditEvent.objects.filter(action="acme.challenge.look", outcome="failed").count() == 4
+    # The other name of the order: its proof comes too late.
+    late = client.challenge(order, "dns-01", 1)
+    world.zone[("_acme-challenge.b.example.org", "TXT")] = [f'"{client.digest_of(late["token"])}"']
+    client.post(late["url"], {})
+    assert client.post(order["Location"]).json()["status"] == "invalid"
+
+
+def test_a_proof_that_comes_a_little_later_counts(world: World):
+    client = world.client()
+    order = client.order("a.example.org")
+    challenge = client.challenge(order, "http-01")
+    client.post(challenge["url"], {})
+    world.zone[("a.example.org", "A")] = ["127.0.0.1"]
+    world.web.pages[f"/.well-known/acme-challenge/{challenge['token']}"] = client.authorization_of(
+        challenge["token"]
+    ).encode()
+    assert world.look(challenge["url"]).state == "valid"
+    found = client.post(order.json()["authorizations"][0]).json()
+    assert (found["status"], [item["type"] for item in found["challenges"]]) == ("valid", ["http-01"])
+    assert client.post(order["Location"]).json()["status"] == "ready"
+
+
+def test_a_lost_message_is_found_by_the_tick(world: World, monkeypatch):
+    from certificates.acme import tasks
+
+    client = world.client()
+    order = client.order("a.example.org")
+    challenge = client.challenge(order, "dns-01")
+    world.zone[("_acme-challenge.a.example.org", "TXT")] = [f'"{client.digest_of(challenge["token"])}"']
+    with monkeypatch.context() as patched:
+        patched.setattr(challenges, "_look_later", lambda row: None)
+        client.post(challenge["url"], {})
+    assert client.post(challenge["url"]).json()["status"] == "processing"
+    tasks.tick()
+    assert client.post(order["Location"]).json()["status"] == "ready"
+
+
+def test_an_inside_address_ends_the_challenge_at_once(world: World):
+    client = world.client()
+    world.rules(networks=[])
+    world.zone[("a.example.org", "A")] = ["127.0.0.1"]
+    order = client.order("a.example.org")
+    challenge = client.challenge(order, "http-01")
+    client.post(challenge["url"], {})
+    row = AcmeChallenge.objects.get(pk=challenge["url"][-36:])
+    assert (row.state, row.attempts) == ("invalid", 1)
+    assert not world.web.asked
+    assert AcmeOrder.objects.get().failure.startswith("a.example.org: The name a.example.org leads to an address where")
+
+
+def test_two_proofs_at_once_end_in_one_ready_order(world: World):
+    """A worker that comes back after its lease finds that another one looked, and changes nothing."""
+    client = world.client()
+    order = client.order("a.example.org")
+    challenge = client.challenge(order, "dns-01")
+    client.post(challenge["url"], {})
+    row = AcmeChallenge.objects.get(pk=challenge["url"][-36:])
+    AcmeChallenge.objects.filter(pk=row.pk).update(attempts=2)
+    assert challenges._failed(row, AcmeError("dns", "late")) is None
+    challenges._proved(row)
+    row.refresh_from_db()
+    assert (row.state, row.attempts) == ("processing", 2)
+    assert orders.locked(order["Location"][-36:]).state == "pending"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("192.0.2.1", ("192.0.2.1", 53)), ("192.0.2.1:5353", ("192.0.2.1", 5353)), ("2001:db8::1", ("2001:db8::1", 53)), ("[2001:db8::1]:54", ("2001:db8::1", 54))],
+)  # fmt: skip
+def test_resolvers(text, found):
+    assert parse_resolver(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ns.example.org", "192.0.2.1:0", "192.0.2.1:x", "[::1", "192.0.2.1:70000", "1:2:3"]
+)
+def test_what_is_no_resolver(text):
+    with pytest.raises(ValueError):  # noqa: PT011  of several libraries
+        parse_resolver(text)
+
+
+def test_a_second_web_server_is_not_asked(prober, zone):
+    with web_server() as other:
+        refused(prober)
+        assert not other.asked
