@@ -173,8 +173,6 @@ X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 12 * 2**20
 
 LANGUAGE_CODE = "en-gb"
-USE_I18N = False
-DATE_FORMAT, DATETIME_FORMAT = "j M Y", "j M Y, H:i"  # as every page writes them
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"

@@ -1,5 +1,6 @@
 """The custody register: every set of shares with its health, one share with its log, the offline package."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib import messages
@@ -18,6 +19,10 @@ from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
 class Register(ActorRequiredMixin, View):
@@ -64,8 +69,8 @@ class ShareDetail(ActorRequiredMixin, View):
             "may_note": own or actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
             "facts": [
                 ("Key", generation.key), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
-                ("Check value", share.check_value), ("Proved", share.proved_at), ("Missed a roll-call", share.missed_at),
-                ("Duty acknowledged", share.acknowledged_at),
+                ("Check value", share.check_value), ("Proved", _moment(share.proved_at)), ("Missed a roll-call", _moment(share.missed_at)),
+                ("Duty acknowledged", _moment(share.acknowledged_at)),
             ],
         }  # fmt: skip
         return render(request, "ceremonies/share_detail.html", context, status=status)
