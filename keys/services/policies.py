@@ -9,6 +9,7 @@ from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind, kind_accepts
 from keys.models import Key, KeyPolicy
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.eligibility import DECIDING_ROLES
 from keyvault_portal.errors import PermissionRefused, ValidationFailed
 
 LEAST_GRACE_DAYS = 7
@@ -106,13 +107,13 @@ def _is_groups(value: object) -> bool:
         return False
     thresholds = [group.get("threshold") for group in value]
     return (
-        all(set(group) <= {"role", "threshold", "ring_id"} and group.get("role") in Role.values for group in value)
+        all(set(group) == {"role", "threshold"} and group["role"] in DECIDING_ROLES for group in value)
         and all(isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 50 for number in thresholds)
         and len({group["role"] for group in value}) == len(value)
     )
 
 
-_GROUPS = "A list of groups, each a role and a threshold from 1 to 50, no role twice."
+_GROUPS = "A list of groups, each a role that may decide and a threshold from 1 to 50, no role twice."
 _LISTS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("rotate_roles", _names_roles, "A list of roles."),
     ("destroy_roles", _names_roles, "A list of roles."),
