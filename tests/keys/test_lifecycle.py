@@ -260,6 +260,8 @@ def test_a_stopped_clock_needs_a_decision(tree):
         deletion_due_at=timezone.now(), deletion_halted_at=timezone.now(), deletion_halted_by="x"
     )
     assert lifecycle.tick_deletions() == 0
+    with pytest.raises(WrongState, match="its clock is stopped"):
+        lifecycle.destroy_version(**one)
     confirmed = lifecycle.confirm_deletion(**one)
     assert confirmed.deletion_halted_at is None
     assert confirmed.deletion_due_at > timezone.now() + timedelta(days=29)
