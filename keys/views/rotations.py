@@ -139,19 +139,23 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
     counted = census.stored_for_key(key.pk)
     left = sum(row.items for row in counted if row.version_id == found.old_version_id)
+    since = found.re_encrypted_at
+    late = sum(
+        row.items for row in counted if row.version_id == found.old_version_id and since and row.counted_at > since
+    )
     open_failed = failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count()
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
         "open_failed": open_failed, "census": counted, "left": left,
-        "next_step": _next_step(found, state, open_failed, left),
+        "next_step": _next_step(found, state, open_failed, late),
         "work": list(found.new_version.intents.select_related("version__key")) if found.new_version else [],
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
             "throttle": control and state in LIVE,
             "retry": control and state in {RotationState.RE_ENCRYPTING, RotationState.FAILED, RotationState.RE_ENCRYPTED},
-            "begin_again": control and _may_begin_again(found, state, left),
+            "begin_again": control and _may_begin_again(found, state, left, late),
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
         },
@@ -165,14 +169,14 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _next_step(found: Rotation, state: RotationState, open_failed: int, left: int) -> str:
-    """What happens next, or what a person has to do."""
+def _next_step(found: Rotation, state: RotationState, open_failed: int, late: int) -> str:
+    """What happens next, or what a person has to do; `late` is what was counted on the old version after the walk."""
     old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
     if state is RotationState.RE_ENCRYPTED:
         if open_failed:
             return f"Decide on the items set aside; then {old} can be decommissioned."
-        if left:
-            return f"The last count found {left:,} more on {old}: whoever writes them uses it still. Move them as well."
+        if late:
+            return f"The last count found {late:,} more on {old}: whoever wrote them uses it still."
         return f"Nothing that was counted still stands on {old}: it can be decommissioned."
     return {
         RotationState.INTRODUCING: "The new version is being made.",
@@ -187,11 +191,13 @@ def _next_step(found: Rotation, state: RotationState, open_failed: int, left: in
     }.get(state, "")
 
 
-def _may_begin_again(found: Rotation, state: RotationState, left: int) -> bool:
+def _may_begin_again(found: Rotation, state: RotationState, left: int, late: int) -> bool:
     """Whether there is a walk to begin again: stopped, cancelled on its way, or over with more found since."""
     taken_up = state is RotationState.CANCELLED and found.introduced_at is not None
     taken_up = taken_up and found.trigger != Rotation.Trigger.MOVE
-    return state is RotationState.FAILED or bool(left and (taken_up or state is RotationState.RE_ENCRYPTED))
+    return (
+        state is RotationState.FAILED or bool(left and taken_up) or bool(late and state is RotationState.RE_ENCRYPTED)
+    )
 
 
 def _steps(found: Rotation) -> list[dict[str, str]]:

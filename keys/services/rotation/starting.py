@@ -244,10 +244,14 @@ def settle(rotation_id: UUID) -> None:
 
 
 def _walk_over(rotation: Rotation) -> None:
+    from keys.tasks import take_census
+
     rotation.state, rotation.re_encrypted_at, rotation.last_error = RotationState.RE_ENCRYPTED.value, timezone.now(), ""
     rotation.save(update_fields=["state", "re_encrypted_at", "last_error"])
     if not FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists():
         KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
+    for store_id in standing_jobs(rotation).exclude(store=None).values_list("store_id", flat=True):
+        enqueue_on_commit(take_census, str(store_id))
 
 
 def tick_introductions() -> int:
