@@ -251,7 +251,7 @@ class CompromiseForm(ServiceForm):
         initial="key_compromise", label="Reason",
     )  # fmt: skip
     occurred_at = forms.DateTimeField(
-        label="When it happened",
+        label="When it happened (UTC)",
         initial=timezone.now,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )

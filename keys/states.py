@@ -120,7 +120,8 @@ ROTATION_MOVES: Mapping[RotationState, frozenset[RotationState]] = {
     R.RE_ENCRYPTED: frozenset({R.RE_ENCRYPTING, R.DECOMMISSIONED}),
     R.DECOMMISSIONED: frozenset({R.RE_ENCRYPTED, R.COMPLETED}),
     R.COMPLETED: frozenset(),
-    R.CANCELLED: frozenset(),
+    # What was left behind is taken up again, to the version that is active by then.
+    R.CANCELLED: frozenset({R.RE_ENCRYPTING}),
 }
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
@@ -128,8 +129,8 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     J.RUNNING: frozenset({J.PAUSED, J.DONE, J.CANCELLED, J.FAILED}),
     J.PAUSED: frozenset({J.PENDING, J.RUNNING, J.CANCELLED}),
     J.FAILED: frozenset({J.PENDING, J.RUNNING, J.CANCELLED}),
-    J.DONE: frozenset({J.RUNNING}),
-    J.CANCELLED: frozenset(),
+    J.DONE: frozenset({J.PENDING}),
+    J.CANCELLED: frozenset({J.PENDING}),
 }
 
 INTENT_MOVES: Mapping[IntentState, frozenset[IntentState]] = {

@@ -222,10 +222,11 @@ class CallOff(_Act):
         return redirect("ceremonies:detail", ceremony.pk)
 
     def _page(self, request: HttpRequest, ceremony: Ceremony, form: WhyForm, status: int = 200) -> HttpResponse:
+        invited = ceremony.participants.count()
         context = {
             "title": "Call the ceremony off", "subtitle": str(ceremony), "form": form, "danger": True, "submit_label": "Call it off",
             "consequences": ["Everything shares were made of in this ceremony is erased.", "The key and its escrow stay as they were.",
-                             f"{ceremony.participants.count()} people have to be told."],
+                             f"{invited} {'person has' if invited == 1 else 'people have'} to be told."],
             "cancel_url": f"/ceremonies/{ceremony.pk}/", "practice_banner": banner(ceremony.practice),
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)

@@ -1,5 +1,6 @@
 """The custody register: every set of shares with its health, one share with its log, the offline package."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib import messages
@@ -19,6 +20,10 @@ from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else ""
 
 
 class Register(ActorRequiredMixin, View):
@@ -69,8 +74,8 @@ class ShareDetail(ActorRequiredMixin, View):
                 ("Key", generation.key), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
                 ("Check value", share.check_value),
                 ("Group", share.group.name if share.group else None), ("Sealed to", share.sealed_to),
-                ("Proved", share.proved_at), ("Missed a roll-call", share.missed_at),
-                ("Duty acknowledged", share.acknowledged_at),
+                ("Proved", _moment(share.proved_at)), ("Missed a roll-call", _moment(share.missed_at)),
+                ("Duty acknowledged", _moment(share.acknowledged_at)),
             ],
         }  # fmt: skip
         return render(request, "ceremonies/share_detail.html", context, status=status)

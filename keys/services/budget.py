@@ -118,6 +118,7 @@ class Budget:
     used: int
     limit: int | None
     share: float
+    due_uses: int | None  # rotation is due from so many on
     due: bool
     due_at: datetime | None
     exhausted_at: datetime | None
@@ -128,7 +129,7 @@ def status(version: KeyVersion, *, now: datetime | None = None) -> Budget:
     """Where `version` stands against its limit; rotation is due at its policy's share of it."""
     limit, used = use_limit(version.key.algorithm), version.uses_reserved
     if limit is None:
-        return Budget(used, None, 0.0, False, None, None, "Uses do not wear this key out.")
+        return Budget(used, None, 0.0, None, False, None, None, "Uses do not wear this key out.")
     now = now or timezone.now()
     percent = version.key.policy.use_share_due
     threshold = limit * percent // 100
@@ -138,6 +139,7 @@ def status(version: KeyVersion, *, now: datetime | None = None) -> Budget:
         used=used,
         limit=limit,
         share=100 * used / limit,
+        due_uses=threshold,
         due=used >= threshold,
         due_at=_reached(now, threshold - used, rate),
         exhausted_at=_reached(now, limit - used, rate),

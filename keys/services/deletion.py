@@ -55,20 +55,21 @@ class Consequences:
         lost = [
             (
                 self.wrapped_versions,
-                f"{_many(self.wrapped_versions, 'key version')} of {_many(self.child_keys, 'key')}",
+                f"{many(self.wrapped_versions, 'key version')} of {many(self.child_keys, 'key')}",
             ),
-            (self.wrapped_data_keys, f"{_many(self.wrapped_data_keys, 'data key')} under it"),
-            (self.owned_data_keys, f"{_many(self.owned_data_keys, 'data key')} of its own"),
-            (self.census_items, f"{_many(self.census_items, 'item')} in data stores"),
+            (self.wrapped_data_keys, f"{many(self.wrapped_data_keys, 'data key')} under it"),
+            (self.owned_data_keys, f"{many(self.owned_data_keys, 'data key')} of its own"),
+            (self.census_items, f"{many(self.census_items, 'item')} in data stores"),
         ]
         said = [*self.elsewhere]
         said += [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
         if self.root_seals:
-            said.append(f"{_many(self.root_seals, 'seal')} of the portal's root will not open it any more.")
+            said.append(f"{many(self.root_seals, 'seal')} of the portal's root will not open it any more.")
         return [*(said or ["Nothing that the portal knows of stands on it any more."]), used]
 
 
-def _many(number: int, noun: str) -> str:
+def many(number: int, noun: str) -> str:
+    """The number and its noun, in the plural where it needs it."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

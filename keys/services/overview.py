@@ -97,19 +97,19 @@ def attention(actor: Actor) -> list[Finding]:
     compromised = KeyVersion.objects.filter(in_rings, status=VersionState.COMPROMISED.value)
     if number := bounded_count(compromised):
         findings.append(
-            Finding("danger", f"{_count(number, 'key version')} compromised", "Move what still stands on them.", "keys:key-list",
+            Finding("danger", f"{_count(number, 'key version')} compromised", "Move what still stands there.", "keys:key-list",
                     query="status=compromised")
         )  # fmt: skip
     if number := bounded_count(keys.filter(next_rotation_at__lt=now)):
         findings.append(
-            Finding("danger", f"{_count(number, 'rotation')} overdue", "The cryptoperiod of these keys has ended.", "keys:key-list",
+            Finding("danger", f"{_count(number, 'rotation')} overdue", "A cryptoperiod has ended.", "keys:key-list",
                     query="due=overdue")
         )  # fmt: skip
     failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
     failed = failed if rings is None else failed.filter(store__ring_id__in=rings)
     if number := bounded_count(failed):
         findings.append(
-            Finding("warn", f"{_count(number, 'item')} set aside", "They could not be decrypted and block a decommissioning.",
+            Finding("warn", f"{_count(number, 'item')} set aside", "What could not be decrypted blocks a decommissioning.",
                     "keys:rotation-list", query="failed=1")
         )  # fmt: skip
     stores = DataStore.objects.exclude(last_error="")

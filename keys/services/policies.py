@@ -9,6 +9,7 @@ from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind, kind_accepts
 from keys.models import Key, KeyPolicy
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.eligibility import DECIDING_ROLES
 from keyvault_portal.errors import PermissionRefused, ValidationFailed
 
 LEAST_GRACE_DAYS = 7
@@ -107,7 +108,7 @@ def _is_groups(value: object) -> bool:
     thresholds = [group.get("threshold") for group in value]
     return (
         all(
-            set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in Role.values
+            set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in DECIDING_ROLES
             for group in value
         )
         and all(isinstance(group.get("signed", False), bool) for group in value)
@@ -116,7 +117,7 @@ def _is_groups(value: object) -> bool:
     )
 
 
-_GROUPS = "A list of groups, each a role and a threshold from 1 to 50, perhaps signed, no role twice."
+_GROUPS = "A list of groups, each a role that may decide and a threshold from 1 to 50, perhaps signed, no role twice."
 _LISTS: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("rotate_roles", _names_roles, "A list of roles."),
     ("destroy_roles", _names_roles, "A list of roles."),

@@ -27,7 +27,8 @@ from keys.services import budget, materials, rewrap, two_places
 from keys.services.cache import BoundedCache
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
-from keyvault_portal.errors import DecryptRefused, PortalError
+from keys.states import MAY_PROTECT
+from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
 _SEGMENT = bytes([SEGMENT])
@@ -229,6 +230,8 @@ class _Direct(ABC):
         """Nothing: a cell brings all it needs."""
 
     def reserve(self, rows: Sequence[Row]) -> None:
+        if self._new.state not in MAY_PROTECT:
+            raise WrongState(f"{self._new} is {self._new.status}: nothing may be moved to it.", state=self._new.status)
         budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
 
     @abstractmethod

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from keys.models import CensusCount, DataStore, FailedItem, Rotation
 from keys.services.acts import need_agreement
+from keys.services.deletion import many
 from keys.states import RotationState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -27,7 +28,10 @@ def consequences(store: DataStore) -> list[str]:
     said = [f"{row.items:,} items of {row.column} on {row.version} are no longer counted." for row in standing[:20]]
     unreadable = counts.filter(version=None).aggregate(total=Sum("items"))["total"] or 0
     if unreadable:
-        said.append(f"{unreadable:,} items that could not be read are no longer in the way of a decommissioning.")
+        verb = "is" if unreadable == 1 else "are"
+        said.append(
+            f"{many(unreadable, 'item')} that could not be read {verb} no longer in the way of a decommissioning."
+        )
     return [
         *(said or ["The last census found nothing in it."]),
         "A version can be decommissioned although this store still needs it.",

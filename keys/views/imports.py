@@ -290,8 +290,11 @@ class ImportAbort(ActorRequiredMixin, View):
         gone = row.components.count()
         consequences = [
             "The wrapping key of this import is erased: what was wrapped for it opens nowhere any more.",
-            f"{gone} component(s) that custodians have entered are erased.",
         ]
+        if gone:
+            consequences.append(
+                f"{gone} component{'' if gone == 1 else 's'} that custodians have entered {'is' if gone == 1 else 'are'} erased."
+            )
         context = {
             "title": f"Abort the import of {row.key.title}", "form": form, "consequences": consequences, "danger": True,
             "submit_label": "Abort and erase", "cancel_url": f"/keys/imports/{row.pk}/",

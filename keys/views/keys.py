@@ -20,7 +20,8 @@ from keys.services.imports.bringing import takes_material
 from keys.services.overview import visible_keys
 from keys.services.providers import intents, replication
 from keys.services.versions import is_made
-from keys.states import VersionState
+from keys.states import RotationState, VersionState
+from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
@@ -32,6 +33,10 @@ from keyvault_portal.templatetags.portal import duration, quorum
 
 KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
+_AT_WORK = {
+    state.value
+    for state in (RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED)
+}
 EXPORTED = {
     "ring": "ring__name", "name": "name", "title": "title", "kind": "kind", "algorithm": "algorithm", "provider": "provider",
     "wrapped_by": "parent__name", "version": "current__key_version", "state": "current__status",
@@ -146,6 +151,13 @@ def _state(key: Key) -> str:
     return "overdue" if state == VersionState.ACTIVE.value and due is not None and due < timedelta(0) else state
 
 
+def _may_rotate(actor: Actor, key: Key, move: Move | None, rotations: list[Rotation]) -> bool:
+    """Whether asking for a rotation now would not be refused at once: there is a version to rotate from, and no other way open."""
+    from_here = key.current is not None and key.current.state in {VersionState.ACTIVE, VersionState.COMPROMISED}
+    at_work = move is not None or any(rotation.state in _AT_WORK for rotation in rotations)
+    return from_here and not at_work and actor.can(Permission.KEY_ROTATE, key.ring_id)
+
+
 def _node(key: Key) -> dict[str, Any]:
     version = f"v{key.current.key_version}, " if key.current else ""
     return {
@@ -172,6 +184,10 @@ class KeyDetail(ActorRequiredMixin, View):
         current = key.current
         algorithm = ALGORITHMS[key.algorithm]
         policy = key.policy
+        move = Move.objects.filter(key=key, ended_at=None).first()
+        rotations = list(
+            Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]
+        )
         copies = replication.copies_of(versions) if intents.is_remote(key) else {}
         rows = [
             _version_row(version, counts.get(version.pk, 0)) | {"copies": copies.get(version.pk)}
@@ -183,10 +199,9 @@ class KeyDetail(ActorRequiredMixin, View):
             {
                 "title": key.title, "key": key, "state": _state(key), "algorithm": algorithm,
                 "work": list(intents.of_key(key)) if intents.is_remote(key) or any(map(intents.is_remote, versions)) else [],
-                "move": Move.objects.filter(key=key, ended_at=None).first(),
+                "move": move,
                 "policy": policy, "versions": rows, "children": list(key.children.select_related("current").order_by("name")[:50]),
-                "budget": budget.status(current) if current else None,
-                "rotations": list(Rotation.objects.filter(key=key).select_related("old_version", "new_version").order_by("-created_at")[:10]),
+                "budget": budget.status(current) if current else None, "rotations": rotations, "may_rotate": _may_rotate(actor, key, move, rotations),
                 "waiting": list(approvals.visible_requests(actor).filter(target_type="key", target_id=str(key.pk), state="pending")[:5]),
                 "data_keys": DataKey.objects.filter(version__key=key)[:1001].count(),
                 "events": audit.events_for_target("key", str(key.pk), 15) if actor.can(Permission.AUDIT_VIEW, key.ring_id) else [],

@@ -138,21 +138,25 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
     failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
-    counted, open_failed = (
-        census.stored_for_key(key.pk),
-        failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count(),
-    )
+    counted = census.stored_for_key(key.pk)
     left = sum(row.items for row in counted if row.version_id == found.old_version_id)
+    since = found.re_encrypted_at
+    late = sum(
+        row.items for row in counted if row.version_id == found.old_version_id and since and row.counted_at > since
+    )
+    open_failed = failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count()
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
         "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
         "open_failed": open_failed, "census": counted, "left": left,
-        "next_step": _next_step(found, state, open_failed),
+        "next_step": _next_step(found, state, open_failed, late),
         "work": list(found.new_version.intents.select_related("version__key")) if found.new_version else [],
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
-            "throttle": control and state in LIVE, "retry": control and state in {*LIVE, RotationState.FAILED, RotationState.RE_ENCRYPTED},
+            "throttle": control and state in LIVE,
+            "retry": control and state in {RotationState.RE_ENCRYPTING, RotationState.FAILED, RotationState.RE_ENCRYPTED},
+            "begin_again": control and _may_begin_again(found, state, left, late),
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
         },
@@ -169,24 +173,35 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _next_step(found: Rotation, state: RotationState, open_failed: int) -> str:
-    """What happens next, or what a person has to do."""
+def _next_step(found: Rotation, state: RotationState, open_failed: int, late: int) -> str:
+    """What happens next, or what a person has to do; `late` is what was counted on the old version after the walk."""
     old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
     if state is RotationState.RE_ENCRYPTED:
         if open_failed:
             return f"Decide on the items set aside; then {old} can be decommissioned."
+        if late:
+            return f"The last count found {late:,} more on {old}: whoever wrote them uses it still."
         return f"Nothing that was counted still stands on {old}: it can be decommissioned."
     return {
         RotationState.INTRODUCING: "The new version is being made.",
         RotationState.RE_ENCRYPTING: f"Workers move what stands on {old}; you may leave this page.",
         RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
         RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
-        RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable.",
+        RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable, until the walk is taken up again.",
         RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
         if due
         else "",
         RotationState.COMPLETED: f"All done: {old} is destroyed.",
     }.get(state, "")
+
+
+def _may_begin_again(found: Rotation, state: RotationState, left: int, late: int) -> bool:
+    """Whether there is a walk to begin again: stopped, cancelled on its way, or over with more found since."""
+    taken_up = state is RotationState.CANCELLED and found.introduced_at is not None
+    taken_up = taken_up and found.trigger != Rotation.Trigger.MOVE
+    return (
+        state is RotationState.FAILED or bool(left and taken_up) or bool(late and state is RotationState.RE_ENCRYPTED)
+    )
 
 
 def _steps(found: Rotation) -> list[dict[str, str]]:
@@ -233,7 +248,7 @@ class ResumeRotation(OneRotation, WalkAct):
 
 class Retry(OneRotation, WalkAct):
     service = rotation.retry_failed
-    done = "The items set aside are read again."
+    done = "Workers begin again; the items set aside are read again, too."
 
 
 class Throttle(OneRotation, WalkThrottle):

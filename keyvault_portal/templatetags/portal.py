@@ -197,6 +197,9 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
 )
 
+# Pages whose address lies elsewhere than the entry they belong to.
+BELONGS = {"keys:places": "keys:provider-list", "keys:seal-list": "settings"}
+
 
 def look_of(state: object) -> Look:
     """Return the look of a state name; an unknown name reads as neutral with its own words."""
@@ -351,12 +354,14 @@ class NavLink(NamedTuple):
 def navigation(context: Context) -> list[tuple[str, list[NavLink]]]:
     """Return the navigation as (title, links) groups; pages that are not installed are left out.
 
-    The current link is the one whose address is the longest prefix of the page's own.
+    The current link is the one whose address, or that of a page belonging to it, is the longest prefix of the page's own.
     """
     path = getattr(context.get("request"), "path", "")
     approvals = int((context.get("nav_counts") or {}).get("approvals") or 0)
     urls = {name: _reverse_or_none(name) for _, entries in NAVIGATION for name, _, _ in entries}
-    current = _longest_prefix(path, [url for url in urls.values() if url])
+    places = {url: url for url in urls.values() if url}
+    places |= {url: urls[name] or "" for page, name in BELONGS.items() if (url := _reverse_or_none(page))}
+    current = places.get(_longest_prefix(path, places), "")
     groups = []
     for title, entries in NAVIGATION:
         links = [

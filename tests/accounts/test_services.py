@@ -1,6 +1,8 @@
 """People, roles, rings, links and sessions: who may change them, and what always stays true."""
 
+from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from allauth.usersessions.models import UserSession
@@ -222,6 +224,15 @@ def test_deactivation_ends_sessions_and_reactivation_gives_the_roles_back(office
     assert actor_for_person(ann).holds_role("operator")
 
 
+def test_somebody_inactive_gets_no_role_and_no_token(officer_actor, person):
+    shop = person("shop", "service", kind="service")
+    shop = services.deactivate_person(actor=officer_actor, person=shop)
+    with pytest.raises(WrongState):
+        services.bind_role(actor=officer_actor, person=shop, role="operator")
+    with pytest.raises(WrongState):
+        services.create_token(actor=officer_actor, owner=shop, name="late", scopes=["key.encrypt"])
+
+
 def test_sessions_are_ended_by_their_owner_and_by_officers(officer_actor, person, session):
     ann, eve = person("ann", "operator"), person("eve", "operator")
     first, second, third = session(ann), session(ann), session(ann)
@@ -231,6 +242,14 @@ def test_sessions_are_ended_by_their_owner_and_by_officers(officer_actor, person
     services.revoke_session(actor=actor_for_person(ann), session=first)
     assert not first.exists()
     services.revoke_session(actor=officer_actor, session=second)
+    by_token = replace(actor_for_person(ann), kind="token", token_id=uuid4())
+    for end in (
+        lambda: services.revoke_session(actor=by_token, session=third),
+        lambda: services.revoke_sessions(actor=by_token, person=ann),
+    ):
+        with pytest.raises(PermissionRefused):
+            end()
+    assert third.exists(), "a token is not the person: it needs the right to manage people"
     fourth = session(ann)
     assert services.revoke_sessions(actor=actor_for_person(ann), person=ann, besides=fourth.session_key) == 1
     assert not third.exists()

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from keyvault_portal.accounts import credentials, services
-from keyvault_portal.accounts.identity import TokenRefused, actor_for_person, actor_for_token
+from keyvault_portal.accounts.identity import TokenRefused, actor_for_person, actor_for_token, token_policy
 from keyvault_portal.accounts.models import ApiToken, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit.models import AuditEvent
@@ -65,6 +65,18 @@ def test_ring_limits_never_widen_an_owner_on_one_ring(make, person, ring, other_
     actor = actor_for_token(text, None)
     assert actor.can(E, ring.pk)
     assert not actor.can(E, other_ring.pk)
+    assert actor.roles == {("service", ring.pk)}, "policies name roles: these are not widened either"
+    _, elsewhere = make(owner=narrow, rings=[other_ring])
+    actor = actor_for_token(elsewhere, None)
+    assert (actor.grants, actor.roles) == ((), frozenset()), "a ring on which the owner holds nothing gives nothing"
+
+
+def test_a_token_ends_at_its_very_time(make):
+    token, text = make(expires_at=timezone.now() + timedelta(hours=1))
+    policy, secret = token_policy(token.pk), text[37:]
+    assert policy.admit(secret, None, token.expires_at - timedelta(microseconds=1)).can(E)
+    with pytest.raises(TokenRefused, check=lambda refusal: refusal.reason == "token_expired"):
+        policy.admit(secret, None, token.expires_at)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Asking and deciding: what counts, and every refusal with its own code."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
+from keyvault_portal.accounts.models import ApiToken, KeyRing, Person, RoleBinding
 from keyvault_portal.approvals import registry, services
 from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
 from keyvault_portal.audit.models import AuditEvent
@@ -168,6 +169,12 @@ def test_a_service_never_agrees(ask, make):
         agree(make("robot", "security_officer", kind="service"), request)
 
 
+def test_a_service_makes_no_quorum(ask, make, oskar, otto):
+    make("robot", "security_officer", kind="service")
+    with refusal("quorum_unreachable"):
+        ask(threshold=3)
+
+
 def test_a_role_lost_since_counts_no_more(ask, oskar, otto, make):
     request = ask()
     agree(oskar, request)
@@ -232,6 +239,14 @@ def test_asking_again_finds_the_open_request_unless_the_target_changed(ask, ring
     assert ask().pk != first.pk
 
 
+def test_what_a_token_asks_is_not_what_its_owner_asked(ask, olga):
+    token = ApiToken.objects.create(owner_id=olga.id, name="ci", digest=b"", scopes=["ring.manage"])
+    asked = ask()
+    by_token = ask(actor=replace(olga, kind="token", token_id=token.pk))
+    assert (by_token.pk, by_token.requester_token_id) != (asked.pk, None)
+    assert ask(actor=replace(olga, kind="token", token_id=token.pk)).pk == by_token.pk
+
+
 def test_only_the_requester_withdraws(ask, olga, oskar):
     request = ask()
     with refusal("permission_refused"):
@@ -253,6 +268,10 @@ def test_breaking_the_glass_alarms_everybody_skipped(ask, make, olga, oskar, ott
         services.break_glass(
             actor=make("quin", "security_officer", second_factor=False), request_id=request.pk, reason="fire"
         )
+    late = ask(text="late")
+    expire(late)
+    with refusal("approval_expired"):
+        services.break_glass(actor=pia, request_id=late.pk, reason="fire")
     with at_rest():
         assert services.break_glass(actor=pia, request_id=request.pk, reason="fire").state == "approved"
     alarmed = set(Notice.objects.filter(alarm=True).values_list("person_id", flat=True))

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person, RoleBinding
-from keyvault_portal.approvals import execution, services, tasks
+from keyvault_portal.approvals import execution, notices, services, tasks
 from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals.performing import performing
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import PortalError
 
@@ -140,11 +141,16 @@ def test_a_requester_who_lost_the_right(agreed, olga, how):
     assert AuditEvent.objects.filter(action="approval.execute", outcome="refused", target_id=str(request.pk)).exists()
 
 
-def test_a_token_that_asked_and_was_revoked(agreed, olga):
+@pytest.mark.parametrize("change", ["revoked", "without the scope", "on another ring"])
+def test_a_token_that_asked_and_may_no_more(agreed, olga, change):
     token = ApiToken.objects.create(owner_id=olga.id, name="ci", digest=b"", scopes=["ring.manage"])
     asker = Actor(id=olga.id, kind="token", label="ci (Olga)", grants=olga.grants, token_id=token.pk)
     request = agreed(actor=asker)
-    ApiToken.objects.update(revoked_at=timezone.now())
+    if change == "on another ring":
+        token.rings.add(KeyRing.objects.create(name="other", title="Other"))
+    else:
+        now_is = {"revoked_at": timezone.now()} if change == "revoked" else {"scopes": ["key.view"]}
+        ApiToken.objects.update(**now_is)
     assert execution.execute(request.pk) == "failed"
     assert AuditEvent.objects.filter(action="approval.execute", outcome="refused", target_id=str(request.pk)).exists()
 
@@ -184,6 +190,12 @@ def test_when_the_record_is_away_it_stays_approved_and_is_tried_again(agreed, se
 
 def test_the_mark_of_execution_cannot_be_borrowed(agreed, ring):
     request = agreed()
+    assert not services.is_executing(request.pk, DESCRIBE, request.params)
+    with performing(request):
+        assert services.is_executing(request.pk, DESCRIBE, request.params)
+        for other in ((uuid4(), DESCRIBE, request.params), (request.pk, "key.destroy", request.params),
+                      (request.pk, DESCRIBE, request.params | {"text": "evil"})):  # fmt: skip
+            assert not services.is_executing(*other), "another act than the one agreed to asks for itself"
     assert not services.is_executing(request.pk, DESCRIBE, request.params)
 
 
@@ -272,3 +284,11 @@ def test_a_lost_mail_is_sent_once_more(ask, celery_eager, mailoutbox):
     tasks.tick()
     tasks.tick()
     assert len(mailoutbox) == 2
+
+
+def test_somebody_who_left_gets_no_mail(ask, otto, mailoutbox):
+    ask()
+    Person.objects.filter(pk=otto.id).update(is_active=False)
+    for notice in Notice.objects.all():
+        notices.send(notice.pk)
+    assert [message.to for message in mailoutbox] == [["oskar@example.org"]]

@@ -27,8 +27,10 @@ from keyvault_portal.audit.verification import verify
 from .conftest import ACTOR, connect_arguments
 
 WRITER = """
+import os
 import sys
 import django
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
 django.setup()
 from django.conf import settings
 settings.DATABASES["default"]["NAME"] = sys.argv[1]

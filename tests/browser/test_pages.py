@@ -11,6 +11,8 @@ from tests.browser.pages import MORE, NOT_PAGES, PAGES, Entry, get_pages, path_o
 from tests.browser.portal import RunningPortal
 
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Rows stand as cards on a phone: nothing of a card is out of sight.
+CUT_OFF = "[...document.querySelectorAll('.table-wrap:has(> .table-stack)')].filter(it => it.scrollWidth > it.clientWidth + 1).length"
 ALL = [
     *((name, name, entry) for name, entry in PAGES.items()),
     *((label, name, entry) for label, (name, entry) in MORE.items()),
@@ -60,8 +62,9 @@ def test_page(label: str, name: str, entry: Entry, portal: RunningPortal, window
         found += driving.axe(page)
         page.emulate_media(color_scheme="light")
         found += driving.axe(page, driving.COLOURS)
-        sideways = page.evaluate(SIDEWAYS)
+        sideways, cut_off = page.evaluate(SIDEWAYS), page.evaluate(CUT_OFF)
     assert found == []
     assert sideways <= 0, f"{label} scrolls sideways by {sideways} px on a phone"
+    assert cut_off == 0, f"{label} has rows on a phone that are wider than it"
     expected = f"status of {entry.status}" if entry.status != 200 else "no complaint"
     assert [text for text in complaints if expected not in text] == []

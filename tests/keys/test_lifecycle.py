@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.hierarchy import PARENT_KINDS, KeyKind, kind_accepts
-from keys.models import CensusCount, DataStore, Key, KeyVersion
+from keys.models import CensusCount, DataStore, Key, KeyPolicy, KeyVersion
 from keys.services import lifecycle, policies
 from keys.services.policies import PolicyValues
 from keyvault_portal.audit.models import AuditEvent
@@ -148,6 +148,24 @@ def test_the_policy_names_who_may_rotate(tree):
     assert lifecycle.introduce_version(actor=tree.officer, key_id=tree.dek.pk, activate=True)
 
 
+def test_the_policy_names_who_may_destroy(tree):
+    version = retired(tree)
+    one = {"actor": tree.officer, "version_id": version.pk}
+    policy = KeyPolicy.objects.filter(key=version.key)
+    policy.update(destroy_roles=["custodian"], destroy_groups=[])
+    with pytest.raises(PermissionRefused, match="does not let"):
+        lifecycle.schedule_deletion(**one)
+    policy.update(destroy_roles=["security_officer"])
+    lifecycle.schedule_deletion(**one)
+    policy.update(destroy_roles=["custodian"])
+    KeyVersion.objects.filter(pk=version.pk).update(
+        deletion_due_at=timezone.now(), deletion_halted_at=timezone.now(), deletion_halted_by="x"
+    )
+    for act in (lifecycle.confirm_deletion, lifecycle.destroy_version):
+        with pytest.raises(PermissionRefused, match="does not let"):
+            act(**one)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -160,6 +178,9 @@ def test_the_policy_names_who_may_rotate(tree):
         ({"destroy_groups": [{"role": "security_officer", "threshold": 0}]}, "destroy_groups"),
         ({"destroy_groups": [{"role": "security_officer"}]}, "destroy_groups"),
         ({"destroy_groups": "all"}, "destroy_groups"),
+        ({"destroy_groups": [{"role": "auditor", "threshold": 1}]}, "destroy_groups"),
+        ({"rotate_groups": [{"role": "operator", "threshold": 1}]}, "rotate_groups"),
+        ({"rotate_groups": [{"role": "custodian", "threshold": 1, "ring_id": None}]}, "rotate_groups"),
         ({"allowed_algorithms": ["ROT13"]}, "allowed_algorithms"),
         ({"colour": "blue"}, "colour"),
         ({"auto_rotate": True, "cryptoperiod_days": None}, "auto_rotate"),
@@ -239,6 +260,8 @@ def test_a_stopped_clock_needs_a_decision(tree):
         deletion_due_at=timezone.now(), deletion_halted_at=timezone.now(), deletion_halted_by="x"
     )
     assert lifecycle.tick_deletions() == 0
+    with pytest.raises(WrongState, match="its clock is stopped"):
+        lifecycle.destroy_version(**one)
     confirmed = lifecycle.confirm_deletion(**one)
     assert confirmed.deletion_halted_at is None
     assert confirmed.deletion_due_at > timezone.now() + timedelta(days=29)

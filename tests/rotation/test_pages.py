@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from keys.models import DataStore, Key
-from keys.services import lifecycle, rotation
+from keys.models import DataStore, Key, KeyVersion
+from keys.services import census, lifecycle, rotation
 from keyvault_portal.accounts.models import KeyRing, RoleBinding
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -152,6 +152,51 @@ def test_the_rotation_page_says_what_happens_next(
     live = text(browser("ada").get(page, headers={"HX-Request": "true"}))
     assert "<html" not in live
     assert "<strong>0</strong> items on version 1 at the last count" in live
+
+
+def test_the_rotation_page_offers_to_begin_again(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any, shop: Any, celery_eager: None
+) -> None:
+    late, dana = shop.cells()[7][0], browser("dana")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    page = f"/keys/rotations/{found.pk}/"
+    assert "Move them" not in text(dana.get(page)), "nothing is left"
+    shop.connection.execute("UPDATE customers SET email = %s WHERE id = 7", [late])
+    census.take(customers[0])
+    shown = text(dana.get(page))
+    assert "The last count found 1 more on version 1" in shown
+    assert "Move them" in shown
+    assert "Move them" not in text(browser("fay").get(page)), "she only looks"
+    assert dana.post(f"{page}retry/").status_code == 302
+    assert "it can be decommissioned" in text(dana.get(page))
+
+
+def test_the_page_of_a_key_offers_a_rotation_where_one_can_be_asked_for(
+    organisation: Organisation, browser: Callable[[str], Client], active: Any, settings: Any, celery_eager: None
+) -> None:
+    organisation.key("tokens", "token_signing", "kek", algorithm="Ed25519")
+    ada, offer = browser("ada"), "/keys/{}/rotate/"
+    for name in ("pii", "tokens"):
+        assert offer.format(organisation.keys[name].pk) in text(ada.get(f"/keys/{organisation.keys[name].pk}/"))
+    tokens = text(ada.get(f"/keys/{organisation.keys['tokens'].pk}/"))
+    assert "Uses do not wear this key out" in tokens
+    assert "None" not in tokens
+
+    version = active(organisation.keys["pii"])
+    page = f"/keys/{organisation.keys['pii'].pk}/"
+    KeyVersion.objects.filter(pk=version.pk).update(uses_reserved=2**31)
+    assert "Rotation due" in text(ada.get(page)), "half of the safe uses are gone"
+    lifecycle.suspend_version(actor=organisation.actor("ada"), version_id=version.pk, reason="a doubt")
+    assert offer.format(organisation.keys["pii"].pk) not in text(ada.get(page)), "there is no version to rotate from"
+    lifecycle.resume_version(actor=organisation.actor("ada"), version_id=version.pk)
+    settings.REENCRYPTION_WORKERS = 0
+    waiting = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["tokens"].pk, reason="x"
+    )
+    assert waiting.state == "introducing"
+    assert offer.format(organisation.keys["tokens"].pk) not in text(ada.get(f"/keys/{organisation.keys['tokens'].pk}/"))
 
 
 def test_an_empty_list_says_what_to_do_and_a_filter_that_it_is_too_narrow(

@@ -11,6 +11,7 @@ from keys.hierarchy import WRAPPING_ALGORITHMS
 from keys.models import Key, KeyExport, KeyVersion
 from keys.services import materials, policies, versions
 from keys.services.acts import act_on_key, need_agreement
+from keys.services.deletion import many
 from keys.services.exports import giving
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission, Role
@@ -134,7 +135,7 @@ def consequences(version: KeyVersion, to: str) -> list[str]:
     return [
         f"{to} can use {version} outside the portal for ever; no act here takes it back.",
         "No audit event, no policy and no approval reaches what they do with it.",
-        f"They can open what stands under it: {below} key version(s) and {data_keys} data key(s) are wrapped by it today.",
+        f"They can open what stands under it, today {many(below, 'key version')} and {many(data_keys, 'data key')}.",
         "The version is marked as exported, which nobody can undo. Only a rotation makes it useless for what comes later.",
     ]
 

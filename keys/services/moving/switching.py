@@ -10,7 +10,8 @@ from keys.hierarchy import KeyKind
 from keys.models import KeyPolicy, Move, Rotation
 from keys.services import notices, two_places, versions
 from keys.services.moving.frame import act_on_move, step, way
-from keys.services.rotation import control, starting
+from keys.services.rotation import starting
+from keys.services.rotation.frame import stop
 from keys.states import MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -75,7 +76,7 @@ def switch_back(actor: Actor, move: Move) -> None:
     _check_way_back(move, policy)
     assert move.rotation is not None
     forth = Rotation.objects.select_for_update().get(pk=move.rotation.pk)
-    control.stop(forth)
+    stop(forth)
     versions.make_active(old, policy, now=timezone.now(), again=True)
     new.refresh_from_db()
     key.provider = move.source

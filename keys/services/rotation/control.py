@@ -5,15 +5,16 @@ from uuid import UUID
 from django.utils import timezone
 
 from keys.models import FailedItem, KeyVersion, ReEncryptionJob, ReEncryptionRange, Rotation
-from keys.services.rotation.frame import act_on_rotation, move, move_jobs
-from keys.services.rotation.starting import enqueue_workers
-from keys.states import JobState, RotationState
+from keys.services.rotation.frame import act_on_rotation, move, move_jobs, stop
+from keys.services.rotation.starting import add_jobs, enqueue_workers, follow_active, refuse_second, standing_jobs
+from keys.states import MAY_PROCESS, JobState, RotationState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, ValidationFailed, WrongState
 
 J, R = JobState, RotationState
 _CONTROL = Permission.ROTATION_CONTROL
+_AGAIN = {R.RE_ENCRYPTING.value, R.RE_ENCRYPTED.value, R.FAILED.value, R.CANCELLED.value}
 
 
 def pause(*, actor: Actor, rotation_id: UUID) -> Rotation:
@@ -58,30 +59,30 @@ def cancel(*, actor: Actor, rotation_id: UUID, reason: str) -> Rotation:
     return rotation
 
 
-def stop(rotation: Rotation) -> None:
-    """End a rotation's walk where it is; the caller holds the locks, authorised and records."""
-    if rotation.state == R.RE_ENCRYPTED.value:
-        move(rotation, R.RE_ENCRYPTING, "reopen")
-    move(rotation, R.CANCELLED, "cancel")
-    rotation.completed_at = timezone.now()
-    rotation.save(update_fields=["state", "completed_at"])
-    move_jobs(rotation, {J.RUNNING, J.PENDING, J.PAUSED, J.FAILED}, J.CANCELLED)
-
-
 def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:
-    """Read the items set aside again, and start stopped jobs anew; raises PermissionRefused, NotFound, WrongState."""
+    """Read the items set aside again, and start stopped jobs anew; a walk that was over or cancelled begins again whole.
+
+    What still stands on the old version goes to the version that is active by now. Raises PermissionRefused, NotFound,
+    WrongState, Conflict (another rotation or a move of the key is under way).
+    """
     with act_on_rotation(actor, _CONTROL, "rotation.retry", rotation_id) as (rotation, act):
-        if rotation.state not in {R.RE_ENCRYPTING.value, R.RE_ENCRYPTED.value, R.FAILED.value}:
+        if rotation.state not in _AGAIN:
             raise WrongState(f"This rotation is {rotation.state.replace('_', ' ')}.", state=rotation.state)
+        whole = rotation.state in {R.RE_ENCRYPTED.value, R.CANCELLED.value}
+        if whole:
+            _check_begin_again(rotation)
+        follow_active(rotation)
         items = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN)
-        touched = set(items.values_list("job_id", flat=True)) | set(
-            rotation.jobs.filter(state=J.FAILED.value).values_list("pk", flat=True)
-        )
+        jobs = standing_jobs(rotation) if whole else rotation.jobs.filter(state=J.FAILED.value)
+        touched = set(items.values_list("job_id", flat=True)) | set(jobs.values_list("pk", flat=True))
         dropped = items.delete()[0]
         if rotation.state != R.RE_ENCRYPTING.value:
             move(rotation, R.RE_ENCRYPTING, "retry")
-            rotation.last_error, rotation.re_encrypted_at = "", None
-            rotation.save(update_fields=["state", "last_error", "re_encrypted_at"])
+            rotation.last_error, rotation.re_encrypted_at, rotation.completed_at = "", None, None
+            rotation.save(update_fields=["state", "last_error", "re_encrypted_at", "completed_at"])
+            KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=False)
+        if whole:
+            add_jobs(rotation, None)  # for stores registered since
         for job in ReEncryptionJob.objects.filter(pk__in=touched):
             job.items_failed = job.failed_items.count()
             job.save(update_fields=["items_failed"])
@@ -91,6 +92,16 @@ def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:
             enqueue_workers(job_id)
         act.record({"items": dropped, "jobs": len(touched)})
     return rotation
+
+
+def _check_begin_again(rotation: Rotation) -> None:
+    """Raise what stands in the way of walking a second time."""
+    if rotation.state == R.CANCELLED.value:
+        if rotation.trigger == Rotation.Trigger.MOVE:
+            raise WrongState("This rotation belongs to a move.", hint="Move the key again.", state=rotation.state)
+        if rotation.introduced_at is None or rotation.old_version.state not in MAY_PROCESS:
+            raise WrongState("There is nothing that could be moved.", hint="Ask for a rotation.", state=rotation.state)
+    refuse_second(rotation.key)
 
 
 def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str) -> FailedItem:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from django.utils import timezone
+
 from keys.models import ReEncryptionJob, Rotation
 from keys.services.acts import act_on_key
 from keys.states import ROTATION_MOVES, JobState, RotationState, may_move
@@ -43,6 +45,16 @@ def move(rotation: Rotation, new: RotationState, act: str) -> None:
             f"This rotation is {rotation.state.replace('_', ' ')}: you cannot {act} it.", state=rotation.state
         )
     rotation.state = new.value
+
+
+def stop(rotation: Rotation) -> None:
+    """End a rotation's walk where it is; the caller holds the locks, authorised and records."""
+    if rotation.state == RotationState.RE_ENCRYPTED.value:
+        move(rotation, RotationState.RE_ENCRYPTING, "reopen")
+    move(rotation, RotationState.CANCELLED, "cancel")
+    rotation.completed_at = timezone.now()
+    rotation.save(update_fields=["state", "completed_at"])
+    move_jobs(rotation, {JobState.RUNNING, JobState.PENDING, JobState.PAUSED, JobState.FAILED}, JobState.CANCELLED)
 
 
 def move_jobs(rotation: Rotation, old: set[JobState], new: JobState) -> None:

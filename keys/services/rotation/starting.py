@@ -5,13 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from keys.hierarchy import KeyKind
 from keys.models import DataStore, FailedItem, Key, KeyVersion, Move, ReEncryptionJob, Rotation
 from keys.services import lifecycle, policies, reencryption, rewrap, versions
 from keys.services.acts import act_on_key, need_agreement
-from keys.services.rotation.frame import target_of
+from keys.services.rotation.frame import stop, target_of
 from keys.states import JobState, MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -116,8 +117,9 @@ def rotate_compromised(
 ) -> Rotation | None:
     """Mark a version compromised and, if it is the one in use, rotate its key at once, without waiting for agreement.
 
-    Returns the rotation, or None when the version was not in use or one is under way. Raises as
-    `lifecycle.mark_compromised` does.
+    A rotation under way would go on writing under it, or wait with a new version: it is stopped where it is, and can be
+    taken up again afterwards. Returns the rotation, or None when the version was not in use or the key is being moved.
+    Raises as `lifecycle.mark_compromised` does.
     """
     version = KeyVersion.objects.select_related("key").filter(pk=version_id).first()
     if version is None:
@@ -126,8 +128,15 @@ def rotate_compromised(
         lifecycle.mark_compromised(
             actor=actor, version_id=version_id, reason_code=reason_code, occurred_at=occurred_at, note=note
         )
-        if key.current_id != version_id or is_busy(key):
+        if key.current_id != version_id or Move.objects.filter(key=key, state__in=_UNDER_MOVE).exists():
             return None
+        if (other := Rotation.objects.select_for_update().filter(key=key, state__in=_MOVING).first()) is not None:
+            stop(other)
+            act.record(
+                {"reason": f"version {version.key_version} is compromised"},
+                action="rotation.cancel",
+                target=target_of(other),
+            )
         old = KeyVersion.objects.get(pk=version_id)
         rotation = start(actor, key, old, Rotation.Trigger.COMPROMISE, note or reason_code)
         act.record(_details(rotation), target=target_of(rotation))
@@ -177,7 +186,8 @@ def walk(
     )  # fmt: skip
     if new.state is VersionState.ACTIVE:
         _introduced(rotation, now)
-    _add_jobs(rotation, rate_limit)
+    if not add_jobs(rotation, rate_limit) and rotation.state == RotationState.RE_ENCRYPTING.value:
+        _walk_over(rotation)
     return rotation
 
 
@@ -198,11 +208,28 @@ def introduced(rotation_id: UUID) -> None:
     settle(rotation_id)
 
 
-def _add_jobs(rotation: Rotation, rate_limit: int | None) -> None:
-    """One job a store, and one for the wrapped keys below; with nothing to move the walk is over at once."""
+def follow_active(rotation: Rotation) -> None:
+    """Let the walk go to the version that is active now, if the one it began with is not any more; the caller holds the locks.
+
+    Raises WrongState when the key has none but the one that is being left.
+    """
+    new = rotation.new_version
+    if rotation.trigger == Rotation.Trigger.MOVE or rotation.introduced_at is None or new is None:
+        return
+    if new.state is not VersionState.ACTIVE:
+        active = KeyVersion.objects.filter(key=rotation.key, status=VersionState.ACTIVE.value).first()
+        if active is None or active.pk == rotation.old_version_id:
+            raise WrongState(f"{rotation.key} has no version to move to.", hint="Resume one, or rotate the key.")
+        rotation.new_version = active
+        rotation.save(update_fields=["new_version"])
+
+
+def add_jobs(rotation: Rotation, rate_limit: int | None) -> list[ReEncryptionJob]:
+    """One job a store, and one for the wrapped keys below, where there is none yet; returns the new ones."""
     key = rotation.key
     jobs: list[ReEncryptionJob] = []
-    if key.kind in {KeyKind.MASTER.value, KeyKind.KEK.value}:
+    there = set(rotation.jobs.values_list("store_id", flat=True))
+    if key.kind in {KeyKind.MASTER.value, KeyKind.KEK.value} and None not in there:
         jobs.append(
             ReEncryptionJob(
                 rotation=rotation,
@@ -212,15 +239,19 @@ def _add_jobs(rotation: Rotation, rate_limit: int | None) -> None:
             )
         )
     mode = Mode.REWRAP_ENVELOPES if key.kind == KeyKind.KEK.value else Mode.RE_ENCRYPT
-    for store in DataStore.objects.filter(key=key).order_by("created_at"):
+    for store in DataStore.objects.filter(key=key).exclude(pk__in=there - {None}).order_by("created_at"):
         jobs.append(
             ReEncryptionJob(rotation=rotation, store=store, mode=mode, rate_limit=rate_limit or store.rate_limit)
         )
     ReEncryptionJob.objects.bulk_create(jobs)
     for job in jobs:
         enqueue_workers(job.pk)
-    if not jobs and rotation.state == RotationState.RE_ENCRYPTING.value:
-        _walk_over(rotation)
+    return jobs
+
+
+def standing_jobs(rotation: Rotation) -> QuerySet[ReEncryptionJob]:
+    """The jobs of a rotation but those on stores that were deregistered since."""
+    return rotation.jobs.filter(Q(store=None) | Q(store__deregistered_at=None))
 
 
 def enqueue_workers(job_id: UUID) -> None:
@@ -244,7 +275,7 @@ def settle(rotation_id: UUID) -> None:
         if rotation.state != RotationState.RE_ENCRYPTING.value:
             return
         act.about(target=target_of(rotation), ring_id=rotation.key.ring_id)
-        jobs = list(rotation.jobs.all())
+        jobs = list(standing_jobs(rotation))
         failed = [job for job in jobs if job.state == JobState.FAILED.value]
         if failed:
             rotation.state, rotation.last_error = RotationState.FAILED.value, failed[0].last_error
@@ -258,10 +289,14 @@ def settle(rotation_id: UUID) -> None:
 
 
 def _walk_over(rotation: Rotation) -> None:
+    from keys.tasks import take_census
+
     rotation.state, rotation.re_encrypted_at, rotation.last_error = RotationState.RE_ENCRYPTED.value, timezone.now(), ""
     rotation.save(update_fields=["state", "re_encrypted_at", "last_error"])
     if not FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists():
         KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
+    for store_id in standing_jobs(rotation).exclude(store=None).values_list("store_id", flat=True):
+        enqueue_on_commit(take_census, str(store_id))
 
 
 def tick_introductions() -> int:

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views import View
 from django.views.generic import FormView
 
@@ -62,8 +63,12 @@ class ListPage(ActorRequiredMixin, View, ABC):
 
 
 class FormPage(ActorRequiredMixin, FormView, ABC):
-    """A form whose `save` calls one service; what that finds wrong is shown at the fields."""
+    """A form whose `save` calls one service; what that finds wrong is shown at the fields.
 
+    `back` names the page one came from; it takes the same arguments as this one.
+    """
+
+    back: ClassVar[str]
     template_name = "generic/form.html"
     http_method_names = ["get", "head", "options", "post"]
     done = "Saved."
@@ -71,6 +76,9 @@ class FormPage(ActorRequiredMixin, FormView, ABC):
     @abstractmethod
     def save(self, values: dict[str, Any]) -> str:
         """Do it; returns the address to go on to."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {"cancel_url": reverse(self.back, kwargs=self.kwargs)} | super().get_context_data(**kwargs)
 
     def form_valid(self, form: Form) -> HttpResponse:
         try:

@@ -4,9 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Prefetch, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.views import View
 
@@ -98,6 +99,7 @@ class PersonPage(ActorRequiredMixin, View):
 class Invite(FormPage):
     required_permission = Permission.PERSON_MANAGE
     form_class = InviteForm
+    back = "accounts:person-list"
     extra_context = {"title": "Invite a person", "submit_label": "Invite"}
     done = "Created."
 
@@ -121,6 +123,7 @@ class InviteAgain(ActorRequiredMixin, View):
 class EditPerson(FormPage):
     required_permission = Permission.PERSON_MANAGE
     form_class = ProfileForm
+    back = "accounts:person-detail"
     extra_context = {"title": "Edit a person"}
 
     def person(self) -> Person:
@@ -140,6 +143,7 @@ class BindRole(FormPage):
 
     required_permission = Permission.PERSON_MANAGE
     form_class = BindingForm
+    back = "accounts:person-detail"
     extra_context = {"title": "Give a role", "submit_label": "Give this role"}
     done = "The role is given."
 
@@ -150,8 +154,7 @@ class BindRole(FormPage):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         person = found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
-        back = reverse("accounts:person-detail", args=[person.pk])
-        return super().get_context_data(**kwargs) | {"subtitle": f"To {person}", "cancel_url": back}
+        return super().get_context_data(**kwargs) | {"subtitle": f"To {person}"}
 
     def save(self, values: dict[str, Any]) -> str:
         person = found(queries.visible_people(self.actor), self.kwargs["pk"], "person")
@@ -172,7 +175,7 @@ class UnbindRole(ConfirmPage):
             "title": "Take a role away",
             "question": f"{binding}: take this role away?",
             "consequences": [
-                f"{binding.person} loses its rights at once, in open sessions and with every token.",
+                f"{binding.person} loses these rights at once, in open sessions and with every token.",
             ],
             "danger": True,
             "submit_label": "Take it away",
@@ -206,13 +209,14 @@ class ChangeActive(ConfirmPage):
                 "cancel_url": back,
             }
         counts = Person.objects.filter(pk=person.pk).aggregate(
-            sessions=Count("usersession", distinct=True), tokens=Count("api_tokens", distinct=True)
+            sessions=Count("usersession", distinct=True),
+            tokens=Count("api_tokens", filter=Q(api_tokens__revoked_at=None), distinct=True),
         )
         return {
             "title": f"Deactivate {person}",
             "consequences": [
-                {"count": counts["sessions"], "text": "sessions end at once"},
-                {"count": counts["tokens"], "text": "tokens are refused"},
+                {"count": counts["sessions"], "text": f"session{pluralize(counts['sessions'], ' ends,s end')} at once"},
+                {"count": counts["tokens"], "text": f"token{pluralize(counts['tokens'], ' is,s are')} refused"},
             ],
             "danger": True,
             "submit_label": "Deactivate",

@@ -60,6 +60,7 @@ class RingPage(ActorRequiredMixin, View):
 class NewRing(FormPage):
     required_permission = Permission.RING_MANAGE
     form_class = NewRingForm
+    back = "accounts:ring-list"
     extra_context = {"title": "New key ring", "submit_label": "Create"}
 
     def save(self, values: dict[str, Any]) -> str:
@@ -70,6 +71,7 @@ class NewRing(FormPage):
 class EditRing(FormPage):
     required_permission = Permission.RING_MANAGE
     form_class = RingForm
+    back = "accounts:ring-detail"
     extra_context = {"title": "Edit a key ring"}
 
     def ring(self) -> KeyRing:

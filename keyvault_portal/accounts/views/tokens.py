@@ -64,6 +64,7 @@ class NewToken(FormPage):
     """Answers the POST with the token's text itself: it is in no address, session or later page."""
 
     form_class = TokenForm
+    back = "accounts:token-list"
     extra_context = {"title": "New API token", "submit_label": "Create the token"}
 
     def get_form_kwargs(self) -> dict[str, Any]:
