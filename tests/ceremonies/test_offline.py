@@ -144,7 +144,8 @@ def test_groups_and_a_passphrase(escrowed, run):
     room = escrowed[0].next_session()
     room.session.seal_passphrase(custodian_id="ann", step="p", ciphertext=room.sealed("ann", "correct horse", step="p"))
     room.escrow(
-        [HolderGroup(2, ("ann", "ben", "cleo")), HolderGroup(1, ("law",)), HolderGroup(1, ("ceo",))], group_threshold=2
+        [HolderGroup(2, ("ann", "ben", "cleo")), HolderGroup(1, ("law", "lex")), HolderGroup(1, ("ceo",))],
+        group_threshold=2,
     )
     (run.folder / "groups.json").write_bytes(room.session.package(**MADE))
     cards = [room.cards[who] for who in ("ceo", "ann", "cleo")]
@@ -154,7 +155,7 @@ def test_groups_and_a_passphrase(escrowed, run):
     done = run("recover", "groups.json", "--out", "l", "--passphrase", typed=[*cards, "battery staple"])
     assert done.returncode == 1
     assert "passphrase" in done.stderr
-    extra = [room.cards["ann"], room.cards["ben"], room.cards["cleo"], room.cards["law"], "correct horse"]
+    extra = [room.cards["ann"], room.cards["ben"], room.cards["cleo"], room.cards["lex"], "correct horse"]
     done = run("recover", "groups.json", "--out", "m", "--passphrase", typed=extra)
     assert "group is complete" in done.stderr
     assert (run.folder / "m").read_bytes() == MASTER

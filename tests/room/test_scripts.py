@@ -77,6 +77,24 @@ def test_what_cannot_be_held_is_refused_with_the_reason(old, new, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "said"),
+    [
+        ("refresh", "action: verify\n", "comes before verify"),  # no old set ends before the new shares are verified
+        ("rekey", "action: verify\n", "comes before verify"),
+        ("rekey", "action: hand_out\n", "comes before hand_out"),
+        ("reissue", "action: collect\n", "comes before collect"),
+        ("byok", "action: announce\n", "comes before announce"),
+        ("recovery", "action: collect\n", "comes before collect"),
+    ],
+)
+def test_no_step_is_left_out(name, old, said):
+    text = (FOLDER / f"{name}.yaml").read_text()
+    assert old in text
+    with pytest.raises(ScriptError, match=said):
+        parse(text.replace(old, "action: none\n"))
+
+
 def test_a_script_is_not_longer_than_it_may_be():
     with pytest.raises(ScriptError):
         parse("#" * (LARGEST + 1))
