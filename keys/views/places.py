@@ -3,8 +3,10 @@
 from typing import Any
 
 from django import forms
+from django.db.models import Min, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views import View
 
 from keys.models import KeyVersion
@@ -15,13 +17,19 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 
-CALLS_A_YEAR = 10_000_000
+COUNTED = "From the uses counted of the keys you see, as a year of such days."
+CALLS_A_YEAR = 10_000_000  # where no use was counted yet
 
 
 class InventoryForm(forms.Form):
     keys = forms.IntegerField(min_value=0, max_value=10_000_000)
     versions = forms.IntegerField(min_value=0, max_value=100_000_000, help_text="Kept all year; at least one a key.")
-    calls = forms.IntegerField(min_value=0, max_value=10**12, label="Calls a year")
+    calls = forms.IntegerField(
+        min_value=0,
+        max_value=10**12,
+        label="Calls a year",
+        help_text="From the uses counted of the keys you see, as a year of such days.",
+    )
     advanced = forms.BooleanField(required=False, label="RSA over 2048 bits or elliptic curves")
 
     def clean(self) -> dict[str, Any]:
@@ -41,15 +49,17 @@ class Places(ActorRequiredMixin, View):
         used = {cell.source for row in FEATURES.values() for cell in row.values()} | {
             price.source for price in PRICES.values()
         }
+        sources = sorted(used, key=lambda key: SOURCES[key].page)
+        numbers = {key: number for number, key in enumerate(sources, 1)}
         context = {
             "title": "Places for keys", "subtitle": "What each offers, what it limits and what it costs.", "form": form,
             "places": PLACES.values(),
             "features": [
-                (name, [(cell.text, SOURCES[cell.source].confirmed) for cell in (row[place] for place in PLACES)])
+                (name, [(row[place].text, SOURCES[row[place].source], numbers[row[place].source]) for place in PLACES])
                 for name, row in FEATURES.items()
             ],
-            "costs": [_cost(place, asked) for place in PLACES] if asked else [],
-            "sources": sorted((SOURCES[key] for key in used), key=lambda source: source.page),
+            "costs": [_cost(place, asked, numbers) for place in PLACES] if asked else [],
+            "sources": [SOURCES[key] for key in sources],
         }  # fmt: skip
         return render(request, "keys/places.html", context)
 
@@ -59,9 +69,13 @@ def _inventory(actor: Actor) -> dict[str, Any]:
     keys = visible_keys(actor)
     versions = KeyVersion.objects.filter(key__in=keys).exclude(status=VersionState.DESTROYED.value)
     count = keys.count()
-    return {"keys": count, "versions": max(count, versions.count()), "calls": CALLS_A_YEAR}
+    used = versions.aggregate(uses=Sum("uses_reserved"), since=Min("created_at"))
+    days = max(1, (timezone.now() - used["since"]).days) if used["since"] else 1
+    calls = round((used["uses"] or 0) / days * 365) or CALLS_A_YEAR
+    return {"keys": count, "versions": max(count, versions.count()), "calls": calls}
 
 
-def _cost(place: str, asked: dict[str, Any]) -> dict[str, Any]:
+def _cost(place: str, asked: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    price = PRICES.get(place)
     found = yearly_cost(place, asked["keys"], asked["versions"], asked["calls"], advanced=asked["advanced"])
-    return {"place": PLACES[place], "cost": found}
+    return {"place": PLACES[place], "cost": found, "source": numbers[price.source] if price else None}

@@ -238,6 +238,7 @@ def _list(
             }
             for seal in in_use
         ],
+        "has_shares": any(seal.kind == RootSeal.Kind.SHARES.value for seal in in_use),
         "officers": approvals.officers_needed(actor, None) if may_manage else 0,
         "lonely": working == 1, "keyholders": keyholders.seen(), "retired": rows.exclude(retired_at=None).order_by("-retired_at")[:20],
     }  # fmt: skip

@@ -115,6 +115,7 @@ PAGES: dict[str, Entry] = {
     "keys:export-withdraw": Entry(args=("loose",)),
     "sealed": Entry(),  # what it says while the portal is not sealed
     "keys:seal-list": Entry(),
+    "keys:seal-make-shares": Entry(args=("shares",)),
     "keys:seal-now": Entry(),
     "keys:store-list": Entry(),
     "keys:store-create": Entry(),

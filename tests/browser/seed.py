@@ -59,7 +59,7 @@ from certificates.tls.report import CertificateFacts, Report  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
-from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, Rotation  # noqa: E402
+from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, RootSeal, Rotation  # noqa: E402
 from keys.services import creation, exports, imports, lifecycle, materials, rotation, sealing, stores  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
 from keys.services.providers import registration  # noqa: E402
@@ -123,6 +123,7 @@ def main(customers: int, orders: int) -> Facts:
     facts["ceremonies"] = _ceremonies(org)
     facts["moves"] = _moves(org)
     facts |= _transfers(org)
+    facts["shares"] = _shares(org)
     token, _ = accounts.create_token(actor=ada, owner=org.people["shop"], name="shop back end, production", scopes=["key.encrypt", "key.decrypt"],
                                      rings=[org.rings["shop"]], cidrs=["10.1.0.0/16"], expires_at=timezone.now() + timedelta(days=90))  # fmt: skip
     facts["token"] = str(token.pk)
@@ -459,6 +460,15 @@ def _moves(org: organisation.Organisation) -> Facts:
         move.save()
         found["moved" if after else "waiting"] = str(move.pk)
     return found
+
+
+def _shares(org: organisation.Organisation) -> str:
+    """A seal for custodians that was agreed to: its shares are to be made."""
+    row = RootSeal.objects.create(
+        kind="shares", name="Custodians of the site", state="preparing", threshold=3, shares=5, check_value=b"",
+        created_by="Ada", created_by_id=org.people["ada"].pk,
+    )  # fmt: skip
+    return str(row.pk)
 
 
 def _transfers(org: organisation.Organisation) -> Facts:

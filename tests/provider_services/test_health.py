@@ -1,9 +1,12 @@
 """The breaker, the deadline, the figures, and the test that people ask for."""
 
+from datetime import date
+
 import pytest
 
 from keys.models import KeyVersion
 from keys.provider_tasks import provider_check
+from keys.providers import quotas
 from keys.providers.base import CredentialsRefused, KeyUnusable, ProviderFault, ProviderThrottled
 from keys.services import key_views, materials, operations, ratelimit
 from keys.services.providers import breaker, calls, figures, health, registration
@@ -12,7 +15,7 @@ from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import PermissionRefused, ProviderUnavailable, WrongState
-from tests.provider_services.conftest import register, work
+from tests.provider_services.conftest import hurry, register, work
 
 Circuit = breaker.Circuit
 
@@ -246,3 +249,31 @@ def test_nothing_is_kept_of_a_binding_of_another_instance(far, remote_key, offic
 
     registry.forget()
     assert materials.cipher(version) is not first
+
+
+def test_what_the_clouds_publish_and_what_is_taken_of_it(there, officer, tree):
+    """One table: the seed's 100 calls a second for AWS, never more than what a provider publishes, each with page and date."""
+    assert quotas.BUDGETS["aws_kms"] == 100
+    for kind, quota in quotas.QUOTAS.items():
+        assert quotas.BUDGETS[kind] <= quota.symmetric
+        assert quotas.CHANGES[kind] <= quota.management
+        assert quota.source
+        date.fromisoformat(quota.read_on)
+    assert quotas.quota_of("aws_kms", "us-east-1").symmetric > quotas.quota_of("aws_kms", "eu-north-1").symmetric
+    assert quotas.quota_of("pkcs11") is None
+
+
+def test_waits_before_another_try_grow_and_differ(far, there, remote_key, monkeypatch):
+    """Back-off with jitter: workers that failed together do not come back together."""
+    asked = []
+    monkeypatch.setattr(
+        "keys.services.providers.work.random.uniform", lambda low, high: asked.append((low, high)) or low
+    )
+    there.down = True
+    key = remote_key()
+    for _ in range(4):
+        intent = work(key)
+        hurry(intent)
+        breaker.answered("far")
+    assert [low for low, _ in asked] == [0.5] * 4
+    assert [high for _, high in asked] == [2.0, 4.0, 8.0, 16.0]

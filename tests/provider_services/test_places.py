@@ -1,7 +1,12 @@
 """The page that compares places."""
 
-import pytest
+import re
+from datetime import timedelta
 
+import pytest
+from django.utils import timezone
+
+from keys.models import KeyVersion
 from tests.api.conftest import sign_in
 from tests.shop import fresh_caches, organisation
 
@@ -11,12 +16,21 @@ __all__ = ["fresh_caches", "organisation"]
 @pytest.mark.django_db(transaction=True)
 def test_the_organisations_own_inventory_is_priced(organisation):
     officer = sign_in(organisation.people["ada"])
+    KeyVersion.objects.update(uses_reserved=0)
+    assert 'name="calls" value="10000000"' in officer.get("/keys/places/").content.decode(), "nothing was counted yet"
+    first = KeyVersion.objects.order_by("pk").first()
+    KeyVersion.objects.filter(pk=first.pk).update(
+        uses_reserved=20_000, created_at=timezone.now() - timedelta(days=10, hours=1)
+    )
     page = officer.get("/keys/places/").content.decode()
-    assert 'name="keys" value="4"' in page
+    assert 'name="calls" value="730000"' in page, "2,000 a day"
+    page = officer.get("/keys/places/", {"keys": 4, "versions": 4, "calls": 10_000_000}).content.decode()
     # 4 keys at a dollar a month; ten million calls less 20,000 a month free, at three cents for ten thousand.
     assert "48.00" in page
     assert "29.28" in page
     assert "unconfirmed" in page
+    named = set(re.findall(r'href="#source-(\d+)"', page))
+    assert named == set(re.findall(r'id="source-(\d+)"', page)), "each figure names its source, and each source is used"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -36,9 +36,12 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """The same in one line."""
+        """The same in a few sentences."""
         who = f" It takes us for {self.identity}." if self.identity else ""
-        return f"It answered in {self.milliseconds:,} ms.{who} {self.detail}".strip()
+        limits = f" Published limits: {self.quota}" if self.quota else " It publishes no limits."
+        ours = f" Background work makes at most {self.budget:,} calls a second of it." if self.budget else ""
+        what = f" {self.detail.rstrip('.')}." if self.detail else ""
+        return f"It answered in {self.milliseconds:,} ms.{who}{what}{ours}{limits}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
