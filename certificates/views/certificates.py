@@ -1,5 +1,6 @@
 """Certificates: the inventory, the calendar of their ends, the page of one, issuing, renewing and revoking."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -110,10 +111,10 @@ class ExpiryCalendar(ActorRequiredMixin, View):
         return render(request, "certificates/expiry.html", context)
 
 
-def _days(today: date, due: list[Certificate]) -> list[dict[str, Any]]:
+def _days(today: date, due: Iterable[Any]) -> list[dict[str, Any]]:
     by_day: dict[date, list[dict[str, str]]] = {}
     for row in due:
-        state = "done" if row.renewed else "due"  # type: ignore[attr-defined]  annotated
+        state = "done" if row.renewed else "due"
         item = {"title": str(row), "url": f"/certificates/{row.pk}/", "state": state}
         by_day.setdefault(row.not_after.date(), []).append(item)
     days = [today + timedelta(days=number) for number in range(CALENDAR_DAYS)]
