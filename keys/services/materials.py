@@ -205,9 +205,10 @@ def active_version(key: Key) -> KeyVersion:
     return found
 
 
-def new_data_key(version: KeyVersion, segment: str) -> tuple[DataKey, SecretBytes]:
+def new_data_key(version: KeyVersion, segment: str, *, records: int = 0) -> tuple[DataKey, SecretBytes]:
     """Make and store a segment data key of `version` (a data key's version), wrapped under the active KEK above it.
 
+    `records` is how many are written down as encrypted under it, before any is: what its owner reserves.
     The row is written in the caller's transaction. Raises WrongState unless `version` is active.
     """
     if version.state not in MAY_PROTECT:
@@ -220,7 +221,9 @@ def new_data_key(version: KeyVersion, segment: str) -> tuple[DataKey, SecretByte
         raise OperationUnsupported("Segment data keys must be made where they are used.")
     identifier = uuid4()
     wrapped = wrap_under(wrapper, generated, context=data_key_context(identifier))
-    row = DataKey.objects.create(id=identifier, version=version, wrapped_by=wrapper, wrapped=wrapped, segment=segment)
+    row = DataKey.objects.create(
+        id=identifier, version=version, wrapped_by=wrapper, wrapped=wrapped, segment=segment, records=records
+    )
     return row, generated
 
 

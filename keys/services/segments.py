@@ -51,16 +51,15 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Write down how many records the current segment really got."""
-        if self._row is not None:
+        if self._row is not None and self._used < SEGMENT_RECORDS:
             DataKey.objects.filter(pk=self._row.pk).update(records=self._used)
-            self._row = self._cipher = None
+        self._row = self._cipher = None
 
     def _next(self) -> None:
         self.close()
         self.calls.take(1)
-        row, secret = materials.new_data_key(self.version, self.segment)
         # Reserved in full at once: a worker that dies leaves an upper bound, not an under-count.
-        DataKey.objects.filter(pk=row.pk).update(records=SEGMENT_RECORDS)
+        row, secret = materials.new_data_key(self.version, self.segment, records=SEGMENT_RECORDS)
         algorithm = ALGORITHMS[self.version.key.algorithm]
         self._row, self._used = row, 0
         self._cipher, self._header = Aead(algorithm, secret), segment_header(algorithm, row.pk)

@@ -273,30 +273,46 @@ def _time(piece: bytes) -> bytes:
 
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_TARGET = b',"target":'
+_AT, _TARGET = b'"at":"', b',"target":'
 _heads, _tails, _times = _Known(_head), _Known(_tail), _Known(_time)
+_shapes: dict[str, tuple[bytes, bytes, bytes]] = {}  # by columns, as the leaf seen last has them
 
 
 def _as_stored(stored: Stored, hashes: list[bytes]) -> bool:
     """Whether hashes and columns are those that these leaves should have, all leaves standing in their places.
 
-    Cuts the bytes where the leaf format says, without parsing them whole: quotes within JSON strings are escaped, so
-    these marks stand for themselves. Whoever alters a leaf to deceive this has altered its hash.
+    Whoever alters a leaf to deceive this has altered its hash.
     """
-    leaves, stored_hashes, stored_times, stored_texts = zip(*stored.rows, strict=True)
-    texts, times = [], []
+    leaves, stored_hashes, stored_times, texts = zip(*stored.rows, strict=True)
+    times = []
     try:
-        for seq, leaf in enumerate(leaves, stored.start):
-            at = leaf.index(b'"at":"')
-            front, _, target = leaf.rpartition(b',"seq":%d,"target":' % seq)
-            outcome = front.rindex(b',"outcome":"')  # fails where the leaf has another number
-            texts.append(_heads[leaf[:at]] + _tails[front[outcome:] + _TARGET + target])
-            times.append(_times[leaf[at + 6 : at + 33]])
+        for seq, (leaf, text) in enumerate(zip(leaves, texts, strict=True), stored.start):
+            shape = _shapes.get(text)
+            if not (shape and leaf.startswith(shape[0]) and leaf.endswith(b"%b%d%b" % (shape[1], seq, shape[2]))):
+                shape = _learn(leaf, seq, text)
+            at = len(shape[0])
+            times.append(_times[leaf[at : at + 27]])
     except (ValueError, KeyError, TypeError, OverflowError):
         return False
+    return (tuple(hashes), tuple(times)) == (stored_hashes, stored_times)
+
+
+def _learn(leaf: bytes, seq: int, text: str) -> tuple[bytes, bytes, bytes]:
+    """What leaves with the columns `text` look like: up to the time, from the outcome to the number, and after it.
+
+    Raises ValueError if this leaf has other columns or another number. Cuts the bytes where the leaf format says,
+    without parsing them whole: quotes within JSON strings are escaped, so these marks stand for themselves.
+    """
+    at = leaf.index(_AT) + len(_AT)
+    front, _, target = leaf.rpartition(b',"seq":%d,"target":' % seq)
+    outcome = front[front.rindex(b',"outcome":"') :]  # fails where the leaf has another number
     # With just as many separators as places for them none stands inside a text, so each text is in its own column.
-    plain = "".join(texts).count("\x1f") == SEPARATORS * len(leaves)
-    return plain and (tuple(hashes), tuple(times), tuple(texts)) == (stored_hashes, stored_times, stored_texts)
+    if _heads[leaf[: at - len(_AT)]] + _tails[outcome + _TARGET + target] != text or text.count("\x1f") != SEPARATORS:
+        raise ValueError("The leaf has other columns.")
+    if len(_shapes) > PAGE:
+        _shapes.clear()
+    shape = _shapes[text] = leaf[:at], outcome + b',"seq":', _TARGET + target
+    return shape
 
 
 def _explain_columns(seq: int, leaf: str, stored: str) -> str:
