@@ -224,7 +224,7 @@ def _context(row: ManagedCertificate, actor: Actor) -> dict[str, Any]:
             ("Names", ", ".join(name.partition(":")[2] for name in row.names)), ("Source", row.source), ("Key", row.key),
             ("Proof", row.get_challenge_display() + (f" by {row.dns_hook}" if row.dns_hook else "")),
             ("Key at a renewal", "a new version" if row.new_key else "the same version"),
-            ("The CA's window", window), ("Ring", row.ring), ("Asked for by", row.created_by),
+            *([("The CA's window", window)] if window else []), ("Ring", row.ring), ("Asked for by", row.created_by),
         ],
         "events": audit.events_for_target("managed_certificate", str(row.pk), 10) if actor.can(P.AUDIT_VIEW, row.ring_id) else [],
     }  # fmt: skip

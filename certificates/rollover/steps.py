@@ -206,5 +206,5 @@ def as_steps(row: Rollover) -> list[dict[str, Any]]:
             "done" if number < place or done else "current" if number == place and state is not R.CANCELLED else "todo"
         )
         note = f"since {began:%-d %b %Y}" if began else ""
-        said.append({"title": words(step).capitalize(), "state": how, "note": note})
+        said.append({"title": words(step)[0].upper() + words(step)[1:], "state": how, "note": note})
     return said

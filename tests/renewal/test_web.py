@@ -75,7 +75,7 @@ def test_from_a_source_to_a_delivered_certificate(browser, home, pebble, dns, pe
         RenewalOrder.objects.filter(finished_at=None).update(next_try_at=timezone.now())
         if ordering.carry_on(row.orders.get().pk).finished_at:
             break
-    assert "Renewed on" in browser.get(page).content.decode()
+    assert "It is renewed on" in browser.get(page).content.decode()
     assert "Kept alive" in browser.get(f"/certificates/{refreshed(row).certificate_id}/").content.decode()
     post(
         browser,
