@@ -122,11 +122,13 @@ def test_nor_after_a_redirect(prober, web, zone, address, monkeypatch):
 
 def test_public_addresses_are_open_and_one_s_own_by_decision():
     public, own = HostRule((), public=True), HostRule(("10.1.0.0/16",), public=True)
-    for address in ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"):
+    # The last one is what an IPv6-only network makes of the first (NAT64).
+    for address in ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"):
         public.check_address("x", ip_address(address))
         with pytest.raises(HostRefused):
             HostRule(()).check_address("x", ip_address(address))
-    own.check_address("x", ip_address("10.1.2.3"))
+    for address in ("10.1.2.3", "64:ff9b::a01:203", "::ffff:10.1.2.3"):
+        own.check_address("x", ip_address(address))
     for address in ("10.2.0.1", "64:ff9b::a02:1"):
         with pytest.raises(HostRefused):
             own.check_address("x", ip_address(address))
