@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.utils import timezone
 
-from certificates.acme.services import orders, renewal, serving
+from certificates.acme.services import orders, serving
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certificates.services import bringing, issuing
-from keys.crypto.jwk import b64url
+from certificates.services import bringing
 from keyvault_portal.audit.models import AuditEvent
-from tests.acme.conftest import Acme, Signer, World, binding, jws
+from tests.acme.conftest import Signer, World, binding, jws
 from tests.certificates.requests import csr
 
 
@@ -316,65 +315,6 @@ def test_other_issuers_of_the_authority_are_other_chains(world: World):
     assert f'<{url}>;rel="alternate"' in alternate["Link"]
     assert x509.load_pem_x509_certificates(alternate.content)[1].serial_number == int(crossed.serial, 16)
     assert client.post(f"{url}/2").status_code == 404
-
-
-def test_revocation(world: World):
-    client, key = world.client(), ec.generate_private_key(ec.SECP256R1())
-    first, second, third = (world.issue(client, f"{name}.example.org", key=key).certificate for name in "abc")
-
-    def ask(row, **more):
-        return {"certificate": b64url(bytes(row.der))} | more
-
-    stranger = world.client()
-    assert kind(stranger.post("revoke-cert", ask(first))) == ("unauthorized", 403)
-    assert kind(client.post("revoke-cert", ask(first, reason=6))) == ("badRevocationReason", 400)
-    assert kind(client.post("revoke-cert", ask(first, reason=True))) == ("badRevocationReason", 400)
-    assert client.post("revoke-cert", ask(first, reason=4)).status_code == 200
-    assert kind(client.post("revoke-cert", ask(first))) == ("alreadyRevoked", 400)
-    first.refresh_from_db()
-    assert (first.state, first.reason) == ("revoked", "superseded")
-    # By the key of the certificate, with no account at all.
-    holder = Acme(world.capture, signer=Signer("ES256", key))
-    assert kind(Acme(world.capture).post("revoke-cert", ask(second), jwk=True)) == ("unauthorized", 403)
-    assert holder.post("revoke-cert", ask(second, reason=1), jwk=True).status_code == 200
-    second.refresh_from_db()
-    assert (second.reason, second.revoked_by) == ("key_compromise", f"holder of the key of certificate {second.serial}")
-    # By another account that proved every name lately.
-    order = stranger.order("c.example.org")
-    world.prove(stranger, order)
-    assert stranger.post("revoke-cert", ask(third)).status_code == 200
-    # Certificates of others, or of nobody, are all the same.
-    foreign = issuing.issue_certificate(
-        actor=world.tree.officer, authority_id=world.authority.pk,
-        order=issuing.order_from_csr(csr("", (x509.DNSName("d.example.org"),)), profile="server"),
-    )  # fmt: skip
-    assert kind(client.post("revoke-cert", ask(foreign))) == ("unauthorized", 403)
-    assert kind(client.post("revoke-cert", {"certificate": "AAAA"})) == ("unauthorized", 403)
-
-
-def test_renewal_information_and_replacement(world: World):
-    client = world.client()
-    row = world.issue(client, "a.example.org").certificate
-    name = renewal.identifier(row)
-    found = client.http.get(f"/acme/servers/renewal-info/{name}")
-    window = found.json()["suggestedWindow"]
-    assert int(found["Retry-After"]) > 0
-    life = row.not_after - row.not_before
-    assert (
-        window["start"] == (row.not_before + life * 2 / 3).strftime("%Y-%m-%dT%H:%M:%SZ")
-        or window["start"] < window["end"]
-    )
-    assert client.http.get(f"/acme/servers/renewal-info/{name[:-4]}AAAA").status_code == 404
-    for wrong in ("nothing", "a.b=", ".", name + "=="):
-        assert client.http.get(f"/acme/servers/renewal-info/{wrong}").status_code in {400, 404}
-    assert kind(world.client().order("a.example.org", replaces=name)) == ("malformed", 400)
-    assert kind(client.order("b.example.org", replaces=name)) == ("malformed", 400)
-    new = world.issue(client, "a.example.org", replaces=name).certificate
-    assert new.renews == row
-    assert kind(client.order("a.example.org", replaces=name)) == ("alreadyReplaced", 409)
-    client.post("revoke-cert", {"certificate": b64url(bytes(row.der))})
-    ended = client.http.get(f"/acme/servers/renewal-info/{name}").json()["suggestedWindow"]
-    assert ended["end"] <= timezone.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_limits_say_when_to_come_again(world: World, monkeypatch):

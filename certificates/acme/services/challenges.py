@@ -24,6 +24,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.jobs import enqueue_on_commit
 
 WAITS = (2, 5, 15)  # seconds after the first, second and third look
+_MOST = 8  # looks in all: some may have been lost with their worker
 _LEASE = timedelta(seconds=60)
 _FINAL = {"rejectedIdentifier", "caa"}  # what looking again cannot mend
 # How long a proof, and the CAA records looked at with it, count for issuing (CA/Browser Forum BR 3.2.2.8).
@@ -68,6 +69,8 @@ def look(challenge_id: UUID) -> int | None:
         return None
     related = ("authorization__order__account", "authorization__order__server__authority")
     challenge = AcmeChallenge.objects.select_related(*related).get(pk=challenge_id)
+    if challenge.attempts > _MOST:
+        return _failed(challenge, AcmeError("serverInternal", "The proof could not be looked for; make a new order."))
     try:
         _prove(challenge)
     except AcmeError as error:

@@ -6,6 +6,7 @@ from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID
 
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from certificates import csr
@@ -46,13 +47,22 @@ def make_order(*, account: AcmeAccount, payload: dict[str, Any], address: str | 
             limits.take("name", f"{server.pk}:{name}")
         old = renewal.replaced(account, payload.get("replaces"), names)
         expires = timezone.now() + timedelta(hours=server.order_hours)
-        order = AcmeOrder.objects.create(
+        order = AcmeOrder(
             server=server, account=account, names=names, profile=profile, replaces=old, expires_at=expires
         )
+        _insert(order)
         for name in names:
             _authorization(server, order, name)
         act.record({"names": names[:20], "profile": profile, "replaces": old.serial if old else None}, target=target_of(order))  # fmt: skip
     return order
+
+
+def _insert(order: AcmeOrder) -> None:
+    try:
+        with transaction.atomic():
+            order.save(force_insert=True)
+    except IntegrityError:  # two orders at once say that they replace the same certificate
+        raise AcmeError("alreadyReplaced", "Another order replaces this certificate already.") from None
 
 
 def target_of(order: AcmeOrder) -> tuple[str, object, str]:
