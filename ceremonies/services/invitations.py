@@ -85,21 +85,18 @@ def tell_people(ceremony: Ceremony, line: str) -> list[str]:
     """A notice to everybody in the plan who has an account, `{role}` in the line being theirs; the names of those told."""
     reserve = f"\nReserve date: {ceremony.there(ceremony.reserve_at)}" if ceremony.reserve_at else ""
     calendar = settings.PORTAL_ORIGIN.rstrip("/") + reverse("ceremonies:calendar", args=[ceremony.pk])
-    told = []
-    for seat in ceremony.participants.all():
-        if seat.person_id is None:
-            continue
+    seats = [(seat, seat.person_id) for seat in ceremony.participants.all() if seat.person_id is not None]
+    for seat, person_id in seats:
         role = seat.get_role_display().lower()
         notices.notify(
-            [seat.person_id], f"{line.format(role=role)}: {ceremony}",
+            [person_id], f"{line.format(role=role)}: {ceremony}",
             detail="\n".join([
                 ceremony.purpose, f"Your part: {role}", f"When: {ceremony.starts_there}{reserve}", f"Where: {ceremony.place}",
                 f"Calendar file: {calendar}",
             ]),
             path=reverse("ceremonies:room", args=[ceremony.pk]),
         )  # fmt: skip
-        told.append(seat.name)
-    return told
+    return [seat.name for seat, _ in seats]
 
 
 def find_invitation(link: str) -> Participant:

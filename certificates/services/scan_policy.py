@@ -27,13 +27,13 @@ class ScanRule(HostRule):
 
     unavailable: ClassVar[type[PortalError]] = EndpointUnavailable
 
-    def _check(self, host: str, address: _Address) -> None:
+    def check_address(self, host: str, address: _Address) -> None:
         plain = getattr(address, "ipv4_mapped", None) or address
         networks = [ipaddress.ip_network(rule) for rule in settings.TLS_SCAN_ALLOWED_HOSTS if "/" in rule]
         if plain.is_loopback and not any(plain in network for network in networks):
             raise HostRefused(f"The host {host} stands for this machine, which is not scanned.")
         try:
-            super()._check(host, address)
+            super().check_address(host, address)
         except HostRefused as error:
             if error.hint:
                 error.hint = "A security officer can add it to the ranges that may be scanned."
