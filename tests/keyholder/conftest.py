@@ -61,7 +61,7 @@ def start_keyholder(
     for process in running:
         if process.poll() is None:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 @pytest.fixture
