@@ -19,7 +19,7 @@ _BAO = "OpenBao over HTTP, in memory"
 
 
 def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Jobs of at most two seconds over `size` certificates, in turns; then lists of 100,000 entries and a page over as many rows."""
+    """Jobs of a second and a half over `size` certificates, in turns; then lists of 100,000 entries and a page over as many rows."""
     calm_collector()  # as in every worker
     program = openbao.binary()
     with ExitStack() as stack:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 
 type Job = Callable[[], float]
 
-SECONDS = 2.0
+SECONDS = 1.5
 
 
 def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], each: int = 1) -> Job:
-    """A job that works through `items` for two seconds at most and returns how many it did; one of them counts `each`."""
+    """A job that works through `items` for a second and a half at most and returns how many it did; one of them counts `each`."""
     listed = list(items)
 
     def job() -> float:

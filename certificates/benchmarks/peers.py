@@ -23,7 +23,7 @@ from keys.benchmarks.scratch import create_database, drop_database
 
 PROGRAM = Path(settings.BASE_DIR) / "tests" / "bench" / "django_ca_peer.py"
 LOCK = PROGRAM.with_name("django_ca.lock")
-CONNECTIONS, ANSWERS = 4, 200
+CONNECTIONS, ANSWERS = 4, 50
 
 
 class DjangoCa:
