@@ -63,7 +63,7 @@ class HostRule:
 
     def check_address(self, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
         """Return if `host`, found at `address`, may be connected to; raises `refused`."""
-        address = _inner(address)
+        address = stands_for(address)
         if address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved:
             raise self.refused(f"The host {host} stands for an address that the portal never connects to.")
         named = host.lower() in {rule.lower() for rule in self.allowed if "/" not in rule}
@@ -78,7 +78,7 @@ class HostRule:
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: a gateway turns these into the IPv4 address in their end
 
 
-def _inner(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def stands_for(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """The IPv4 address that an IPv6 one stands for, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

@@ -8,7 +8,7 @@ from django.conf import settings
 from certificates.csr import refused
 from certificates.models import ScanRange
 from certificates.tls.configuration import is_host_name
-from keys.hosts import HostRefused, HostRule
+from keys.hosts import HostRefused, HostRule, stands_for
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
@@ -28,7 +28,7 @@ class ScanRule(HostRule):
     unavailable: ClassVar[type[PortalError]] = EndpointUnavailable
 
     def check_address(self, host: str, address: _Address) -> None:
-        plain = getattr(address, "ipv4_mapped", None) or address
+        plain = stands_for(address)
         networks = [ipaddress.ip_network(rule) for rule in settings.TLS_SCAN_ALLOWED_HOSTS if "/" in rule]
         if plain.is_loopback and not any(plain in network for network in networks):
             raise HostRefused(f"The host {host} stands for this machine, which is not scanned.")
