@@ -108,7 +108,7 @@ def _is_groups(value: object) -> bool:
     thresholds = [group.get("threshold") for group in value]
     return (
         all(
-            set(group) <= {"role", "threshold", "ring_id", "signed"} and group.get("role") in DECIDING_ROLES
+            {"role", "threshold"} <= set(group) <= {"role", "threshold", "signed"} and group["role"] in DECIDING_ROLES
             for group in value
         )
         and all(isinstance(group.get("signed", False), bool) for group in value)
