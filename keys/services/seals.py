@@ -81,10 +81,11 @@ def make_shares(*, actor: Actor, seal_id: UUID) -> NewShares:
     """
     with audit.atomic(actor=actor, action="seal.make_shares", target=("seal", seal_id, "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        rows = RootSeal.objects.select_for_update().filter(kind=RootSeal.Kind.SHARES, retired_at=None)
-        seal = rows.filter(pk=seal_id).first()
+        seal = RootSeal.objects.select_for_update(of=("self",)).filter(pk=seal_id, retired_at=None).first()
         if seal is None:
-            raise NotFound("There is no such set of shares.")
+            raise NotFound("There is no such seal in use.")
+        if seal.kind != RootSeal.Kind.SHARES:
+            raise Conflict("This seal has no shares.")
         if seal.created_by_id is None or seal.created_by_id != actor.id:
             raise PermissionRefused(
                 "The shares are shown to whoever asked for them, and to nobody else.",
