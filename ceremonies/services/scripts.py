@@ -14,13 +14,11 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals import services as approvals
-from keyvault_portal.approvals.eligibility import eligible_people
 from keyvault_portal.approvals.quorum import Group
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, Conflict, NotFound
 
 APPROVE_SCRIPT = "ceremony.approve_script"
-OFFICERS_WHO_AGREE = 2
 
 
 @cache
@@ -94,9 +92,7 @@ def approve_script(*, actor: Actor, script_id: UUID, approval_id: UUID) -> Scrip
 
 def officers_besides(actor: Actor, ring_id: UUID | None = None) -> list[dict[str, object]]:
     """The group that agrees: two officers besides the one who asks, or as many as there are, at least one."""
-    group = Group(Role.SECURITY_OFFICER.value, OFFICERS_WHO_AGREE, ring_id)
-    others = len(eligible_people([group], besides=actor.id))
-    return [Group(group.role, min(OFFICERS_WHO_AGREE, max(others, 1)), ring_id).as_dict()]
+    return [Group(Role.SECURITY_OFFICER.value, max(1, approvals.officers_needed(actor, ring_id)), ring_id).as_dict()]
 
 
 def known_person(email: str) -> Person | None:
