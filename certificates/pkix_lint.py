@@ -12,9 +12,8 @@ from typing import Any
 from certificates.lint import ERROR, WARNING, Finding
 
 installed = find_spec("pkilint") is not None
-_NOT_ASKED = {
-    "pkix.invalid_uri_syntax"
-}  # its reader of URIs knows the schemes of the web, not spiffe://; ours reads them
+_NOT_ASKED = {"pkix.invalid_uri_syntax"}  # knows the schemes of the web, not spiffe://; ours reads them
+_WILDCARD = ("pkix.invalid_domain_name_syntax", '"*.')  # a host name has none, a certificate may: RFC 6125, 6.4.3
 
 
 def lint(raw: bytes) -> list[Finding]:
@@ -29,6 +28,8 @@ def lint(raw: bytes) -> list[Finding]:
     found = []
     for described in (item for result in results for item in result.finding_descriptions):
         finding = described.finding
+        if finding.code == _WILDCARD[0] and _WILDCARD[1] in (described.message or ""):
+            continue
         if finding.severity <= severities.NOTICE and finding.code not in _NOT_ASKED:  # the worst is 0
             severity = ERROR if finding.severity <= severities.ERROR else WARNING
             found.append(Finding(f"pkilint {finding.code}", (described.message or finding.code)[:200], severity))

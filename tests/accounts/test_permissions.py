@@ -36,8 +36,9 @@ def test_officers_govern_keys_and_never_use_them():
     assert ROLE_PERMISSIONS[Role.SECURITY_OFFICER] | DATA_PLANE == set(Permission)
 
 
-def test_services_use_keys_say_what_they_trust_and_govern_nothing():
-    assert ROLE_PERMISSIONS[Role.SERVICE] == DATA_PLANE | {Permission.KEY_VIEW, Permission.TRUST_REPORT}
+def test_services_use_keys_say_what_they_trust_and_found_and_govern_nothing():
+    says = {Permission.KEY_VIEW, Permission.TRUST_REPORT, Permission.CERTIFICATE_REPORT}
+    assert ROLE_PERMISSIONS[Role.SERVICE] == DATA_PLANE | says
 
 
 def test_no_token_agrees_or_makes_tokens():

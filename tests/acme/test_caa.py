@@ -71,6 +71,6 @@ def test_a_name_server_that_takes_its_time(dns_server):
     name = ".".join("a" * 100) + ".example.org"
     zone, address = dns_server
     asked = len(zone.asked)
-    with pytest.raises(AcmeError, match="not reached in time"):
+    with pytest.raises(AcmeError, match=r"not reached in time|No answer"):
         caa.check(name, Question([OURS], URI, "dns-01", False), Lookup([address], total=0.1).caa)
     assert len(zone.asked) - asked < 103

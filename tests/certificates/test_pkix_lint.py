@@ -47,6 +47,21 @@ def test_every_profile_is_clean(algorithm):
         assert pkix_lint.lint(made.throw_away) == [], name
 
 
+@pytest.mark.parametrize(
+    ("name", "clean"), [("*.example.org", True), ("a..example.org", False), ("-a.example.org", False)]
+)
+def test_a_wildcard_is_a_name_and_nonsense_is_none(name, clean):
+    public = public_key("ECDSA-P256-SHA256")
+    root = issuance.prepare(draft("root", public, path_length=2), Issuer("ECDSA-P256-SHA256", public))
+    issuer = Issuer("ECDSA-P256-SHA256", public, x509.load_der_x509_certificate(root.throw_away))
+    wanted = draft("server", public, names=(("dns", name),), common_name="")
+    if clean:
+        assert pkix_lint.lint(issuance.prepare(wanted, issuer).throw_away) == []
+    else:
+        with pytest.raises(LintFailed, match="pkilint"):
+            issuance.prepare(wanted, issuer)
+
+
 def test_what_it_finds_refuses_and_without_it_nothing_is_asked(monkeypatch):
     public = public_key("ECDSA-P256-SHA256")
     root = issuance.prepare(draft("root", public), Issuer("ECDSA-P256-SHA256", public))
