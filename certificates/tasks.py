@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import Task, shared_task
 
 from certificates.models import Authority, IssuanceGrant
-from certificates.services import authorities, crls, expiry, grants, inventory, monitoring, scanning, status
+from certificates.services import authorities, crls, expiry, grants, inventory, monitoring, status
 from certificates.states import AuthorityState, GrantState
 from keyvault_portal.errors import NotFound, PortalError, ProviderUnavailable, WrongState
 
@@ -55,6 +55,8 @@ def presign(*certificate_ids: str) -> None:
 @shared_task(name="certificates.scan_endpoint")
 def scan_endpoint(scan_id: str) -> None:
     """One scan of a watched endpoint."""
+    from certificates.services import scanning  # here: workers that never scan need not hold a TLS library
+
     scanning.perform(UUID(scan_id))
 
 
@@ -67,6 +69,8 @@ def read_log(monitor_id: str) -> None:
 @shared_task(name="certificates.tick")
 def tick() -> None:
     """CRLs before they run out, responders, OCSP answers, expiry notices, scans, logs, and messages that the broker lost."""
+    from certificates.services import scanning
+
     grants.reap()
     for authority_id in Authority.objects.filter(state=AuthorityState.PENDING.value, certificate=None).values_list(
         "pk", flat=True

@@ -4,12 +4,11 @@ pyHanko builds the document; the signature itself is one call of `sign`, whateve
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from secrets import randbits
-from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from asn1crypto import x509
@@ -21,32 +20,10 @@ from pyhanko.sign.signers.pdf_cms import Signer
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from ceremonies.minutes.schemes import SCHEMES, Scheme
+
 LIFETIME = timedelta(days=3653)
 FIELD = "Minutes"
-_PSS: Mapping[str, Any] = {
-    "algorithm": "rsassa_pss",
-    "parameters": {
-        "hash_algorithm": {"algorithm": "sha256"}, "salt_length": 32,
-        "mask_gen_algorithm": {"algorithm": "mgf1", "parameters": {"algorithm": "sha256"}},
-    },
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """How one algorithm of the table signs a document: its identifier, the document's digest, the longest signature in bytes."""
-
-    identifier: Mapping[str, Any]
-    digest: str
-    longest: int
-
-
-# What readers of PDF can check. Ed25519 after ISO/TS 32002, which takes SHA-512.
-SCHEMES: Mapping[str, Scheme] = {
-    "RSA-2048-PSS-SHA256": Scheme(_PSS, "sha256", 256), "RSA-3072-PSS-SHA256": Scheme(_PSS, "sha256", 384),
-    "RSA-4096-PSS-SHA256": Scheme(_PSS, "sha256", 512), "ECDSA-P256-SHA256": Scheme({"algorithm": "sha256_ecdsa"}, "sha256", 72),
-    "ECDSA-P384-SHA384": Scheme({"algorithm": "sha384_ecdsa"}, "sha384", 104), "Ed25519": Scheme({"algorithm": "ed25519"}, "sha512", 64),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +32,6 @@ class Signed:
 
     pdf: bytes
     timestamped: bool
-
-
-def signs_minutes(algorithm: str) -> bool:
-    """Whether a key of this algorithm can sign minutes."""
-    return algorithm in SCHEMES
 
 
 def digest_of(certificate: bytes) -> str:

@@ -6,11 +6,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from pyhanko.sign.timestamps.common_utils import TimestampRequestError
 
-from ceremonies.minutes import digest_of, self_signed, sign_pdf, write
-from ceremonies.minutes.signing import SCHEMES
-from ceremonies.minutes.timestamps import timestamper
+from ceremonies.minutes.schemes import SCHEMES
 from ceremonies.models import Ceremony, Minutes
 from ceremonies.services.frame import target_of
 from ceremonies.services.room import transcript
@@ -44,6 +41,13 @@ def sign_minutes(ceremony_id: UUID) -> Minutes | None:
 
 
 def _sign(ceremony: Ceremony) -> Minutes:
+    # Here, because workers that never sign minutes need not hold what does.
+    from pyhanko.sign.timestamps.common_utils import TimestampRequestError
+
+    from ceremonies.minutes.document import write
+    from ceremonies.minutes.signing import digest_of, self_signed, sign_pdf
+    from ceremonies.minutes.timestamps import timestamper
+
     found = view(ceremony.minutes_key_id)  # type: ignore[arg-type]
     version = found.protecting()
     sign = partial(_signature, version)

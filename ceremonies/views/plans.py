@@ -10,8 +10,9 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from ceremonies import minutes
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
+from ceremonies.minutes.document import local, write
+from ceremonies.minutes.signing import digest_of
 from ceremonies.models import Ceremony
 from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
@@ -109,8 +110,8 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
     facts = [
         ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
-        ("Date", f"{minutes.local(ceremony, ceremony.starts_at)}"),
-        ("Reserve date", minutes.local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
+        ("Date", f"{local(ceremony, ceremony.starts_at)}"),
+        ("Reserve date", local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
         ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
         ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
         *subjects.described(ceremony), ("Goes to", ceremony.provider),
@@ -128,7 +129,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(ceremony=ceremony), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
-        "minutes": signed, "certificate_sha256": minutes.digest_of(bytes(signed.certificate)) if signed else "",
+        "minutes": signed, "certificate_sha256": digest_of(bytes(signed.certificate)) if signed else "",
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
         "facts": [(label, value) for label, value in facts if value],
     } | more  # fmt: skip
@@ -249,7 +250,7 @@ class Minutes(View):
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         actor, _, ceremony = enter(request, ceremony_id)
         kept = Signed.objects.filter(ceremony=ceremony).first()
-        made = bytes(kept.pdf) if kept else minutes.write(ceremony, transcript(ceremony))
+        made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))
         audit.record(
             actor=actor,
             action="ceremony.minutes",

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from certificates.csr import refused
 from certificates.models import Certificate, Delivery, DeployHook, ManagedCertificate
-from certificates.renewal import files, webhooks
+from certificates.renewal import files
 from certificates.renewal.frame import SYSTEM, act_on_managed, back_off, officers_of
 from certificates.renewal.states import DELIVERY_MOVES, DeliveryState
 from certificates.services import agreement
@@ -214,6 +214,8 @@ def _bring(row: Delivery) -> None:
     hook, certificate = row.hook, row.certificate
     chain = pem(certificate, *[above for above in chain_of(certificate) if above.subject != above.issuer])
     if hook.kind == Kind.WEBHOOK:
+        from certificates.renewal import webhooks  # here: workers that tell nobody need not hold a client of HTTP
+
         assert hook.secret is not None
         with sealing.open_value(hook.secret) as secret:
             webhooks.deliver(hook.place, secret, _event(row, chain))
@@ -268,6 +270,8 @@ def _check(hook: DeployHook, secret: SecretBytes | None) -> None:
             raise refused("with_key", "A webhook never gets the private key; give it out by an export.")
         if secret is None:
             raise refused("secret", "A webhook is signed with a secret that the receiver knows.")
+        from certificates.renewal import webhooks
+
         webhooks.check(hook.place, secret)
         return
     if hook.kind not in Kind.values:

@@ -51,7 +51,7 @@ def held(planner: Any, tree: Any) -> Callable[..., Ceremony]:
 
     def hold(algorithm: str = "ECDSA-P256-SHA256", kind: str = "transport") -> Ceremony:
         key = tree.make("minutes-key", kind, algorithm, tree.kek)
-        cast = Cast(planner, plan(planner, "destruction:1", threshold=0, share_count=0, minutes_key=key))
+        cast = Cast(planner, plan(planner, "destruction:2", threshold=0, share_count=0, minutes_key=key))
         cast.seat_staff()
         cast.open()
         plans.call_off(actor=planner, ceremony_id=cast.id, reason="It was a test of the minutes.")
@@ -96,7 +96,7 @@ def test_what_is_shown_later_is_what_was_signed_and_it_is_on_the_record(held, pe
 def test_one_key_one_certificate(held, planner, tree):
     first = minutes.sign_minutes(held().pk)
     key = Ceremony.objects.get(pk=first.ceremony_id).minutes_key
-    cast = Cast(planner, plan(planner, "destruction:1", threshold=0, share_count=0, minutes_key=key))
+    cast = Cast(planner, plan(planner, "destruction:2", threshold=0, share_count=0, minutes_key=key))
     cast.seat_staff()
     cast.open()
     plans.call_off(actor=planner, ceremony_id=cast.id, reason="Again.")
@@ -132,7 +132,7 @@ def test_a_key_for_minutes_signs_nothing_else_and_has_to_fit(held, planner, tree
         operations.sign(service, ceremony.minutes_key_id, b"anything")
     for key in (tree.token, tree.dek):
         with pytest.raises(ValidationFailed):
-            plan(planner, "destruction:1", threshold=0, share_count=0, minutes_key=key)
+            plan(planner, "destruction:2", threshold=0, share_count=0, minutes_key=key)
     assert not minutes.minutes_keys(user).exists()
 
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pypdfium2 import PdfDocument
 
-from ceremonies import minutes
+from ceremonies.minutes.document import local, write
 from ceremonies.models import ShareGeneration
 from ceremonies.room_errors import NotYours, PlanImpossible
 from ceremonies.script import FOLDER, PAGES, Action
@@ -255,7 +255,7 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     approvals.approve(actor=actor(officers[0]), request_id=request.pk, act_hash=request.act_hash)
     version.refresh_from_db()
     assert version.status == "pending_deletion"
-    early = text_of(minutes.write(made.now, room.transcript(made.now)))
+    early = text_of(write(made.now, room.transcript(made.now)))
     assert "Certificate of destruction" in early
     tick()
     kept.refresh_from_db()
@@ -264,8 +264,8 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     assert deletion.tick_deletions() == 1
     version.refresh_from_db()
     assert version.status == "destroyed"
-    late = text_of(minutes.write(made.now, room.transcript(made.now)))
-    assert minutes.local(made.now, version.destroyed_at) in " ".join(late.split())
+    late = text_of(write(made.now, room.transcript(made.now)))
+    assert local(made.now, version.destroyed_at) in " ".join(late.split())
     tick()
     kept.refresh_from_db()
     assert (kept.state, kept.end_reason) == ("dead", "The key is destroyed.")
