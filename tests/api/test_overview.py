@@ -17,7 +17,7 @@ def test_the_dashboard_tells_what_is_wrong_and_due_on_the_callers_rings(here, th
     ]
     overdue = next(found for found in mine["attention"] if "overdue" in found["title"])
     assert overdue == {
-        "tone": "danger", "title": "1 rotation overdue", "detail": "The cryptoperiod of these keys has ended.", "page": "/keys/?due=overdue",
+        "tone": "danger", "title": "1 rotation overdue", "detail": "A cryptoperiod has ended.", "page": "/keys/?due=overdue",
     }  # fmt: skip
     today = mine["calendar"][0]
     assert today["date"] == timezone.localdate().isoformat()
