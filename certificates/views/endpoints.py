@@ -153,7 +153,7 @@ class RangeList(ActorRequiredMixin, View):
             "title": "What may be scanned", "subtitle": "Nothing else is, whatever name leads there. This machine never is.",
             "form": form, "may_manage": actor.can(Permission.SETTINGS_MANAGE),
             "empty_title": "Nothing may be scanned yet", "empty_text": "A security officer adds a network or a host.",
-            "columns": [{"label": "Network or host"}, {"label": "Reason"}, {"label": "Allowed by"}, {"label": ""}],
+            "columns": [{"label": "Network or host"}, {"label": "Reason"}, {"label": "Allowed by"}, {"label": "Actions", "hidden": True}],
         }  # fmt: skip
         return render(request, "certificates/range_list.html", context, status=status)
 
