@@ -154,7 +154,10 @@ class PartyList(ActorRequiredMixin, View):
         context = page_context(request, parties.visible_parties(actor).select_related("ring"), ["name", "id"]) | {
             "title": "Relying parties", "subtitle": "What trusts our authorities, by its own report.", "since": timezone.now() - parties.FRESH,
             "may_manage": actor.can_somewhere(P.AUTHORITY_MANAGE),
-            "columns": [{"label": "Name"}, {"label": "Certificates it trusts"}, {"label": "Reported"}, {"label": "By"}, {"label": "Actions", "hidden": True}],
+            "columns": [
+                {"label": "Name"}, {"label": "Certificates it trusts"}, {"label": "Reported"}, {"label": "By"},
+                {"label": "Actions", "hidden": True},
+            ],
             "empty_title": "Nobody has reported yet",
             "empty_text": "A service with the right trust.report posts the SHA-256 fingerprints of its bundle to /api/v1/relying-parties.",
         }  # fmt: skip
