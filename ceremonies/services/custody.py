@@ -21,6 +21,7 @@ from keyvault_portal.approvals.notices import notify
 from keyvault_portal.approvals.quorum import Group
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PermissionRefused, ValidationFailed, WrongState
+from keyvault_portal.visible import on_rings
 
 ROLL_CALL_EVERY = timedelta(days=90)
 DUTY_EVERY = timedelta(days=365)
@@ -176,7 +177,7 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:
         rings = actor.ring_ids(Permission.CEREMONY_VIEW)
-        recovered = recovered if rings is None else recovered.filter(ring_id__in=rings)
+        recovered = on_rings(recovered, rings)
     made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
     for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
         found.append(

@@ -21,6 +21,7 @@ from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import PortalError, ProviderUnavailable
+from keyvault_portal.visible import on_rings
 
 SYSTEM = system_actor("ceremony minutes", Permission.KEY_SIGN)
 
@@ -114,9 +115,8 @@ def purpose_of(key_id: UUID) -> str:
 
 def minutes_keys(actor: Actor) -> QuerySet[Key]:
     """Keys that this actor may let sign minutes: of an algorithm that documents know, not published for tokens."""
-    rings = actor.ring_ids(Permission.CEREMONY_MANAGE)
     keys = Key.objects.filter(algorithm__in=list(SCHEMES), kind__in=[KeyKind.DEK.value, KeyKind.TRANSPORT.value])
-    return keys if rings is None else keys.filter(ring_id__in=rings)
+    return on_rings(keys, actor.ring_ids(Permission.CEREMONY_MANAGE))
 
 
 def unfit_for_minutes(actor: Actor, key: Key) -> str:

@@ -23,9 +23,10 @@ from certificates.services.reading import visible_authority
 from certificates.views.authorities import Confirmed, managed
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ListPage, found
+from keyvault_portal.accounts.views.pages import ListPage
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
+from keyvault_portal.visible import found
 
 TABS = (("acme:order-list", "Orders"), ("acme:account-list", "Accounts"))
 

@@ -19,10 +19,11 @@ from django.utils import timezone
 from certificates.csr import refused
 from certificates.models import Certificate, Delivery, DeployHook, ManagedCertificate
 from certificates.renewal import files
-from certificates.renewal.frame import SYSTEM, act_on_managed, back_off, officers_of
+from certificates.renewal.frame import SYSTEM, act_on_managed, back_off
 from certificates.renewal.states import DELIVERY_MOVES, DeliveryState
 from certificates.services import agreement
 from certificates.services.reading import chain_of, pem
+from certificates.services.telling import concerned
 from certificates.tls.manifests import is_namespace, is_object_name
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyVersion
@@ -199,7 +200,7 @@ def _note_failure(row: Delivery, managed: ManagedCertificate, hook: DeployHook, 
     _move(row, DeliveryState.FAILED)
     row.finished_at = timezone.now()
     notices.notify(
-        officers_of(managed.ring_id, managed.owner_id), f"The certificate {managed} did not reach {hook.place}",
+        concerned(managed.ring_id, managed.owner_id), f"The certificate {managed} did not reach {hook.place}",
         detail=f"{row.last_error} Who serves from there goes on with the old one.", path=f"/certificates/renewals/{managed.pk}/", alarm=True,
     )  # fmt: skip
 

@@ -12,7 +12,6 @@ from certificates.models import AcmeSource, Certificate, DnsHook, ManagedCertifi
 from certificates.names import Name, complaint
 from certificates.renewal.frame import SYSTEM, act_on_managed, target_of, visible_dns_hooks, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
-from certificates.services.reading import find
 from certificates.services.signers import purpose_of
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.models import Key, KeyVersion
@@ -24,6 +23,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.visible import found
 
 MAX_NAMES = 100
 Challenge = ManagedCertificate.Challenge
@@ -51,9 +51,9 @@ def obtain_certificate(
         actor=actor, action="certificate.obtain", target=("managed_certificate", "", key.name), ring_id=key.ring_id
     ) as act:
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=key.ring_id, target=f"ring {key.ring.name}")
-        source: AcmeSource = find(visible_sources(actor), source_id, "source")
+        source: AcmeSource = found(visible_sources(actor), source_id, "source")
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=source.ring_id, target=f"source {source.name}")
-        hook: DnsHook | None = find(visible_dns_hooks(actor), dns_hook_id, "DNS hook") if dns_hook_id else None
+        hook: DnsHook | None = found(visible_dns_hooks(actor), dns_hook_id, "DNS hook") if dns_hook_id else None
         if hook is not None:
             authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=hook.ring_id, target=f"DNS hook {hook.name}")
         _check(key, names, challenge, hook)

@@ -12,9 +12,10 @@ from certificates.models import ChallengeAnswer, ManagedCertificate, RenewalOrde
 from certificates.names import Name
 from certificates.renewal import client, dns01, storing
 from certificates.renewal.client import AcmeCa, AcmeFailed
-from certificates.renewal.frame import SYSTEM, back_off, officers_of, target_of
+from certificates.renewal.frame import SYSTEM, back_off, target_of
 from certificates.renewal.request import request_for
 from certificates.renewal.states import OPEN_ORDERS, ORDER_MOVES, OrderState
+from certificates.services.telling import concerned
 from keys.services import sealing
 from keys.services.versions import is_made
 from keyvault_portal.approvals import notices
@@ -213,7 +214,7 @@ def _tell(managed: ManagedCertificate, detail: str) -> None:
     ends = managed.certificate.not_after if managed.certificate else None
     left = f" The present certificate ends on {ends:%-d %B %Y}." if ends else ""
     notices.notify(
-        officers_of(managed.ring_id, managed.owner_id), f"The renewal of {managed} fails", detail=detail + left,
+        concerned(managed.ring_id, managed.owner_id), f"The renewal of {managed} fails", detail=detail + left,
         path=f"/certificates/renewals/{managed.pk}/", alarm=ends is not None and ends < now + timedelta(days=10),
     )  # fmt: skip
 

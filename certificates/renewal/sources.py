@@ -14,9 +14,10 @@ from certificates.csr import refused
 from certificates.models import AcmeSource, DnsHook
 from certificates.names import complaint
 from certificates.renewal import client, dns01
-from certificates.renewal.frame import back_off, officers_of
+from certificates.renewal.frame import back_off
 from certificates.renewal.states import SOURCE_MOVES, SourceState
 from certificates.renewal.web import FarEndUnavailable, acme_rule
+from certificates.services.telling import concerned
 from keys.crypto.secret import SecretBytes
 from keys.models import SealedValue
 from keys.services import sealing, stores
@@ -162,7 +163,7 @@ def _note_failure(row: AcmeSource, error: PortalError) -> None:
         row.next_try_at = None
         _move(row, SourceState.FAILED)
         notices.notify(
-            officers_of(row.ring_id), f"The ACME CA {row.name} refused the account", detail=row.last_error, path=f"/certificates/sources/{row.pk}/"
+            concerned(row.ring_id), f"The ACME CA {row.name} refused the account", detail=row.last_error, path=f"/certificates/sources/{row.pk}/"
         )  # fmt: skip
     row.save()
 

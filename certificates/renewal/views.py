@@ -15,7 +15,6 @@ from certificates.renewal.forms import DnsHookForm, HookForm, ObtainForm, Source
 from certificates.renewal.frame import visible_dns_hooks, visible_managed, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
 from certificates.services import agreement
-from certificates.services.reading import find
 from keys.forms import ReasonForm
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -24,6 +23,7 @@ from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import PortalError
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found
 
 P = Permission
 
@@ -78,7 +78,7 @@ class SourceCreate(ActorRequiredMixin, View):
 
 
 def _source(request: HttpRequest, source_id: UUID) -> AcmeSource:
-    row: AcmeSource = find(visible_sources(actor_of(request)).select_related("ring"), source_id, "source")
+    row: AcmeSource = found(visible_sources(actor_of(request)).select_related("ring"), source_id, "source")
     return row
 
 
@@ -187,7 +187,7 @@ class RenewalCreate(ActorRequiredMixin, View):
 
 def managed_of(request: HttpRequest, managed_id: UUID, permission: Permission | None = None) -> ManagedCertificate:
     """The managed certificate, if this person may see it and holds `permission` on it."""
-    row: ManagedCertificate = find(visible_managed(actor_of(request)), managed_id, "managed certificate")
+    row: ManagedCertificate = found(visible_managed(actor_of(request)), managed_id, "managed certificate")
     if permission is not None:
         authorize(actor_of(request), permission, ring_id=row.ring_id, target=str(row))
     return row
@@ -351,7 +351,7 @@ class HookRemove(_Confirmed):
 
     def find(self, request: HttpRequest, **where: UUID) -> Any:
         rows = DeployHook.objects.filter(managed__in=visible_managed(actor_of(request)).values("pk"), removed_at=None)
-        row = find(rows.select_related("managed"), where["hook_id"], "hook")
+        row = found(rows.select_related("managed"), where["hook_id"], "hook")
         authorize(actor_of(request), P.CERTIFICATE_ISSUE, ring_id=row.managed.ring_id, target=str(row))
         return row
 
@@ -373,6 +373,6 @@ class DeliveryRetry(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest, delivery_id: UUID) -> HttpResponse:
         rows = Delivery.objects.filter(hook__managed__in=visible_managed(actor_of(request)).values("pk"))
-        row = find(rows.select_related("hook"), delivery_id, "delivery")
+        row = found(rows.select_related("hook"), delivery_id, "delivery")
         deploying.retry_delivery(actor=actor_of(request), delivery_id=row.pk)
         return redirect("certificates:renewal-detail", row.hook.managed_id)

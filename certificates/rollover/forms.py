@@ -10,6 +10,7 @@ from certificates.states import AuthorityState
 from keys.forms import ReasonForm, ServiceForm
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.visible import on_rings
 
 
 class RolloverForm(ServiceForm):
@@ -23,7 +24,7 @@ class RolloverForm(ServiceForm):
         super().__init__(*args, **kwargs)
         rings = actor.ring_ids(Permission.AUTHORITY_MANAGE)
         rows = visible_authorities(actor).filter(state=AuthorityState.ACTIVE.value).order_by("name")
-        rows = rows if rings is None else rows.filter(ring_id__in=rings)
+        rows = on_rings(rows, rings)
         for name in ("old", "new"):
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
 

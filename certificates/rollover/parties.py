@@ -16,6 +16,7 @@ from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
+from keyvault_portal.visible import on_rings
 
 FRESH = timedelta(days=7)  # an older report says what was, not what is
 MAX_CERTIFICATES = 1_000
@@ -25,9 +26,8 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 def visible_parties(actor: Actor) -> QuerySet[RelyingParty]:
     """The relying parties on the rings where the actor may see certificates."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = RelyingParty.objects.filter(removed_at=None)
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def report_bundle(*, actor: Actor, ring: KeyRing, name: str, fingerprints: Sequence[str]) -> RelyingParty:

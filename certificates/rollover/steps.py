@@ -18,6 +18,7 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, WrongState
+from keyvault_portal.visible import found, on_rings
 
 STEP = "rollover.step"
 R = RolloverState
@@ -30,17 +31,13 @@ class GateNotMet(Conflict):
 
 def visible_rollovers(actor: Actor) -> QuerySet[Rollover]:
     """The rollovers on the rings where the actor may see certificates."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = Rollover.objects.select_related(*_RELATED)
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def visible_rollover(actor: Actor, rollover_id: UUID) -> Rollover:
     """One rollover; raises NotFound when it does not exist or may not be seen: the two look alike."""
-    found = visible_rollovers(actor).filter(pk=rollover_id).first()
-    if found is None:
-        raise NotFound("There is no such rollover, or you may not see it.")
-    return found
+    return found(visible_rollovers(actor), rollover_id, "rollover")
 
 
 def target_of(row: Rollover) -> tuple[str, object, str]:

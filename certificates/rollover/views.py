@@ -13,7 +13,7 @@ from certificates.rollover import gates, parties, steps
 from certificates.rollover.forms import RolloverForm, StepForm
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState
 from certificates.services import agreement
-from certificates.services.reading import find, pem
+from certificates.services.reading import pem
 from keys.forms import ReasonForm
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -22,6 +22,7 @@ from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found
 
 P, R = Permission, RolloverState
 _ACTS = {
@@ -179,7 +180,7 @@ class PartyRemove(ActorRequiredMixin, View):
         return self._page(request, row, form, status=422)
 
     def _find(self, request: HttpRequest, party_id: UUID) -> RelyingParty:
-        row: RelyingParty = find(parties.visible_parties(actor_of(request)), party_id, "relying party")
+        row: RelyingParty = found(parties.visible_parties(actor_of(request)), party_id, "relying party")
         authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
         return row
 

@@ -30,8 +30,9 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.merkle import Frontier, ProofError, verify_inclusion
-from keyvault_portal.errors import Conflict, NotFound, PortalError
+from keyvault_portal.errors import Conflict, PortalError
 from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.visible import found, on_rings
 
 logger = logging.getLogger(__name__)
 _SYSTEM = system_actor("log monitor")
@@ -41,17 +42,13 @@ PAGE, MOST = 1_000, 50_000  # entries at a time, and in one poll
 
 def visible_monitors(actor: Actor) -> QuerySet[LogMonitor]:
     """The watched logs `actor` may see."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = LogMonitor.objects.select_related("ring")
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def visible_monitor(actor: Actor, monitor_id: UUID) -> LogMonitor:
     """One of them; raises NotFound when it does not exist or may not be seen: the two look alike."""
-    found = visible_monitors(actor).filter(pk=monitor_id).first()
-    if found is None:
-        raise NotFound("There is no such log, or you may not see it.")
-    return found
+    return found(visible_monitors(actor), monitor_id, "log")
 
 
 def watch_log(
@@ -255,7 +252,7 @@ def _common_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _tell(monitor: LogMonitor, text: str, detail: str) -> None:
-    people = concerned(monitor.ring_id, None)
+    people = concerned(monitor.ring_id)
     path = f"/certificates/transparency/{monitor.pk}/"
     notices.notify(people, text[:200], detail=detail[:1000], path=path, alarm=True)
 

@@ -18,48 +18,32 @@ from certificates.states import CertificateState
 from keys.models import KeyVersion
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import NotFound
+from keyvault_portal.visible import found, on_rings
 
 MAX_CHAIN = 8
 
 
 def visible_authorities(actor: Actor) -> QuerySet[Authority]:
     """The authorities `actor` may see."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
-    return Authority.objects.all() if rings is None else Authority.objects.filter(ring_id__in=rings)
+    return on_rings(Authority.objects.all(), actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def visible_certificates(actor: Actor) -> QuerySet[Certificate]:
     """The certificates `actor` may see, without their DER."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = Certificate.objects.defer("der", "crl_entry")
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def visible_authority(actor: Actor, authority_id: UUID) -> Authority:
     """One authority; raises NotFound when it does not exist or may not be seen: the two look alike."""
     related = ("ring", "parent", "key", "key_version__key", "certificate", "responder")
-    found = visible_authorities(actor).select_related(*related).filter(pk=authority_id).first()
-    if found is None:
-        raise NotFound("There is no such authority, or you may not see it.")
-    return found
+    return found(visible_authorities(actor).select_related(*related), authority_id, "authority")
 
 
 def visible_certificate(actor: Actor, certificate_id: UUID) -> Certificate:
     """One certificate; raises NotFound as `visible_authority` does."""
     related = ("ring", "authority", "issued_under", "owner", "key")
-    found = visible_certificates(actor).select_related(*related).filter(pk=certificate_id).first()
-    if found is None:
-        raise NotFound("There is no such certificate, or you may not see it.")
-    return found
-
-
-def find(rows: QuerySet[Any], pk: object, what: str) -> Any:
-    """One of the rows; raises NotFound when it does not exist or may not be seen: the two look alike."""
-    found = rows.filter(pk=pk).first()
-    if found is None:
-        raise NotFound(f"There is no such {what}, or you may not see it.")
-    return found
+    return found(visible_certificates(actor).select_related(*related), certificate_id, "certificate")
 
 
 def search(rows: QuerySet[Certificate], text: str) -> QuerySet[Certificate]:

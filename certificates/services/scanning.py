@@ -26,8 +26,9 @@ from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import Conflict, NotFound, PortalError
+from keyvault_portal.errors import Conflict, PortalError
 from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.visible import found, on_rings
 
 logger = logging.getLogger(__name__)
 _SYSTEM = system_actor("scan schedule", Permission.TLS_SCAN)
@@ -37,17 +38,13 @@ MAX_TARGETS, _BATCH, KEPT = 10_000, 20, 200
 
 def visible_targets(actor: Actor) -> QuerySet[ScanTarget]:
     """The endpoints `actor` may see."""
-    rings = actor.ring_ids(Permission.TLS_VIEW)
     rows = ScanTarget.objects.select_related("ring", "last__leaf", "owner")
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.TLS_VIEW))
 
 
 def visible_target(actor: Actor, target_id: UUID) -> ScanTarget:
     """One of them; raises NotFound when it does not exist or may not be seen: the two look alike."""
-    found = visible_targets(actor).filter(pk=target_id).first()
-    if found is None:
-        raise NotFound("There is no such endpoint, or you may not see it.")
-    return found
+    return found(visible_targets(actor), target_id, "endpoint")
 
 
 def add_target(
@@ -110,10 +107,7 @@ def request_scan(*, actor: Actor, target_id: UUID) -> EndpointScan:
 
 def _locked(actor: Actor, target_id: UUID) -> ScanTarget:
     rows = visible_targets(actor).select_related(None).select_for_update()
-    found = rows.filter(pk=target_id).first()
-    if found is None:
-        raise NotFound("There is no such endpoint, or you may not see it.")
-    return found
+    return found(rows, target_id, "endpoint")
 
 
 def _next(every_hours: int | None) -> datetime | None:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from certificates.models import Certificate, Sighting
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.visible import on_rings
 
 
 def note(ring_id: UUID, kind: str, host: str, chains: Mapping[str, Sequence[Certificate]], by: str) -> int:
@@ -48,9 +49,8 @@ def note(ring_id: UUID, kind: str, host: str, chains: Mapping[str, Sequence[Cert
 
 def visible_places(actor: Actor, row: Certificate) -> QuerySet[Sighting]:
     """Where a certificate stands and stood, in rings that `actor` may see; what stands there now first."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = Sighting.objects.filter(certificate=row).order_by(F("gone_at").desc(nulls_first=True), "-last_seen_at")
-    return rows if rings is None else rows.filter(ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW))
 
 
 def end(ring_id: UUID, kind: str, host: str, path: str) -> int:

@@ -1,4 +1,4 @@
-"""Who is told about a certificate or an endpoint: its owner and the security officers of its ring."""
+"""Who is told about a certificate, an endpoint or a renewal: its owner and the security officers of its ring."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Role
 
 
-def concerned(ring_id: UUID | None, owner_id: UUID | None) -> list[UUID]:
+def concerned(ring_id: UUID | None, owner_id: UUID | None = None) -> list[UUID]:
     """The ids of the active people among them."""
     officers = Q(bindings__role=Role.SECURITY_OFFICER.value) & (Q(bindings__ring=None) | Q(bindings__ring=ring_id))
     people = Person.objects.filter(officers | Q(pk=owner_id), is_active=True)

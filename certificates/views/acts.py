@@ -16,6 +16,7 @@ from certificates.views.certificates import issuing_authority
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.visible import on_rings
 
 
 class RevokeMany(ActorRequiredMixin, View):
@@ -57,7 +58,7 @@ class RevokeMany(ActorRequiredMixin, View):
         try:
             rings = actor_of(request).ring_ids(Permission.CERTIFICATE_REVOKE)
             rows = revoking.chosen(by, asked[by].replace(":", ""), UUID(asked["ring"]) if asked.get("ring") else None)
-            rows = rows if rings is None else rows.filter(ring_id__in=rings)
+            rows = on_rings(rows, rings)
         except (ValidationFailed, ValueError):
             return said
         return [{"count": rows.count(), "text": "certificates that still live are revoked", "tone": "danger"}, *said]

@@ -24,6 +24,7 @@ from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.paging import keyset_page
+from keyvault_portal.visible import on_rings
 
 DIFFERENCE = r"differences/(?P<number>\d{1,18})"
 
@@ -193,9 +194,8 @@ class WorkViewSet(ActorView, ReadOnlyModelViewSet[ProviderIntent]):
     lookup_value_regex = "[0-9a-f-]{36}"
 
     def get_queryset(self) -> QuerySet[ProviderIntent]:
-        rings = self.actor.ring_ids(Permission.KEY_VIEW)
         rows = ProviderIntent.objects.select_related("version__key")
-        return rows if rings is None else rows.filter(version__key__ring_id__in=rings)
+        return on_rings(rows, self.actor.ring_ids(Permission.KEY_VIEW), "version__key__ring_id")
 
     @extend_schema(request=None, responses=shapes.WorkSerializer)
     @action(detail=True, methods=["post"])

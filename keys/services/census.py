@@ -19,6 +19,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PortalError
 from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.visible import on_rings
 
 SAMPLE = 200
 
@@ -148,5 +149,4 @@ def stored_for_store(store_id: UUID) -> list[CensusCount]:
 
 def visible_counts(actor: Actor) -> QuerySet[CensusCount]:
     """The counts that `actor` may see."""
-    rings = actor.ring_ids(Permission.STORE_VIEW)
-    return CensusCount.objects.all() if rings is None else CensusCount.objects.filter(store__ring_id__in=rings)
+    return on_rings(CensusCount.objects.all(), actor.ring_ids(Permission.STORE_VIEW), "store__ring_id")

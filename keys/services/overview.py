@@ -26,6 +26,7 @@ from keys.models import (
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.visible import on_rings
 
 BOUND = 1_000  # counts stop here: a dashboard never pays for the whole table
 OVERDUE_SHOWN = 5
@@ -63,8 +64,7 @@ def bounded_count(rows: QuerySet) -> int:  # type: ignore[type-arg]
 
 def visible_keys(actor: Actor) -> QuerySet[Key]:
     """The keys `actor` may see."""
-    rings = actor.ring_ids(Permission.KEY_VIEW)
-    return Key.objects.all() if rings is None else Key.objects.filter(ring_id__in=rings)
+    return on_rings(Key.objects.all(), actor.ring_ids(Permission.KEY_VIEW))
 
 
 _others: list[Callable[[Actor], list[Finding]]] = []
@@ -106,14 +106,14 @@ def attention(actor: Actor) -> list[Finding]:
                     query="due=overdue")
         )  # fmt: skip
     failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
-    failed = failed if rings is None else failed.filter(store__ring_id__in=rings)
+    failed = on_rings(failed, rings, "store__ring_id")
     if number := bounded_count(failed):
         findings.append(
             Finding("warn", f"{_count(number, 'item')} set aside", "What could not be decrypted blocks a decommissioning.",
                     "keys:rotation-list", query="failed=1")
         )  # fmt: skip
     stores = DataStore.objects.exclude(last_error="")
-    stores = stores if rings is None else stores.filter(ring_id__in=rings)
+    stores = on_rings(stores, rings)
     for store in stores[:OVERDUE_SHOWN]:
         findings.append(
             Finding(
@@ -127,7 +127,7 @@ def attention(actor: Actor) -> list[Finding]:
             )
     if actor.can_somewhere(Permission.PROVIDER_VIEW):
         findings += _providers()
-    work = ProviderIntent.objects.filter(Q() if rings is None else Q(version__key__ring_id__in=rings), state="failed")
+    work = on_rings(ProviderIntent.objects.filter(state="failed"), rings, "version__key__ring_id")
     for intent in work.select_related("version__key").order_by("-created_at")[:OVERDUE_SHOWN]:
         findings.append(
             Finding("danger", f"{intent} failed", intent.last_error, "keys:key-detail", (str(intent.version.key_id),))
@@ -167,7 +167,7 @@ def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
     """Rotations under way, newest first."""
     rings = actor.ring_ids(Permission.ROTATION_VIEW)
     rows = Rotation.objects.filter(state__in=["introducing", "re_encrypting", "paused", "re_encrypted"])
-    rows = rows if rings is None else rows.filter(key__ring_id__in=rings)
+    rows = on_rings(rows, rings, "key__ring_id")
     return list(rows.select_related("key", "old_version", "new_version").order_by("-created_at")[:limit])
 
 
@@ -221,11 +221,9 @@ def _count(number: int, noun: str) -> str:
 
 def visible_imports(actor: Actor) -> QuerySet[KeyImport]:
     """The imports of keys on the rings where the actor may see keys."""
-    rings = actor.ring_ids(Permission.KEY_VIEW)
-    return KeyImport.objects.all() if rings is None else KeyImport.objects.filter(key__ring_id__in=rings)
+    return on_rings(KeyImport.objects.all(), actor.ring_ids(Permission.KEY_VIEW), "key__ring_id")
 
 
 def visible_exports(actor: Actor) -> QuerySet[KeyExport]:
     """The exports of keys on the rings where the actor may see keys."""
-    rings = actor.ring_ids(Permission.KEY_VIEW)
-    return KeyExport.objects.all() if rings is None else KeyExport.objects.filter(version__key__ring_id__in=rings)
+    return on_rings(KeyExport.objects.all(), actor.ring_ids(Permission.KEY_VIEW), "version__key__ring_id")

@@ -24,7 +24,7 @@ from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit.files import as_attachment
-from keyvault_portal.errors import NotFound
+from keyvault_portal.visible import found
 
 
 class ExportForm(ServiceForm):
@@ -100,10 +100,7 @@ def _key(request: HttpRequest, key_id: UUID, permission: Permission) -> Key:
 
 def _visible(request: HttpRequest, export_id: UUID) -> KeyExport:
     rows = visible_exports(actor_of(request)).select_related("version__key__ring", "wrapping_version__key__ring")
-    row = rows.filter(pk=export_id).first()
-    if row is None:
-        raise NotFound("There is no such export, or you may not see it.")
-    return row
+    return found(rows, export_id, "export")
 
 
 class ExportDetail(ActorRequiredMixin, View):

@@ -27,6 +27,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found
 
 METHODS = KeyImport.Method.choices
 HOW = (
@@ -182,10 +183,7 @@ class ImportOpen(ActorRequiredMixin, View):
 
 def _visible(request: HttpRequest, import_id: UUID) -> KeyImport:
     rows = visible_imports(actor_of(request)).select_related("key__ring", "key__policy", "version")
-    row = rows.filter(pk=import_id).first()
-    if row is None:
-        raise NotFound("There is no such import, or you may not see it.")
-    return row
+    return found(rows, import_id, "import")
 
 
 class ImportDetail(ActorRequiredMixin, View):

@@ -27,9 +27,9 @@ from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 from keyvault_portal.templatetags.portal import duration, quorum
+from keyvault_portal.visible import found
 
 KIND_ICONS = {"master": "lock", "kek": "key", "dek": "database", "token_signing": "token", "transport": "session"}
 TREE_LIMIT = 500
@@ -52,12 +52,8 @@ ORDERS = {
 
 def visible_key(request: HttpRequest, key_id: UUID) -> Key:
     """The key, or NotFound when it does not exist or this person may not see it: the two look alike."""
-    key = (
-        visible_keys(actor_of(request)).filter(pk=key_id).select_related("ring", "parent", "current", "policy").first()
-    )
-    if key is None:
-        raise NotFound("There is no such key, or you may not see it.")
-    return key
+    rows = visible_keys(actor_of(request)).select_related("ring", "parent", "current", "policy")
+    return found(rows, key_id, "key")
 
 
 def agreement_words(groups: list[dict[str, Any]]) -> str:

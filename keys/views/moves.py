@@ -20,8 +20,9 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import NotFound, PortalError
+from keyvault_portal.errors import PortalError
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found, on_rings
 
 M = MoveState
 EXPORTED = {
@@ -39,8 +40,7 @@ PHASES = (
 
 def visible_moves(actor: Actor) -> QuerySet[Move]:
     """The moves `actor` may see."""
-    rings = actor.ring_ids(Permission.ROTATION_VIEW)
-    return Move.objects.all() if rings is None else Move.objects.filter(key__ring_id__in=rings)
+    return on_rings(Move.objects.all(), actor.ring_ids(Permission.ROTATION_VIEW), "key__ring_id")
 
 
 def visible_move(request: HttpRequest, move_id: UUID) -> Move:
@@ -48,10 +48,7 @@ def visible_move(request: HttpRequest, move_id: UUID) -> Move:
     rows = visible_moves(actor_of(request)).select_related(
         "key__ring", "key__policy", "old_version__key", "new_version__key", "rotation"
     )
-    found = rows.filter(pk=move_id).first()
-    if found is None:
-        raise NotFound("There is no such move, or you may not see it.")
-    return found
+    return found(rows, move_id, "move")
 
 
 class MoveList(ActorRequiredMixin, View):

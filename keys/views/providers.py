@@ -23,6 +23,7 @@ from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PortalError
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import on_rings
 
 FINDINGS_SHOWN, WORK_SHOWN = 100, 20
 CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
@@ -202,7 +203,7 @@ def _work(actor: Actor, alias: str) -> Any:
     """Work that is not done, on the rings this person sees, the oldest first."""
     rings = actor.ring_ids(Permission.KEY_VIEW)
     rows = ProviderIntent.objects.filter(version__provider=alias).exclude(state="done")
-    rows = rows if rings is None else rows.filter(version__key__ring_id__in=rings)
+    rows = on_rings(rows, rings, "version__key__ring_id")
     return rows.select_related("version__key").order_by("created_at")
 
 

@@ -22,8 +22,9 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
+from keyvault_portal.errors import PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found, on_rings
 
 FAILED_SHOWN = 50
 EXPORTED = {
@@ -36,8 +37,7 @@ LIVE = {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PA
 
 def visible_rotations(actor: Actor) -> QuerySet[Rotation]:
     """The rotations `actor` may see."""
-    rings = actor.ring_ids(Permission.ROTATION_VIEW)
-    return Rotation.objects.all() if rings is None else Rotation.objects.filter(key__ring_id__in=rings)
+    return on_rings(Rotation.objects.all(), actor.ring_ids(Permission.ROTATION_VIEW), "key__ring_id")
 
 
 def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
@@ -45,10 +45,7 @@ def visible_rotation(request: HttpRequest, rotation_id: UUID) -> Rotation:
     rows = visible_rotations(actor_of(request)).select_related(
         "key", "key__ring", "key__policy", "old_version", "new_version"
     )
-    found = rows.filter(pk=rotation_id).first()
-    if found is None:
-        raise NotFound("There is no such rotation, or you may not see it.")
-    return found
+    return found(rows, rotation_id, "rotation")
 
 
 class RotationList(ActorRequiredMixin, View):

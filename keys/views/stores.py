@@ -16,8 +16,8 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
+from keyvault_portal.visible import found, on_rings
 
 EXPORTED = {
     "name": "name", "title": "title", "kind": "kind", "format": "format", "schema": "schema_name", "table": "table_name", "columns": "columns",
@@ -31,16 +31,12 @@ EXPORTED_COUNTS = {
 
 def visible_stores(actor: Actor) -> QuerySet[DataStore]:
     """The data stores `actor` may see."""
-    rings = actor.ring_ids(Permission.STORE_VIEW)
-    return DataStore.objects.all() if rings is None else DataStore.objects.filter(ring_id__in=rings)
+    return on_rings(DataStore.objects.all(), actor.ring_ids(Permission.STORE_VIEW))
 
 
 def visible_store(request: HttpRequest, store_id: UUID) -> DataStore:
     """The store, or NotFound when it does not exist or may not be seen."""
-    found = visible_stores(actor_of(request)).select_related("ring", "key").filter(pk=store_id).first()
-    if found is None:
-        raise NotFound("There is no such data store, or you may not see it.")
-    return found
+    return found(visible_stores(actor_of(request)).select_related("ring", "key"), store_id, "data store")
 
 
 class StoreList(ActorRequiredMixin, View):

@@ -37,8 +37,9 @@ from keyvault_portal.approvals.performing import is_executing
 from keyvault_portal.approvals.quorum import Group, satisfied
 from keyvault_portal.approvals.states import RequestState, advance, decided
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import ApprovalRequired, NotFound, PermissionRefused, ValidationFailed
+from keyvault_portal.errors import ApprovalRequired, PermissionRefused, ValidationFailed
 from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.visible import found
 
 __all__ = [
     "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing",
@@ -283,10 +284,7 @@ def visible_requests(actor: Actor) -> QuerySet[ApprovalRequest]:
 
 def visible_request(actor: Actor, request_id: UUID) -> ApprovalRequest:
     """One request; raises NotFound when there is none that `actor` may read."""
-    found = visible_requests(actor).filter(pk=request_id).first()
-    if found is None:
-        raise NotFound("There is no such request, or you may not see it.")
-    return found
+    return found(visible_requests(actor), request_id, "request")
 
 
 def _counting(actor: Actor) -> Q:

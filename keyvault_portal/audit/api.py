@@ -22,6 +22,7 @@ from keyvault_portal.audit.events import OUTCOMES
 from keyvault_portal.audit.exports import FORMATS, Filters, export
 from keyvault_portal.audit.files import as_attachment, evidence_file
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
+from keyvault_portal.visible import on_rings
 
 
 class EventSerializer(serializers.ModelSerializer[AuditEvent]):
@@ -111,8 +112,7 @@ class EventViewSet(ReadOnlyModelViewSet[AuditEvent]):
         return self.request.actor  # type: ignore[attr-defined, no-any-return]
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
-        rings = self.actor.ring_ids(Permission.AUDIT_VIEW)
-        return AuditEvent.objects.all() if rings is None else AuditEvent.objects.filter(ring_id__in=rings)
+        return on_rings(AuditEvent.objects.all(), self.actor.ring_ids(Permission.AUDIT_VIEW))
 
     @extend_schema(responses=ProofSerializer)
     @action(detail=True, methods=["get"])

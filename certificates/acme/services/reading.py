@@ -9,13 +9,13 @@ from certificates.models import AcmeAccount, AcmeExternalKey, AcmeOrder, AcmeSer
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound
+from keyvault_portal.visible import found, on_rings
 
 
 def visible_servers(actor: Actor) -> QuerySet[AcmeServer]:
     """The servers of the authorities that `actor` may see."""
-    rings = actor.ring_ids(Permission.CERTIFICATE_VIEW)
     rows = AcmeServer.objects.select_related("authority__ring")
-    return rows if rings is None else rows.filter(authority__ring_id__in=rings)
+    return on_rings(rows, actor.ring_ids(Permission.CERTIFICATE_VIEW), "authority__ring_id")
 
 
 def visible_keys(actor: Actor) -> QuerySet[AcmeExternalKey]:
@@ -43,10 +43,7 @@ def visible_server(actor: Actor, authority_id: UUID) -> AcmeServer:
 
 def visible_order(actor: Actor, order_id: UUID) -> AcmeOrder:
     """One order; raises NotFound as `visible_server` does."""
-    found = visible_orders(actor).filter(pk=order_id).first()
-    if found is None:
-        raise NotFound("There is no such order, or you may not see it.")
-    return found
+    return found(visible_orders(actor), order_id, "order")
 
 
 def failures_of(server: AcmeServer, limit: int = 10) -> list[AcmeOrder]:

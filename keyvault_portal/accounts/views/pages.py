@@ -2,11 +2,10 @@
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
-from uuid import UUID
 
 import django_filters
 from django.contrib import messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -16,7 +15,7 @@ from django.views.generic import FormView
 
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.downloads import list_download
-from keyvault_portal.errors import Conflict, NotFound, ValidationFailed
+from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.paging import page_context
 
 
@@ -117,11 +116,3 @@ class ConfirmPage(ActorRequiredMixin, View, ABC):
         url = self.act()
         messages.success(request, self.done)
         return redirect(url)
-
-
-def found[M: Model](queryset: QuerySet[M], pk: UUID | int, what: str) -> M:
-    """The object, or NotFound when it does not exist or lies outside what the actor may see: the two look alike."""
-    row = queryset.filter(pk=pk).first()
-    if row is None:
-        raise NotFound(f"There is no such {what}, or you may not see it.")
-    return row

@@ -18,15 +18,15 @@ from keyvault_portal.accounts.forms import BindingForm, InviteForm, ProfileForm
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.second_factor import has_second_factor
-from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage, found
+from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit import services as audit
+from keyvault_portal.visible import found, on_rings
 
 
 def manageable_rings(actor: Actor) -> QuerySet[KeyRing]:
     """The rings on which the actor may give roles."""
-    rings = actor.ring_ids(Permission.PERSON_MANAGE)
-    return KeyRing.objects.all() if rings is None else KeyRing.objects.filter(pk__in=rings)
+    return on_rings(KeyRing.objects.all(), actor.ring_ids(Permission.PERSON_MANAGE), "pk")
 
 
 class PersonList(ListPage):

@@ -9,8 +9,8 @@ from keyvault_portal.accounts import queries, services
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.second_factor import has_second_factor, requires_second_factor
-from keyvault_portal.accounts.views.pages import found
 from keyvault_portal.accounts.web import ActorRequiredMixin
+from keyvault_portal.visible import found
 
 
 class Profile(ActorRequiredMixin, View):

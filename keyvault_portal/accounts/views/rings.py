@@ -14,8 +14,9 @@ from keyvault_portal.accounts.filters import RingFilter
 from keyvault_portal.accounts.forms import NewRingForm, RingForm
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import FormPage, ListPage, found
+from keyvault_portal.accounts.views.pages import FormPage, ListPage
 from keyvault_portal.accounts.web import ActorRequiredMixin
+from keyvault_portal.visible import found
 
 
 class RingList(ListPage):

@@ -15,8 +15,9 @@ from keyvault_portal.accounts.filters import TokenFilter
 from keyvault_portal.accounts.forms import TokenForm
 from keyvault_portal.accounts.models import ApiToken, Person
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage, found
+from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.visible import found
 
 
 class TokenList(ListPage):
