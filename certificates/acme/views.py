@@ -20,7 +20,8 @@ from certificates.acme.services.serving import OFFERED, Rules
 from certificates.models import AcmeAccount, AcmeExternalKey, AcmeOrder, AcmeServer, Authority
 from certificates.profiles import PROFILES
 from certificates.services.reading import visible_authority
-from certificates.views.authorities import Confirmed, managed
+from certificates.views.authorities import managed
+from certificates.views.pages import Confirmed
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.views.pages import ListPage
@@ -108,15 +109,14 @@ class ServerRules(ActorRequiredMixin, View):
 class _OfServer(Confirmed):
     """An act on the server of an authority."""
 
+    required_permission = Permission.AUTHORITY_MANAGE
+
     def load(self, request: HttpRequest, **named: UUID) -> AcmeServer:
         managed(request, **named)
         return reading.visible_server(actor_of(request), named["authority_id"])
 
     def home(self, row: AcmeServer) -> str:
         return f"/certificates/acme/{row.authority_id}/"
-
-    def agreed_by(self, request: HttpRequest, row: AcmeServer) -> int:
-        return 0
 
 
 class Stop(_OfServer):
@@ -183,6 +183,7 @@ class NewKey(ActorRequiredMixin, View):
 
 
 class RevokeKey(Confirmed):
+    required_permission = Permission.AUTHORITY_MANAGE
     title, label = "Revoke the key", "Revoke it"
 
     def load(self, request: HttpRequest, **named: UUID) -> AcmeExternalKey:
@@ -192,9 +193,6 @@ class RevokeKey(Confirmed):
 
     def home(self, row: AcmeExternalKey) -> str:
         return f"/certificates/acme/{row.server.authority_id}/"
-
-    def agreed_by(self, request: HttpRequest, row: AcmeExternalKey) -> int:
-        return 0
 
     def act(self, request: HttpRequest, row: AcmeExternalKey, reason: str) -> object:
         return serving.revoke_external_key(actor=actor_of(request), key_id=row.pk, reason=reason)
@@ -212,7 +210,8 @@ def _authorize(request: HttpRequest, server: AcmeServer) -> None:
 
 
 class RevokeAccount(Confirmed):
-    title, label, danger = "Revoke the account", "Revoke it", True
+    required_permission = Permission.AUTHORITY_MANAGE
+    title, label, irreversible = "Revoke the account", "Revoke it", True
 
     def load(self, request: HttpRequest, **named: UUID) -> AcmeAccount:
         row = found(reading.visible_accounts(actor_of(request)), named["account_id"], "account")
@@ -221,9 +220,6 @@ class RevokeAccount(Confirmed):
 
     def home(self, row: AcmeAccount) -> str:
         return "/certificates/acme/accounts/"
-
-    def agreed_by(self, request: HttpRequest, row: AcmeAccount) -> int:
-        return 0
 
     def act(self, request: HttpRequest, row: AcmeAccount, reason: str) -> object:
         return serving.revoke_account(actor=actor_of(request), account_id=row.pk, reason=reason)

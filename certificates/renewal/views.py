@@ -1,21 +1,22 @@
 """Pages of renewal: ACME CAs, the certificates that are kept alive, and where they are delivered."""
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views import View
 
-from certificates.models import AcmeSource, Delivery, DeployHook, ManagedCertificate
+from certificates.models import AcmeSource, Delivery, DeployHook, DnsHook, ManagedCertificate
 from certificates.renewal import deploying, managing, sources
 from certificates.renewal.forms import DnsHookForm, HookForm, ObtainForm, SourceForm
 from certificates.renewal.frame import visible_dns_hooks, visible_managed, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
 from certificates.services import agreement
-from keys.forms import ReasonForm
+from certificates.views.pages import Confirmed, MakePage
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -44,37 +45,28 @@ class SourceList(ActorRequiredMixin, View):
         return render(request, "certificates/source_list.html", context)
 
 
-class SourceCreate(ActorRequiredMixin, View):
+class SourceCreate(MakePage):
     """First a look at the CA, which shows its terms; then the account."""
 
     required_permission = P.AUTHORITY_MANAGE
-
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, SourceForm(actor=actor_of(request)))
+    form_class, title, label = SourceForm, "New certificate source", "Register the account"
+    intro = "The portal makes an account key, seals it and registers it at the CA. Nobody else ever has that key."
+    back, detail = "certificates:source-list", "certificates:source-detail"
+    done = "The account is being registered; this page shows when it is ready."
+    template_name = "certificates/source_form.html"
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        form = SourceForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            if request.POST.get("act") == "look":
-                return self._page(request, form, found=form.run(lambda values: self._look(request, values)))
-            row = form.run(lambda values: sources.register_source(actor=actor_of(request), **values))
-            if row is not None:
-                messages.success(request, "The account is being registered; this page shows when it is ready.")
-                return redirect("certificates:source-detail", row.pk)
-        return self._page(request, form, status=422)
+        if request.POST.get("act") != "look":
+            return super().post(request)
+        form = self.form(request.POST)
+        return self.page(form, found=form.run(self._look)) if form.is_valid() else self.page(form, status=422)
 
-    def _look(self, request: HttpRequest, values: dict[str, Any]) -> sources.Tried:
+    def _look(self, values: dict[str, Any]) -> sources.Tried:
         wanted = {name: values[name] for name in ("ring", "directory", "ca_bundle")}
-        return sources.look_at_ca(actor=actor_of(request), **wanted)
+        return sources.look_at_ca(actor=self.actor, **wanted)
 
-    def _page(
-        self, request: HttpRequest, form: SourceForm, status: int = 200, found: sources.Tried | None = None
-    ) -> HttpResponse:
-        context = {
-            "title": "New certificate source", "form": form, "submit_label": "Register the account", "cancel_url": "/certificates/sources/",
-            "found": found, "intro": "The portal makes an account key, seals it and registers it at the CA. Nobody else ever has that key.",
-        }  # fmt: skip
-        return render(request, "certificates/source_form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> AcmeSource:
+        return sources.register_source(actor=self.actor, **values)
 
 
 def _source(request: HttpRequest, source_id: UUID) -> AcmeSource:
@@ -122,28 +114,23 @@ class SourceRetry(ActorRequiredMixin, View):
         return redirect("certificates:source-detail", row.pk)
 
 
-class DnsHookCreate(ActorRequiredMixin, View):
+class DnsHookCreate(MakePage):
     required_permission = P.AUTHORITY_MANAGE
+    form_class, title, label = DnsHookForm, "New DNS hook", "Keep it"
+    intro = (
+        "For proofs by dns-01. A dynamic update is signed with TSIG. A webhook is sent "
+        '{"action": "present" or "cleanup", "name", "value"}, signed in the header Portal-Signature.'
+    )
+    back = "certificates:source-list"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, DnsHookForm(actor=actor_of(request)))
+    def make(self, values: dict[str, Any]) -> DnsHook:
+        return sources.register_dns_hook(actor=self.actor, **values)
 
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = DnsHookForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            row = form.run(lambda values: sources.register_dns_hook(actor=actor_of(request), **values))
-            if row is not None:
-                messages.success(request, f"The DNS hook {row} is kept; the first order uses it.")
-                return redirect("certificates:source-list")
-        return self._page(request, form, status=422)
+    def said(self, made: DnsHook) -> str:
+        return f"The DNS hook {made} is kept; the first order uses it."
 
-    def _page(self, request: HttpRequest, form: DnsHookForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "New DNS hook", "form": form, "submit_label": "Keep it", "cancel_url": "/certificates/sources/",
-            "intro": "For proofs by dns-01. A dynamic update is signed with TSIG. A webhook is sent "
-            '{"action": "present" or "cleanup", "name", "value"}, signed in the header Portal-Signature.',
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def address(self, made: DnsHook) -> str:
+        return reverse(self.back)
 
 
 class RenewalList(ActorRequiredMixin, View):
@@ -161,28 +148,17 @@ class RenewalList(ActorRequiredMixin, View):
         return render(request, "certificates/renewal_list.html", context)
 
 
-class RenewalCreate(ActorRequiredMixin, View):
+class RenewalCreate(MakePage):
     required_permission = P.CERTIFICATE_ISSUE
+    form_class, title, label = ObtainForm, "Obtain a certificate", "Obtain it"
+    intro = (
+        "The request is signed where the key lives. From then on it is renewed by itself: "
+        "at two thirds of its life, or when the CA says so."
+    )
+    back, detail, prefilled = "certificates:renewal-list", "certificates:renewal-detail", ("source", "key")
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        wanted = {"source": request.GET.get("source"), "key": request.GET.get("key")}
-        return self._page(request, ObtainForm(actor=actor_of(request), initial=wanted))
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = ObtainForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            row = form.run(lambda values: managing.obtain_certificate(actor=actor_of(request), **values))
-            if row is not None:
-                return redirect("certificates:renewal-detail", row.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: ObtainForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Obtain a certificate", "form": form, "submit_label": "Obtain it", "cancel_url": "/certificates/renewals/",
-            "intro": "The request is signed where the key lives. From then on it is renewed by itself: "
-            "at two thirds of its life, or when the CA says so.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> ManagedCertificate:
+        return managing.obtain_certificate(actor=self.actor, **values)
 
 
 def managed_of(request: HttpRequest, managed_id: UUID, permission: Permission | None = None) -> ManagedCertificate:
@@ -230,42 +206,19 @@ def _context(row: ManagedCertificate, actor: Actor) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Confirmed(ActorRequiredMixin, View):
-    """An act that says its consequences and asks for a reason."""
+class _OfManaged(Confirmed):
+    """An act on a managed certificate."""
 
-    required_permission: ClassVar[Permission] = P.CERTIFICATE_ISSUE  # type: ignore[misc]
-    title, label, danger = "", "", False
+    required_permission = P.CERTIFICATE_ISSUE
 
-    def get(self, request: HttpRequest, **where: UUID) -> HttpResponse:
-        return self._page(request, self.find(request, **where), ReasonForm())
+    def load(self, request: HttpRequest, **named: UUID) -> Any:
+        return managed_of(request, named["managed_id"], P.CERTIFICATE_ISSUE)
 
-    def post(self, request: HttpRequest, **where: UUID) -> HttpResponse:
-        row, form = self.find(request, **where), ReasonForm(request.POST)
-        if form.is_valid() and form.run(lambda values: self.act(request, row, values["reason"])) is not None:
-            return redirect(self.back(row))
-        return self._page(request, row, form, status=422)
-
-    def find(self, request: HttpRequest, **where: UUID) -> Any:
-        return managed_of(request, where["managed_id"], P.CERTIFICATE_ISSUE)
-
-    def act(self, request: HttpRequest, row: Any, reason: str) -> object:
-        raise NotImplementedError
-
-    def consequences(self, row: Any) -> list[Any]:
-        raise NotImplementedError
-
-    def back(self, row: Any) -> str:
+    def home(self, row: Any) -> str:
         return f"/certificates/renewals/{row.pk}/"
 
-    def _page(self, request: HttpRequest, row: Any, form: ReasonForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": f"{self.title} {row}", "form": form, "submit_label": self.label, "cancel_url": self.back(row),
-            "consequences": self.consequences(row), "danger": self.danger,
-        }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
 
-
-class RenewNow(_Confirmed):
+class RenewNow(_OfManaged):
     title, label = "Renew", "Renew now"
 
     def act(self, request: HttpRequest, row: Any, reason: str) -> object:
@@ -276,7 +229,7 @@ class RenewNow(_Confirmed):
         return [key, "Every place it is delivered to gets the new one; the old one stays valid until its end."]
 
 
-class Stop(_Confirmed):
+class Stop(_OfManaged):
     title, label, danger = "Stop renewing", "Stop it", True
 
     def act(self, request: HttpRequest, row: Any, reason: str) -> object:
@@ -289,7 +242,7 @@ class Stop(_Confirmed):
         return [ends, "An attempt that is under way goes on."]
 
 
-class Resume(_Confirmed):
+class Resume(_OfManaged):
     title, label = "Renew again", "Renew it again"
 
     def act(self, request: HttpRequest, row: Any, reason: str) -> object:
@@ -299,12 +252,12 @@ class Resume(_Confirmed):
         return ["If it is due, the renewal begins within a minute."]
 
 
-class SourceRetire(_Confirmed):
+class SourceRetire(Confirmed):
     required_permission = P.AUTHORITY_MANAGE
     title, label, danger = "Retire", "Use it no more", True
 
-    def find(self, request: HttpRequest, **where: UUID) -> Any:
-        row = _source(request, where["source_id"])
+    def load(self, request: HttpRequest, **named: UUID) -> Any:
+        row = _source(request, named["source_id"])
         authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
         return row
 
@@ -320,7 +273,7 @@ class SourceRetire(_Confirmed):
             "Certificates that came from it stay valid until they end.",
         ]
 
-    def back(self, row: Any) -> str:
+    def home(self, row: Any) -> str:
         return f"/certificates/sources/{row.pk}/"
 
 
@@ -346,12 +299,12 @@ class HookCreate(ActorRequiredMixin, View):
         return render(request, "certificates/hook_form.html", context, status=status)
 
 
-class HookRemove(_Confirmed):
+class HookRemove(_OfManaged):
     title, label = "Deliver no more to", "Remove it"
 
-    def find(self, request: HttpRequest, **where: UUID) -> Any:
+    def load(self, request: HttpRequest, **named: UUID) -> Any:
         rows = DeployHook.objects.filter(managed__in=visible_managed(actor_of(request)).values("pk"), removed_at=None)
-        row = found(rows.select_related("managed"), where["hook_id"], "hook")
+        row = found(rows.select_related("managed"), named["hook_id"], "hook")
         authorize(actor_of(request), P.CERTIFICATE_ISSUE, ring_id=row.managed.ring_id, target=str(row))
         return row
 
@@ -364,7 +317,7 @@ class HookRemove(_Confirmed):
             "What is there stays there; remove files by hand.",
         ]
 
-    def back(self, row: Any) -> str:
+    def home(self, row: Any) -> str:
         return f"/certificates/renewals/{row.managed_id}/"
 
 

@@ -14,7 +14,7 @@ from certificates.rollover.forms import RolloverForm, StepForm
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState
 from certificates.services import agreement
 from certificates.services.reading import pem
-from keys.forms import ReasonForm
+from certificates.views.pages import Confirmed, MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -44,27 +44,17 @@ class RolloverList(ActorRequiredMixin, View):
         return render(request, "certificates/rollover_list.html", context)
 
 
-class RolloverCreate(ActorRequiredMixin, View):
+class RolloverCreate(MakePage):
     required_permission = P.AUTHORITY_MANAGE
+    form_class, title, label = RolloverForm, "Plan a rollover", "Plan it"
+    intro = (
+        "Trust A, trust A and B, issue from B, trust B. Each step waits until nobody who has reported would be cut off. "
+        "Planning changes nothing."
+    )
+    back, detail, prefilled = "certificates:rollover-list", "certificates:rollover-detail", ("old",)
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, RolloverForm(actor=actor_of(request), initial={"old": request.GET.get("old")}))
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = RolloverForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            row = form.run(lambda values: steps.plan_rollover(actor=actor_of(request), **values))
-            if row is not None:
-                return redirect("certificates:rollover-detail", row.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: RolloverForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Plan a rollover", "form": form, "submit_label": "Plan it", "cancel_url": "/certificates/rollovers/",
-            "intro": "Trust A, trust A and B, issue from B, trust B. Each step waits until nobody who has reported would be cut off. "
-            "Planning changes nothing.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> Rollover:
+        return steps.plan_rollover(actor=self.actor, **values)
 
 
 class RolloverDetail(ActorRequiredMixin, View):
@@ -165,29 +155,23 @@ class PartyList(ActorRequiredMixin, View):
         return render(request, "certificates/party_list.html", context)
 
 
-class PartyRemove(ActorRequiredMixin, View):
+class PartyRemove(Confirmed):
     required_permission = P.AUTHORITY_MANAGE
+    label, danger = "Count it no more", True
 
-    def get(self, request: HttpRequest, party_id: UUID) -> HttpResponse:
-        return self._page(request, self._find(request, party_id), ReasonForm())
+    def heading(self, row: RelyingParty) -> str:
+        return f"Count {row} no more"
 
-    def post(self, request: HttpRequest, party_id: UUID) -> HttpResponse:
-        row, form = self._find(request, party_id), ReasonForm(request.POST)
-        if form.is_valid():
-            done = form.run(lambda values: parties.remove_party(actor=actor_of(request), party_id=row.pk, **values))
-            if done is not None:
-                return redirect("certificates:party-list")
-        return self._page(request, row, form, status=422)
-
-    def _find(self, request: HttpRequest, party_id: UUID) -> RelyingParty:
-        row: RelyingParty = found(parties.visible_parties(actor_of(request)), party_id, "relying party")
+    def load(self, request: HttpRequest, **named: UUID) -> RelyingParty:
+        row = found(parties.visible_parties(actor_of(request)), named["party_id"], "relying party")
         authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
         return row
 
-    def _page(self, request: HttpRequest, row: RelyingParty, form: ReasonForm, status: int = 200) -> HttpResponse:
-        context: dict[str, Any] = {
-            "title": f"Count {row} no more", "form": form, "submit_label": "Count it no more", "cancel_url": "/certificates/relying-parties/",
-            "consequences": ["No step of a rollover waits for it any more.", "If it still exists, its next report brings it back."],
-            "danger": True,
-        }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
+    def home(self, row: RelyingParty) -> str:
+        return "/certificates/relying-parties/"
+
+    def act(self, request: HttpRequest, row: RelyingParty, reason: str) -> object:
+        return parties.remove_party(actor=actor_of(request), party_id=row.pk, reason=reason)
+
+    def consequences(self, row: RelyingParty) -> list[Any]:
+        return ["No step of a rollover waits for it any more.", "If it still exists, its next report brings it back."]

@@ -17,7 +17,9 @@ from certificates.services import agreement, authorities, bringing, crls, revoki
 from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
 from certificates.services.signers import url
 from certificates.states import AuthorityState
-from keys.forms import ReasonForm
+from certificates.views.pages import Confirmed, MakePage
+from keys.forms import ServiceForm
+from keys.models import Key
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -103,81 +105,58 @@ def _rules(row: Authority) -> list[tuple[str, str]]:
     return [(label, text) for label, text in said if text] + ([("Wildcards", "allowed")] if rules.wildcards else [])
 
 
-class AuthorityCreate(ActorRequiredMixin, View):
+class AuthorityCreate(MakePage):
     required_permission = Permission.AUTHORITY_MANAGE
+    form_class, title, label = AuthorityForm, "New authority", "Create the authority"
+    back, detail, prefilled = "certificates:authority-list", "certificates:authority-detail", ("parent",)
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(
-            request, AuthorityForm(actor=actor_of(request), initial={"parent": request.GET.get("parent")})
+    def make(self, values: dict[str, Any]) -> Authority:
+        return authorities.create_authority(actor=self.actor, **values)
+
+    def said(self, made: Authority) -> str:
+        return f"{made} is being signed by its issuer; its page shows when it is ready."
+
+    def page(self, form: ServiceForm, status: int = 200, **more: Any) -> HttpResponse:
+        agree = agreement.needed_on(self.actor, None)
+        intro = "Its certificate is signed by its issuer where that key lives, never here. " + (
+            f"{agree} other security officers have to agree first."
+            if agree
+            else "There is no other security officer to ask."
         )
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = AuthorityForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            row = form.run(lambda values: authorities.create_authority(actor=actor_of(request), **values))
-            if row is not None:
-                messages.success(request, f"{row} is being signed by its issuer; its page shows when it is ready.")
-                return redirect("certificates:authority-detail", row.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: AuthorityForm, status: int = 200) -> HttpResponse:
-        agree = agreement.needed_on(actor_of(request), None)
-        context = {
-            "title": "New authority", "form": form, "submit_label": "Create the authority", "cancel_url": "/certificates/authorities/",
-            "intro": "Its certificate is signed by its issuer where that key lives, never here. "
-            + (f"{agree} other security officers have to agree first." if agree else "There is no other security officer to ask."),
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+        return super().page(form, status, intro=intro, **more)
 
 
-class AuthorityImport(ActorRequiredMixin, View):
+class AuthorityImport(MakePage):
     """An existing CA whose private key is in the hierarchy already."""
 
     required_permission = Permission.AUTHORITY_MANAGE
+    form_class, title, label = ImportForm, "Import an authority", "Import"
+    intro = "Bring the certificate of a CA that exists. Its key has to be in the hierarchy: adopt it at its provider, or import it."
+    back, detail, prefilled = "certificates:authority-list", "certificates:authority-detail", ("key",)
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, ImportForm(actor=actor_of(request), initial={"key": request.GET.get("key")}))
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = ImportForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            row = form.run(lambda values: bringing.import_authority(actor=actor_of(request), **values))
-            if row is not None:
-                return redirect("certificates:authority-detail", row.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: ImportForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Import an authority", "form": form, "submit_label": "Import", "cancel_url": "/certificates/authorities/",
-            "intro": "Bring the certificate of a CA that exists. Its key has to be in the hierarchy: adopt it at its provider, or import it.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> Authority:
+        return bringing.import_authority(actor=self.actor, **values)
 
 
-class AuthorityKeyImport(ActorRequiredMixin, View):
+class AuthorityKeyImport(MakePage):
     """The private key of an existing CA becomes a key of the hierarchy; its certificate is brought in next."""
 
     required_permission = Permission.AUTHORITY_MANAGE
+    form_class, title, label = KeyImportForm, "Import a CA's private key", "Import the key"
+    intro = (
+        "Only for a CA whose key was made elsewhere. A key that was outside can have been copied: "
+        "roll over to one that is made here as soon as you can."
+    )
+    back = "certificates:authority-list"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, KeyImportForm(actor=actor_of(request)))
+    def make(self, values: dict[str, Any]) -> Key:
+        return bringing.import_key(actor=self.actor, **values)
 
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = KeyImportForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            key = form.run(lambda values: bringing.import_key(actor=actor_of(request), **values))
-            if key is not None:
-                messages.success(request, f"The key {key} is kept; now bring the certificate.")
-                return redirect(f"/certificates/authorities/import/?key={key.pk}")
-        return self._page(request, form, status=422)
+    def said(self, made: Key) -> str:
+        return f"The key {made} is kept; now bring the certificate."
 
-    def _page(self, request: HttpRequest, form: KeyImportForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Import a CA's private key", "form": form, "submit_label": "Import the key", "cancel_url": "/certificates/authorities/",
-            "intro": "Only for a CA whose key was made elsewhere. A key that was outside can have been copied: "
-            "roll over to one that is made here as soon as you can.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def address(self, made: Key) -> str:
+        return f"/certificates/authorities/import/?key={made.pk}"
 
 
 class CrossSign(ActorRequiredMixin, View):
@@ -210,50 +189,22 @@ def managed(request: HttpRequest, authority_id: UUID) -> Authority:
     return row
 
 
-class Confirmed(ActorRequiredMixin, View):
-    """An act on an authority, or on something of one, that says its consequences and asks for a reason."""
+class _OfAuthority(Confirmed):
+    """An act on an authority; others agree to what cannot be undone."""
 
     required_permission = Permission.AUTHORITY_MANAGE
-    title, label, danger = "", "", False
 
-    def get(self, request: HttpRequest, **named: UUID) -> HttpResponse:
-        return self._page(request, self.load(request, **named), ReasonForm())
-
-    def post(self, request: HttpRequest, **named: UUID) -> HttpResponse:
-        row, form = self.load(request, **named), ReasonForm(request.POST)
-        if form.is_valid() and form.run(lambda values: self.act(request, row, values["reason"])) is not None:
-            return redirect(self.home(row))
-        return self._page(request, row, form, status=422)
-
-    def load(self, request: HttpRequest, **named: UUID) -> Any:
-        """What it is about, if this person may do that; raises NotFound, PermissionRefused."""
+    def load(self, request: HttpRequest, **named: UUID) -> Authority:
         return managed(request, **named)
 
-    def home(self, row: Any) -> str:
-        """The page to go back to."""
+    def home(self, row: Authority) -> str:
         return f"/certificates/authorities/{row.pk}/"
 
-    def agreed_by(self, request: HttpRequest, row: Any) -> int:
-        """How many others have to agree first."""
-        return agreement.needed_on(actor_of(request), row.ring_id) if self.danger else 0
-
-    def act(self, request: HttpRequest, row: Any, reason: str) -> object:
-        raise NotImplementedError
-
-    def consequences(self, row: Any) -> list[Any]:
-        raise NotImplementedError
-
-    def _page(self, request: HttpRequest, row: Any, form: ReasonForm, status: int = 200) -> HttpResponse:
-        needed = self.agreed_by(request, row)
-        context = {
-            "title": f"{self.title} {row}", "form": form, "submit_label": self.label, "cancel_url": self.home(row),
-            "consequences": self.consequences(row), "irreversible": self.danger,
-            "needs_approval": f"{needed} other security officers." if needed else "",
-        }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
+    def agreed_by(self, request: HttpRequest, row: Authority) -> int:
+        return agreement.needed_on(actor_of(request), row.ring_id) if self.irreversible else 0
 
 
-class Retire(Confirmed):
+class Retire(_OfAuthority):
     title, label = "Retire", "Stop issuing"
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
@@ -267,7 +218,7 @@ class Retire(Confirmed):
         ]
 
 
-class Resume(Confirmed):
+class Resume(_OfAuthority):
     title, label = "Resume", "Issue again"
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
@@ -277,8 +228,8 @@ class Resume(Confirmed):
         return ["It issues again by its profiles and names."]
 
 
-class Revoke(Confirmed):
-    title, label, danger = "Revoke", "Revoke it and everything below it", True
+class Revoke(_OfAuthority):
+    title, label, irreversible = "Revoke", "Revoke it and everything below it", True
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
         return revoking.revoke_authority(actor=actor_of(request), authority_id=row.pk, note=reason)

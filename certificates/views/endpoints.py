@@ -6,6 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views import View
 
@@ -13,8 +14,10 @@ from certificates.models import ScanRange, ScanTarget
 from certificates.scan_forms import RangeForm, TargetFilterForm, TargetForm
 from certificates.services import scan_policy, scanning
 from certificates.tls.grading import grade
+from certificates.views.pages import MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.views.pages import ConfirmPage
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.downloads import list_download
 from keyvault_portal.paging import page_context
@@ -50,27 +53,15 @@ class TargetList(ActorRequiredMixin, View):
         return render(request, "certificates/target_list.html", context)
 
 
-class TargetCreate(ActorRequiredMixin, View):
+class TargetCreate(MakePage):
     required_permission = Permission.TLS_SCAN
+    form_class, title, label = TargetForm, "Watch an endpoint", "Watch it"
+    intro = "It is scanned at once, and then as often as you say. Only networks and hosts that a security officer allowed are scanned."
+    back, detail = "certificates:target-list", "certificates:target-detail"
+    done = "It is watched; its first scan is queued."
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, TargetForm(actor=actor_of(request)))
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = TargetForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            made = form.run(lambda values: scanning.add_target(actor=actor_of(request), **values))
-            if made is not None:
-                messages.success(request, "It is watched; its first scan is queued.")
-                return redirect("certificates:target-detail", made.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: TargetForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Watch an endpoint", "form": form, "submit_label": "Watch it", "cancel_url": "/certificates/endpoints/",
-            "intro": "It is scanned at once, and then as often as you say. Only networks and hosts that a security officer allowed are scanned.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> ScanTarget:
+        return scanning.add_target(actor=self.actor, **values)
 
 
 class TargetDetail(ActorRequiredMixin, View):
@@ -105,29 +96,24 @@ class TargetScan(ActorRequiredMixin, View):
         return redirect("certificates:target-detail", target_id)
 
 
-class TargetRemove(ActorRequiredMixin, View):
+class TargetRemove(ConfirmPage):
     required_permission = Permission.TLS_SCAN
+    done = "It is watched no more."
 
-    def get(self, request: HttpRequest, target_id: UUID) -> HttpResponse:
-        row = self._find(request, target_id)
-        context = {
+    def context(self) -> dict[str, Any]:
+        row = scanning.visible_target(self.actor, self.kwargs["target_id"])
+        authorize(self.actor, Permission.TLS_SCAN, ring_id=row.ring_id, target=str(row))
+        return {
             "title": f"Stop watching {row}", "submit_label": "Stop watching", "cancel_url": f"/certificates/endpoints/{row.pk}/", "danger": True,
             "consequences": [
                 {"count": row.scans.count(), "text": "scans are deleted", "tone": "danger"},
                 "Certificates that were found stay in the inventory; they count as gone from this endpoint.",
             ],
         }  # fmt: skip
-        return render(request, "generic/confirm.html", context)
 
-    def post(self, request: HttpRequest, target_id: UUID) -> HttpResponse:
-        scanning.remove_target(actor=actor_of(request), target_id=target_id)
-        messages.success(request, "It is watched no more.")
-        return redirect("certificates:target-list")
-
-    def _find(self, request: HttpRequest, target_id: UUID) -> ScanTarget:
-        row = scanning.visible_target(actor_of(request), target_id)
-        authorize(actor_of(request), Permission.TLS_SCAN, ring_id=row.ring_id, target=str(row))
-        return row
+    def act(self) -> str:
+        scanning.remove_target(actor=self.actor, target_id=self.kwargs["target_id"])
+        return reverse("certificates:target-list")
 
 
 class RangeList(ActorRequiredMixin, View):

@@ -6,13 +6,16 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views import View
 
-from certificates.models import LogMonitor
+from certificates.models import LogList, LogMonitor
 from certificates.scan_forms import LogListForm, MonitorForm
 from certificates.services import log_lists, monitoring
+from certificates.views.pages import MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.views.pages import ConfirmPage
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.paging import page_context
 
@@ -37,51 +40,37 @@ class Transparency(ActorRequiredMixin, View):
         return render(request, "certificates/transparency.html", context)
 
 
-class LogListUpload(ActorRequiredMixin, View):
+class LogListUpload(MakePage):
     required_permission = Permission.SETTINGS_MANAGE
+    form_class, title, label = LogListForm, "Upload a list of logs", "Put it into force"
+    intro = "Promises in certificates are verified with the keys of this list. Browsers renew theirs every few days."
+    back = "certificates:transparency"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, LogListForm())
+    def form(self, *given: Any, **more: Any) -> LogListForm:
+        return LogListForm(*given, **more)
 
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = LogListForm(request.POST, request.FILES)
-        if form.is_valid():
-            made = form.run(lambda values: log_lists.upload_list(actor=actor_of(request), **values))
-            if made is not None:
-                messages.success(request, f"The list {made.version} is in force.")
-                return redirect("certificates:transparency")
-        return self._page(request, form, status=422)
+    def make(self, values: dict[str, Any]) -> LogList:
+        return log_lists.upload_list(actor=self.actor, **values)
 
-    def _page(self, request: HttpRequest, form: LogListForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Upload a list of logs", "form": form, "submit_label": "Put it into force", "cancel_url": "/certificates/transparency/",
-            "intro": "Promises in certificates are verified with the keys of this list. Browsers renew theirs every few days.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def said(self, made: LogList) -> str:
+        return f"The list {made.version} is in force."
+
+    def address(self, made: LogList) -> str:
+        return reverse(self.back)
 
 
-class MonitorCreate(ActorRequiredMixin, View):
+class MonitorCreate(MakePage):
     required_permission = Permission.TLS_SCAN
+    form_class, title, label = MonitorForm, "Watch a log", "Watch it"
+    intro = (
+        "Every new entry is read and hashed into a tree of our own, so that a log that lies is found out. "
+        "Its host has to be one that may be scanned."
+    )
+    back, detail = "certificates:transparency", "certificates:monitor-detail"
+    done = "It is watched from its present end on."
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, MonitorForm(actor=actor_of(request)))
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        form = MonitorForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            made = form.run(lambda values: monitoring.watch_log(actor=actor_of(request), **values))
-            if made is not None:
-                messages.success(request, "It is watched from its present end on.")
-                return redirect("certificates:monitor-detail", made.pk)
-        return self._page(request, form, status=422)
-
-    def _page(self, request: HttpRequest, form: MonitorForm, status: int = 200) -> HttpResponse:
-        context = {
-            "title": "Watch a log", "form": form, "submit_label": "Watch it", "cancel_url": "/certificates/transparency/",
-            "intro": "Every new entry is read and hashed into a tree of our own, so that a log that lies is found out. "
-            "Its host has to be one that may be scanned.",
-        }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+    def make(self, values: dict[str, Any]) -> LogMonitor:
+        return monitoring.watch_log(actor=self.actor, **values)
 
 
 class MonitorDetail(ActorRequiredMixin, View):
@@ -114,26 +103,21 @@ class MonitorRead(ActorRequiredMixin, View):
         return redirect("certificates:monitor-detail", monitor_id)
 
 
-class MonitorRemove(ActorRequiredMixin, View):
+class MonitorRemove(ConfirmPage):
     required_permission = Permission.TLS_SCAN
+    done = "It is watched no more."
 
-    def get(self, request: HttpRequest, monitor_id: UUID) -> HttpResponse:
-        row = self._find(request, monitor_id)
-        context = {
+    def context(self) -> dict[str, Any]:
+        row = monitoring.visible_monitor(self.actor, self.kwargs["monitor_id"])
+        authorize(self.actor, Permission.TLS_SCAN, ring_id=row.ring_id, target=row.name)
+        return {
             "title": f"Stop watching {row}", "submit_label": "Stop watching", "cancel_url": f"/certificates/transparency/{row.pk}/", "danger": True,
             "consequences": [
                 {"count": row.findings.count(), "text": "findings are deleted", "tone": "danger"},
                 "Certificates that others issue for your names are not noticed in this log any more.",
             ],
         }  # fmt: skip
-        return render(request, "generic/confirm.html", context)
 
-    def post(self, request: HttpRequest, monitor_id: UUID) -> HttpResponse:
-        monitoring.unwatch_log(actor=actor_of(request), monitor_id=monitor_id)
-        messages.success(request, "It is watched no more.")
-        return redirect("certificates:transparency")
-
-    def _find(self, request: HttpRequest, monitor_id: UUID) -> LogMonitor:
-        row = monitoring.visible_monitor(actor_of(request), monitor_id)
-        authorize(actor_of(request), Permission.TLS_SCAN, ring_id=row.ring_id, target=row.name)
-        return row
+    def act(self) -> str:
+        monitoring.unwatch_log(actor=self.actor, monitor_id=self.kwargs["monitor_id"])
+        return reverse("certificates:transparency")
