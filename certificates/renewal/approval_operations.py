@@ -5,10 +5,10 @@ from uuid import UUID
 
 from certificates.models import ManagedCertificate
 from certificates.renewal import deploying
-from certificates.services.agreement import POLICY_VERSION
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
+from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.errors import NotFound
 
 

@@ -21,7 +21,6 @@ from certificates.models import Certificate, Delivery, DeployHook, ManagedCertif
 from certificates.renewal import files
 from certificates.renewal.frame import SYSTEM, act_on_managed, back_off
 from certificates.renewal.states import DELIVERY_MOVES, DeliveryState
-from certificates.services import agreement
 from certificates.services.reading import chain_of, pem
 from certificates.services.telling import concerned
 from certificates.tls.manifests import is_namespace, is_object_name
@@ -31,6 +30,7 @@ from keys.services import exports, sealing, stores
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, PortalError, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
@@ -69,7 +69,7 @@ def add_hook(
             if why := exports.why_not(row.key):
                 raise Conflict(f"The private key of {row.key} cannot be put into a file.", hint=why)
             params = _params(hook, reason)
-            agreement.need_officers(
+            approvals.need_officers(
                 actor, DEPLOY_KEY, params, ring_id=row.ring_id, reason=reason, approval_id=approval_id
             )
         if secret is not None and kind == Kind.WEBHOOK:

@@ -15,7 +15,6 @@ from certificates.renewal import deploying, managing, sources
 from certificates.renewal.forms import DnsHookForm, HookForm, ObtainForm, SourceForm
 from certificates.renewal.frame import visible_dns_hooks, visible_managed, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
-from certificates.services import agreement
 from certificates.views.pages import Confirmed, MakePage
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -294,7 +293,7 @@ class HookCreate(ActorRequiredMixin, View):
     def _page(self, request: HttpRequest, row: ManagedCertificate, form: HookForm, status: int = 200) -> HttpResponse:
         context = {
             "title": f"Deliver {row}", "form": form, "submit_label": "Deliver it there", "cancel_url": f"/certificates/renewals/{row.pk}/",
-            "needed": agreement.needed_on(actor_of(request), row.ring_id),
+            "needed": approvals.officers_needed(actor_of(request), row.ring_id),
         }  # fmt: skip
         return render(request, "certificates/hook_form.html", context, status=status)
 

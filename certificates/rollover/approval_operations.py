@@ -6,10 +6,10 @@ from uuid import UUID
 from certificates.models import Rollover
 from certificates.rollover import steps
 from certificates.rollover.states import RolloverState
-from certificates.services.agreement import POLICY_VERSION
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
+from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.errors import NotFound
 
 

@@ -11,11 +11,12 @@ from certificates.csr import refused
 from certificates.models import Authority, Certificate, Rollover
 from certificates.rollover.gates import gate
 from certificates.rollover.states import ROLLOVER_MOVES, STEPS, RolloverState
-from certificates.services import agreement, authorities
+from certificates.services import authorities
 from certificates.services.reading import chain_of, visible_authority
 from certificates.states import AuthorityState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, WrongState
 from keyvault_portal.visible import found, on_rings
@@ -96,12 +97,12 @@ def take_step(
             raise GateNotMet(
                 " ".join(faults), hint="Wait, or force the step with a reason; others have to agree to that.", faults=faults
             )  # fmt: skip
-        if faults and not agreement.needed_on(actor, row.ring_id):
+        if faults and not approvals.officers_needed(actor, row.ring_id):
             raise GateNotMet(
                 " ".join(faults), hint="Nobody forces a step alone, and there is no other security officer.", faults=faults
             )  # fmt: skip
         params = {"rollover_id": str(row.pk), "to": wanted.value, "reason": reason.strip(), "force": force}
-        agreement.need_officers(actor, STEP, params, ring_id=row.ring_id, reason=reason, approval_id=approval_id)
+        approvals.need_officers(actor, STEP, params, ring_id=row.ring_id, reason=reason, approval_id=approval_id)
         _switch_authorities(actor, row, state, wanted, reason)
         _enter(row, wanted)
         if faults:

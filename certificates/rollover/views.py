@@ -12,7 +12,6 @@ from certificates.models import RelyingParty, Rollover
 from certificates.rollover import gates, parties, steps
 from certificates.rollover.forms import RolloverForm, StepForm
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState
-from certificates.services import agreement
 from certificates.services.reading import pem
 from certificates.views.pages import Confirmed, MakePage
 from keyvault_portal.accounts.actors import authorize
@@ -127,7 +126,7 @@ class Step(ActorRequiredMixin, View):
         faults = steps.faults_of(row, to)
         if not faults:
             del form.fields["force"]
-        needed = agreement.needed_on(actor_of(request), row.ring_id)
+        needed = approvals.officers_needed(actor_of(request), row.ring_id)
         context = {
             "title": f"{_ACTS[to]}: {row.old} to {row.new}", "form": form, "submit_label": _ACTS[to],
             "cancel_url": f"/certificates/rollovers/{row.pk}/",

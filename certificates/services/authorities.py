@@ -16,7 +16,7 @@ from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate
 from certificates.names import NameRules, complaint
 from certificates.profiles import LEAF_PROFILES, PROFILES
-from certificates.services import agreement, crls, grants
+from certificates.services import crls, grants
 from certificates.services.reading import issuer_of
 from certificates.services.signers import places_of, public_key_of
 from certificates.signing import Signer
@@ -28,6 +28,7 @@ from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
@@ -81,7 +82,7 @@ def create_authority(*, actor: Actor, plan: Plan, reason: str = "", approval_id:
         authority = new_row(actor, plan, ring, parent, version)
         issuance.prepare(draft_of(authority), issuer_of(parent or authority))  # before anybody is asked to agree to it
         params = {"plan": plan.as_dict(), "reason": reason}
-        agreement.need_officers(actor, CREATE, params, ring_id=ring.pk, reason=reason, approval_id=approval_id)
+        approvals.need_officers(actor, CREATE, params, ring_id=ring.pk, reason=reason, approval_id=approval_id)
         insert(authority)
         act.about(target=target_of(authority))
         act.record({"plan": plan.as_dict(), "key_version": version.key_version, "reason": reason})

@@ -14,7 +14,7 @@ from certificates.csr import check_public_key, refused
 from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.profiles import PROFILES
-from certificates.services import agreement, grants
+from certificates.services import grants
 from certificates.services.authorities import (
     Plan,
     activate,
@@ -35,6 +35,7 @@ from keys.models import Key
 from keys.services import creation
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import WrongState
 
@@ -131,7 +132,7 @@ def activate_imported(*, actor: Actor, authority_id: UUID, reason: str, approval
         if authority.state != AuthorityState.PENDING.value or authority.certificate is None:
             raise WrongState(f"{authority} does not wait for being taken into service.", state=authority.state)
         params = {"authority_id": str(authority.pk), "reason": reason}
-        agreement.need_officers(
+        approvals.need_officers(
             actor, ACTIVATE, params, ring_id=authority.ring_id, reason=reason, approval_id=approval_id
         )
         activate(authority, authority.certificate)
@@ -167,7 +168,7 @@ def cross_sign(
         if not 1 <= days <= (PROFILES["sub-ca"].max_days or 0):
             raise refused("days", f"From 1 to {PROFILES['sub-ca'].max_days} days.")
         params = {"authority_id": str(authority.pk), "certificate": certificate, "days": days, "reason": reason}
-        agreement.need_officers(
+        approvals.need_officers(
             actor, CROSS_SIGN, params, ring_id=authority.ring_id, reason=reason, approval_id=approval_id
         )
         now, serial = timezone.now(), new_serial()

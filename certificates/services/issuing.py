@@ -18,7 +18,7 @@ from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.names import Name
 from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.rollover.steps import successor_of
-from certificates.services import agreement, grants
+from certificates.services import grants
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of
 from certificates.services.weaknesses import COMPROMISES
@@ -28,6 +28,7 @@ from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, WrongState
 
@@ -118,7 +119,7 @@ def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], rea
             "profile", f"Certificates for {asking[0].profile} are asked for one at a time, with a request of your own."
         )
     params = {"authority_id": str(authority.pk), "order": asking[0].as_dict(), "reason": reason}
-    agreement.need_officers(actor, ISSUE, params, ring_id=authority.ring_id, reason=reason, approval_id=None)
+    approvals.need_officers(actor, ISSUE, params, ring_id=authority.ring_id, reason=reason, approval_id=None)
 
 
 def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceGrant:

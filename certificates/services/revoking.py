@@ -10,11 +10,12 @@ from django.utils import timezone
 from certificates import crl
 from certificates.csr import refused
 from certificates.models import Authority, Certificate
-from certificates.services import agreement, crls
+from certificates.services import crls
 from certificates.services.authorities import locked_authority, move, target_of
 from certificates.states import CERTIFICATE_MOVES, AuthorityState, CertificateState, Reason
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
@@ -93,7 +94,7 @@ def revoke_many(
             "reason": reason,
             "note": note,
         }
-        agreement.need_officers(actor, REVOKE_MANY, params, ring_id=ring_id, reason=note, approval_id=approval_id)
+        approvals.need_officers(actor, REVOKE_MANY, params, ring_id=ring_id, reason=note, approval_id=approval_id)
         done = _revoke_all(rows, why, actor)
         act.record({"by": by, "value": value, "reason": why.value, "note": note, "count": done})
     return done
@@ -130,7 +131,7 @@ def revoke_authority(*, actor: Actor, authority_id: UUID, note: str, approval_id
         act.about(target=target_of(authority), ring_id=authority.ring_id)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         params = {"authority_id": str(authority.pk), "note": note}
-        agreement.need_officers(
+        approvals.need_officers(
             actor, REVOKE_AUTHORITY, params, ring_id=authority.ring_id, reason=note, approval_id=approval_id
         )
         done = _fall(authority, actor)

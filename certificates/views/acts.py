@@ -11,10 +11,11 @@ from django.views import View
 
 from certificates.models import Authority
 from certificates.scan_forms import KeyCertificateForm, RevokeManyForm
-from certificates.services import agreement, issuing, revoking
+from certificates.services import issuing, revoking
 from certificates.views.certificates import issuing_authority
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.errors import ValidationFailed
 from keyvault_portal.visible import on_rings
 
@@ -43,7 +44,7 @@ class RevokeMany(ActorRequiredMixin, View):
     def _page(
         self, request: HttpRequest, form: RevokeManyForm, asked: Mapping[str, Any], status: int = 200
     ) -> HttpResponse:
-        needed = agreement.needed_on(actor_of(request), None)
+        needed = approvals.officers_needed(actor_of(request), None)
         context = {
             "title": "Revoke many certificates", "form": form, "submit_label": "Revoke them all", "cancel_url": "/certificates/", "danger": True,
             "consequences": self._consequences(request, asked), "needs_approval": f"{needed} other security officers." if needed else "",

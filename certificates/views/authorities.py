@@ -13,7 +13,7 @@ from certificates import lifetimes
 from certificates.forms import AuthorityForm, CrossSignForm, ImportForm, KeyImportForm
 from certificates.models import AcmeServer, Authority, Certificate
 from certificates.profiles import PROFILES
-from certificates.services import agreement, authorities, bringing, crls, revoking
+from certificates.services import authorities, bringing, crls, revoking
 from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
 from certificates.services.signers import url
 from certificates.states import AuthorityState
@@ -117,7 +117,7 @@ class AuthorityCreate(MakePage):
         return f"{made} is being signed by its issuer; its page shows when it is ready."
 
     def page(self, form: ServiceForm, status: int = 200, **more: Any) -> HttpResponse:
-        agree = agreement.needed_on(self.actor, None)
+        agree = approvals.officers_needed(self.actor, None)
         intro = "Its certificate is signed by its issuer where that key lives, never here. " + (
             f"{agree} other security officers have to agree first."
             if agree
@@ -201,7 +201,7 @@ class _OfAuthority(Confirmed):
         return f"/certificates/authorities/{row.pk}/"
 
     def agreed_by(self, request: HttpRequest, row: Authority) -> int:
-        return agreement.needed_on(actor_of(request), row.ring_id) if self.irreversible else 0
+        return approvals.officers_needed(actor_of(request), row.ring_id) if self.irreversible else 0
 
 
 class Retire(_OfAuthority):

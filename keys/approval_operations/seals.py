@@ -8,9 +8,8 @@ from keys.services import provider_seals, seals
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
+from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.errors import NotFound
-
-POLICY_VERSION = "1"
 
 
 @operation(

@@ -11,11 +11,11 @@ from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals import services, signing_keys
 from keyvault_portal.approvals.registry import Act, digest, operation
+from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import NotFound
 
 BIND_ROLE = "person.bind_role"
-POLICY_VERSION = "1"
 
 
 @operation(BIND_ROLE, permission=Permission.PERSON_MANAGE, title="Give a role")

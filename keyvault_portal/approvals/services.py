@@ -42,12 +42,13 @@ from keyvault_portal.jobs import enqueue_on_commit
 from keyvault_portal.visible import found
 
 __all__ = [
-    "DEFAULT_LIFE", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing",
+    "DEFAULT_LIFE", "POLICY_VERSION", "approve", "break_glass", "count_waiting", "expire_due", "groups_of", "identity", "is_executing",
     "need_officers", "officers_needed", "reject", "require_or_request", "visible_request", "visible_requests",
     "waiting_for", "waiting_requests", "withdraw",
 ]  # fmt: skip
 DEFAULT_LIFE = timedelta(days=7)
 OFFICERS_WHO_AGREE = 2  # as far as there are so many besides the requester
+POLICY_VERSION = "1"  # of the rule by which `need_officers` asks
 WAITING_BOUND = 100
 
 
