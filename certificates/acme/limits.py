@@ -32,13 +32,8 @@ LIMITS = {
 
 def take(name: str, subject: object) -> None:
     """Count one more; raises AcmeError (rateLimited) with the seconds until the window ends."""
-    limit, key, left = _window(name, subject)
-    cache.add(key, 0, limit.seconds)
-    try:
-        taken = int(cache.incr(key))
-    except ValueError:
-        return  # the window ended between the two
-    if taken > limit.number:
+    limit, _, left = _window(name, subject)
+    if note(name, subject) > limit.number:
         raise _over(limit, left)
 
 
@@ -49,14 +44,14 @@ def check(name: str, subject: object) -> None:
         raise _over(limit, left)
 
 
-def note(name: str, subject: object) -> None:
-    """Count one more and refuse nothing."""
+def note(name: str, subject: object) -> int:
+    """Count one more and refuse nothing; returns how many there are in this window."""
     limit, key, _ = _window(name, subject)
     cache.add(key, 0, limit.seconds)
     try:
-        cache.incr(key)
+        return int(cache.incr(key))
     except ValueError:
-        return
+        return 0  # the window ended between the two
 
 
 def _window(name: str, subject: object) -> tuple[Limit, str, int]:

@@ -1,6 +1,5 @@
 """The ACME client (RFC 8555) over certbot's `acme` library: what it may reach, how often it tries, and what its errors mean."""
 
-import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certificates.names import Name
 from certificates.renewal.web import SECONDS, acme_rule, open_session
+from keys.crypto.jwk import b64url
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.errors import PortalError
 
@@ -244,7 +244,7 @@ def renewal_identifier(certificate: x509.Certificate) -> str:
     if found is None:
         return ""
     serial = certificate.serial_number.to_bytes(certificate.serial_number.bit_length() // 8 + 1, "big")
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (found, serial))
+    return f"{b64url(found)}.{b64url(serial)}"
 
 
 def new_account_key() -> SecretBytes:
@@ -255,12 +255,12 @@ def new_account_key() -> SecretBytes:
 
 def thumbprint(account_key: SecretBytes) -> str:
     """base64url of the RFC 7638 thumbprint, as key authorizations hold it."""
-    return josepy.b64encode(_jwk(account_key).thumbprint()).decode()
+    return b64url(_jwk(account_key).thumbprint())
 
 
 def dns_content(key_authorization: str) -> str:
     """What the TXT record holds (RFC 8555, 8.4)."""
-    return base64.urlsafe_b64encode(sha256(key_authorization.encode()).digest()).decode().rstrip("=")
+    return b64url(sha256(key_authorization.encode()).digest())
 
 
 def _jwk(account_key: SecretBytes) -> josepy.JWKEC:

@@ -1,6 +1,6 @@
 """Certificates brought in from elsewhere: by file, by scan, by an agent; never trusted, their private keys never kept."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -25,6 +25,8 @@ from keyvault_portal.audit import services as audit
 MET_OUTSIDE = (Certificate.Source.SCANNED, Certificate.Source.REPORTED)
 DUE_DAYS = 30
 COUNTED = 1_000  # counts go no further; more reads as "1,000+"
+# The SHA-256 of a version's public half: a certificate that has the same one has its private key here.
+_SPKI = Func(Func(F("public_key"), function="sha256"), Value("hex"), function="encode", output_field=CharField())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,7 @@ def take_in(
     fresh = {sha256(raw).hexdigest(): raw for raw in raws}
     fresh = {fingerprint: raw for fingerprint, raw in fresh.items() if fingerprint not in found}
     if fresh:
-        keys = _keys_of_hierarchy(ring_id)
-        rows = list(_rows(label, ring_id, owner, fresh.values(), source, keys))
+        rows = _rows(label, ring_id, owner, fresh.values(), source)
         # Another worker may add the same one at this moment; then its row is the one.
         Certificate.objects.bulk_create(rows, ignore_conflicts=True)
         found = known(ring_id, raws)
@@ -84,26 +85,30 @@ def known(ring_id: UUID, raws: Iterable[bytes]) -> dict[str, Certificate]:
     return {row.fingerprint: row for row in rows}
 
 
-def _keys_of_hierarchy(ring_id: UUID) -> dict[str, Key]:
-    """Public keys of the hierarchy by the SHA-256 of their SPKI: a certificate of one of them has its private key here."""
-    versions = KeyVersion.objects.filter(key__ring_id=ring_id, public_key__isnull=False).select_related("key")
-    return {sha256(bytes(version.public_key or b"")).hexdigest(): version.key for version in versions.iterator()}
-
-
-def _rows(
-    label: str, ring_id: UUID, owner: Person | None, raws: Iterable[bytes], source: str, keys: dict[str, Key]
-) -> Iterator[Certificate]:
+def _rows(label: str, ring_id: UUID, owner: Person | None, raws: Iterable[bytes], source: str) -> list[Certificate]:
+    """New rows for those that can be read, linked to their key where it is in the hierarchy."""
+    read = []
     for raw in raws:
         try:
-            certificate = x509.load_der_x509_certificate(raw)
-            values = columns(raw) | {"weaknesses": weaknesses_of(certificate)}
+            read.append(columns(raw) | {"weaknesses": weaknesses_of(x509.load_der_x509_certificate(raw))})
         except (ValueError, UnsupportedAlgorithm):
             continue
-        key = keys.get(values["spki_sha256"])
-        yield Certificate(
-            ring_id=ring_id, source=source, key=key, owner=owner, owner_label=str(owner)[:200] if owner else "",
-            key_origin=Certificate.KeyOrigin.HIERARCHY if key else Certificate.KeyOrigin.UNKNOWN, requested_by=label[:200], **values,
-        )  # fmt: skip
+    here = (
+        KeyVersion.objects.filter(key__ring_id=ring_id, public_key__isnull=False)
+        .annotate(spki=_SPKI)
+        .select_related("key")
+    )
+    keys: dict[str, Key] = {
+        version.spki: version.key for version in here.filter(spki__in={values["spki_sha256"] for values in read})
+    }
+    return [
+        Certificate(
+            ring_id=ring_id, source=source, key=keys.get(values["spki_sha256"]), owner=owner, owner_label=str(owner)[:200] if owner else "",
+            key_origin=Certificate.KeyOrigin.HIERARCHY if values["spki_sha256"] in keys else Certificate.KeyOrigin.UNKNOWN,
+            requested_by=label[:200], **values,
+        )
+        for values in read
+    ]  # fmt: skip
 
 
 def _link(rows: list[Certificate]) -> None:
@@ -156,10 +161,9 @@ def figures(rows: QuerySet[Certificate]) -> dict[str, int]:
 
 def adopt_keys() -> int:
     """Note for certificates from elsewhere whose private key came into the hierarchy since; returns for how many."""
-    digest = Func(Func(F("public_key"), function="sha256"), Value("hex"), function="encode", output_field=CharField())
     done = 0
     unknown = Certificate.objects.filter(key_origin=Certificate.KeyOrigin.UNKNOWN)
-    versions = KeyVersion.objects.filter(public_key__isnull=False).annotate(spki=digest)
+    versions = KeyVersion.objects.filter(public_key__isnull=False).annotate(spki=_SPKI)
     here = versions.filter(spki__in=unknown.values("spki_sha256"))
     for spki, key_id, ring_id in here.values_list("spki", "key_id", "key__ring_id"):
         rows = unknown.filter(spki_sha256=spki, ring_id=ring_id)

@@ -94,16 +94,16 @@ def columns(raw: bytes) -> dict[str, Any]:
     certificate = x509.load_der_x509_certificate(raw)
     try:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [_plain(f"{kind}:{value}") for kind, value in from_general_names(alternative)[0]]
+        names = [without_nul(f"{kind}:{value}") for kind, value in from_general_names(alternative)[0]]
     except (x509.ExtensionNotFound, ValueError):
         names = []
     serial = f"{certificate.serial_number:x}"
     fingerprint = sha256(raw).hexdigest()
-    subject = _plain(certificate.subject.rfc4514_string())[:300]
+    subject = without_nul(certificate.subject.rfc4514_string())[:300]
     digest = certificate.signature_hash_algorithm
     return {
         "der": raw, "serial": serial[:40], "fingerprint": fingerprint, "subject": subject, "names": names,
-        "issuer": _plain(certificate.issuer.rfc4514_string())[:300],
+        "issuer": without_nul(certificate.issuer.rfc4514_string())[:300],
         "spki_sha256": sha256(spki_of(certificate)).hexdigest(),
         "key_algorithm": key_algorithm(certificate.public_key()),
         "signature_algorithm": f"{certificate.signature_algorithm_oid._name}" + (f" {digest.name}" if digest else ""),
@@ -112,8 +112,8 @@ def columns(raw: bytes) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plain(text: str) -> str:
-    """Without NUL, which a hostile certificate may hold and PostgreSQL does not."""
+def without_nul(text: str) -> str:
+    """The text without NUL, which a hostile certificate may hold and PostgreSQL does not."""
     return text.replace("\0", "\ufffd")
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from certificates.csr import refused
 from certificates.models import Certificate, EndpointScan, ScanTarget, Sighting
 from certificates.services import inventory, sightings
+from certificates.services.reading import without_nul
 from certificates.services.scan_policy import scan_rule
 from certificates.services.telling import concerned
 from certificates.states import SCAN_MOVES, ScanState
@@ -221,7 +222,7 @@ def report_of(scan: EndpointScan) -> Report | None:
 
 
 def _json(value: Any) -> Any:
-    """What JSON can hold; NUL, which a hostile certificate may contain, it cannot in the database."""
+    """What JSON in the database can hold."""
     match value:
         case dict():
             return {key: _json(item) for key, item in value.items()}
@@ -230,7 +231,7 @@ def _json(value: Any) -> Any:
         case datetime():
             return value.isoformat()
         case str():
-            return value.replace("\0", "\ufffd")
+            return without_nul(value)
     return value
 
 
