@@ -5,11 +5,8 @@ A program of its own, because it needs the settings of the portal that runs, not
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import django
 
@@ -18,63 +15,25 @@ django.setup()
 import psycopg  # noqa: E402
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes  # noqa: E402
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret  # noqa: E402
-from cryptography import x509  # noqa: E402
-from cryptography.hazmat.primitives.serialization import Encoding  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ceremonies.services import invitations  # noqa: E402
-from certificates.acme.services import serving  # noqa: E402
-from certificates.models import (  # noqa: E402
-    AcmeAccount,
-    AcmeAuthorization,
-    AcmeChallenge,
-    AcmeOrder,
-    AcmeSource,
-    Authority,
-    Delivery,
-    DeployHook,
-    DnsHook,
-    EndpointScan,
-    LoggedCertificate,
-    LogMonitor,
-    ManagedCertificate,
-    RelyingParty,
-    RenewalOrder,
-    Rollover,
-    ScanRange,
-    ScanTarget,
-)
-from certificates.services import (  # noqa: E402
-    authorities,
-    inventory,
-    issuing,
-    log_lists,
-    reports,
-    revoking,
-    scanning,
-)
-from certificates.services.reports import Found  # noqa: E402
-from certificates.tls.report import CertificateFacts, Report  # noqa: E402
 from keys.crypto import keycheck, transport  # noqa: E402
 from keys.crypto.secret import SecretBytes  # noqa: E402
 from keys.demo import organisation, shop  # noqa: E402
 from keys.models import DataStore, Key, KeyProvider, KeyVersion, Move, ProviderFinding, RootSeal, Rotation  # noqa: E402
-from keys.services import creation, exports, imports, lifecycle, materials, rotation, sealing, stores  # noqa: E402
+from keys.services import exports, imports, lifecycle, materials, rotation  # noqa: E402
 from keys.services.exports.giving import note  # noqa: E402
 from keys.services.providers import registration  # noqa: E402
 from keyvault_portal.accounts import services as accounts  # noqa: E402
 from keyvault_portal.approvals import services as approvals  # noqa: E402
 from keyvault_portal.approvals.models import ApprovalRequest  # noqa: E402
 from keyvault_portal.audit.models import AuditCheckpoint  # noqa: E402
-from keyvault_portal.errors import ApprovalRequired  # noqa: E402
 from tests.browser.portal import MODULE, TOKEN  # noqa: E402
-from tests.certificates.requests import csr  # noqa: E402
+from tests.browser.seed_certificates import certificates  # noqa: E402
+from tests.browser.seeding import Facts, agree, ask, wait_until  # noqa: E402
 from tests.room.cast import Cast, plan  # noqa: E402
-from tests.tls import authority as tls_authority  # noqa: E402
-from tests.tls.authority import DAY, NOW, subject  # noqa: E402
-
-type Facts = dict[str, Any]
 
 
 def main(customers: int, orders: int) -> Facts:
@@ -108,7 +67,7 @@ def main(customers: int, orders: int) -> Facts:
     lifecycle.suspend_version(
         actor=ada, version_id=current["shipping"].pk, reason="Until the carrier's incident is understood."
     )
-    _await(
+    wait_until(
         lambda: (
             not Rotation.objects.filter(
                 pk__in=[facts["rotations"]["moved"], facts["rotations"]["ending"]], state="re_encrypting"
@@ -117,9 +76,7 @@ def main(customers: int, orders: int) -> Facts:
     )
     facts["approvals"] = _approvals(org, facts)
     facts |= _provider()
-    facts |= _certificates(org)
-    facts |= _renewals(org)
-    facts |= _rollover(org)
+    facts |= certificates(org)
     facts["ceremonies"] = _ceremonies(org)
     facts["moves"] = _moves(org)
     facts |= _transfers(org)
@@ -133,7 +90,7 @@ def main(customers: int, orders: int) -> Facts:
     accounts.bind_role(actor=ada, person=gone, role="operator", ring=org.rings["shop"])
     facts["inactive"] = str(accounts.deactivate_person(actor=ada, person=gone).pk)
     facts["binding"] = str(org.people["dana"].bindings.first().pk)
-    _await(AuditCheckpoint.objects.exists)
+    wait_until(AuditCheckpoint.objects.exists)
     facts["checkpoint"] = AuditCheckpoint.objects.order_by("-tree_size").values_list("tree_size", flat=True)[0]
     return facts
 
@@ -166,239 +123,6 @@ def _provider() -> Facts:
         facts={"algorithm": "AES-256-GCM", "there": "enabled"},
     )  # fmt: skip
     return {"provider": row.alias, "finding": finding.pk}
-
-
-def _certificates(org: organisation.Organisation) -> Facts:
-    """A root with two authorities below it, certificates in every state, and one from elsewhere."""
-    ada, ring = org.actor("ada"), org.rings["platform"]
-    found: dict[str, Authority] = {}
-    for name, title, parent, more in (
-        ("root", "Example Root CA", None, {"days": 7300, "path_length": 1}),
-        ("servers", "Example Servers CA", "root", {"profiles": ["server"], "names": {"dns": ["example.org"], "ip": ["10.0.0.0/8"]}}),
-        (
-            "clients", "Example Clients CA", "root",
-            {"profiles": ["client", "spiffe", "code-signing"], "names": {"uri": ["spiffe://example.org"], "email": ["example.org"]}},
-        ),
-    ):  # fmt: skip
-        key = creation.create_key(
-            actor=ada, ring=ring, name=f"ca-{name}", title=title, kind="transport", algorithm="ECDSA-P384-SHA384", parent=org.keys["platform-kek"]
-        )  # fmt: skip
-        plan = authorities.Plan(
-            ring_id=str(ring.pk), name=name, title=title, organization="Example", key_id=str(key.pk), parent_id=str(found[parent].pk) if parent else None, **more
-        )  # fmt: skip
-        asked = _ask(
-            lambda plan=plan: authorities.create_authority(
-                actor=ada, plan=plan, reason="Certificates of our own for services."
-            )
-        )
-        _agree(org, asked, "boris", "chen")
-        _await(lambda name=name: Authority.objects.filter(name=name, state="active").exists())
-        found[name] = Authority.objects.get(name=name)
-    made = {}
-    for short, days in (("www", 120), ("shop", 27), ("mail", 12), ("ledger", 5), ("revoked", 90)):
-        order = issuing.order_from_csr(
-            csr(names=(x509.DNSName(f"{short}.example.org"),)),
-            profile="server",
-            days=days,
-            owner_id=org.people["boris"].pk,
-        )
-        made[short] = issuing.issue_certificate(actor=ada, authority_id=found["servers"].pk, order=order)
-    for service in ("payments", "orders"):
-        order = issuing.order_from_csr(
-            csr(names=(x509.UniformResourceIdentifier(f"spiffe://example.org/service/{service}"),)),
-            profile="spiffe",
-            days=20,
-        )
-        issuing.issue_certificate(actor=ada, authority_id=found["clients"].pk, order=order)
-    acme = _acme(org, found["servers"])
-    revoking.revoke_certificate(
-        actor=ada, certificate_id=made["revoked"].pk, reason="key_compromise", note="Found in a backup."
-    )
-    return _met_outside(org) | {
-        "acme": acme,
-        "authorities": {name: str(row.pk) for name, row in found.items()}, "certificates": {name: str(row.pk) for name, row in made.items()},
-    }  # fmt: skip
-
-
-def _met_outside(org: organisation.Organisation) -> Facts:
-    """An endpoint that was scanned twice and does not answer now, an agent's report, and a log with a stranger's certificate."""
-    ring = org.rings["platform"]
-    above = tls_authority.Authority.root("Public Root").subordinate("Public Servers")
-    old, new = (
-        above.issue(subject(cn="www.example.org"), [x509.DNSName("www.example.org")], ends=NOW + days * DAY)
-        for days in (9, 19)
-    )
-    ScanRange.objects.create(value="10.20.0.0/16", reason="Servers in Oslo.", created_by="Ada")
-    target = ScanTarget.objects.create(
-        ring=ring, host="www.example.org", every_hours=24, next_at=timezone.now() + DAY, created_by="Ada", owner=org.people["boris"]
-    )  # fmt: skip
-    for number, shown in enumerate((old, new)):
-        report = Report(
-            host=target.host, port=443, address="10.20.0.7", at=timezone.now(), versions=("TLSv1.2", "TLSv1.3"),
-            ciphers=("ECDHE-ECDSA-AES128-GCM-SHA256",), suites13=("TLS_AES_256_GCM_SHA384",), groups=("X25519MLKEM768", "X25519"),
-            chain=tuple(CertificateFacts.of(item.certificate) for item in (shown, above)), name_matches=True, chain_holds=True,
-            version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384", group="X25519MLKEM768", protocol="h2", staple="good",
-            certificates=tuple(item.certificate.public_bytes(Encoding.DER) for item in (shown, above)),
-        )  # fmt: skip
-        at = timezone.now() - (2 - number) * DAY
-        scan = EndpointScan.objects.create(
-            target=target, state="running", requested_by="scan schedule", created_at=at, started_at=at
-        )
-        scanning._keep(scan, report)
-    found = [Found("/etc/ssl/www.pem", new.chain_pem.decode())]
-    reports.report(actor=org.actor("ada"), ring=ring, host="web-1.oslo.example.org", found=found)
-    content = json.loads((Path(__file__).parents[1] / "vectors" / "signed_certificate_timestamps.json").read_text())
-    raw = json.dumps(content["log_list"]).encode()
-    log_lists.upload_list(
-        actor=org.actor("ada"), content=raw, provenance="www.gstatic.com/ct/log_list/v3/log_list.json"
-    )
-    [row] = inventory.upload(actor=org.actor("ada"), ring=ring, content=content["certificate"].encode()).rows
-    monitor = LogMonitor.objects.create(
-        ring=ring, name="Example 'Fjord2027' log", url="https://ct.example.net/fjord2027/", public_key=b"k", domains=["example.org"], created_by="Ada",
-        begun=True, position=4_711_000, tree_size=4_711_000, tree_head_at=timezone.now(), next_at=timezone.now() + DAY,
-    )  # fmt: skip
-    for index, known in ((4_710_112, row), (4_710_996, None)):
-        LoggedCertificate.objects.create(
-            monitor=monitor, index=index, precertificate=known is None, serial="4711", issuer="CN=Some Public CA", names=["shop.example.org"],
-            not_after=timezone.now() + 80 * DAY, logged_at=timezone.now(), der=b"-", certificate=known,
-        )  # fmt: skip
-    return {"endpoint": str(target.pk), "log": str(monitor.pk), "logged": str(row.pk)}
-
-
-def _renewals(org: organisation.Organisation) -> Facts:
-    """Two accounts at ACME CAs, a certificate that is kept alive and delivered, and one whose renewal fails; no CA is asked."""
-    ring, soon = org.rings["platform"], timezone.now() + timedelta(days=20)
-    ada = org.actor("ada")
-    sealed = sealing.seal_value(ada, purpose="ACME account key", plaintext=b"not one", key=stores.sealing_key(ada))
-    values = {
-        "ring": ring, "directory": "https://acme-v02.api.letsencrypt.org/directory", "contacts": ["pki@example.org"], "account_key": sealed,
-        "terms_agreed_by": "Ada", "created_by": "Ada", "thumbprint": "LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ",
-    }  # fmt: skip
-    source = AcmeSource.objects.create(
-        name="lets-encrypt", state="ready", account_url="https://acme-v02.api.letsencrypt.org/acme/acct/1", offers_renewal_info=True,
-        checked_at=timezone.now(), terms_url="https://letsencrypt.org/documents/terms.pdf", **values,
-    )  # fmt: skip
-    refused = AcmeSource.objects.create(
-        name="corporate", state="failed", last_error="The CA wants an external account.", **values
-    )
-    dns = DnsHook.objects.create(
-        ring=ring, name="zone", kind="rfc2136", address="10.0.0.53:53", zone="example.org", key_name="portal", key_algorithm="hmac-sha256",
-        secret=sealed, created_by="Ada",
-    )  # fmt: skip
-    made = {}
-    for short, ends, failures in (("docs", soon, 0), ("status", timezone.now() + timedelta(days=6), 3)):
-        key = creation.create_key(
-            actor=org.actor("ada"), ring=ring, name=f"tls-{short}", title=f"TLS key of {short}", kind="transport", algorithm="ECDSA-P256-SHA256",
-            parent=org.keys["platform-kek"], exportable=True,
-        )  # fmt: skip
-        authority = Authority.objects.get(name="servers")
-        certificate = issuing.issue_for_key(
-            actor=org.actor("ada"), authority_id=authority.pk, key_id=key.pk, profile="server", names=[("dns", f"{short}.example.org")], days=60
-        )  # fmt: skip
-        row = ManagedCertificate.objects.create(
-            ring=ring, source=source, key=key, names=[f"dns:{short}.example.org"], challenge="dns-01", dns_hook=dns, certificate=certificate,
-            renew_at=ends, renew_because="Two thirds of its life are over.", failures=failures, created_by="Ada",
-            last_error="status.example.org could not be proved: no TXT record found." if failures else "",
-        )  # fmt: skip
-        version = KeyVersion.objects.get(key=key)
-        RenewalOrder.objects.create(
-            managed=row, version=version, state="issued", order_url="https://acme-v02.api.letsencrypt.org/acme/order/1/1",
-            certificate=certificate, because="Asked for.", finished_at=timezone.now(),
-        )  # fmt: skip
-        made[short] = (row, certificate, version)
-    row, certificate, version = made["docs"]
-    hook = DeployHook.objects.create(managed=row, kind="file", place="/srv/tls/docs", with_key=True, created_by="Ada")
-    Delivery.objects.create(
-        hook=hook, certificate=certificate, version=version, state="delivered", attempts=1, finished_at=timezone.now()
-    )
-    told = DeployHook.objects.create(
-        managed=row, kind="webhook", place="https://balancer.example.org/hook", secret=sealed, created_by="Ada"
-    )
-    Delivery.objects.create(
-        hook=told, certificate=certificate, version=version, state="failed", attempts=12, last_error="The webhook answers 503.",
-        finished_at=timezone.now(),
-    )  # fmt: skip
-    return {
-        "renewal": {
-            "source": str(source.pk), "refused": str(refused.pk), "managed": str(row.pk), "failing": str(made["status"][0].pk), "hook": str(hook.pk),
-        }
-    }  # fmt: skip
-
-
-def _rollover(org: organisation.Organisation) -> Facts:
-    """From one servers' authority to the next, where two of three relying parties trust both."""
-    ring, old, new = org.rings["platform"], Authority.objects.get(name="servers"), Authority.objects.get(name="clients")
-    row = Rollover.objects.create(
-        ring=ring, old=old, new=new, state="trust_both", trust_both_at=timezone.now(), reason="Its key is five years old.", created_by="Ada"
-    )  # fmt: skip
-    assert old.certificate is not None
-    assert new.certificate is not None
-    both = [old.certificate.fingerprint, new.certificate.fingerprint]
-    for name, found, days in (
-        ("shop-frontend", both, 0),
-        ("ledger", both, 1),
-        ("warehouse", both[:1], 2),
-        ("kiosk", both, 12),
-    ):
-        party = RelyingParty.objects.create(
-            ring=ring,
-            name=name,
-            fingerprints=found,
-            reported_at=timezone.now() - timedelta(days=days),
-            reported_by="trust agent",
-        )
-    return {"rollover": {"id": str(row.pk), "party": str(party.pk)}}
-
-
-def _acme(org: organisation.Organisation, authority: Authority) -> Facts:
-    """The servers' authority serves ACME: a key for accounts, an account, an order that failed and one that was finished."""
-    ada, now = org.actor("ada"), timezone.now()
-    rules = serving.Rules(
-        profiles=["server"],
-        networks=["10.0.0.0/8"],
-        resolvers=["10.0.0.53"],
-        caa_identities=["ca.example.org"],
-        external_account_required=True,
-    )
-    server = serving.save_server(actor=ada, authority_id=authority.pk, rules=rules)
-    key, _ = serving.create_external_key(
-        actor=ada, authority_id=authority.pk, label="Web team", owner_id=org.people["boris"].pk
-    )
-    serving.create_external_key(actor=ada, authority_id=authority.pk, label="Kubernetes, production", once=False)
-    account = AcmeAccount.objects.create(
-        server=server, jwk={}, thumbprint="Ul2xQhRz7mPqkTzv3cW9yVb0aJdEfGhIjKlMnOpQrSt", contact=["mailto:web@example.org"], external_key=key,
-        created_from="10.1.2.3",
-    )  # fmt: skip
-    made = {}
-    for name, state, error in (
-        ("intranet", "invalid", "Nothing answers at intranet.example.org, port 80."), ("wiki", "valid", ""), ("chat", "pending", ""),
-    ):  # fmt: skip
-        order = AcmeOrder.objects.create(
-            server=server,
-            account=account,
-            names=[f"{name}.example.org"],
-            profile="server",
-            expires_at=now + timedelta(hours=20),
-        )
-        proved = now if state == "valid" else None
-        authorization = AcmeAuthorization.objects.create(
-            order=order, name=f"{name}.example.org", state=state, proved_at=proved, expires_at=order.expires_at
-        )
-        problem = {"type": "urn:ietf:params:acme:error:connection", "detail": error} if error else None
-        AcmeChallenge.objects.create(
-            authorization=authorization, kind="http-01", token=f"token-{name}", state=state, attempts=4 if error else 1 if proved else 0,
-            validated_at=proved, error=problem,
-        )  # fmt: skip
-        AcmeChallenge.objects.create(authorization=authorization, kind="dns-01", token=f"other-{name}")
-        if state == "valid":
-            asked = issuing.order_from_csr(csr(names=(x509.DNSName(f"{name}.example.org"),)), profile="server", days=90)
-            row = issuing.issue_certificate(actor=ada, authority_id=authority.pk, order=asked)
-            order.certificate, order.grant = row, row.grant
-        order.state = state
-        order.error = problem | {"detail": f"{name}.example.org: {error}"} if problem else None
-        order.save()
-        made[name] = str(order.pk)
-    return {"key": str(key.pk), "account": str(account.pk), "failed": made["intranet"], "done": made["wiki"]}
 
 
 def _ceremonies(org: organisation.Organisation) -> Facts:
@@ -510,40 +234,18 @@ def _approvals(org: organisation.Organisation, facts: Facts) -> Facts:
         lifecycle.update_policy(actor=org.actor("ada"), key_id=org.keys[name].pk, reason="Agreement of two.",
                                 changes={"rotate_groups": two, "destroy_groups": two})  # fmt: skip
     asked = {
-        "waiting": _ask(lambda: rotation.request_rotation(actor=org.actor("ada"), key_id=org.keys["customer-notes"].pk, reason="Yearly rotation.")),
-        "half": _ask(lambda: rotation.request_rotation(actor=org.actor("dana"), key_id=org.keys["contracts"].pk, reason="The contracts moved house.")),
-        "rejected": _ask(lambda: rotation.request_rotation(actor=org.actor("boris"), key_id=org.keys["backups"].pk, reason="Before the holidays.")),
-        "executed": _ask(lambda: rotation.request_decommission(actor=org.actor("ada"), rotation_id=facts["rotations"]["ending"], reason="Census zero.")),
+        "waiting": ask(lambda: rotation.request_rotation(actor=org.actor("ada"), key_id=org.keys["customer-notes"].pk, reason="Yearly rotation.")),
+        "half": ask(lambda: rotation.request_rotation(actor=org.actor("dana"), key_id=org.keys["contracts"].pk, reason="The contracts moved house.")),
+        "rejected": ask(lambda: rotation.request_rotation(actor=org.actor("boris"), key_id=org.keys["backups"].pk, reason="Before the holidays.")),
+        "executed": ask(lambda: rotation.request_decommission(actor=org.actor("ada"), rotation_id=facts["rotations"]["ending"], reason="Census zero.")),
     }  # fmt: skip
-    _agree(org, asked["half"], "boris")
-    _agree(org, asked["executed"], "boris", "chen")
+    agree(org, asked["half"], "boris")
+    agree(org, asked["executed"], "boris", "chen")
     approvals.reject(
         actor=org.actor("ada"), request_id=asked["rejected"], reason="Nobody is in the office to look after it."
     )
-    _await(lambda: ApprovalRequest.objects.get(pk=asked["executed"]).state == "executed")
+    wait_until(lambda: ApprovalRequest.objects.get(pk=asked["executed"]).state == "executed")
     return {name: str(request_id) for name, request_id in asked.items()}
-
-
-def _ask(act: Callable[[], object]) -> Any:
-    try:
-        act()
-    except ApprovalRequired as waiting:
-        return waiting.request_id
-    raise RuntimeError("nobody was asked")
-
-
-def _agree(org: organisation.Organisation, request_id: Any, *names: str) -> None:
-    act_hash = ApprovalRequest.objects.get(pk=request_id).act_hash
-    for name in names:
-        approvals.approve(actor=org.actor(name), request_id=request_id, act_hash=act_hash)
-
-
-def _await(happened: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the worker did not do its part")
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":
