@@ -46,7 +46,7 @@ def read(content: bytes, password: str = "") -> list[bytes]:
         reader.text()  # its alias
         reader.take(8)  # when it was made
         if kind == _SECRET and found:
-            break
+            return found
         if kind == _PRIVATE:
             reader.take(reader.number(4))
             if (chain := reader.number(4)) > MAX_CHAIN:
@@ -56,6 +56,7 @@ def read(content: bytes, password: str = "") -> list[bytes]:
             found.append(_certificate(reader, version))
         else:
             raise MalformedStore("an entry that is neither a key with its chain nor a certificate")
+    reader.take(_DIGEST)  # a store without it was cut
     return found
 
 

@@ -37,7 +37,7 @@ def work(job: ReEncryptionJob, deadline: float) -> bool:
     walk = _Walk(job, old, new, deadline)
     while True:
         before = walk.moved
-        for part in _parts(old):
+        for part in _parts(job):
             with turns.first_at(f"rewrap {job.pk} {part.name}") as first:
                 if first and not walk.through(part):
                     return walk.running()
@@ -64,10 +64,12 @@ class _Part:
         return f"{self.table} {self.lower}"
 
 
-def _parts(old: KeyVersion) -> list[_Part]:
-    """The data keys cut by their ids, which are random, into parts of a few pages; the key versions are one part."""
-    pages = DataKey.objects.filter(wrapped_by=old).count() // PAGE
-    number = min(MOST_PARTS, max(1, pages // PAGES_A_PART))
+def _parts(job: ReEncryptionJob) -> list[_Part]:
+    """The data keys cut by their ids, which are random, into parts of a few pages; the key versions are one part.
+
+    By what the job had to move when it began: all workers must cut alike, whenever they come, or their parts overlap.
+    """
+    number = min(MOST_PARTS, max(1, job.items_total // PAGE // PAGES_A_PART))
     edges = [str(UUID(int=(place << 128) // number)) for place in range(number)]
     cut = [_Part("data_keys", "wrapped", "uuid", *between) for between in zip(edges, [*edges[1:], None], strict=True)]
     random.shuffle(cut)  # so that workers that start together do not meet in each part

@@ -249,7 +249,7 @@ def test_no_secret_is_logged_or_recorded(post, service, here, caplog):
     post("sign", {"message": plain})
     said = caplog.text + "".join(bytes(event.leaf).decode() for event in AuditEvent.objects.all())
     assert said
-    for secret in (plain, "4111-1111", token, token.rsplit("_", 1)[-1], made["plaintext"]):
+    for secret in (plain, "4111-1111", token, token[-43:], made["plaintext"]):
         assert secret not in said
 
 

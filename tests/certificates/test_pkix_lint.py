@@ -25,7 +25,7 @@ def public_key(algorithm: str) -> bytes:
 
 def draft(profile: str, public: bytes, **more) -> Draft:
     row = PROFILES[profile]
-    names = () if row.ca else tuple(NAMES[kind] for kind in row.san_kinds if kind in NAMES)[:1]
+    names = () if row.ca else tuple(name for kind, name in NAMES.items() if kind in row.san_kinds)[:1]
     if profile == "ocsp-responder":
         names = ()
     values = {

@@ -157,7 +157,7 @@ def test_people_with_accounts_are_told_what_when_and_where(cast, people):
 
 
 def test_the_page_of_a_plan_follows_by_itself_while_others_agree(planner, people):
-    made = plan(planner, "destruction:1", threshold=0, share_count=0)
+    made = plan(planner, "destruction:2", threshold=0, share_count=0)
     Ceremony.objects.filter(pk=made.pk).update(state="awaiting_approval", practice=False)
     lena = sign_in(people["lena"])
     html = lena.get(reverse("ceremonies:detail", args=[made.pk])).content.decode()
