@@ -165,7 +165,8 @@ class SigningKeySerializer(serializers.ModelSerializer[SigningKey]):
         extra_kwargs = {
             "public_key": {
                 "max_length": signing_keys.LONGEST,
-                "help_text": "Asked for: an OpenSSH line or a PEM block of Ed25519, or an OpenPGP certificate. Kept: 32 bytes in hexadecimal, or the certificate.",
+                "help_text": "Given as an OpenSSH line or a PEM block of Ed25519, or an OpenPGP certificate; "
+                "shown as 32 bytes in hexadecimal, or the certificate.",
             }
         }  # fmt: skip
 
