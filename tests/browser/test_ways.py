@@ -111,7 +111,7 @@ def test_paper_carries_the_content_and_nothing_to_press(portal: RunningPortal, p
     assert act.evaluate("element => element.scrollHeight <= element.clientHeight + 1"), "paper does not scroll"
     assert page.evaluate(GROUND) in {"rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"}
     assert len(page.pdf()) > 10_000
-    page.goto("/audit/12/")
+    page.goto("/audit/12")
     for text in page.locator("pre").all():
         assert text.evaluate("element => element.scrollWidth <= element.clientWidth + 1"), "paper does not scroll"
     short = page.locator("code[title]").first
