@@ -21,22 +21,10 @@ from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
-from tests.renewal.conftest import ask, make_hook, make_source
+from tests.renewal.conftest import ask, carry, make_hook, make_source
 from tests.renewal.pebble import EAB_KEY, EAB_KID, running
 
 pytestmark = [pytest.mark.django_db, pytest.mark.needs_pebble]
-
-
-def carry(row: ManagedCertificate) -> RenewalOrder:
-    """Carry its open order to the end, as workers would."""
-    for _ in range(20):
-        RenewalOrder.objects.filter(managed=row, finished_at=None).update(next_try_at=timezone.now())
-        order = RenewalOrder.objects.filter(managed=row).order_by("-created_at").first()
-        assert order is not None
-        found = ordering.carry_on(order.pk)
-        if found is not None and found.finished_at:
-            return found
-    raise AssertionError(f"{order.state}: {order.error}")
 
 
 def test_a_certificate_is_obtained_and_renewed_with_a_new_key(home, pebble, dns, tmp_path):
