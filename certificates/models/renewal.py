@@ -228,8 +228,21 @@ class DeployHook(models.Model):
         return f"{self.get_kind_display()} {self.place}"
 
 
-class Delivery(models.Model):
-    """One certificate to one place, tried until it is there or given up."""
+class Errand(models.Model):
+    """Something that is brought to another machine, tried until it is done there or given up."""
+
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    last_error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Delivery(Errand):
+    """One certificate to one place."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     hook = models.ForeignKey(DeployHook, on_delete=models.PROTECT, related_name="deliveries")
@@ -238,11 +251,6 @@ class Delivery(models.Model):
     state = models.CharField(
         max_length=12, choices=[(s.value, s.value) for s in DeliveryState], default=DeliveryState.QUEUED.value
     )
-    attempts = models.PositiveIntegerField(default=0)
-    next_try_at = models.DateTimeField(default=timezone.now)
-    last_error = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -260,7 +268,7 @@ class Delivery(models.Model):
         return f"{self.certificate} to {self.hook}"
 
 
-class CaRevocation(models.Model):
+class CaRevocation(Errand):
     """The wish that the CA of a certificate we obtained revoke it, carried there until the CA has answered."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -272,11 +280,6 @@ class CaRevocation(models.Model):
     state = models.CharField(
         max_length=12, choices=[(s.value, s.value) for s in CaRevocationState], default=CaRevocationState.QUEUED.value
     )
-    attempts = models.PositiveIntegerField(default=0)
-    next_try_at = models.DateTimeField(default=timezone.now)
-    last_error = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
