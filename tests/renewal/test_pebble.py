@@ -147,6 +147,8 @@ def test_a_name_that_is_not_proved(home, pebble, receiver):
     row.refresh_from_db()
     assert order.state == "failed"
     assert "www.example.org could not be proved" in order.error
+    told = [(event["action"], event["name"], event["value"]) for event, _, _ in receiver.calls]
+    assert told == [(act, "_acme-challenge.www.example.org", told[0][2]) for act in ("present", "cleanup")]
     assert (row.failures, row.certificate, row.shown_state) == (1, None, "failed")
     assert row.renew_at - timezone.now() > timedelta(minutes=14)
     assert not ChallengeAnswer.objects.exists()
