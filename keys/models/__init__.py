@@ -16,7 +16,8 @@ from keys.models.stores import CensusCount, DataStore, SealedValue
 from keys.models.transfers import KeyComponent, KeyExport, KeyImport
 
 __all__ = [
-    "AcceptedMetadata", "CensusCount", "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy", "KeyProvider",
+    "AcceptedMetadata", "CensusCount",
+    "DataKey", "DataStore", "FailedItem", "Key", "KeyComponent", "KeyExport", "KeyImport", "KeyPolicy", "KeyProvider",
     "KeyReplica", "KeyVersion", "KeyholderSight", "Move", "ProviderFinding", "ProviderIntent", "ProviderRegion", "ReEncryptionJob",
     "ReEncryptionRange", "RootSeal", "Rotation", "SealState", "SealedValue",
 ]  # fmt: skip

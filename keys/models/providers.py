@@ -177,7 +177,9 @@ class AcceptedMetadata(models.Model):
     """The policy, attributes and tags of a key at its provider as they were last accepted: first seen, or by a person."""
 
     provider = models.ForeignKey(KeyProvider, on_delete=models.CASCADE, related_name="accepted_metadata")
-    owner = models.CharField(max_length=500, help_text="What they belong to there: one version, or a key with all of them.")
+    owner = models.CharField(
+        max_length=500, help_text="What they belong to there: one version, or a key with all of them."
+    )
     document = models.JSONField()
     sha256 = models.CharField(max_length=64, help_text="Of the canonical form of the document.")
     accepted_at = models.DateTimeField(default=timezone.now)

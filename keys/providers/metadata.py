@@ -68,14 +68,14 @@ def changes(accepted: dict[str, Any], there: dict[str, Any]) -> list[Change]:
 def _leaves(place: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _leaves(f"{place} › {name}" if place else name, inner)
+            yield from _leaves(f"{place} / {name}" if place else name, inner)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         seen: dict[str, int] = {}
         for item in value:
             name = _known_by(item)
             seen[name] = seen.get(name, 0) + 1
             again = f" ({seen[name]})" if seen[name] > 1 else ""
-            yield from _leaves(f"{place} › {name}{again}", item)
+            yield from _leaves(f"{place} / {name}{again}", item)
     elif isinstance(value, list):
         yield place, ", ".join(map(str, value)) or "none"
     else:

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views import View
 
-from keys.forms import AdoptionForm, ProviderForm, ReasonForm
+from keys.forms import ProviderForm, ReasonForm
 from keys.models import KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability
@@ -44,6 +44,14 @@ CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
     Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
     Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
     Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
+    Capability.METADATA: (
+        "Tells policy and tags: a change is seen",
+        "Tells no policy and no tags: a change of them stays unseen",
+    ),
+    Capability.METADATA_RESTORE: (
+        "Takes policy and tags back",
+        "Policy and tags are put back by hand, at the provider",
+    ),
     Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
 }
 
@@ -232,12 +240,13 @@ class ProviderCompare(ActorRequiredMixin, View):
         return redirect("keys:provider-detail", alias)
 
 
-class _Confirmed(ActorRequiredMixin, View):
+class ProviderConfirmed(ActorRequiredMixin, View):
     """A page that says what will happen and asks for a reason."""
 
     required_permission = Permission.PROVIDER_MANAGE
     button: ClassVar[str]
     danger: ClassVar[bool] = False
+    template_name: ClassVar[str] = "generic/confirm.html"
 
     def get(self, request: HttpRequest, alias: str, **which: Any) -> HttpResponse:
         return self._page(request, alias, ReasonForm(), which)
@@ -259,9 +268,13 @@ class _Confirmed(ActorRequiredMixin, View):
         title, consequences = self.words(registration.find(actor, alias), actor, **which)
         context = {
             "title": title, "form": form, "submit_label": self.button, "danger": self.danger,
-            "consequences": consequences, "cancel_url": f"/keys/providers/{alias}/",
+            "consequences": consequences, "cancel_url": f"/keys/providers/{alias}/", **self.more(actor, alias, **which),
         }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
+        return render(request, self.template_name, context, status=status)
+
+    def more(self, actor: Actor, alias: str, **which: Any) -> dict[str, Any]:
+        """Other context of the page."""
+        return {}
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
         raise NotImplementedError
@@ -270,7 +283,7 @@ class _Confirmed(ActorRequiredMixin, View):
         raise NotImplementedError
 
 
-class ProviderDisable(_Confirmed):
+class ProviderDisable(ProviderConfirmed):
     button, danger = "Disable it", True
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
@@ -289,7 +302,7 @@ class ProviderDisable(_Confirmed):
         return f"{registration.disable_provider(actor=actor, alias=alias, reason=reason)} is disabled."
 
 
-class ProviderEnable(_Confirmed):
+class ProviderEnable(ProviderConfirmed):
     button = "Enable it"
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
@@ -297,59 +310,6 @@ class ProviderEnable(_Confirmed):
 
     def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
         return f"{registration.enable_provider(actor=actor, alias=alias, reason=reason)} is enabled."
-
-
-class FindingIgnore(_Confirmed):
-    button = "Leave it as it is"
-
-    def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
-        finding = findings.find_finding(actor, row.alias, which["finding_id"])
-        return f"Ignore: {finding.get_kind_display()}", [
-            finding.detail,
-            "It stays listed as ignored, with your reason.",
-        ]
-
-    def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
-        findings.ignore_finding(actor=actor, alias=alias, reason=reason, **which)
-        return "The difference is ignored."
-
-
-class FindingMend(ActorRequiredMixin, View):
-    required_permission = Permission.PROVIDER_MANAGE
-
-    def post(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        findings.mend_finding(actor=actor_of(request), alias=alias, finding_id=finding_id)
-        messages.success(request, "The provider is brought to the state of the inventory.")
-        return redirect("keys:provider-detail", alias)
-
-
-class FindingAdopt(ActorRequiredMixin, View):
-    required_permission = Permission.PROVIDER_MANAGE
-
-    def get(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        return self._page(request, alias, finding_id, AdoptionForm(actor=actor_of(request)))
-
-    def post(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        form = AdoptionForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            actor = actor_of(request)
-            key = form.run(lambda values: findings.adopt_key(actor=actor, alias=alias, finding_id=finding_id, **values))
-            if key is not None:
-                messages.success(request, f"{key} is governed here from now on.")
-                return redirect("keys:key-detail", key.pk)
-        return self._page(request, alias, finding_id, form, status=422)
-
-    def _page(
-        self, request: HttpRequest, alias: str, finding_id: int, form: AdoptionForm, status: int = 200
-    ) -> HttpResponse:
-        actor = actor_of(request)
-        authorize(actor, Permission.PROVIDER_MANAGE, target=f"provider {alias}")
-        finding = findings.find_finding(actor, alias, finding_id)
-        context = {
-            "title": "Take the key into the inventory", "subtitle": finding.opaque, "form": form, "submit_label": "Adopt the key",
-            "cancel_url": f"/keys/providers/{alias}/", "intro": finding.detail,
-        }  # fmt: skip
-        return render(request, "keys/provider_form.html", context, status=status)
 
 
 class WorkRetry(ActorRequiredMixin, View):

@@ -5,7 +5,9 @@ and the class agree.
 """
 
 import base64
+import json
 import logging
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -14,10 +16,13 @@ from keys.crypto import keymaterial, transport
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.errors import InvalidSignature
 from keys.crypto.secret import SecretBytes
+from keys.providers import metadata
 from keys.providers.base import (
+    TAG,
     Capability,
     Cipher,
     DataKeys,
+    Described,
     Destroyer,
     DirectImporter,
     Discovery,
@@ -33,6 +38,7 @@ from keys.providers.base import (
     Provider,
     RemoteState,
     Replicated,
+    Restorer,
     Rotator,
     Signer,
     Wrapper,
@@ -55,6 +61,8 @@ PROTOCOLS = {
     Capability.DESTROYER: Destroyer,
     Capability.DISCOVERY: Discovery,
     Capability.REPLICAS: Replicated,
+    Capability.METADATA: Described,
+    Capability.METADATA_RESTORE: Restorer,
 }
 AAD = b'{"table": "customers", "id": "7"}'
 OTHER = b'{"table": "customers", "id": "8"}'
@@ -88,6 +96,10 @@ def some(place: Place, *kinds: Kind, operation: Operation) -> list[str]:
     if not names:
         pytest.skip(f"{place.kind} has no such algorithm")
     return names
+
+
+def any_of(place: Place) -> str:
+    return min(place.provider.algorithms - place.untested.keys())
 
 
 def test_what_is_declared_is_offered(place):
@@ -400,6 +412,41 @@ def test_every_key_is_listed(place):
         assert listed[handle.opaque].state is RemoteState.ENABLED
         assert listed[handle.opaque].algorithm == algorithm
         assert place.provider.describe(handle).opaque == handle.opaque
+
+
+def test_a_changed_policy_or_tag_is_told_and_put_back(place):
+    need(place, Capability.METADATA)
+    assert place.change_metadata is not None
+    provider = place.provider
+    tag = str(uuid4())
+    algorithm = any_of(place)
+    handle = handle_of(algorithm, provider.generate(algorithm, **({"tag": tag} if place.can(Capability.TAGS) else {})))
+    accepted = provider.metadata(handle)
+    assert metadata.digest(json.loads(json.dumps(accepted))) == metadata.digest(provider.metadata(handle)), "plain JSON"
+    assert tag not in str(accepted), "its own mark is compared by itself"
+    place.change_metadata(handle.opaque)
+    assert metadata.changes(accepted, provider.metadata(handle))
+    assert provider.metadata_owner(handle) == provider.metadata_owner(KeyHandle(algorithm, handle.opaque))
+    if not place.can(Capability.METADATA_RESTORE):
+        return
+    for _ in range(2):  # harmless when repeated
+        provider.restore_metadata(handle, accepted, tag=tag)
+        assert metadata.changes(accepted, provider.metadata(handle)) == []
+    described = provider.describe(handle)
+    assert described.state is RemoteState.ENABLED
+    assert not place.can(Capability.TAGS) or described.tags[TAG] == tag
+
+
+def test_a_disabled_key_has_the_same_metadata(place):
+    """Disabling is the portal's own act, and must not look like somebody else's change."""
+    need(place, Capability.METADATA, Capability.LIFECYCLE)
+    handle = new_key(place, any_of(place))
+    accepted = place.provider.metadata(handle)
+    place.provider.disable(handle)
+    assert metadata.changes(accepted, place.provider.metadata(handle)) == []
+    if place.can(Capability.METADATA_RESTORE):
+        place.provider.restore_metadata(handle, accepted)
+        assert place.provider.describe(handle).state is RemoteState.DISABLED
 
 
 def test_a_key_nobody_knows_is_named_so(place):

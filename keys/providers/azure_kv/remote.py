@@ -73,7 +73,8 @@ def set_back(key: KeyVaultKey, wanted: dict[str, Any], mark: str) -> dict[str, A
     for name in ("exportable", "release_policy"):
         if there[name] != right[name]:
             raise OperationUnsupported(
-                f"A vault does not change {name.replace('_', ' ')} back.", hint="Make a new version, and retire this one."
+                f"A vault does not change {name.replace('_', ' ')} back.",
+                hint="Make a new version, and retire this one.",
             )
     changed = {name: datetime.fromisoformat(right[name]) for name in _DATES if there[name] != right[name] != "none"}
     if any(there[name] != "none" == right[name] for name in _DATES):

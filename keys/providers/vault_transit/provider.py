@@ -278,7 +278,8 @@ class VaultTransitProvider:
         there = _config(self._present(version))
         if any(there[name] and not right[name] for name in _ONE_WAY):
             raise OperationUnsupported(
-                "A transit key that can be exported stays so for ever.", hint="Rotate to a new key, and destroy this one."
+                "A transit key that can be exported stays so for ever.",
+                hint="Rotate to a new key, and destroy this one.",
             )
         changed = {name: right.get(name, 0) for name in _TWO_WAY if there.get(name, 0) != right.get(name, 0)}
         if changed:

@@ -204,9 +204,7 @@ def _unknown(remote: RemoteKey, *, ours: bool) -> Difference:
     )  # fmt: skip
 
 
-def _keep(
-    row: KeyProvider, found: list[Difference], copies: replication.Copies, documents: metadata.Documents
-) -> int:
+def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies, documents: metadata.Documents) -> int:
     """Write the differences down: new ones open, known ones kept as they are, those that are gone resolved."""
     now = timezone.now()
     with audit.atomic(

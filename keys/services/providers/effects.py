@@ -89,7 +89,9 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
         offers.read(making.params["offer"]) if making and "offer" in making.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
         bool(intent.params.get("everywhere")),
-        metadata.wanted(keeper, version.provider, materials.handle(version)) if intent.act == Act.RESTORE_METADATA else None,
+        metadata.wanted(keeper, version.provider, materials.handle(version))
+        if intent.act == Act.RESTORE_METADATA
+        else None,
     )
 
 

@@ -121,17 +121,24 @@ def mend_finding(*, actor: Actor, alias: str, finding_id: int) -> ProviderFindin
 def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     """The acts that put it right, or why there are none."""
     version = finding.version
-    if finding.kind == Kind.MISSING_KEY and version is not None and _given_up(version):
-        return [Act.DESTROY], ""
-    if finding.kind == Kind.REPLICA_DRIFT and version is not None:
-        return _for_copies(version), "Let the deletion of the key take its course."
-    if finding.kind in {Kind.METADATA_DRIFT, Kind.TAGS_DRIFT}:
-        if version is not None and intents.declares(finding.provider.alias, Capability.METADATA_RESTORE):
-            return [Act.RESTORE_METADATA], ""
-        return [], "This kind of provider takes none of it back: change it there, or accept it."
-    if finding.kind != Kind.STATE_DRIFT or version is None:
+    if version is None:
         return [], "Follow the advice of the difference, or ignore it with a reason."
-    there = RemoteState(finding.facts.get("there", ""))
+    match finding.kind:
+        case Kind.MISSING_KEY if _given_up(version):
+            return [Act.DESTROY], ""
+        case Kind.REPLICA_DRIFT:
+            return _for_copies(version), "Let the deletion of the key take its course."
+        case Kind.METADATA_DRIFT | Kind.TAGS_DRIFT:
+            can = intents.declares(finding.provider.alias, Capability.METADATA_RESTORE)
+            return [
+                Act.RESTORE_METADATA
+            ] if can else [], "This kind of provider takes nothing back: change it there, or accept it."
+        case Kind.STATE_DRIFT:
+            return _to_its_state(version, RemoteState(finding.facts.get("there", "")))
+    return [], "Follow the advice of the difference, or ignore it with a reason."
+
+
+def _to_its_state(version: KeyVersion, there: RemoteState) -> tuple[list[str], str]:
     if there not in {RemoteState.ENABLED, RemoteState.DISABLED, RemoteState.PENDING_DELETION}:
         return [], "The provider offers no way back from this state."
     first: list[str] = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []

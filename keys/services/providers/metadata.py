@@ -29,7 +29,10 @@ def look(alias: str, keeper: Provider, versions: Iterable[KeyVersion]) -> Docume
             owner = keeper.metadata_owner(handle)
             if owner not in found:
                 document = call(
-                    alias, "metadata", lambda handle=handle: keeper.metadata(handle), counts=not has_replicas(keeper)  # type: ignore[misc]
+                    alias,
+                    "metadata",
+                    lambda handle=handle: keeper.metadata(handle),
+                    counts=not has_replicas(keeper),  # type: ignore[misc]
                 )
                 found[owner] = version, document
         except (KeyMissing, KeyUnusable):
@@ -66,7 +69,9 @@ def facts_of(accepted: AcceptedMetadata, there: dict[str, Any]) -> dict[str, Any
 def accept(row: KeyProvider, owner: str, facts: dict[str, Any], seen: str, actor: Actor, reason: str) -> None:
     """Take what is there as right from now on; raises Conflict unless `seen` is the digest of just that."""
     if facts["sha256"] != seen:
-        raise Conflict("It has changed again since you looked.", hint="Look at what is there now, and decide about that.")
+        raise Conflict(
+            "It has changed again since you looked.", hint="Look at what is there now, and decide about that."
+        )
     row.accepted_metadata.update_or_create(
         owner=owner,
         defaults={
