@@ -12,7 +12,7 @@ from django.views import View
 from keys.forms import ProviderForm, ReasonForm
 from keys.models import KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
-from keys.providers.base import Capability
+from keys.providers.abilities import abilities
 from keys.services import data_key_cache, provider_seals
 from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
@@ -26,34 +26,6 @@ from keyvault_portal.paging import page_context
 from keyvault_portal.visible import on_rings
 
 FINDINGS_SHOWN, WORK_SHOWN = 100, 20
-CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
-    Capability.CIPHER: ("Encrypts data", "The portal encrypts data under keys that it wraps"),
-    Capability.WRAPPER: ("Wraps keys", "Wraps no keys"),
-    Capability.SIGNER: ("Signs", "Does not sign"),
-    Capability.MAC: ("Authenticates messages", "Does not authenticate messages"),
-    Capability.IMPORTER: ("Takes keys made elsewhere", "Takes no keys made elsewhere"),
-    Capability.DIRECT_IMPORT: (
-        "Takes keys wrapped for itself, unseen by the portal",
-        "A worker opens keys on their way in",
-    ),
-    Capability.EXPORTER: ("Gives exportable keys out, wrapped", "Gives no key out: its keys can never be exported"),
-    Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
-    Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
-    Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),
-    Capability.DESTROYER: ("Ends keys for good", "Ends no key: the portal forgets it, and it stays there"),
-    Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
-    Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
-    Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
-    Capability.METADATA: (
-        "Tells policy and tags: a change is seen",
-        "Tells no policy and no tags: a change of them stays unseen",
-    ),
-    Capability.METADATA_RESTORE: (
-        "Takes policy and tags back",
-        "Policy and tags are put back by hand, at the provider",
-    ),
-    Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
-}
 
 
 def _may_manage(actor: Actor) -> bool:
@@ -165,7 +137,7 @@ class ProviderDetail(ActorRequiredMixin, View):
         shown = list(findings.findings_of(row)[:FINDINGS_SHOWN])
         context = {
             "title": row.title, "provider": row, "state": row.shown_state, "may_manage": may_manage,
-            "capabilities": _capabilities(row.kind), "figures": figures.of(alias), "complaints": figures.complaints(alias),
+            "capabilities": _capabilities(row), "figures": figures.of(alias), "complaints": figures.complaints(alias),
             "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
             "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
@@ -196,14 +168,18 @@ def _settings_words(row: KeyProvider) -> list[tuple[str, str]]:
     return [*((label, value) for label, value in typed if value), ("Credentials", credentials)]
 
 
-def _capabilities(kind: str) -> list[dict[str, Any]]:
+def _capabilities(row: KeyProvider) -> list[dict[str, Any]]:
+    """Of this very provider: a vault with and one without hardware are of one kind, and differ."""
     try:
-        has = registry.provider_class(kind).capabilities
+        has = registry.provider(row.alias).capabilities if row.state == row.State.ENABLED else None
+    except PortalError:
+        has = None
+    try:
+        has = registry.provider_class(row.kind).capabilities if has is None else has
     except registry.KindUnavailable:
         return []
     return [
-        {"has": capability in has, "words": words[0] if capability in has else words[1]}
-        for capability, words in CAPABILITY_WORDS.items()
+        {"has": ability.has, "words": ability.words, "reason": ability.reason} for ability in abilities(row.kind, has)
     ]
 
 
