@@ -16,7 +16,6 @@ from ceremonies.script import LARGEST
 from ceremonies.services.minutes import minutes_keys
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
-from keys.crypto.secret import SecretBytes
 from keys.forms import ServiceForm
 from keys.models import Key
 from keys.providers.registry import aliases
@@ -250,29 +249,6 @@ class AnnounceForm(ServiceForm):
 
     def service_values(self) -> dict[str, Any]:
         return self.cleaned_data | {"component_values": self.cleaned_data["component_values"].split()}
-
-
-_SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
-
-
-class ComponentForm(ServiceForm):
-    component = forms.CharField(
-        max_length=2048, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="Your component",
-        help_text="Hexadecimal digits; spaces do not matter.",
-    )  # fmt: skip
-
-    def clean_component(self) -> SecretBytes:
-        try:
-            return SecretBytes(bytes.fromhex("".join(self.cleaned_data["component"].split())))
-        except ValueError:
-            raise forms.ValidationError("Hexadecimal digits only, two for each byte.") from None
-
-
-class SealShareForm(ServiceForm):
-    words = forms.CharField(
-        max_length=1000, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="The words of your share",
-        help_text="All words, with spaces between them.",
-    )  # fmt: skip
 
 
 class PackageForm(ServiceForm):

@@ -17,7 +17,11 @@ from ceremonies.services.gathering import wants_passphrase
 from ceremonies.services.handing import left_to_confirm, share_to_hand_out
 from ceremonies.services.proving import challenge_for
 from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
+from ceremonies.services.work import nobodys_key
 from ceremonies.states import ENDED, CeremonyState, ShareState
+from keys.crypto import receiving
+from keys.services import unsealing
+from keys.services.commands import seal_command
 
 C = CeremonyState
 
@@ -41,6 +45,17 @@ class Part:
     text: str
     share: Share | None = None
     facts: dict[str, Any] | None = None
+
+    @property
+    def command(self) -> str:
+        """How the offline tool does what the page's script does, for a part in which something secret is typed."""
+        facts = self.facts or {}
+        if "challenge" in facts:
+            return f"python3 offline.py prove package.json --challenge {facts['challenge']}"
+        bound = receiving.context(
+            **{name: facts[name] for name in ("ceremony", "custodian", "script", "step")}
+        ).decode()
+        return seal_command(facts["key"], bound) + (" --as-typed" if self.name == "passphrase" else "")
 
     @property
     def act(self) -> str:
@@ -227,11 +242,11 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     return Part("submit", text, facts=_sealing(ceremony, step, custodian) | {"attempt": process["attempt"]})
 
 
-def _sealing(ceremony: Ceremony, step: Step, custodian: str) -> dict[str, Any]:
-    """What the page's script seals to and binds."""
+def _sealing(ceremony: Ceremony, step: Step, custodian: str, key: str = "") -> dict[str, Any]:
+    """What the page's script seals to (the ceremony process, if no other key is given) and binds."""
     return {
         "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian,
-        "key": ceremony.process["public_key"],
+        "key": key or ceremony.process["public_key"],
     }  # fmt: skip
 
 
@@ -243,13 +258,22 @@ def _enter(ceremony: Ceremony, me: Participant, step: Step) -> Part:
         return Part("wait", "Others still have to sign before the components are entered.")
     values = process.get("component_values") or []
     known = f" with the check value {values[me.share_index - 1]}" if me.share_index and values else ""
-    return Part("enter", f"Type component {me.share_index}{known}. It is compared at once and shown to nobody.")
+    text = f"Type component {me.share_index}{known}. It is encrypted before it leaves this page, compared at once and shown to nobody."
+    return Part("enter", text, facts=_sealing(ceremony, step, str(me.pk)))
 
 
 def _give(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     if not may_commit(ceremony, step):
         return Part("wait", "Others still have to sign before the shares are given.")
-    return Part("give", "Type the words of your share of the portal's seal. They go to the keyholder of this machine.")
+    if ceremony.practice:
+        key = nobodys_key(ceremony)
+    else:
+        status = unsealing.attempt()
+        if not status["sealed"]:
+            return Part("wait", "The portal is open: nothing is to be unsealed.")
+        key = status["public_key"]
+    text = "Type the words of your share of the portal's seal. They are encrypted before they leave this page, to the keyholder of this machine."
+    return Part("give", text, facts=_sealing(ceremony, step, str(me.pk), key))
 
 
 def _prove(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:
