@@ -10,22 +10,22 @@ from ceremonies.models import Ceremony
 from ceremonies.script import Action
 from ceremonies.services import dealing, outside
 from ceremonies.states import CeremonyState
-from keys.crypto.secret import SecretBytes
 from keys.models import RootSeal
-from keys.services import seals
+from keys.services import seals, unsealing
 from keyvault_portal.errors import PortalError
 from tests.api.conftest import make_person, sign_in
 from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
+from tests.keyholder.sealing import Made, make_shares, offer
 from tests.room.cast import Cast, agree, agreed, plan
 
 __all__ = ["keyholder", "socket_path", "start_keyholder"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def _shares(planner: Any, *officers: Any) -> seals.NewShares:
+def _shares(planner: Any, *officers: Any) -> Made:
     values = {"name": "Custodians", "threshold": 2, "count": 3, "reason": "For the worst day."}
     agreed(lambda: seals.register_shares(actor=planner, **values), *officers)
-    return seals.make_shares(actor=planner, seal_id=RootSeal.objects.get(kind="shares", retired_at=None).pk)
+    return make_shares(planner)
 
 
 def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder: Any) -> None:
@@ -41,8 +41,8 @@ def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder:
     made.sign_all()
 
     def give(name: str, card: str) -> int:
-        words = SecretBytes(card.encode())
-        return outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, words=words)
+        sealed = made.seal(name, card, step="act", key=unsealing.attempt()["public_key"])
+        return outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, sealed=sealed)
 
     with pytest.raises(PortalError, match="open already"):
         give("hana", cards[0])
@@ -89,10 +89,10 @@ def test_new_shares_are_verified_before_the_old_ones_end(
         nonce = keyholder.begin()
         try:
             for card in cards:
-                keyholder.offer(nonce, card)
+                offer(keyholder, nonce, card)
         except PortalError:
             return False
-        seals.note_unsealed_by_shares([])
+        seals.open_again(actor=planner)
         return not keyholder.status()["sealed"]
 
     first = held("Cancelled")
