@@ -58,7 +58,9 @@ class PlanForm(ServiceForm):
     practice = forms.BooleanField(
         required=False, label="Rehearsal", help_text="Throw-away keys; PRACTICE on every page and print."
     )
-    key = forms.ModelChoiceField(Key.objects.none(), required=False, empty_label="None")
+    key = forms.ModelChoiceField(
+        Key.objects.none(), required=False, empty_label="None", help_text="A roll-call without a key is of the custodians of the portal's seal."
+    )  # fmt: skip
     provider = forms.ChoiceField(required=False, help_text="For a recovery: where the key goes.")
     threshold = forms.IntegerField(
         min_value=2, max_value=MAX_SHARES, initial=3, required=False, help_text="So many shares open it."

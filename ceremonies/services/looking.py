@@ -13,7 +13,7 @@ from ceremonies.models import Ceremony, Participant, Share
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Script, Step
 from ceremonies.services.deeds import DEEDS
-from ceremonies.services.gathering import wants_passphrase
+from ceremonies.services.gathering import PASSPHRASE_AT, share_brought, wants_passphrase
 from ceremonies.services.handing import left_to_confirm, share_to_hand_out
 from ceremonies.services.proving import challenge_for
 from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
@@ -207,7 +207,7 @@ def _awaited(ceremony: Ceremony, step: Step) -> str:
 
 def _passphrase(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:
     """The leader's field for the passphrase, as long as the process holds a session that can take it."""
-    if step.action not in {Action.DEAL, Action.COLLECT, Action.RECOVER} or not wants_passphrase(ceremony):
+    if step.action not in PASSPHRASE_AT or not wants_passphrase(ceremony, step.action):
         return None
     if "nonce" not in ceremony.process:
         return Part("wait", "The operator begins; then you are asked for the passphrase.")
@@ -232,9 +232,12 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     process = ceremony.process
     if "attempt" not in process:
         return Part("wait", "The operator begins to gather the shares.")
-    if me.share_index in process["given"]:
+    index = share_brought(ceremony, me, step.action)
+    if index is None:
+        return Part("wait", "You hold no share of the old set: others hand theirs in.")
+    if index in process["given"]:
         return Part("wait", f"Your share is in. {_awaited(ceremony, step)}.")
-    custodian = process["holders"].get(str(me.share_index), str(me.pk))
+    custodian = process["holders"].get(str(index), str(me.pk))
     if step.action is Action.VERIFY:
         text = "Type all words of your new share, from the card. They are encrypted before they leave this page."
     else:

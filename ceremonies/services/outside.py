@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from ceremonies.errors import NotReady
+from ceremonies.models import CustodyEntry, Share
 from ceremonies.planning import RoomRole
 from ceremonies.process.sealing import context
 from ceremonies.script import Action
@@ -12,6 +13,7 @@ from ceremonies.services.gathering import note_refused, unpacked
 from ceremonies.services.room import go_on
 from ceremonies.services.subjects import held_act
 from ceremonies.services.work import RUNNING, Asked, Deed, commit, need_action, need_signatures, planner_of
+from ceremonies.states import ShareState
 from keys.services import unsealing
 from keys.services.unsealing import Given
 from keyvault_portal.accounts.actors import Actor
@@ -42,6 +44,8 @@ def give_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> in
         ceremony = scene.ceremony
         ceremony.process = {"missing": given.missing, "taken": given.taken}
         scene.record.record({"custodian": me.name, "missing": given.missing})
+        if not practice:
+            _note_access(scene)
         if not given.missing:
             opened = "rehearsed" if practice else "the keyholder of this machine"
             ceremony.result = {"opened": opened, "shares": given.taken}
@@ -49,6 +53,16 @@ def give_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> in
             commit(scene)
             go_on(scene, ceremony.read_script())
     return given.missing
+
+
+def _note_access(scene: Scene) -> None:
+    """The custody register of the seal's shares says that this one left its bag."""
+    held = Share.objects.filter(generation__seal_id__isnull=False, state=ShareState.HELD.value, email=scene.me.email)
+    for share in held:
+        CustodyEntry.objects.create(
+            generation_id=share.generation_id, share=share, what=CustodyEntry.What.ACCESSED, bag=share.bag,
+            reason=f"Handed in: {scene.ceremony}"[:500], by=scene.me.name,
+        )  # fmt: skip
 
 
 def _offer(ciphertext: bytes, bound: bytes) -> Given:
