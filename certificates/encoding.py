@@ -6,7 +6,16 @@ from functools import cache
 from asn1crypto import core, parser
 from cryptography import x509
 
-_SEQUENCE, _BIT_STRING, _OCTET_STRING, _ENUMERATED, _GENERALIZED_TIME, _UTC_TIME = 16, 3, 4, 10, 24, 23
+_SEQUENCE, _SET, _BIT_STRING, _OCTET_STRING, _ENUMERATED, _GENERALIZED_TIME, _UTC_TIME, _UTF8 = (
+    16,
+    17,
+    3,
+    4,
+    10,
+    24,
+    23,
+    12,
+)
 _CONTEXT = 2
 
 
@@ -16,6 +25,15 @@ class MalformedDer(ValueError):
 
 def sequence(*parts: bytes) -> bytes:
     return bytes(parser.emit(0, 1, _SEQUENCE, b"".join(parts)))
+
+
+def one(member: bytes) -> bytes:
+    """A SET of one member: more would have to be sorted (X.690, 11.6)."""
+    return bytes(parser.emit(0, 1, _SET, member))
+
+
+def utf8(text: str) -> bytes:
+    return bytes(parser.emit(0, 0, _UTF8, text.encode()))
 
 
 def octets(content: bytes) -> bytes:
