@@ -59,7 +59,8 @@ class ServerDetail(ActorRequiredMixin, View):
 
 def _facts(server: AcmeServer) -> list[tuple[str, object]]:
     rules = Rules.of(server)
-    names = ", ".join(rules.names) or ", ".join(server.authority.name_rules.dns) or "none"
+    above = server.authority.name_rules
+    names = ", ".join(rules.names or (*above.dns, *above.ip)) or "none"
     return [
         ("Profiles", ", ".join(PROFILES[name].title for name in rules.profiles)), ("Names", names + (", wildcards too" if rules.wildcards else "")),
         ("Proofs", ", ".join(rules.challenges)), ("Life", f"{rules.days} days" if rules.days else "as the profile suggests"),

@@ -3,6 +3,7 @@
 State words follow NIST SP 800-57 Part 1, section 7; every state is shown as tone, icon and word together.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from django.http import QueryDict
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
@@ -289,6 +292,12 @@ def short_hash(value: bytes | memoryview | str | None, length: int = 8) -> str:
         return "—"
     text = value if isinstance(value, str) else bytes(value).hex()
     return text if len(text) <= length + 5 else f"{text[:length]}…{text[-4:]}"
+
+
+@register.filter
+def soft_breaks(text: object) -> SafeString:
+    """Let a long name be broken behind its dots and slashes, and not in the middle of a word."""
+    return mark_safe(re.sub(r"([./]+)", r"\1<wbr>", conditional_escape(text)))  # noqa: S308  escaped here
 
 
 @register.filter
