@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from certificates import issuance, ocsp
+from certificates import issuance, ocsp, signing
 from certificates.models import Authority, Certificate
 from certificates.ocsp import Asked, Responder, Status
 from certificates.services.reading import parse
@@ -16,6 +16,7 @@ from certificates.services.signers import public_key_of, signer
 from certificates.signing import Signer
 from certificates.states import Reason
 from keys.models import Key, KeyVersion
+from keys.providers.registry import LOCAL
 from keys.services import key_views
 from keys.services.cache import BoundedCache
 from keyvault_portal.errors import PortalError
@@ -40,6 +41,7 @@ class Answerer:
         self.authority = authority
         self._called: dict[str, tuple[bytes, bytes]] = {}
         self._signing: tuple[Responder, Signer] | None = None
+        self._trusted = False
 
     def called(self, digest: str) -> tuple[bytes, bytes]:
         """Hashes of the authority's name and key."""
@@ -60,13 +62,26 @@ class Answerer:
     def sign(self, about: Sequence[tuple[Asked, Status]], *, now: datetime, known_at: datetime) -> bytes:
         """One answer for all that was asked about, true at `known_at`; raises PortalError while the key is away."""
         if self._signing is None:
-            responder, version = _responder(self.authority)
-            self._signing = responder, signer(version)
+            self._signing = self._find_signer()
         responder, sign = self._signing
         known_at = known_at.replace(microsecond=0)
         return ocsp.build(
             about, responder, sign, now=now.replace(microsecond=0), this_update=known_at, next_update=known_at + VALID_FOR
         )  # fmt: skip
+
+    def _find_signer(self) -> tuple[Responder, Signer]:
+        """Who signs, and what does. Of a key that is kept here the first signature is checked, of a provider's every one."""
+        responder, version = _responder(self.authority)
+        sign = signer(version)
+
+        def checked(data: bytes) -> bytes:
+            if self._trusted:
+                return sign(data)
+            signature = signing.sign(responder.algorithm, responder.public_key, data, sign)
+            self._trusted = version.provider == LOCAL
+            return signature
+
+        return responder, checked
 
 
 def _responder(authority: Authority) -> tuple[Responder, KeyVersion]:
