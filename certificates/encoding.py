@@ -6,8 +6,8 @@ from functools import cache, lru_cache
 from asn1crypto import core, parser
 from cryptography import x509
 
-_SEQUENCE, _INTEGER, _BIT_STRING, _OCTET_STRING, _ENUMERATED = 0x30, 2, 3, 4, 10
-_GENERALIZED_TIME, _UTC_TIME, _CONTEXT, _CONSTRUCTED = 24, 23, 0x80, 0x20
+_SEQUENCE, _SET, _INTEGER, _BIT_STRING, _OCTET_STRING, _ENUMERATED = 0x30, 0x31, 2, 3, 4, 10
+_GENERALIZED_TIME, _UTC_TIME, _UTF8, _CONTEXT, _CONSTRUCTED = 24, 23, 12, 0x80, 0x20
 
 
 class MalformedDer(ValueError):
@@ -25,6 +25,15 @@ def _value(tag: int, content: bytes) -> bytes:
 
 def sequence(*parts: bytes) -> bytes:
     return _value(_SEQUENCE, b"".join(parts))
+
+
+def one(member: bytes) -> bytes:
+    """A SET of one member: more would have to be sorted (X.690, 11.6)."""
+    return _value(_SET, member)
+
+
+def utf8(text: str) -> bytes:
+    return _value(_UTF8, text.encode())
 
 
 def octets(content: bytes) -> bytes:

@@ -28,6 +28,7 @@ from keyvault_portal.errors import PortalError
 logger = logging.getLogger(__name__)
 _SYSTEM = system_actor("OCSP responder", Permission.KEY_CREATE, Permission.KEY_VIEW)
 REFRESH_AFTER = VALID_FOR / 2
+JUST_NOW = timedelta(minutes=1)
 RESPONDER_ALGORITHM = "ECDSA-P256-SHA256"
 _BATCH = 500
 
@@ -69,6 +70,18 @@ def presign(certificate_ids: list[UUID]) -> int:
 _CERTIFICATE = (
     "authority__certificate", "authority__key", "authority__key_version__key", "authority__responder__key", "authority__ring",
 )  # fmt: skip
+
+
+def presign_new() -> int:
+    """The answers for certificates of this minute that have none yet; returns for how many. The tick has all others."""
+    fresh = Certificate.objects.filter(
+        created_at__gt=timezone.now() - JUST_NOW, authority__certificate__isnull=False, answers=None
+    )
+    fresh = fresh.exclude(profile__in=["root", "ocsp-responder"]).order_by("created_at", "id")
+    done = 0
+    while found := list(fresh.values_list("pk", flat=True)[:50]):
+        done += presign(found)
+    return done
 
 
 def tick() -> int:
