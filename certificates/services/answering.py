@@ -12,11 +12,10 @@ from certificates import issuance, ocsp, signing
 from certificates.models import Authority, Certificate
 from certificates.ocsp import Asked, Responder, Status
 from certificates.services.reading import parse
-from certificates.services.signers import public_key_of, signer
+from certificates.services.signers import public_key_of, signer, signs_here
 from certificates.signing import Signer
 from certificates.states import Reason
 from keys.models import Key, KeyVersion
-from keys.providers.registry import LOCAL
 from keys.services import key_views
 from keys.services.cache import BoundedCache
 from keyvault_portal.errors import PortalError
@@ -78,7 +77,7 @@ class Answerer:
             if self._trusted:
                 return sign(data)
             signature = signing.sign(responder.algorithm, responder.public_key, data, sign)
-            self._trusted = version.provider == LOCAL
+            self._trusted = signs_here(version)
             return signature
 
         return responder, checked
