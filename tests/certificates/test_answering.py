@@ -109,6 +109,7 @@ def test_what_is_unusual_goes_on_to_django_whole(served, short, monkeypatch):
 
 def test_an_answer_signed_on_demand_is_the_delegates_and_says_what_is_true(pki, served, short):
     authority, row = served
+    status.presign([row.pk])
     raw = question(row, authority.certificate, nonce=_NONCE)
     found = short.says(raw)
     [delegate] = found.certificates
