@@ -310,9 +310,23 @@ def test_count_waiting(ask, olga, oskar, otto, make):
     assert [services.count_waiting(actor) for actor in (oskar, otto)] == [0, 1]
 
 
-def test_what_expired_waits_for_nobody_and_is_asked_for_anew(ask, oskar):
-    first = ask()
-    expire(first)
+def test_what_expired_waits_for_nobody_and_is_asked_for_anew(ask, oskar, monkeypatch):
+    first, original = ask(), timezone.now
+    later = type("Later", (), {"now": staticmethod(lambda: original() + timedelta(days=8))})
+    monkeypatch.setattr(services, "timezone", later)
     assert services.count_waiting(oskar) == 0
     assert ask().pk != first.pk
     assert services.count_waiting(oskar) == 1
+
+
+def test_nothing_waits_for_a_token(ask, oskar):
+    ask()
+    assert services.count_waiting(oskar) == 1
+    assert services.count_waiting(replace(oskar, kind="token", token_id=uuid4())) == 0
+
+
+def test_two_officers_are_asked_or_as_many_as_there_are_besides(ring, make, olga):
+    assert services.officers_needed(olga, ring.pk) == 0
+    for name, wanted in (("oskar", 1), ("otto", 2), ("pia", 2)):
+        make(name, "security_officer")
+        assert services.officers_needed(olga, ring.pk) == wanted
