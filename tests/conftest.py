@@ -18,6 +18,7 @@ import pytest
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import migrated
 from tests.environment import KEYS, ROOT, STARTED
 
 django.setup()
@@ -105,6 +106,15 @@ def module_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock(), transaction.atomic():
         yield
         transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any) -> None:
+    """The migrations run once, not once a process."""
+    from django.db import connection
+
+    with django_db_blocker.unblock():
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template()
 
 
 @pytest.fixture(autouse=True, scope="session")
