@@ -40,7 +40,7 @@ SYSTEM_PACKAGES = {
 # What takes minutes begins first where files are shared out to several processes, so that all of them end together. Else
 # they would come last, each alone: those without a database are sorted behind the others.
 LONGEST = (
-    "boot/test_quickstart.py", "api/test_matrix.py", "browser/test_pages.py", "readme/test_readme.py", "readme/test_operating.py",
+    "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "readme/test_operating.py",
     "keyholder/test_provider_seals.py", "boot/test_bootstrap.py", "provider_services/test_real.py", "bench/test_command.py",
     "room/test_bad_input.py", "room/test_refresh.py", "room/test_outside_acts.py", "boot/test_production.py", "browser/test_ceremony.py",
     "browser/test_story.py", "browser/test_ways.py", "faults/test_reencryption_faults.py", "faults/test_move_faults.py",
