@@ -66,7 +66,7 @@ def test_a_version_that_waits_for_its_deletion_has_the_same_metadata(vault):
 
 
 def test_a_date_is_put_back_and_none_is_taken_away(vault):
-    fake, azure = vault
+    _, azure = vault
     key = new(azure, EC)
     plain = azure.metadata(key)
     first, second = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (30, 900))
