@@ -88,7 +88,7 @@ def running() -> Iterator[Place]:
     with server() as endpoint, answering(silent=True) as silent:
         defaults: dict[str, Any] = {
             "region": REGION, "endpoint": endpoint, "access_key_id": "ministack", "secret_access_key": "not-looked-at", "rule": LOOPBACK,
-            "timeout": 20,
+            "timeout": 60,
         }  # fmt: skip
 
         def make(**changed: Any) -> AwsKmsProvider:
