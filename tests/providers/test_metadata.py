@@ -138,6 +138,18 @@ def test_the_floor_of_versions_is_their_state_and_a_floor_for_encryption_alone_i
 
 
 @pytest.mark.needs_softhsm
+def test_a_disabled_key_has_no_use_left_and_gets_none_back_with_its_metadata(places):
+    place = places["pkcs11"]
+    key = KeyHandle("AES-256-GCM", place.provider.generate("AES-256-GCM").opaque)
+    place.change_metadata(key.opaque)
+    with_one_more = place.provider.metadata(key)
+    place.provider.disable(key)
+    assert place.provider.describe(key).state is RemoteState.DISABLED
+    place.provider.restore_metadata(key, with_one_more)
+    assert place.provider.describe(key).state is RemoteState.DISABLED
+
+
+@pytest.mark.needs_softhsm
 def test_what_a_token_keeps_for_ever_is_said_and_a_foreign_use_is_taken_away(places):
     place = places["pkcs11"]
     key = KeyHandle("AES-256-GCM", place.provider.generate("AES-256-GCM").opaque)
