@@ -74,7 +74,7 @@ def server() -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -93,7 +93,7 @@ def running() -> Iterator[Place]:
     with server() as endpoint, answering(silent=True) as silent:
         defaults: dict[str, Any] = {
             "region": REGION, "endpoint": endpoint, "access_key_id": "ministack", "secret_access_key": "not-looked-at", "rule": LOOPBACK,
-            "timeout": 20,
+            "timeout": 60,
         }  # fmt: skip
 
         def make(**changed: Any) -> AwsKmsProvider:
