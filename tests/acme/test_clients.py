@@ -18,6 +18,7 @@ from django.test.testcases import LiveServerThread, ThreadedWSGIServer, _StaticF
 
 from certificates.acme.services import serving
 from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certificate
+from certificates.names import read as named
 from certificates.services.reading import pem
 from keys.crypto.jwk import b64url
 from keys.services import stores
@@ -84,7 +85,7 @@ class Live:
         chain[-1].verify_directly_issued_by(root)
         row = Certificate.objects.get(serial=f"{chain[0].serial_number:x}")
         assert row.state == "valid"
-        assert sorted(row.names) == sorted(f"dns:{name}" for name in names)
+        assert sorted(row.names) == sorted(":".join(named(name)) for name in names)
         return row
 
 
@@ -159,6 +160,12 @@ def test_certbot(live: Live):
     assert states(first, second) == ["valid", "revoked"]
     account = AcmeAccount.objects.get()
     assert (account.external_key, account.contact) == (row, ["mailto:ann@example.org"])
+    # An IP address (RFC 8738), once the authority may certify it.
+    authority = live.world.authority
+    authority.names |= {"ip": ["127.0.0.0/8"]}
+    authority.save(update_fields=["names"])
+    live.run("certbot", "certonly", *usual, "--standalone", "--http-01-port", port, "--ip-address", "127.0.0.1")
+    live.certificate((live.folder / "config" / "live" / "127.0.0.1" / "fullchain.pem").read_text(), "127.0.0.1")
     live.run("certbot", "unregister", *usual)
     assert AcmeAccount.objects.get().state == "deactivated"
 
