@@ -15,7 +15,7 @@ from certificates.services import log_lists, monitoring
 from certificates.views.pages import MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ConfirmPage
+from keyvault_portal.accounts.views.pages import ConfirmPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.paging import page_context
 
@@ -111,7 +111,7 @@ class MonitorRemove(ConfirmPage):
         return {
             "title": f"Stop watching {row}", "submit_label": "Stop watching", "cancel_url": f"/certificates/transparency/{row.pk}/", "danger": True,
             "consequences": [
-                {"count": row.findings.count(), "text": "findings are deleted", "tone": "danger"},
+                counted(row.findings.count(), "finding is deleted", "findings are deleted", tone="danger"),
                 "Certificates that others issue for your names are not noticed in this log any more.",
             ],
         }  # fmt: skip

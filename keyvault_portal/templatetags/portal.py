@@ -200,8 +200,15 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
 )
 
-# Pages whose address lies elsewhere than the entry they belong to.
-BELONGS = {"keys:places": "keys:provider-list", "keys:seal-list": "settings"}
+# Pages whose address lies elsewhere than the entry they belong to; a name without a colon is a whole area.
+BELONGS = {
+    "acme": "acme:order-list",
+    "certificates:dns-hook-create": "certificates:source-list",
+    "certificates:hook-remove": "certificates:renewal-list",
+    "certificates:party-list": "certificates:rollover-list",
+    "keys:places": "keys:provider-list",
+    "keys:seal-list": "settings",
+}
 
 
 def look_of(state: object) -> Look:
@@ -365,12 +372,14 @@ def navigation(context: Context) -> list[tuple[str, list[NavLink]]]:
 
     The current link is the one whose address, or that of a page belonging to it, is the longest prefix of the page's own.
     """
-    path = getattr(context.get("request"), "path", "")
+    request = context.get("request")
+    path, match = getattr(request, "path", ""), getattr(request, "resolver_match", None)
+    owner = (BELONGS.get(match.view_name) or BELONGS.get(match.namespace)) if match else None
     approvals = int((context.get("nav_counts") or {}).get("approvals") or 0)
     urls = {name: _reverse_or_none(name) for _, entries in NAVIGATION for name, _, _ in entries}
     places = {url: url for url in urls.values() if url}
     places |= {url: urls[name] or "" for page, name in BELONGS.items() if (url := _reverse_or_none(page))}
-    current = places.get(_longest_prefix(path, places), "")
+    current = (urls.get(owner) if owner else None) or places.get(_longest_prefix(path, places), "")
     groups = []
     for title, entries in NAVIGATION:
         links = [
