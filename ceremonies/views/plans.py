@@ -11,13 +11,13 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
-from ceremonies.minutes.document import local, write
+from ceremonies.minutes.document import local
 from ceremonies.minutes.signing import digest_of
 from ceremonies.models import Ceremony
 from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
 from ceremonies.services import custody, invitations, plans, subjects, verdicts
-from ceremonies.services.room import transcript
+from ceremonies.services.minutes import read_minutes
 from ceremonies.states import BEFORE_COMMIT, ENDED, OPEN, PLANNING, CeremonyState
 from ceremonies.views.entering import enter
 from ceremonies.views.guests import banner
@@ -249,14 +249,7 @@ class Minutes(View):
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         actor, _, ceremony = enter(request, ceremony_id)
-        kept = Signed.objects.filter(ceremony=ceremony).first()
-        made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))
-        audit.record(
-            actor=actor,
-            action="ceremony.minutes",
-            target=("ceremony", ceremony.pk, str(ceremony)),
-            ring_id=ceremony.ring_id,
-        )
+        made = read_minutes(actor=actor, ceremony=ceremony)
         return HttpResponse(
             made,
             content_type="application/pdf",

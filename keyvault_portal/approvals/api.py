@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
@@ -16,8 +16,8 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.approvals import notices, services, signatures
-from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals import notices, services, signatures, signing_keys
+from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice, SigningKey
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
@@ -156,4 +156,50 @@ class NoticeViewSet(ListModelMixin, GenericViewSet[Notice]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-router_entries = [("approvals", ApprovalViewSet, "approval"), ("notices", NoticeViewSet, "notice")]
+class SigningKeySerializer(serializers.ModelSerializer[SigningKey]):
+    class Meta:
+        model = SigningKey
+        fields = ["id", "name", "kind", "fingerprint", "public_key", "approval_id", "created_at"]
+        read_only_fields = fields
+
+
+class SigningKeyAskSerializer(serializers.Serializer[dict[str, Any]]):
+    name = serializers.CharField(max_length=100)
+    public_key = serializers.CharField(
+        max_length=signing_keys.LONGEST,
+        help_text="A line of OpenSSH or PEM of an Ed25519 key, or an OpenPGP certificate.",
+    )
+
+
+class SigningKeyViewSet(ListModelMixin, GenericViewSet[SigningKey]):
+    """The caller's own keys for signing acts offline."""
+
+    serializer_class = SigningKeySerializer
+    filterset_fields = ["kind"]
+    keyset_order = ("-created_at", "-id")
+    queryset = SigningKey.objects.none()
+    required_permission = Permission.APPROVAL_DECIDE
+    lookup_value_regex = "[0-9]{1,18}"
+
+    def get_queryset(self) -> QuerySet[SigningKey]:
+        return signing_keys.keys_of(self.request.actor.id)  # type: ignore[attr-defined]
+
+    @extend_schema(
+        request=SigningKeyAskSerializer, responses={202: OpenApiResponse(description="An officer must agree first.")}
+    )
+    def create(self, request: Request) -> Response:
+        """Put an own public key before a security officer."""
+        body = SigningKeyAskSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        signing_keys.ask_for_key(actor=request.actor, **body.validated_data)  # type: ignore[attr-defined]
+        raise AssertionError  # it always waits for agreement
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Let it sign nothing any more; what it signed stays signed."""
+        signing_keys.remove_key(actor=request.actor, key_id=int(pk))  # type: ignore[attr-defined]
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+router_entries = [
+    ("approvals", ApprovalViewSet, "approval"), ("notices", NoticeViewSet, "notice"), ("signing-keys", SigningKeyViewSet, "signing-key"),
+]  # fmt: skip
