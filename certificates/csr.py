@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -68,28 +69,36 @@ def _parse(data: bytes) -> x509.CertificateSigningRequest:
 
 def check_public_key(spki: bytes, *, field: str = "key") -> None:
     """Raise ValidationFailed for a key that is too weak or of a kind that is not certified (BR 6.1.5, 6.1.6)."""
+    if wrong := _complaint(spki):
+        raise refused(field, wrong)
+
+
+@lru_cache(maxsize=1024)
+def _complaint(spki: bytes) -> str:
+    """What is wrong with a public key, or nothing: an order, its draft and the built certificate ask about the same one."""
     try:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
-        raise refused(field, "The public key cannot be read.") from None
+        return "The public key cannot be read."
     match key:
         case rsa.RSAPublicKey():
             if key.key_size < 2048:
-                raise refused(field, f"RSA with {key.key_size} bits is too weak; at least 2048 bits.")
+                return f"RSA with {key.key_size} bits is too weak; at least 2048 bits."
             if key.key_size > 8192:
-                raise refused(field, "RSA keys of more than 8192 bits are not certified.")
+                return "RSA keys of more than 8192 bits are not certified."
             numbers = key.public_numbers()
             if numbers.e < 65537 or numbers.e >= 2**256 or numbers.e % 2 == 0:
-                raise refused(field, "The RSA exponent is below 65537, too large or even (BR 6.1.6).")
+                return "The RSA exponent is below 65537, too large or even (BR 6.1.6)."
         case ec.EllipticCurvePublicKey():
             if key.curve.name not in _CURVES:
-                raise refused(field, f"The curve {key.curve.name} is not certified; use P-256, P-384 or P-521.")
+                return f"The curve {key.curve.name} is not certified; use P-256, P-384 or P-521."
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
             pass
         case mldsa.MLDSA44PublicKey() | mldsa.MLDSA65PublicKey() | mldsa.MLDSA87PublicKey():
             pass
         case _:
-            raise refused(field, "Keys of this kind are not certified.")
+            return "Keys of this kind are not certified."
+    return ""
 
 
 def _names(request: x509.CertificateSigningRequest) -> tuple[Name, ...]:

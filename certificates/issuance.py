@@ -1,21 +1,29 @@
-"""Two-phase issuance: build and sign with a throw-away key, lint, and only then sign the very same bytes once."""
+"""Two-phase issuance: build, lint as if it were signed, and only then sign the very same bytes once.
+
+The lint reads a whole certificate: the to-be-signed bytes under a throw-away signature of the right form. No rule looks at
+its value, so all end entities of one template share one, by a key that nobody keeps.
+"""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha1, sha256
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from certificates import encoding, lint, pkix_lint, signing
 from certificates.names import Name, NameRules, constraints_of, to_general_name
 from certificates.profiles import PROFILES, Profile
 from certificates.signing import Signer
+from certificates.template import Template
 from keyvault_portal.errors import ValidationFailed
 
 # Clocks of relying parties run behind; a certificate begins a little before it is issued.
 BACKDATE = timedelta(minutes=5)
+MAX_COMMON_NAME = 64  # characters (RFC 5280, appendix A: ub-common-name); the library refuses more
+_SAMPLE_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,12 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked certificate that wants nothing but the real signature; `throw_away` is the one that was linted."""
+    """A checked certificate that wants nothing but the real signature; `throw_away` is what was linted, whole."""
 
     algorithm: str
     to_be_signed: bytes
     throw_away: bytes
+    linted: x509.Certificate | None = None  # the same, as read
     warnings: tuple[str, ...] = ()
 
     @property
@@ -89,13 +98,13 @@ def key_identifier(public_key: bytes) -> bytes:
 
 def prepare(draft: Draft, issuer: Issuer) -> Prepared:
     """Build and lint; raises LintFailed naming every broken rule."""
-    scheme = signing.scheme(issuer.algorithm)
     try:
-        signed = scheme.sign_with_throw_away(_build(draft, issuer))
+        to_be_signed, throw_away = _throw_away(draft, issuer)
     except (ValueError, TypeError) as error:
         raise ValidationFailed(f"The certificate cannot be built: {error}.") from None
-    raw = signed.public_bytes(Encoding.DER)
-    findings = [*lint.lint(raw, draft.profile, issuer.certificate, issuer.public_key), *pkix_lint.lint(raw)]
+    raw = signing.assemble(to_be_signed, signing.scheme(issuer.algorithm).identifier, throw_away)
+    certificate, findings = lint.read(raw, draft.profile, issuer.certificate)
+    findings += pkix_lint.lint(raw)
     broken = [finding for finding in findings if finding.severity == lint.ERROR]
     if broken:
         raise LintFailed(
@@ -103,13 +112,53 @@ def prepare(draft: Draft, issuer: Issuer) -> Prepared:
             errors={"certificate": [f"{finding.rule}: {finding.detail}" for finding in broken]},
         )
     warnings = tuple(f"{finding.rule}: {finding.detail}" for finding in findings)
-    return Prepared(issuer.algorithm, bytes(signed.tbs_certificate_bytes), raw, warnings)
+    return Prepared(issuer.algorithm, to_be_signed, raw, certificate, warnings)
 
 
 def complete(prepared: Prepared, public_key: bytes, signer: Signer) -> bytes:
     """The certificate in DER: exactly the linted bytes, signed by `signer`; raises WrongSignature."""
     signature = signing.sign(prepared.algorithm, public_key, prepared.to_be_signed, signer)
     return signing.assemble(prepared.to_be_signed, signing.scheme(prepared.algorithm).identifier, signature)
+
+
+def _throw_away(draft: Draft, issuer: Issuer) -> tuple[bytes, bytes]:
+    """The to-be-signed bytes, and a throw-away signature to lint them with."""
+    if draft.profile.ca or draft.subject is not None or len(draft.common_name) > MAX_COMMON_NAME:
+        return _by_library(draft, issuer)
+    template, signature = _template(
+        issuer, draft.profile, draft.organization, draft.places, bool(draft.common_name), bool(draft.names)
+    )
+    filled = template.fill(
+        serial=draft.serial, not_before=draft.not_before, not_after=draft.not_after, common_name=draft.common_name,
+        public_key=_plain_key(draft.public_key), key_identifier=key_identifier(draft.public_key), names=draft.names,
+    )  # fmt: skip
+    return filled, signature
+
+
+@lru_cache(maxsize=512)
+def _template(
+    issuer: Issuer, profile: Profile, organization: str, places: Places, common_name: bool, names: bool
+) -> tuple[Template, bytes]:
+    """What all such drafts share, taken from one that the library builds and signs."""
+    public = signing.scheme(issuer.algorithm).throw_away.public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    sample = Draft(
+        profile, spki, 1, _SAMPLE_DAY, _SAMPLE_DAY, "sample" if common_name else "", organization,
+        (("dns", "sample.example"),) if names else (), places=places,
+    )  # fmt: skip
+    to_be_signed, signature = _by_library(sample, issuer)
+    return Template.of(to_be_signed, common_name=common_name), signature
+
+
+def _by_library(draft: Draft, issuer: Issuer) -> tuple[bytes, bytes]:
+    signed = signing.scheme(issuer.algorithm).sign_with_throw_away(_build(draft, issuer))
+    return bytes(signed.tbs_certificate_bytes), bytes(signed.signature)
+
+
+@lru_cache(maxsize=1024)
+def _plain_key(public_key: bytes) -> bytes:
+    """The key as the library writes it: in DER, whatever was read."""
+    return load_der_public_key(public_key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _build(draft: Draft, issuer: Issuer) -> x509.CertificateBuilder:

@@ -5,7 +5,8 @@ It reads the built bytes, not the request, so that a fault of the builder is fou
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -37,29 +38,54 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class _Issuer:
+    """What the rules want to know of an issuer's certificate; an extension that it has not is None."""
+
+    subject: x509.Name
+    not_after: datetime
+    identifier: bytes | None
+    constraints: x509.NameConstraints | None
+    basic: x509.BasicConstraints | None
+
+
+@lru_cache(maxsize=128)
+def _issuer(certificate: x509.Certificate) -> _Issuer:
+    found = {extension.oid: extension.value for extension in certificate.extensions}
+    identifier: Any = found.get(Oid.SUBJECT_KEY_IDENTIFIER)
+    constraints: Any = found.get(Oid.NAME_CONSTRAINTS)
+    basic: Any = found.get(Oid.BASIC_CONSTRAINTS)
+    digest = identifier.digest if identifier is not None else None
+    return _Issuer(certificate.subject, certificate.not_valid_after_utc, digest, constraints, basic)
+
+
+@dataclass(frozen=True, slots=True)
 class _Case:
     certificate: x509.Certificate
     profile: Profile
-    issuer: x509.Certificate | None
-    issuer_key: bytes
+    issuer: _Issuer | None
+    extensions: dict[x509.ObjectIdentifier, Any]  # with their criticality
 
     def extension(self, oid: x509.ObjectIdentifier) -> Any:
         """The extension with its criticality, or None."""
-        try:
-            return self.certificate.extensions.get_extension_for_oid(oid)
-        except x509.ExtensionNotFound:
-            return None
+        return self.extensions.get(oid)
 
 
-def lint(raw: bytes, profile: Profile, issuer: x509.Certificate | None, issuer_key: bytes) -> list[Finding]:
-    """All findings on a certificate in DER; `issuer` is None for a root, `issuer_key` the signer's public key."""
+def lint(raw: bytes, profile: Profile, issuer: x509.Certificate | None) -> list[Finding]:
+    """All findings on a certificate in DER; `issuer` is None for a root."""
+    return read(raw, profile, issuer)[1]
+
+
+def read(
+    raw: bytes, profile: Profile, issuer: x509.Certificate | None
+) -> tuple[x509.Certificate | None, list[Finding]]:
+    """As `lint`, with the certificate as it was read, if it can be."""
     try:
         certificate = x509.load_der_x509_certificate(raw)
-        case = _Case(certificate, profile, issuer, issuer_key)
-        list(certificate.extensions)
+        extensions = {extension.oid: extension for extension in certificate.extensions}
     except (ValueError, UnsupportedAlgorithm) as error:
-        return [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
-    return [finding for rule in _RULES for finding in rule(case)]
+        return None, [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
+    case = _Case(certificate, profile, _issuer(issuer) if issuer is not None else None, extensions)
+    return certificate, [finding for rule in _RULES for finding in rule(case)]
 
 
 def _form(case: _Case) -> Iterator[Finding]:
@@ -73,9 +99,9 @@ def _form(case: _Case) -> Iterator[Finding]:
     digest = certificate.signature_hash_algorithm
     if digest is not None and digest.name in {"md5", "sha1"}:
         yield Finding("BR 7.1.3.2", f"signed with {digest.name}")
-    for extension in certificate.extensions:
-        if extension.oid not in _KNOWN:
-            yield Finding("RFC 5280, 4.2", f"the extension {extension.oid.dotted_string} belongs to no profile")
+    for oid in case.extensions:
+        if oid not in _KNOWN:
+            yield Finding("RFC 5280, 4.2", f"the extension {oid.dotted_string} belongs to no profile")
 
 
 def _validity(case: _Case) -> Iterator[Finding]:
@@ -85,7 +111,7 @@ def _validity(case: _Case) -> Iterator[Finding]:
     days = case.profile.most_days(start.date())
     if end - start + timedelta(seconds=1) > timedelta(days=days):  # both ends count (RFC 5280, 4.1.2.5)
         yield Finding("BR 6.3.2", f"it lives longer than the {days} days that its profile allows on its first day")
-    if case.issuer is not None and end > case.issuer.not_valid_after_utc:
+    if case.issuer is not None and end > case.issuer.not_after:
         yield Finding("RFC 5280, 6.1.3", "it outlives its issuer")
 
 
@@ -108,11 +134,8 @@ def _identifiers(case: _Case) -> Iterator[Finding]:
         return
     if case.certificate.issuer != case.issuer.subject:
         yield Finding("RFC 5280, 4.1.2.4", "the issuer's name is not the issuer's subject")
-    try:
-        theirs = case.issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return
-    if authority is not None and authority.value.key_identifier != theirs:
+    theirs = case.issuer.identifier
+    if theirs is not None and authority is not None and authority.value.key_identifier != theirs:
         yield Finding("RFC 5280, 4.2.1.1", "the authority key identifier is not the issuer's")
 
 
@@ -156,28 +179,17 @@ def _names(case: _Case) -> Iterator[Finding]:
     for attribute in case.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         if case.profile.subject == "first_name" and attribute.value not in {value for _, value in names}:
             yield Finding("BR 7.1.4.3", "the common name is not among the alternative names")
-    if case.issuer is not None:
-        yield from _constraints(case, names)
-
-
-def _constraints(case: _Case, names: list[tuple[str, str]]) -> Iterator[Finding]:
-    assert case.issuer is not None
-    try:
-        constraints = case.issuer.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
+    if case.issuer is None or case.issuer.constraints is None:
         return
-    for kind, value in forbidden_by(constraints, names):
+    for kind, value in forbidden_by(case.issuer.constraints, names):
         yield Finding("RFC 5280, 4.2.1.10", f"{kind}:{value} is outside the issuer's name constraints")
 
 
 def _path(case: _Case) -> Iterator[Finding]:
     if case.issuer is None:
         return
-    try:
-        above = case.issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        above = x509.BasicConstraints(False, None)
-    if not above.ca:
+    above = case.issuer.basic
+    if above is None or not above.ca:
         yield Finding("RFC 5280, 6.1.4", "the issuer is no CA")
         return
     if not case.profile.ca or above.path_length is None:

@@ -52,6 +52,15 @@ def presign(*certificate_ids: str) -> None:
         return
 
 
+@shared_task(name="certificates.presign_new")
+def presign_new() -> None:
+    """OCSP answers for what was issued just now; when they cannot be signed now, the tick makes them."""
+    try:
+        status.presign_new()
+    except PortalError:
+        return
+
+
 @shared_task(name="certificates.scan_endpoint")
 def scan_endpoint(scan_id: str) -> None:
     """One scan of a watched endpoint."""

@@ -1,5 +1,7 @@
 """Enqueue background work only once the transaction that asks for it is durable."""
 
+import threading
+from time import monotonic
 from typing import Any
 
 from celery import Task
@@ -13,3 +15,28 @@ def enqueue_on_commit(task: Task[Any, Any], *ids: str | int) -> None:
     is logged and not raised, because the act itself is durable by then: every kind of work has a tick that finds it.
     """
     transaction.on_commit(lambda: task.delay(*ids), robust=True)
+
+
+def enqueue_gathered(task: Task[Any, Any], seconds: float) -> None:
+    """Send `task`, which finds its work by itself, to begin `seconds` after this commit; one message serves all until then.
+
+    Whoever commits between the sending and the begin is served by it, so a process sends at most one every `seconds`.
+    """
+    transaction.on_commit(lambda: _send(task, seconds), robust=True)
+
+
+_sent: dict[str, float] = {}
+_sending = threading.Lock()
+
+
+def _send(task: Task[Any, Any], seconds: float) -> None:
+    with _sending:
+        now = monotonic()
+        if now < _sent.get(task.name, 0.0) + seconds:
+            return
+        _sent[task.name] = now
+    try:
+        task.apply_async(countdown=seconds)
+    except BaseException:
+        _sent.pop(task.name, None)
+        raise

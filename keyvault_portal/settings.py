@@ -44,6 +44,8 @@ DATABASE_URL = os.environ.get("DATABASE_URL") or (
 )
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "keyvault-portal"
+# Statements that are written below Django's cursor (the record, the data plane, certificates) are planned once a connection.
+DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
 BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (
     _embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0"
 )

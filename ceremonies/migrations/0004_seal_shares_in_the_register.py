@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('ceremonies', '0003_minutes_and_passkeys'),
-        ('keys', '0009_components_sealed_in_the_browser'),
+        ('keys', '0010_components_sealed_in_the_browser'),
     ]
 
     operations = [

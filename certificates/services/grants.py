@@ -1,17 +1,23 @@
-"""Single-use grants: written before anything is signed, spent once, closed with the certificate or as lost."""
+"""Single-use grants: one for each signature, spent once, closed with the certificate or as lost.
+
+What a provider signs may be out before we know of it, so its grant is written down first, in a transaction of its own. A
+key that the portal keeps signs in this very process and nothing leaves it before the certificate is durable: its grant is
+written with the certificate, in one transaction, or as lost when there was no certificate.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from certificates import issuance
 from certificates.issuance import Draft, Issuer, Prepared
 from certificates.models import Authority, Certificate, IssuanceGrant
+from certificates.services import rows
 from certificates.services.reading import columns, issuer_of
 from certificates.services.signers import signer
 from certificates.signing import Signer
@@ -19,9 +25,10 @@ from certificates.states import GrantState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict
-from keyvault_portal.jobs import enqueue_on_commit
+from keyvault_portal.jobs import enqueue_gathered, enqueue_on_commit
 
 LOST_AFTER = timedelta(minutes=10)
+PRESIGN_SECONDS = 1.0
 _SWEEPER = system_actor("certificate sweeper")
 _REDEEMER = system_actor("certification authority")
 _RELATED = ("ring", "key", "key_version__key", "certificate")
@@ -31,9 +38,21 @@ _RELATED = ("ring", "key", "key_version__key", "certificate")
 class Granted:
     """A checked certificate and its grant, spent already; `row` holds what the certificate's own bytes do not say."""
 
-    grant: IssuanceGrant
+    id: UUID
+    serial: str
     prepared: Prepared
+    written: bool  # the grant has a row
     row: dict[str, Any] = field(default_factory=dict)
+
+
+def check(issuer: Issuer, drafts: Sequence[tuple[Draft, dict[str, Any]]]) -> list[Granted]:
+    """Lint every draft; what is granted here is written by `store`. Raises LintFailed."""
+    return [
+        Granted(
+            uuid4(), f"{draft.serial:x}", issuance.prepare(draft, issuer), False, row | {"profile": draft.profile.name}
+        )
+        for draft, row in drafts
+    ]
 
 
 def write(
@@ -43,23 +62,30 @@ def write(
 
     Raises LintFailed, Conflict (a serial number was used before).
     """
-    now = timezone.now()
-    found = []
-    for draft, row in drafts:
-        prepared = issuance.prepare(draft, issuer)
-        grant = IssuanceGrant(
-            id=uuid4(), authority=authority, serial=f"{draft.serial:x}", profile=draft.profile.name, tbs_sha256=prepared.digest,
-            state=GrantState.SPENT.value, requested_by=actor.label[:200], spent_at=now,
-        )  # fmt: skip
-        found.append(Granted(grant, prepared, row | {"profile": draft.profile.name}))
+    found = [replace(item, written=True) for item in check(issuer, drafts)]
+    _insert(actor, authority, found, {"state": GrantState.SPENT.value})
+    return found
+
+
+def _insert(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], values: rows.Values, *, unless_there: bool = False,
+    certificates: Sequence[Certificate] = (),
+) -> list[IssuanceGrant]:  # fmt: skip
+    shared = {"authority_id": authority.pk, "requested_by": actor.label[:200], "spent_at": timezone.now(), **values}
+    for_each = certificates or [None] * len(granted)
+    listed = [
+        shared | {
+            "id": item.id, "serial": item.serial, "profile": item.row["profile"], "tbs_sha256": item.prepared.digest,
+            "certificate_id": certificate and certificate.pk,
+        }
+        for item, certificate in zip(granted, for_each, strict=True)
+    ]  # fmt: skip
     try:
-        with transaction.atomic(savepoint=False):  # the Conflict ends the caller's transaction
-            IssuanceGrant.objects.bulk_create([item.grant for item in found])
+        return rows.table(IssuanceGrant).insert(listed, unless_there=unless_there)
     except IntegrityError:
         raise Conflict(
             "The serial number was used before.", hint="Try again: the next one is drawn at random."
         ) from None
-    return found
 
 
 def write_open(
@@ -69,13 +95,12 @@ def write_open(
     from certificates.tasks import redeem_grant
 
     found = []
-    for item in write(actor, authority, issuer, drafts):
-        grant = item.grant
-        grant.state, grant.spent_at = GrantState.OPEN.value, None
-        grant.to_be_signed, grant.row = item.prepared.to_be_signed, _plain(item.row)
-        grant.save(update_fields=["state", "spent_at", "to_be_signed", "row"])
-        enqueue_on_commit(redeem_grant, str(grant.pk))
-        found.append(grant)
+    for item in check(issuer, drafts):
+        open_until_redeemed = {
+            "state": GrantState.OPEN.value, "spent_at": None, "to_be_signed": item.prepared.to_be_signed, "row": _plain(item.row),
+        }  # fmt: skip
+        found += _insert(actor, authority, [item], open_until_redeemed)
+        enqueue_on_commit(redeem_grant, str(item.id))
     return found
 
 
@@ -90,7 +115,7 @@ def redeem_open(grant_id: UUID) -> Certificate | None:
     prepared = Prepared(grant.authority.key.algorithm, bytes(grant.to_be_signed or b""), b"")
     if prepared.digest != grant.tbs_sha256:
         raise Conflict("What is to be signed is not what was granted.")
-    granted = Granted(grant, prepared, dict(grant.row) | {"profile": grant.profile})
+    granted = Granted(grant.pk, grant.serial, prepared, True, dict(grant.row) | {"profile": grant.profile})
     return sign_and_store(_REDEEMER, grant.authority, issuer_of(grant.authority), [granted])[0]
 
 
@@ -105,13 +130,13 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted]) -> list[Certificate]:
-    """The effect between two short transactions, and the second of them."""
-    from certificates.tasks import presign
+    """The effect before or between short transactions, and the last of them."""
+    from certificates.tasks import presign_new
 
     signed = redeem(actor, authority, issuer, granted)
     with audit.atomic(actor=actor, action="certificate.issue", ring_id=authority.ring_id) as act:
-        rows = store(authority, granted, signed)
-        for row, item in zip(rows, granted, strict=True):
+        made = store(actor, authority, granted, signed)
+        for row, item in zip(made, granted, strict=True):
             act.record(
                 {
                     "authority": authority.name, "profile": row.profile, "serial": row.serial, "fingerprint": row.fingerprint,
@@ -120,8 +145,8 @@ def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: 
                 },
                 target=("certificate", row.pk, str(row)),
             )  # fmt: skip
-        enqueue_on_commit(presign, *(str(row.pk) for row in rows))
-    return rows
+        enqueue_gathered(presign_new, PRESIGN_SECONDS)
+    return made
 
 
 def redeem(
@@ -144,46 +169,66 @@ def redeem(
 
 def _lose(actor: Actor, authority: Authority, granted: Sequence[Granted], error: str) -> None:
     """None of these certificates will be: their serial numbers are burned, and the record says so."""
+    lost = {"state": GrantState.LOST.value, "error": error[:200]}
     with audit.atomic(
         actor=actor,
         action="certificate.issue",
         target=("authority", authority.pk, authority.name),
         ring_id=authority.ring_id,
     ) as act:
-        rows = IssuanceGrant.objects.filter(pk__in=[item.grant.pk for item in granted], state=GrantState.SPENT.value)
-        rows.update(state=GrantState.LOST.value, error=error[:200])
-        act.record({"serials": [item.grant.serial for item in granted], "error": error}, outcome="failed")
+        spent = IssuanceGrant.objects.filter(pk__in=[item.id for item in granted], state=GrantState.SPENT.value)
+        spent.update(**lost)
+        if unwritten := [item for item in granted if not item.written]:
+            _insert(actor, authority, unwritten, lost, unless_there=True)
+        act.record({"serials": [item.serial for item in granted], "error": error}, outcome="failed")
 
 
-def store(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[Certificate]:
-    """The rows of signed certificates with their grants closed, in the caller's transaction."""
-    rows = []
+def store(actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[Certificate]:
+    """The rows of signed certificates with their grants closed, in the caller's transaction.
+
+    Raises Conflict: a serial number was used before, or a grant was given up as lost meanwhile.
+    """
+    shared = {"ring_id": authority.ring_id, "authority_id": authority.pk, "issued_under_id": authority.certificate_id}
+    listed = []
     for item, raw in zip(granted, signed, strict=True):
-        values = {"ring_id": authority.ring_id} | columns(raw) | item.row
-        row = Certificate(authority=authority, issued_under_id=authority.certificate_id, **values)
-        row.partition = int(row.serial, 16) % authority.crl_partitions
-        rows.append(row)
-    Certificate.objects.bulk_create(rows)
-    for item, row in zip(granted, rows, strict=True):
-        item.grant.state, item.grant.certificate = GrantState.DONE.value, row
+        values = shared | {"id": uuid4()} | columns(raw, item.prepared.linted) | item.row
+        listed.append(values | {"partition": int(item.serial, 16) % authority.crl_partitions})
+    try:
+        made = rows.table(Certificate).insert(listed)
+    except IntegrityError:
+        raise Conflict("One of the certificates is there already.", hint="Try again.") from None
+    for row in made:
+        row.authority = authority
+    unwritten = [(item, row) for item, row in zip(granted, made, strict=True) if not item.written]
+    if unwritten:
+        items, certificates = zip(*unwritten, strict=True)
+        _insert(actor, authority, items, {"state": GrantState.DONE.value}, certificates=certificates)
+    _close({item.id: row.pk for item, row in zip(granted, made, strict=True) if item.written})
+    return made
+
+
+def _close(pairs: dict[UUID, UUID]) -> None:
+    if not pairs:
+        return
     with connection.cursor() as cursor:
-        pairs = [item.grant.pk for item in granted], [row.pk for row in rows]
-        cursor.execute(_CLOSE, [GrantState.DONE.value, *pairs])
-    return rows
+        states = GrantState.DONE.value, GrantState.SPENT.value
+        cursor.execute(_CLOSE, [states[0], list(pairs), list(pairs.values()), states[1]])
+        if cursor.rowcount != len(pairs):
+            raise Conflict("The signature came back too late: its grant was given up.", hint="Try again.")
 
 
 # Not bulk_update: its CASE over a hundred rows costs more than the signatures.
 _CLOSE = """
 UPDATE certificates_issuancegrant AS g SET state = %s, certificate_id = closed.certificate
-FROM unnest(%s::uuid[], %s::uuid[]) AS closed (id, certificate) WHERE g.id = closed.id
+FROM unnest(%s::uuid[], %s::uuid[]) AS closed (id, certificate) WHERE g.id = closed.id AND g.state = %s
 """
 
 
 def reap() -> int:
     """Close grants whose signer never came back: the process died between signature and row. Returns how many."""
-    rows = IssuanceGrant.objects.filter(state=GrantState.SPENT.value, spent_at__lt=timezone.now() - LOST_AFTER)
+    spent = IssuanceGrant.objects.filter(state=GrantState.SPENT.value, spent_at__lt=timezone.now() - LOST_AFTER)
     done = 0
-    for grant in rows.select_related("authority")[:100]:
+    for grant in spent.select_related("authority")[:100]:
         with audit.atomic(
             actor=_SWEEPER, action="certificate.issue", target=("authority", grant.authority_id, grant.authority.name),
             ring_id=grant.authority.ring_id,

@@ -7,20 +7,19 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.utils import timezone
 
 from certificates import bundles, csr, lifetimes
 from certificates.bundles import Bundle
 from certificates.csr import Wanted, refused
-from certificates.issuance import BACKDATE, Draft, new_serial
+from certificates.issuance import BACKDATE, Draft, Issuer, Places, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.names import Name
+from certificates.names import Name, NameRules
 from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.rollover.steps import successor_of
-from certificates.services import grants
+from certificates.services import grants, rows
 from certificates.services.reading import chain_of, issuer_of, visible_certificate
-from certificates.services.signers import places_of, public_key_of
+from certificates.services.signers import places_of, public_key_of, signs_here
 from certificates.services.weaknesses import COMPROMISES
 from certificates.states import AuthorityState, CertificateState
 from keys.models import Key
@@ -97,15 +96,19 @@ def issue_certificates(
     """
     if not 1 <= len(orders) <= MAX_BATCH:
         raise refused("orders", f"From 1 to {MAX_BATCH} orders at a time.")
+    looked_up = _look_up(authority_id, orders)  # before the transaction, which then often has nothing to say
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority, compromised = _issuing(authority_id, orders)
+        office = _open(authority_id, looked_up)
+        authority, issuer = office.authority, office.issuer
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
-        issuer = issuer_of(authority)
-        drafts = [(_draft(authority, order), _row(actor, order)) for order in orders]
-        _refuse_compromised(compromised)
+        drafts = [(_draft(office, order), _row(actor, order)) for order in orders]
+        _refuse_compromised(looked_up)
         _ask_others(actor, authority, orders, reason)
-        granted = grants.write(actor, authority, issuer, drafts)
+        if signs_here(authority.key_version):
+            granted = grants.check(issuer, drafts)
+        else:
+            granted = grants.write(actor, authority, issuer, drafts)
     return grants.sign_and_store(actor, authority, issuer, granted)
 
 
@@ -125,12 +128,14 @@ def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], rea
 def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceGrant:
     """What was agreed to is linted and granted in the executor's transaction; a worker redeems the grant after commit."""
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        authority, compromised = _issuing(authority_id, [order])
+        looked_up = _look_up(authority_id, [order])
+        office = _open(authority_id, looked_up)
+        authority = office.authority
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
-        drafts = [(_draft(authority, order), _row(actor, order))]
-        _refuse_compromised(compromised)
-        return grants.write_open(actor, authority, issuer_of(authority), drafts)[0]
+        drafts = [(_draft(office, order), _row(actor, order))]
+        _refuse_compromised(looked_up)
+        return grants.write_open(actor, authority, office.issuer, drafts)[0]
 
 
 def issue_with_new_key(
@@ -228,59 +233,78 @@ def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -
     return Order(wanted, old.profile, days or max(1, min(lived, most)), old.owner_id, origin, renews_id=old.pk)
 
 
-def _issuing(authority_id: UUID, orders: Sequence[Order]) -> tuple[Authority, bool]:
-    """The authority as it is now, if it issues, and whether a key of the orders was ever revoked as compromised (BR 6.1.1.3).
+@dataclass(frozen=True, slots=True)
+class _Office:
+    """An authority with what follows from its row, so that it is worked out once for each state of that row."""
 
-    One round trip: the authority is read whole only when its row has changed, which PostgreSQL's xmin says. What hangs on
-    it (key, version, certificate) never changes in what issuing reads of it. Raises NotFound, WrongState.
-    """
+    authority: Authority
+    issuer: Issuer
+    rules: NameRules
+    places: Places | None  # None: they differ by certificate
+
+
+type _LookedUp = tuple[str, bool] | None
+"""The version of an authority's row, and whether a key of the orders was ever revoked as compromised (BR 6.1.1.3)."""
+
+
+def _look_up(authority_id: UUID, orders: Sequence[Order]) -> _LookedUp:
+    """All that an order has to ask the database, in one round trip; None when there is no such authority."""
     keys = [sha256(order.wanted.public_key).hexdigest() for order in orders]
-    with connection.cursor() as cursor:
-        cursor.execute(_ISSUING, [keys, COMPROMISES, authority_id])
-        found = cursor.fetchone()
-    if found is None:
+    return rows.run(_LOOK_UP, [keys, COMPROMISES, authority_id]).fetchone()
+
+
+def _open(authority_id: UUID, looked_up: _LookedUp) -> _Office:
+    """The authority as it is now, if it issues.
+
+    It is read whole only when its row has changed, which PostgreSQL's xmin says. What hangs on it (key, version,
+    certificate) never changes in what issuing reads of it. Raises NotFound, WrongState.
+    """
+    if looked_up is None:
         raise NotFound("There is no such authority.")
-    version, compromised = found
-    authority = _authorities.get((authority_id, version))
-    if authority is None:
-        rows = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
-        authority = rows.get(pk=authority_id)
-        _authorities.put((authority_id, version), authority)
+    version, _ = looked_up
+    office = _offices.get((authority_id, version))
+    if office is None:
+        related = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
+        authority = related.get(pk=authority_id)
+        places = places_of(authority) if authority.crl_partitions == 1 else None
+        office = _Office(authority, issuer_of(authority), authority.name_rules, places)
+        _offices.put((authority_id, version), office)
+    authority = office.authority
     if authority.state != AuthorityState.ACTIVE.value:
         raise WrongState(f"{authority} is {authority.state}: it issues nothing.", state=authority.state)
-    return authority, compromised
+    return office
 
 
-_ISSUING = """
-SELECT xmin::text, EXISTS (SELECT 1 FROM certificates_certificate WHERE spki_sha256 = ANY(%s) AND reason = ANY(%s))
-FROM certificates_authority WHERE id = %s
+_LOOK_UP = b"""
+SELECT xmin::text, EXISTS (SELECT 1 FROM certificates_certificate WHERE spki_sha256 = ANY(%b) AND reason = ANY(%b))
+FROM certificates_authority WHERE id = %b
 """
-_authorities: BoundedCache[tuple[UUID, str], Authority] = BoundedCache(max_entries=100, max_age=60.0)
+_offices: BoundedCache[tuple[UUID, str], _Office] = BoundedCache(max_entries=100, max_age=60.0)
 
 
-def _refuse_compromised(compromised: bool) -> None:
-    if compromised:
+def _refuse_compromised(looked_up: _LookedUp) -> None:
+    if looked_up is not None and looked_up[1]:
         raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
 
 
-def _draft(authority: Authority, order: Order) -> Draft:
+def _draft(office: _Office, order: Order) -> Draft:
+    authority = office.authority
     profile = PROFILES.get(order.profile)
     if profile is None or profile.name not in LEAF_PROFILES or profile.name not in authority.profiles:
         raise refused("profile", f"{authority} does not issue by the profile {order.profile}.")
     csr.check_public_key(order.wanted.public_key)
-    _check_policy(authority, order.wanted, profile)
+    _check_policy(authority, office.rules, order.wanted, profile)
     now = timezone.now()
     serial = new_serial()
     return Draft(
         profile, order.wanted.public_key, serial, now - BACKDATE, _end(authority, profile, order.days, now),
         csr.common_name_of(order.wanted, profile), authority.organization if profile.subject == "asked" else "", order.wanted.names,
-        places=places_of(authority, serial),
+        places=office.places or places_of(authority, serial),
     )  # fmt: skip
 
 
-def _check_policy(authority: Authority, wanted: Wanted, profile: Profile) -> None:
+def _check_policy(authority: Authority, rules: NameRules, wanted: Wanted, profile: Profile) -> None:
     csr.check_names(wanted.names, profile)
-    rules = authority.name_rules
     for name in wanted.names:
         if not rules.allows(name):
             kind, value = name

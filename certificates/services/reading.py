@@ -89,9 +89,9 @@ def pem(*rows: Certificate) -> str:
     return "".join(parse(row).public_bytes(Encoding.PEM).decode() for row in rows)
 
 
-def columns(raw: bytes) -> dict[str, Any]:
-    """The columns of a certificate row that its DER decides."""
-    certificate = x509.load_der_x509_certificate(raw)
+def columns(raw: bytes, read: x509.Certificate | None = None) -> dict[str, Any]:
+    """The columns of a certificate row that its DER decides; `read` is one with the same to-be-signed bytes, if known."""
+    certificate = read or x509.load_der_x509_certificate(raw)
     try:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [without_nul(f"{kind}:{value}") for kind, value in from_general_names(alternative)[0]]

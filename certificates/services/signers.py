@@ -10,6 +10,7 @@ from certificates.models import Authority
 from certificates.signing import Signer
 from keys.crypto.compact import parse_text
 from keys.models import KeyVersion
+from keys.providers.registry import LOCAL
 from keys.services import operations
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -26,6 +27,11 @@ def signer(version: KeyVersion) -> Signer:
 def _sign(key_id: UUID, number: int, message: bytes) -> bytes:
     signed = operations.sign(SYSTEM, key_id, message, number)
     return parse_text(signed.signature)[1]
+
+
+def signs_here(version: KeyVersion) -> bool:
+    """Whether the portal keeps this key, so that its signatures are made in this very process."""
+    return version.provider == LOCAL
 
 
 def public_key_of(version: KeyVersion) -> bytes:

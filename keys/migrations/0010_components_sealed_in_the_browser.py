@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('keys', '0008_seals_and_brought_versions'),
+        ('keys', '0009_metadata'),
     ]
 
     operations = [
