@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from playwright.sync_api import Page, expect, sync_playwright
 
 from ceremonies import offline, shamir
-from ceremonies.errors import SealedWrongly
 from ceremonies.process import sealing
 from ceremonies.process.contract import RecipientKind
 from keys.crypto import receiving
@@ -169,14 +168,16 @@ def test_the_form_sends_nothing_but_what_is_sealed(page, server):
     fields = parse_qs(body)
     assert list(fields) == ["sealed"]
     assert key.open(base64.b64decode(fields["sealed"][0]), bound("ann")) == b"academic acid acne"
-    with pytest.raises(SealedWrongly):
+    with pytest.raises(DecryptFailed):
         receiving.ReceivingKey().open(base64.b64decode(fields["sealed"][0]), bound("ann"))
 
 
 def test_a_passphrase_is_sealed_as_it_is_typed_twice(page, server):
     key = receiving.ReceivingKey()
     again = '<input data-again><p data-says role="alert" hidden></p>'
-    server.page = seal_form(key.public).replace('data-step="give"', 'data-step="give" data-verbatim')
+    server.page = seal_form(key.public).replace(
+        'data-step="give"', 'data-step="give" data-verbatim data-empty="Type the passphrase."'
+    )
     server.page = server.page.replace('<p data-says role="alert" hidden></p>', again)
     page.goto("/")
     for first, second, said in (

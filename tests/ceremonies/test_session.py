@@ -459,7 +459,7 @@ def test_after_an_abort_nothing_opens(gathering):
         with pytest.raises(SessionOver):
             act()
     with pytest.raises(SealedWrongly):
-        room.session._receiving.open(late, room.session._context("ben", "give"))
+        room.session._inbox.open("ben", "give", late)
     assert not room.session.status()["begun"]
     room.session.destroy()
 
