@@ -60,9 +60,8 @@ class Session:
         self.lock, self.clock, self.ended = threading.RLock(), clock, False
         self.begun_at = self.last_sign = clock()
         self._services = services
-        self._inbox = Inbox(ceremony_id, script_hash)
+        self._inbox, self._tries = Inbox(ceremony_id, script_hash), WrongTries(clock)
         self.public_key = self._inbox.public_key
-        self._tries = WrongTries(clock)
         self._escrow: SecretBytes | None = None
         self._passphrase: SecretBytes | None = None
         self._master: tuple[MasterKey, SecretBytes] | None = None
