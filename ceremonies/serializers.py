@@ -201,7 +201,7 @@ class SubjectSerializer(serializers.Serializer[Any]):
     )
 
 
-class StepSerializer(serializers.Serializer[Any]):
+class CeremonyStepSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     title = serializers.CharField()
     text = serializers.CharField()
@@ -218,7 +218,7 @@ class ScriptSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     title = serializers.CharField()
     sha256 = serializers.CharField()
-    steps = StepSerializer(many=True)
+    steps = CeremonyStepSerializer(many=True)
 
 
 class ScriptUploadSerializer(serializers.Serializer[Any]):
@@ -250,7 +250,7 @@ class RoomSerializer(serializers.Serializer[Any]):
     state = serializers.CharField()
     tag = serializers.CharField(help_text="Changes with everything that is shown here.")
     number = serializers.IntegerField(help_text="Of the current step, from 0: acts name it.")
-    step = StepSerializer()
+    step = CeremonyStepSerializer()
     seat = serializers.UUIDField(source="seat.pk", default=None, allow_null=True)
     part = PartSerializer()
     rows = RoomRowSerializer(many=True)

@@ -305,6 +305,7 @@ SPECTACULAR_SETTINGS = {
         "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "AcmeProfileEnum": "certificates.acme.serializers.PROFILE_CHOICES",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
+        "ShareStateEnum": "ceremonies.models.custody.SHARE_STATES",
         "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
         "RoomRoleEnum": "ceremonies.models.ceremonies.ROOM_ROLES",
         "RoleEnum": "keyvault_portal.accounts.permissions.Role",

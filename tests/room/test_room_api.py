@@ -143,7 +143,7 @@ def test_signing_keys(db: None):
         fingerprint="SHA256:x", approval_id=ApprovalRequest.objects.get().pk,
     )  # fmt: skip
     assert [one["fingerprint"] for one in olga.get("/api/v1/signing-keys").json()["results"]] == ["SHA256:x"]
-    stranger = sign_in(make_person("chen", "approver"))
+    stranger = sign_in(make_person("chen", "auditor"))
     assert stranger.delete(f"/api/v1/signing-keys/{mine.pk}").status_code in {403, 404}
     assert olga.delete(f"/api/v1/signing-keys/{mine.pk}").status_code == 204
     assert olga.get("/api/v1/signing-keys").json()["results"] == []
