@@ -22,7 +22,7 @@ class ActorView:
     """Answers to the actor of the request and reads bodies through one serializer."""
 
     request: Any
-    required_permission: Permission
+    required_permission: Permission | dict[str, Permission]
 
     @property
     def actor(self) -> Actor:

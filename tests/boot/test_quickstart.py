@@ -265,7 +265,7 @@ def test_demo_makes_everything_once(home: Path, start: Start) -> None:
     address, _ = Browser().send(links[-1])
     assert "/account/" in address or address.endswith("/")
     counts = _counts(home)
-    assert counts["keys"] == 21
+    assert counts["keys"] == 22
     assert counts["customers"] == 400
     assert first.interrupt() == 0
     second = start("--demo", "--customers", "400").ready()

@@ -142,7 +142,13 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
         "module": MODULE, "token": TOKEN, "pin_source": f"file:{Path(settings.VAR_DIR).parent / 'pin'}", "timeout": "30",
     })  # fmt: skip
     custodians = ("boris", "chen", "emil", "guus", "hedda")
-    held = Cast(ada, plan(ada, title="Rehearsal of the escrow"), leader="ada", operator="dana", witness="fay")
+    held = Cast(
+        ada,
+        plan(ada, title="Rehearsal of the escrow", minutes_key=org.keys["ceremony-minutes"]),
+        leader="ada",
+        operator="dana",
+        witness="fay",
+    )
     opened = Cast(ada, plan(ada, title="Rehearsal, second try"), leader="ada", operator="dana", witness="fay")
     dealt = Cast(ada, plan(ada, title="Rehearsal of the hand-out"), leader="ada", operator="dana", witness="fay")
     for cast in (held, opened, dealt):
