@@ -11,7 +11,6 @@ from ceremonies import offline
 from ceremonies.api.room import ACTS
 from ceremonies.models import Ceremony
 from ceremonies.serializers import ROOM_ACTS
-from keyvault_portal.approvals.models import ApprovalRequest, SigningKey
 from tests.api.conftest import bearer, make_person, sign_in, token_of
 from tests.room.cast import Cast
 
@@ -125,25 +124,3 @@ def test_the_register_and_the_scripts(cast: Cast, people: Any):
     script = officer.get("/api/v1/ceremony-scripts/escrow:1").json()
     assert (script["sha256"], script["steps"][2]["action"]) == (cast.now.script_hash, "deal")
     assert officer.get("/api/v1/ceremony-scripts/nothing:1").status_code == 404
-
-
-def test_signing_keys(db: None):
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    make_person("boris", "security_officer")
-    olga = sign_in(make_person("olga", "security_officer"))
-    line = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    assert olga.post("/api/v1/signing-keys", {"name": "Card", "public_key": "x"}, content_type=JSON).status_code == 422
-    asked = olga.post("/api/v1/signing-keys", {"name": "Card", "public_key": line}, content_type=JSON)
-    assert (asked.status_code, ApprovalRequest.objects.get().operation) == (202, "approval.add_signing_key")
-    assert olga.get("/api/v1/signing-keys").json()["results"] == []
-    mine = SigningKey.objects.create(
-        person_id=ApprovalRequest.objects.get().requester_id, person_label="olga", name="Card", kind="ed25519", public_key="ab" * 32,
-        fingerprint="SHA256:x", approval_id=ApprovalRequest.objects.get().pk,
-    )  # fmt: skip
-    assert [one["fingerprint"] for one in olga.get("/api/v1/signing-keys").json()["results"]] == ["SHA256:x"]
-    stranger = sign_in(make_person("chen", "auditor"))
-    assert stranger.delete(f"/api/v1/signing-keys/{mine.pk}").status_code in {403, 404}
-    assert olga.delete(f"/api/v1/signing-keys/{mine.pk}").status_code == 204
-    assert olga.get("/api/v1/signing-keys").json()["results"] == []
