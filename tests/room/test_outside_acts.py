@@ -25,6 +25,7 @@ from keys.crypto.secret import SecretBytes
 from keys.models import KeyImport, KeyVersion, SealedValue
 from keys.services import deletion, materials, stores
 from keys.services.creation import create_key
+from keys.transfer_tasks import import_work
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.approvals import held_acts
 from keyvault_portal.approvals import services as approvals
@@ -102,6 +103,7 @@ def test_a_key_is_brought_in_components(brought, place):
     assert made.now.status is CeremonyState.RUNNING
     assert enter(made, "jane", parts[2]) == 0
     assert made.now.status is CeremonyState.COMMITTED
+    import_work(made.now.process["import"])  # the ceremony process told a worker
     made.perform(Action.COMPARE)
     assert made.now.result["version"] == 2
     version = KeyVersion.objects.select_related(*materials.CHAIN).get(key=place.keys["data"], key_version=2)
