@@ -46,7 +46,7 @@ class Granted:
 
 
 def check(issuer: Issuer, drafts: Sequence[tuple[Draft, dict[str, Any]]]) -> list[Granted]:
-    """Lint every draft; what is granted here is written by `store`. Raises LintFailed."""
+    """Lint every draft. The grants have no rows yet: `note` writes them, or they are written with their certificates."""
     return [
         Granted(
             uuid4(), f"{draft.serial:x}", issuance.prepare(draft, issuer), False, row | {"profile": draft.profile.name}
@@ -62,9 +62,13 @@ def write(
 
     Raises LintFailed, Conflict (a serial number was used before).
     """
-    found = [replace(item, written=True) for item in check(issuer, drafts)]
-    _insert(_values(actor, authority, found, GrantState.SPENT))
-    return found
+    return note(actor, authority, check(issuer, drafts))
+
+
+def note(actor: Actor, authority: Authority, granted: Sequence[Granted]) -> list[Granted]:
+    """Write the grants, in the caller's transaction; raises Conflict (a serial number was used before)."""
+    _insert(_values(actor, authority, granted, GrantState.SPENT))
+    return [replace(item, written=True) for item in granted]
 
 
 def _values(

@@ -105,10 +105,9 @@ def issue_certificates(
         drafts = [(_draft(office, order), _row(actor, order)) for order in orders]
         _refuse_compromised(looked_up)
         _ask_others(actor, authority, orders, reason)
-        if signs_here(authority.key_version):
-            granted = grants.check(issuer, drafts)
-        else:
-            granted = grants.write(actor, authority, issuer, drafts)
+        granted = grants.check(issuer, drafts)
+        if not signs_here(authority.key_version):
+            granted = grants.note(actor, authority, granted)
     return grants.sign_and_store(actor, authority, issuer, granted)
 
 

@@ -198,11 +198,7 @@ def test_the_lint_finds_what_a_builder_got_wrong(pki):
     issuer = issuer_of(pki.servers)
     raw = bytes(Certificate.objects.get(pk=row.pk).der)
     assert [f.rule for f in lint.lint(raw, PROFILES["server"], issuer.certificate)] == []
-    found = {
-        f.rule
-        for f in lint.lint(raw, PROFILES["sub-ca"], issuer.certificate)
-        if f.severity == lint.ERROR
-    }
+    found = {f.rule for f in lint.lint(raw, PROFILES["sub-ca"], issuer.certificate) if f.severity == lint.ERROR}
     assert {"RFC 5280, 4.2.1.9", "RFC 5280, 4.2.1.3", "RFC 5280, 4.2.1.12", "profile"} <= found
     found = {f.rule for f in lint.lint(raw, PROFILES["server"], issuer_of(pki.clients).certificate)}
     assert {"RFC 5280, 4.1.2.4", "RFC 5280, 4.2.1.1"} <= found
