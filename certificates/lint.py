@@ -85,7 +85,7 @@ def read(
         extensions = {extension.oid: extension for extension in certificate.extensions}
         case = _Case(certificate, profile, _issuer(issuer) if issuer is not None else None, extensions)
         return certificate, [finding for rule in _RULES for finding in rule(case)]
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
         return certificate, [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
 
 
