@@ -16,7 +16,6 @@ from ceremonies.script import LARGEST
 from ceremonies.services.minutes import minutes_keys
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
-from keys.crypto.secret import SecretBytes
 from keys.forms import ServiceForm
 from keys.models import Key
 from keys.providers.registry import aliases
@@ -59,7 +58,9 @@ class PlanForm(ServiceForm):
     practice = forms.BooleanField(
         required=False, label="Rehearsal", help_text="Throw-away keys; PRACTICE on every page and print."
     )
-    key = forms.ModelChoiceField(Key.objects.none(), required=False, empty_label="None")
+    key = forms.ModelChoiceField(
+        Key.objects.none(), required=False, empty_label="None", help_text="A roll-call without a key is of the custodians of the portal's seal."
+    )  # fmt: skip
     provider = forms.ChoiceField(required=False, help_text="For a recovery: where the key goes.")
     threshold = forms.IntegerField(
         min_value=2, max_value=MAX_SHARES, initial=3, required=False, help_text="So many shares open it."
@@ -250,29 +251,6 @@ class AnnounceForm(ServiceForm):
 
     def service_values(self) -> dict[str, Any]:
         return self.cleaned_data | {"component_values": self.cleaned_data["component_values"].split()}
-
-
-_SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
-
-
-class ComponentForm(ServiceForm):
-    component = forms.CharField(
-        max_length=2048, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="Your component",
-        help_text="Hexadecimal digits; spaces do not matter.",
-    )  # fmt: skip
-
-    def clean_component(self) -> SecretBytes:
-        try:
-            return SecretBytes(bytes.fromhex("".join(self.cleaned_data["component"].split())))
-        except ValueError:
-            raise forms.ValidationError("Hexadecimal digits only, two for each byte.") from None
-
-
-class SealShareForm(ServiceForm):
-    words = forms.CharField(
-        max_length=1000, widget=forms.PasswordInput(attrs=_SECRET_ATTRS, render_value=False), label="The words of your share",
-        help_text="All words, with spaces between them.",
-    )  # fmt: skip
 
 
 class PackageForm(ServiceForm):

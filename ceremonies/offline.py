@@ -5,6 +5,7 @@
     python3 offline.py prove PACKAGE --challenge BASE64
     python3 offline.py recover PACKAGE --out FILE
     python3 offline.py sign-act FILE --key PEM
+    python3 offline.py seal --to HEX --bound TEXT
 
 Needs Python 3.10 with `cryptography` and `shamir-mnemonic`, nothing else: the portal itself imports its formats from here, so
 that what works in a ceremony works on the day when the portal is lost.
@@ -194,7 +195,7 @@ def identify(words: str, share_set: dict[str, Any]) -> int:
 
 _SET = {
     "set_id": int, "generation": int, "extendable": bool, "iteration_exponent": int, "group_threshold": int, "groups": [[int]],
-    "salt": str, "commitments": [str],
+    "salt": str, "commitments": [str], "passphrase?": bool,
 }  # fmt: skip
 _KEY = {"id": str, "version": int, "name": str, "algorithm": str, "provider": str, "check": str}
 _MANIFEST = {
@@ -309,10 +310,12 @@ def _line_check(number: int, chunk: bytes) -> str:
 
 def _fits(value: Any, shape: Any) -> bool:
     if isinstance(shape, dict):
+        shapes = {name.rstrip("?"): inner for name, inner in shape.items()}  # with "?": not in every package
+        needed = {name for name in shape if not name.endswith("?")}
         return (
             isinstance(value, dict)
-            and value.keys() == shape.keys()
-            and all(_fits(value[k], v) for k, v in shape.items())
+            and needed <= value.keys() <= shapes.keys()
+            and all(_fits(inner, shapes[name]) for name, inner in value.items())
         )
     if isinstance(shape, list):
         return isinstance(value, list) and all(_fits(item, shape[0]) for item in value)
@@ -337,19 +340,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "RSA public key of the HSM or KMS that will import it: --out then holds it as CKM_RSA_AES_KEY_WRAP with SHA-256, "
         "never the key itself"))  # fmt: skip
     recovery.add_argument(
-        "--passphrase", action="store_true", help="ask for the passphrase that the shares were made with"
+        "--passphrase",
+        action="store_true",
+        help="ask for a passphrase although the package does not say that there is one",
     )
     signing = commands.add_parser("sign-act", help="sign an act that you agree to, for the page of its approval")
     signing.add_argument("act", type=Path, help="the file that the page gives")
     signing.add_argument(
         "--key", type=Path, required=True, metavar="PEM", help="your Ed25519 private key: PEM or OpenSSH"
     )
+    sealing = commands.add_parser("seal", help="encrypt to the key of a page what you would type there")
+    sealing.add_argument("--to", required=True, metavar="HEX", help="the key that the page shows")
+    sealing.add_argument(
+        "--bound", required=True, metavar="TEXT", help="what the page binds it to, exactly as it stands there"
+    )
+    sealing.add_argument("--as-typed", action="store_true", help="keep capitals and spaces: for a passphrase")
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; returns the exit code, after a sentence on standard error when it failed."""
     try:
-        {"inspect": _inspect, "prove": _prove, "recover": _recover, "sign-act": _sign_act}[options.what](options)
+        _COMMANDS[options.what](options)
     except Problem as problem:
         _say(str(problem), sys.stderr)
         return 1
@@ -371,6 +382,7 @@ def _inspect(options: argparse.Namespace) -> None:
     _say(
         f"Shares        set {set_name(share_set['set_id'])}, generation {share_set['generation']}: {_quorum(share_set)}"
     )
+    _say(f"Passphrase    {_NEEDED if share_set.get('passphrase') else 'none'}")
     _say(f"Made          {manifest['made_at']} by {manifest['made_by']}")
     _say(f"Ceremony      {manifest['ceremony']}, script {manifest['script_hash']}")
     _say(f"Manifest      SHA-256 {package['manifest_sha256']}")
@@ -399,8 +411,12 @@ def _recover(options: argparse.Namespace) -> None:
     receiver = _receiver(options.receiver) if options.receiver else None
     share_set = package["manifest"]["set"]
     _say(f"Set {set_name(share_set['set_id'])}: {_quorum(share_set)}")
+    if share_set.get("passphrase"):
+        _say(f"Passphrase: {_NEEDED}")
     shares = _gather(share_set)
-    passphrase = _ask("Passphrase: ").encode() if options.passphrase else b""
+    passphrase = b""
+    if share_set.get("passphrase") or options.passphrase:
+        passphrase = _ask("The passphrase that the shares were made with: ").encode()
     material = open_package(package, combine(shares, passphrase))
     with os.fdopen(os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(_rsa_aes_wrapped(receiver, material) if receiver else material)
@@ -418,6 +434,27 @@ def _sign_act(options: argparse.Namespace) -> None:
     _say(json.dumps(json.loads(act), indent=2, ensure_ascii=False), sys.stderr)
     _say(f"SHA-256 of this act: {sha256(act)}", sys.stderr)
     _say(base64.b64encode(_private_key(options.key).sign(statement)).decode())
+
+
+def _seal(options: argparse.Namespace) -> None:
+    """HPKE base mode (RFC 9180), X25519, as a page's script does it: enc | ciphertext, the context as info."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+        from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+    except ImportError:
+        raise Problem("too_old", "This needs a newer version of `cryptography`, one with HPKE.") from None
+    try:
+        receiver = X25519PublicKey.from_public_bytes(bytes.fromhex(options.to))
+    except ValueError:
+        raise Problem("receiver", "The key is not 64 hexadecimal digits: copy all of it.") from None
+    typed = _ask("What you would type on the page: ")
+    suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    secret = typed if options.as_typed else plain_words(typed)
+    _say(base64.b64encode(suite.encrypt(secret.encode(), receiver, info=options.bound.encode())).decode())
+
+
+_COMMANDS = {"inspect": _inspect, "prove": _prove, "recover": _recover, "sign-act": _sign_act, "seal": _seal}
+_NEEDED = "needed besides the shares; without it they open nothing"
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:

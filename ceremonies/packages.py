@@ -75,6 +75,7 @@ class Package:
             Check value of the key: {key.check}; of the escrow key: {self.escrow_check}
             Shares: set {offline.set_name(share_set.set_id)}, generation {share_set.generation}, {thresholds}
             Groups needed: {share_set.group_threshold} of {len(share_set.groups)}
+            Passphrase: {"NEEDED BESIDES THE SHARES; the tool asks for it" if share_set.with_passphrase else "none"}
             Made: {self.made_at} by {self.made_by}
             Ceremony: {self.ceremony_id}, script {self.script_hash}
             Manifest SHA-256: {self.manifest_sha256}

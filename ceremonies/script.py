@@ -53,6 +53,7 @@ class Action(StrEnum):
     ACTIVATE = "activate"  # commit: the new generation is in force, the old one dead
     COLLECT = "collect"  # holders hand their shares in, encrypted
     RECOVER = "recover"  # commit: reconstruct, unwrap, import elsewhere
+    UNWRAP = "unwrap"  # reconstruct the old escrow key and open the package with it; nothing leaves the process
     TAKE_PLACE = "take_place"  # the recovered key takes the place of the lost one in the hierarchy
     REISSUE = "reissue"  # make the lost share again, out of the quorum gathered
     RESEAT = "reseat"  # commit: the share made again is in force with its new custodian
@@ -81,6 +82,7 @@ NEEDS: Mapping[Action, tuple[frozenset[Action], ...]] = {
     A.ACTIVATE: (frozenset({A.DEAL, A.HAND_OUT, A.STORE_PACKAGE}),),
     A.RECOVER: (frozenset({A.COLLECT}),),
     A.TAKE_PLACE: (frozenset({A.RECOVER}),),
+    A.UNWRAP: (frozenset({A.COLLECT}),),
     A.REISSUE: (frozenset({A.COLLECT}),),
     A.RESEAT: (frozenset({A.REISSUE, A.HAND_OUT}),),
     A.RECORD_PROOFS: (frozenset({A.PROVE}),),
@@ -101,7 +103,7 @@ HOLDERS_OWN = frozenset({A.HAND_OUT, A.ENTER, A.GIVE})
 # What the portal may do in a script of each kind; the first is the one without which it is not of its kind, or a visit is.
 ACTIONS: Mapping[Kind, tuple[Action, ...]] = {
     Kind.ESCROW: (A.ACTIVATE, A.DEAL, A.HAND_OUT, A.VERIFY, A.STORE_PACKAGE),
-    Kind.REFRESH: (A.ACTIVATE, A.DEAL, A.HAND_OUT, A.VERIFY, A.STORE_PACKAGE),
+    Kind.REFRESH: (A.ACTIVATE, A.COLLECT, A.UNWRAP, A.DEAL, A.HAND_OUT, A.VERIFY, A.STORE_PACKAGE),
     Kind.RECOVERY: (A.RECOVER, A.COLLECT, A.TAKE_PLACE),
     Kind.REISSUE: (A.RESEAT, A.COLLECT, A.REISSUE, A.HAND_OUT),
     Kind.ROLL_CALL: (A.RECORD_PROOFS, A.PROVE),

@@ -143,9 +143,8 @@ class ShareSetSerializer(serializers.ModelSerializer[ShareGeneration]):
     class Meta:
         model = ShareGeneration
         fields = [
-            "id", "ceremony", "key", "practice", "number", "set_id", "threshold", "share_count", "with_passphrase", "key_version", "check_value",
-            "package_sha256",
-            "package_bag", "package_place", "created_at", "activated_at", "ended_at", "end_reason", "health", "shares",
+            "id", "ceremony", "key", "seal_id", "practice", "number", "set_id", "threshold", "share_count", "with_passphrase", "key_version",
+            "check_value", "package_sha256", "package_bag", "package_place", "created_at", "activated_at", "ended_at", "end_reason", "health", "shares",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -64,6 +64,7 @@ class SetRecord:
     groups: tuple[tuple[int, int], ...]  # threshold and count of each
     salt: bytes
     commitments: tuple[bytes, ...]
+    with_passphrase: bool = False
 
     @property
     def count(self) -> int:
@@ -92,7 +93,7 @@ class SetRecord:
             "set_id": self.set_id, "generation": self.generation, "extendable": self.extendable,
             "iteration_exponent": self.iteration_exponent, "group_threshold": self.group_threshold,
             "groups": [list(group) for group in self.groups], "salt": self.salt.hex(),
-            "commitments": [known.hex() for known in self.commitments],
+            "commitments": [known.hex() for known in self.commitments], "passphrase": self.with_passphrase,
         }  # fmt: skip
 
     @classmethod
@@ -102,7 +103,7 @@ class SetRecord:
         record = cls(
             int(data["set_id"]), int(data["generation"]), bool(data["extendable"]), int(data["iteration_exponent"]),
             int(data["group_threshold"]), groups, bytes.fromhex(data["salt"]),
-            tuple(bytes.fromhex(known) for known in data["commitments"]),
+            tuple(bytes.fromhex(known) for known in data["commitments"]), bool(data.get("passphrase", False)),
         )  # fmt: skip
         if record.count != len(record.commitments):
             raise ValueError("a set has one commitment for each share")
@@ -153,7 +154,7 @@ def split(
     record = SetRecord(
         set_id, generation, extendable, iteration_exponent, group_threshold,
         tuple((threshold, count) for threshold, count in groups), salt,
-        tuple(offline.commitment(words, salt) for words in made),
+        tuple(offline.commitment(words, salt) for words in made), bool(phrase),
     )  # fmt: skip
     return ShareSet(record, tuple(SecretBytes(words.encode()) for words in made))
 

@@ -10,11 +10,11 @@ from keyvault_portal.errors import PortalError
 
 @shared_task(name="ceremonies.tick")
 def tick() -> None:
-    """End the shares of keys that are gone, tell officers what is due, and sign minutes that could not be signed before.
+    """End the shares of keys and seals that are gone, tell officers what is due, and sign minutes that could not be signed before.
 
     Due are roll-calls, new escrows, duties to acknowledge.
     """
-    endings.end_sets_of_destroyed_keys()
+    endings.end_sets_of_what_is_gone()
     custody.remind()
     for ceremony_id in minutes.unsigned_minutes():
         sign_minutes.delay(str(ceremony_id))

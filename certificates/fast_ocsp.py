@@ -1,7 +1,7 @@
-"""The short way of an OCSP question whose answer was just given: before Django, in the same process, by the bytes that were asked.
+"""The short way of an OCSP question that comes by POST: before Django, in the same process, with the answer of the views.
 
-Whatever is not kept goes on to the views, which decide, sign and keep. What is kept is a signed public answer that the
-views would give with the same bytes; it is kept for two seconds, so a revocation is never hidden for longer than that.
+Nothing is decided here. What is unusual goes on to Django, and so does whatever goes wrong on the short way, a database
+that does not answer above all: there the question is asked once more and the error gets its page and its line in the log.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,26 +14,25 @@ type Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def in_front_of(application: Wsgi) -> Wsgi:
-    """A WSGI program that answers kept OCSP questions by itself and leaves everything else to `application`."""
+    """A WSGI program that answers OCSP questions by itself and leaves everything else to `application`."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "POST" or not (path.startswith("/pki/") and path.endswith("/ocsp")):
             return application(environ, start_response)
-        from certificates.public_views import headers_of, kept_answer
-
-        try:
-            size = min(int(environ["CONTENT_LENGTH"]), MAX_REQUEST + 1)
-        except (KeyError, ValueError):  # in chunks: no client does that, and the views read it as well
+        name, size = path[len("/pki/") : -len("/ocsp")], environ.get("CONTENT_LENGTH", "")
+        if "/" in name or not size.isdecimal():  # without a length, in chunks: the views read that as well
             return application(environ, start_response)
-        raw = environ["wsgi.input"].read(size)
-        kept = kept_answer(path[len("/pki/") : -len("/ocsp")], raw)
-        if kept is None:
+        from certificates.public_views import ocsp_answer
+
+        raw = environ["wsgi.input"].read(min(int(size), MAX_REQUEST + 1))
+        try:
+            found = ocsp_answer(name, raw, environ)
+        except Exception:  # the views meet it again, and Django closes a connection that is broken
             environ["wsgi.input"] = BytesIO(raw)
             environ["CONTENT_LENGTH"] = str(len(raw))
             return application(environ, start_response)
-        body, until = kept
-        start_response("200 OK", [*headers_of(body, until).items(), ("Content-Length", str(len(body)))])
-        return [body]
+        start_response("200 OK", [*found.headers.items(), ("Content-Length", str(len(found.body)))])
+        return [found.body]
 
     return serve

@@ -16,7 +16,7 @@ from certificates.services.containers import MAX_BYTES
 from certificates.services.inventory import due, with_places, with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
-from certificates.states import AuthorityState
+from certificates.states import AuthorityState, Reason
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.crypto.secret import SecretBytes
 from keys.forms import ANY, ReasonForm, ServiceForm, rings_of
@@ -288,6 +288,14 @@ class RevokeForm(ServiceForm):
         help_text="When the key may have been lost (UTC).",
     )
     note = forms.CharField(required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, *args: Any, at_ca: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if at_ca:
+            fields: dict[str, Any] = self.fields
+            fields["reason"].choices = [
+                row for row in fields["reason"].choices if row[0] != Reason.CERTIFICATE_HOLD.value
+            ]
 
 
 class UploadForm(ServiceForm):

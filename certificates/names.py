@@ -100,6 +100,11 @@ def _uri_complaint(value: str) -> str:
     return ""
 
 
+def read(value: str) -> Name:
+    """A DNS name or an IP address by its form alone: no DNS name ends in a number (RFC 1123, 2.1)."""
+    return ("ip" if _is_address(value) else "dns", value)
+
+
 def from_general_names(names: Iterable[x509.GeneralName]) -> tuple[list[Name], list[str]]:
     """The names of kinds we certify, and the kinds of all others."""
     found: list[Name] = []

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha1, sha256
 from urllib.parse import unquote
 
@@ -54,13 +55,23 @@ class Status:
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Responder:
     """Who signs answers: the issuer itself, or a delegate whose certificate travels with every answer."""
 
     algorithm: str
     public_key: bytes
     certificate: bytes = b""
+
+    @cached_property
+    def identity(self) -> bytes:
+        """ResponderID by the hash of the key (RFC 6960, 4.2.1)."""
+        return encoding.tagged(2, encoding.octets(key_identifier(self.public_key)))
+
+    @cached_property
+    def chain(self) -> bytes:
+        """What stands behind the signature."""
+        return encoding.tagged(0, encoding.sequence(self.certificate)) if self.certificate else b""
 
 
 def from_path(text: str) -> bytes:
@@ -142,8 +153,7 @@ def build(
     """A whole successful answer in DER, with the nonce that was asked with; raises WrongSignature."""
     data = _response_data(answers, responder, now, this_update, next_update)
     signature = signing.sign(responder.algorithm, responder.public_key, data, signer)
-    chain = encoding.tagged(0, encoding.sequence(responder.certificate)) if responder.certificate else b""
-    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signature, chain)
+    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signature, responder.chain)
     body = encoding.sequence(encoding.object_identifier(_BASIC), encoding.octets(basic))
     return encoding.sequence(encoding.enumerated(0), encoding.tagged(0, body))
 
@@ -157,12 +167,13 @@ def _response_data(
 ) -> bytes:
     times = encoding.generalized_time(this_update), encoding.tagged(0, encoding.generalized_time(next_update))
     singles = [encoding.sequence(_cert_id(asked), _cert_status(status), *times) for asked, status in answers]
-    by_key = encoding.tagged(2, encoding.octets(key_identifier(responder.public_key)))
     extensions = b""
     if (asked_with := answers[0][0].nonce) is not None:
         nonce = encoding.sequence(encoding.object_identifier(_NONCE), encoding.octets(encoding.octets(asked_with)))
         extensions = encoding.tagged(1, encoding.sequence(nonce))
-    return encoding.sequence(by_key, encoding.generalized_time(now), encoding.sequence(*singles), extensions)
+    return encoding.sequence(
+        responder.identity, encoding.generalized_time(now), encoding.sequence(*singles), extensions
+    )
 
 
 def _cert_id(asked: Asked) -> bytes:

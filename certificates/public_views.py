@@ -1,14 +1,15 @@
 """What relying parties fetch: CA certificates, CRLs and OCSP answers. Nobody signs in, and caches may keep them."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.conf import settings
-from django.core.cache import cache
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.cache import get_conditional_response, patch_cache_control
+from django.utils.cache import get_conditional_response
 from django.utils.decorators import method_decorator
 from django.utils.http import http_date
 from django.views import View
@@ -17,31 +18,66 @@ from django.views.decorators.http import require_safe
 
 from certificates import ocsp
 from certificates.models import Authority, CertificateList
-from certificates.services import crls, status
+from certificates.services import answering, crls, rationing
+from certificates.services.answering import Answerer
 from keys.services.cache import BoundedCache
-from keyvault_portal.accounts.web import client_address
+from keyvault_portal.accounts.web import address_in
 from keyvault_portal.edges import json_problem
 from keyvault_portal.errors import NotFound
 
 # A revocation is seen by caches in between after this long at most, whatever the answer itself allows.
 MOST_SECONDS = 3600
+OCSP = "application/ocsp-response"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer to an OCSP question, with what caches in between are told of it."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
 # Answers by the bytes of their request; short, because a revocation in another process is not told to this one.
-_answers: BoundedCache[tuple[str, bytes], tuple[bytes, datetime]] = BoundedCache(max_entries=20_000, max_age=2.0)
-
-
+_answers: BoundedCache[tuple[str, bytes], Answer] = BoundedCache(max_entries=20_000, max_age=answering.MAX_AGE)
+# Who answers under a name; a change of the authority is seen as soon as a revocation.
+_answerers: BoundedCache[str, Answerer] = BoundedCache(max_entries=1_000, max_age=answering.MAX_AGE)
 # Authorities as they were when their row had this xmin: read whole again only when it has changed.
 _authorities: BoundedCache[tuple[str, str], Authority] = BoundedCache(max_entries=1_000, max_age=60.0)
 
 
 def forget() -> None:
     """Ask the database again."""
-    _answers.clear()
-    _authorities.clear()
+    for kept in (_answers, _answerers, _authorities):
+        kept.clear()
+    answering.forget()
 
 
-def kept_answer(name: str, raw: bytes) -> tuple[bytes, datetime] | None:
-    """The answer that was given to these very bytes in the last two seconds, and until when it may be kept."""
-    return _answers.get((name, raw))
+def ocsp_answer(name: str, raw: bytes, environ: Mapping[str, Any]) -> Answer:
+    """What an authority answers to the bytes of a question, asked with this CGI environment.
+
+    The very answer that was given to the same bytes in the last two seconds, if it is one that may be kept.
+    """
+    found = _answers.get((name, raw))
+    if found is not None:
+        return found
+    answerer = _answerers.get(name)
+    if answerer is None:
+        authority = _authority(name)
+        if authority is None:
+            return _passing(ocsp.UNAUTHORIZED)
+        answerer = Answerer(authority)
+        _answerers.put(name, answerer)
+    body, until = answering.answer(answerer, raw, may_sign=lambda: rationing.may_sign(address_in(environ)))
+    if until is None:
+        return _passing(body)
+    found = Answer(body, _headers_of(body, until, OCSP))
+    _answers.put((name, raw), found)
+    return found
+
+
+def _passing(body: bytes) -> Answer:
+    return Answer(body, {"Content-Type": OCSP, "Cache-Control": "no-store"})
 
 
 @require_safe
@@ -90,11 +126,17 @@ def _authority(name: str) -> Authority | None:
 
 
 def _cached(request: HttpRequest, body: bytes, media_type: str, until: datetime) -> HttpResponse:
-    response = HttpResponse(body, headers=headers_of(body, until, media_type))
-    return get_conditional_response(request, etag=response["ETag"], response=response) or response
+    return _response(request, body, _headers_of(body, until, media_type))
 
 
-def headers_of(body: bytes, until: datetime, media_type: str = "application/ocsp-response") -> dict[str, str]:
+def _response(request: HttpRequest, body: bytes, headers: dict[str, str]) -> HttpResponse:
+    response = HttpResponse(body, headers=headers)
+    if "ETag" not in headers:
+        return response
+    return get_conditional_response(request, etag=headers["ETag"], response=response) or response
+
+
+def _headers_of(body: bytes, until: datetime, media_type: str) -> dict[str, str]:
     """What caches in between are told of something that is public and good `until` then."""
     left = int((until - timezone.now()).total_seconds())
     return {
@@ -108,7 +150,8 @@ class OcspPost(View):
     """POST /pki/<name>/ocsp (RFC 6960, appendix A.1)."""
 
     def post(self, request: HttpRequest, name: str) -> HttpResponse:
-        return _answer(request, name, request.read(ocsp.MAX_REQUEST + 1))
+        found = ocsp_answer(name, request.read(ocsp.MAX_REQUEST + 1), request.META)
+        return _response(request, found.body, found.headers)
 
 
 class OcspGet(View):
@@ -118,37 +161,6 @@ class OcspGet(View):
         try:
             raw = ocsp.from_path(question)
         except ocsp.MalformedRequest:
-            return _plain(ocsp.MALFORMED)
-        return _answer(request, name, raw)
-
-
-def _answer(request: HttpRequest, name: str, raw: bytes) -> HttpResponse:
-    kept = _answers.get((name, raw))
-    if kept is not None:
-        return _cached(request, kept[0], _OCSP, kept[1])
-    authority = _authority(name)
-    if authority is None:
-        return _plain(ocsp.UNAUTHORIZED)
-    answer, until = status.answer(authority, raw, may_sign=lambda: _may_sign(request))
-    if until is None:
-        return _plain(answer)
-    _answers.put((name, raw), (answer, until))
-    return _cached(request, answer, _OCSP, until)
-
-
-_OCSP = "application/ocsp-response"
-
-
-def _plain(answer: bytes) -> HttpResponse:
-    response = HttpResponse(answer, content_type=_OCSP)
-    patch_cache_control(response, no_store=True)
-    return response
-
-
-def _may_sign(request: HttpRequest) -> bool:
-    """Signatures cost something, at an HSM much: one address gets a few a minute, and kept answers without end."""
-    key = f"ocsp:{client_address(request)}"
-    try:
-        return int(cache.incr(key)) <= settings.OCSP_SIGNATURES_A_MINUTE
-    except ValueError:  # the first of this minute
-        return bool(cache.add(key, 1, 60)) <= settings.OCSP_SIGNATURES_A_MINUTE
+            raw = b""
+        found = ocsp_answer(name, raw, request.META)
+        return _response(request, found.body, found.headers)

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from certificates.bundles import FORMS, SUBJECT_ALGORITHMS
-from certificates.models import Authority, Certificate, CertificateList
+from certificates.models import Authority, CaRevocation, Certificate, CertificateList
 from certificates.profiles import LEAF_PROFILES
 from certificates.services.revoking import LEAF_REASONS
 
@@ -146,8 +146,20 @@ class CountSerializer(serializers.Serializer[dict[str, Any]]):
     revoked = serializers.IntegerField()
 
 
+class CaRevocationSerializer(serializers.ModelSerializer[CaRevocation]):
+    state = serializers.CharField(read_only=True, help_text="queued, done or failed.")
+
+    class Meta:
+        model = CaRevocation
+        fields = ["state", "attempts", "last_error", "requested_by", "created_at", "finished_at"]
+        read_only_fields = fields
+
+
 class CertificateSerializer(serializers.ModelSerializer[Certificate]):
     state = serializers.CharField(source="shown_state", read_only=True)
+    ca_revocation = CaRevocationSerializer(
+        read_only=True, allow_null=True, help_text="The wish that the CA outside that issued it revoke it."
+    )
 
     class Meta:
         model = Certificate
@@ -155,6 +167,7 @@ class CertificateSerializer(serializers.ModelSerializer[Certificate]):
             "id", "ring_id", "authority_id", "issued_under_id", "renews_id", "source", "profile", "state", "serial", "fingerprint", "spki_sha256",
             "subject", "issuer", "names", "key_algorithm", "signature_algorithm", "weaknesses", "key_id", "key_origin", "not_before", "not_after",
             "owner_id", "owner_label", "requested_by", "created_at", "revoked_at", "revoked_by", "reason", "invalid_since",
+            "ca_revocation",
         ]  # fmt: skip
         read_only_fields = fields
 

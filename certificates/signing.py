@@ -6,7 +6,7 @@ built is checked, and then exactly its to-be-signed bytes are signed by a `Signe
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -78,9 +78,14 @@ def sign(algorithm: str, public_key: bytes, to_be_signed: bytes, signer: Signer)
 def verify(algorithm: str, public_key: bytes, to_be_signed: bytes, signature: bytes) -> None:
     """Return quietly when the signature is good; raises WrongSignature."""
     try:
-        ALGORITHMS[algorithm].implementation.verify(load_der_public_key(public_key), to_be_signed, signature)
+        ALGORITHMS[algorithm].implementation.verify(_loaded(public_key), to_be_signed, signature)
     except (InvalidSignature, ValueError, TypeError):
         raise WrongSignature from None
+
+
+@lru_cache(maxsize=256)
+def _loaded(public_key: bytes) -> Any:
+    return load_der_public_key(public_key)
 
 
 def assemble(to_be_signed: bytes, identifier: bytes, signature: bytes, *more: bytes) -> bytes:

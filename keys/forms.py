@@ -115,7 +115,7 @@ class KeyForm(ServiceForm):
     cryptoperiod_days = forms.IntegerField(
         min_value=1, max_value=3650, required=False, label="Cryptoperiod in days",
         help_text="Empty: "
-        + ", ".join(f"{days} for a {kind.value.replace('_', ' ')} key" for kind, days in DEFAULT_CRYPTOPERIOD_DAYS.items())
+        + ", ".join(f"{DEFAULT_CRYPTOPERIOD_DAYS[KeyKind(kind)]} for a {name.lower()}" for kind, name in KEY_KINDS)
         + ".",
     )  # fmt: skip
 

@@ -90,16 +90,34 @@ class HealthSerializer(serializers.Serializer[Any]):
     regions = RegionSerializer(many=True, help_text="Empty where there is only one.")
 
 
+class ChangeSerializer(serializers.Serializer[Any]):
+    place = serializers.CharField()
+    accepted = serializers.CharField(help_text="Empty: nothing was there.")
+    there = serializers.CharField(help_text="Empty: nothing is there.")
+
+
+class AcceptanceSerializer(serializers.Serializer[dict[str, Any]]):
+    seen = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="The `sha256` of the difference that was looked at.")
+    reason = serializers.CharField(max_length=2000)
+
+
 class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):
     key_id = serializers.UUIDField(source="version.key_id", read_only=True, default=None, allow_null=True)
     key_version = serializers.IntegerField(source="version.key_version", read_only=True, default=None, allow_null=True)
     can_mend = serializers.SerializerMethodField()
+    sha256 = serializers.CharField(
+        source="facts.sha256",
+        read_only=True,
+        default="",
+        help_text="Of the policy, attributes and tags that are there.",
+    )
+    changes = ChangeSerializer(source="facts.changes", many=True, read_only=True, default=list)
 
     class Meta:
         model = ProviderFinding
         fields = [
-            "id", "kind", "opaque", "key_id", "key_version", "detail", "state", "can_mend", "first_seen_at", "last_seen_at", "decided_at",
-            "decided_by", "reason",
+            "id", "kind", "opaque", "key_id", "key_version", "detail", "state", "can_mend", "sha256", "changes",
+            "first_seen_at", "last_seen_at", "decided_at", "decided_by", "reason",
         ]  # fmt: skip
         read_only_fields = fields
 

@@ -7,11 +7,14 @@ from typing import Any
 from rest_framework import serializers
 
 from keys.crypto.keycheck import check_method
-from keys.crypto.secret import SecretBytes
 from keys.models import KeyComponent, KeyExport, KeyImport
 from keys.models.keys import KEY_KINDS
 from keys.services import commands
 
+SEALED = (
+    "Its hexadecimal digits, encrypted by HPKE (X25519, HKDF-SHA256, AES-256-GCM) to the import's `wrapping_key`, with the info "
+    '{"component":"NUMBER","custodian":"ID OF YOUR ACCOUNT","key_import":"ID OF THE IMPORT"}: `offline.py seal` does it.'
+)
 CHECK_VALUE = "Six hexadecimal digits; `check_method` says of what."
 
 
@@ -25,21 +28,16 @@ class Base64Field(serializers.CharField):
             raise serializers.ValidationError("Not base64.") from None
 
 
-class HexSecretField(serializers.CharField):
-    """A secret in hexadecimal, which no error and no answer repeats."""
-
-    def to_internal_value(self, data: Any) -> SecretBytes:  # type: ignore[override]
-        try:
-            return SecretBytes(bytes.fromhex(super().to_internal_value(data)))
-        except ValueError:
-            raise serializers.ValidationError("Hexadecimal digits only.") from None
-
-
 class ComponentSerializer(serializers.ModelSerializer[KeyComponent]):
+    compared = serializers.SerializerMethodField(help_text="Whether a worker has opened it and found that it fits.")
+
     class Meta:
         model = KeyComponent
-        fields = ["number", "person_label", "entered_at"]
+        fields = ["number", "person_label", "entered_at", "compared"]
         read_only_fields = fields
+
+    def get_compared(self, component: KeyComponent) -> bool:
+        return component.arrived is None
 
 
 class KeyImportSerializer(serializers.ModelSerializer[KeyImport]):
@@ -105,7 +103,7 @@ class UploadSerializer(serializers.Serializer[dict[str, Any]]):
 
 class ComponentEntrySerializer(serializers.Serializer[dict[str, Any]]):
     number = serializers.IntegerField(min_value=1, max_value=9)
-    component = HexSecretField(max_length=400, write_only=True)
+    sealed = Base64Field(max_length=8192, write_only=True, help_text=SEALED)
 
 
 class KeyExportSerializer(serializers.ModelSerializer[KeyExport]):

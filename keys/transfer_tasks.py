@@ -20,6 +20,15 @@ def import_work(import_id: str) -> None:
         logger.warning("import %s waits: %s", import_id, error.code)
 
 
+@shared_task(name="keys.component_work")
+def component_work(component_id: int) -> None:
+    """Open and compare a component that a custodian handed in; a sealed portal is waited for by the tick."""
+    try:
+        imports.compare_component(component_id)
+    except Sealed as error:
+        logger.warning("component %s waits: %s", component_id, error.code)
+
+
 @shared_task(name="keys.offer_back")
 def offer_back(import_id: str) -> None:
     """Give a provider's offer back that nobody used; what fails is tried again by the tick."""

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from keys.views import exports, imports, keys, moves, places, providers, rotations, seals, stores, versions
+from keys.views import differences, exports, imports, keys, moves, places, providers, rotations, seals, stores, versions
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
@@ -67,9 +67,10 @@ urlpatterns = [
     path(_provider + "compare/", providers.ProviderCompare.as_view(), name="provider-compare"),
     path(_provider + "disable/", providers.ProviderDisable.as_view(), name="provider-disable"),
     path(_provider + "enable/", providers.ProviderEnable.as_view(), name="provider-enable"),
-    path(_finding + "ignore/", providers.FindingIgnore.as_view(), name="finding-ignore"),
-    path(_finding + "mend/", providers.FindingMend.as_view(), name="finding-mend"),
-    path(_finding + "adopt/", providers.FindingAdopt.as_view(), name="finding-adopt"),
+    path(_finding + "ignore/", differences.FindingIgnore.as_view(), name="finding-ignore"),
+    path(_finding + "mend/", differences.FindingMend.as_view(), name="finding-mend"),
+    path(_finding + "adopt/", differences.FindingAdopt.as_view(), name="finding-adopt"),
+    path(_finding + "accept/", differences.FindingAccept.as_view(), name="finding-accept"),
     path("provider-work/<uuid:intent_id>/retry/", providers.WorkRetry.as_view(), name="work-retry"),
     path("seals/", seals.SealList.as_view(), name="seal-list"),
     path("seals/shares/", seals.SealShares.as_view(), name="seal-shares"),

@@ -68,10 +68,27 @@ def _key_files() -> None:
     ensure_root_key()
 
 
-@pytest.fixture(autouse=True)
-def _test_settings(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.AUDIT_GROUP_COMMIT = False
+@pytest.fixture(autouse=True, scope="session")
+def _test_settings() -> Iterator[None]:
+    """Of the whole run, so that they hold for what a module builds once, too."""
+    from django.test import override_settings
+
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(PASSWORD_HASHERS=hashers, AUDIT_GROUP_COMMIT=False):
+        yield
+
+
+@pytest.fixture(scope="module")
+def module_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The database for what all tests of a module share: theirs is undone with each of them, this with the module.
+
+    Not for a module with transactional tests, whose flush would find the transaction open.
+    """
+    from django.db import transaction
+
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -143,9 +160,9 @@ def celery_eager(settings: Any) -> Iterator[None]:
     app.conf.task_always_eager, app.conf.task_eager_propagates = before
 
 
-@pytest.fixture
-def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
-    """The environment in which another process of ours meets this test's database, broker and key files."""
+def other_processes() -> dict[str, str]:
+    """The environment in which another process of ours meets the tests' database, broker and key files."""
+    from django.conf import settings
     from django.db import connection
 
     if STARTED:
@@ -153,12 +170,18 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
         database = config.database_url(str(connection.settings_dict["NAME"]))
     else:
         database = os.environ["DATABASE_URL"].rsplit("/", 1)[0] + f"/{connection.settings_dict['NAME']}"
-    with Redis.from_url(settings.BROKER_URL) as broker:
-        broker.flushdb()  # messages of earlier tests are about rows that are gone
     return os.environ | {
         "DATABASE_URL": database, "CELERY_BROKER_URL": settings.BROKER_URL, "PORTAL_PRODUCTION": "0", "SECRET_KEY": settings.SECRET_KEY,
         "TOKEN_PEPPER": settings.TOKEN_PEPPER, "PORTAL_NO_BOOTSTRAP": "1", "C_FORCE_ROOT": "1", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
+
+
+@pytest.fixture
+def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
+    """That of a worker, which finds the broker empty."""
+    with Redis.from_url(settings.BROKER_URL) as broker:
+        broker.flushdb()  # messages of earlier tests are about rows that are gone
+    return other_processes()
 
 
 @pytest.fixture

@@ -25,6 +25,9 @@ class ShareGeneration(models.Model):
     ceremony = models.OneToOneField(Ceremony, on_delete=models.PROTECT, related_name="generation")
     key = models.ForeignKey(Key, on_delete=models.PROTECT, null=True, blank=True, related_name="share_generations")
     practice = models.BooleanField(default=False)
+    seal_id = models.UUIDField(
+        null=True, blank=True, help_text="The seal of the portal that its shares open; then there is no package."
+    )
     number = models.PositiveIntegerField(default=1)
     state = models.CharField(max_length=10, choices=GENERATION_STATES, default=GenerationState.DEALING.value)
     set_id = models.PositiveIntegerField(help_text="The identifier that each share carries (SLIP-39: 15 bits).")
@@ -63,8 +66,15 @@ class ShareGeneration(models.Model):
             ),
             models.CheckConstraint(
                 condition=~models.Q(state="active")
-                | (~models.Q(package_bag="") & models.Q(activated_at__isnull=False)),
+                | (
+                    (~models.Q(package_bag="") | models.Q(seal_id__isnull=False)) & models.Q(activated_at__isnull=False)
+                ),
                 name="ceremonies_active_package_is_stored",
+            ),
+            models.UniqueConstraint(
+                models.F("state"),
+                condition=models.Q(state="active", seal_id__isnull=False),
+                name="ceremonies_one_set_of_the_seal",
             ),
         ]
         indexes = [models.Index(fields=["-created_at", "id"], name="ceremonies_generation_recent")]
@@ -87,6 +97,11 @@ class ShareGeneration(models.Model):
         if self.ceremony.kind == Kind.REKEY:
             return "the seal of the portal"
         return f"the escrow of {self.key or 'a throw-away key'}"
+
+    @property
+    def about(self) -> str:
+        """What it is listed under."""
+        return "Seal of the portal" if self.seal_id else str(self.key or "Throw-away key")
 
     @property
     def quorum(self) -> Quorum:

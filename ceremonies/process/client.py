@@ -305,6 +305,19 @@ class CeremonyProcess:
         """
         self._ask("reissue", ceremony_id, attempt=attempt, index=index, custodian_id=custodian_id)
 
+    def take_component(
+        self, *, ceremony_id: UUID, nonce: str, custodian_id: str, step: str, ciphertext: bytes, import_id: UUID, number: int,
+        person_id: UUID,
+    ) -> None:  # fmt: skip
+        """Take one component of a key, sealed in the browser as a share is, and enter it with the rights of `person_id`.
+
+        Raises SealedWrongly, ShareRefused, TooManyTries, and as `imports.enter_component`.
+        """
+        self._ask(
+            "take_component", ceremony_id, nonce=nonce, custodian_id=custodian_id, step=step, ciphertext=wire.to_text(ciphertext),
+            import_id=str(import_id), number=number, person_id=str(person_id),
+        )  # fmt: skip
+
     def _ask(self, operation: str, ceremony_id: UUID, **arguments: Any) -> dict[str, Any]:
         head = {"op": operation, "ceremony_id": str(ceremony_id)}
         try:

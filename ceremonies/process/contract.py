@@ -140,6 +140,10 @@ class KeyServices(Protocol):
         """Import the material at the provider; once a ceremony, however often it is asked."""
         ...
 
+    def enter_component(self, *, import_id: UUID, number: int, person_id: UUID, component: SecretBytes) -> None:
+        """Compare the component with its check value and keep it sealed until the last one has come."""
+        ...
+
     def split_root(self, *, threshold: int, count: int, person_id: UUID) -> tuple[SealedRoot, tuple[SecretBytes, ...]]:
         """The portal's root sealed for so many custodians, and their shares by index - 1."""
         ...

@@ -12,9 +12,9 @@ from ceremonies.packages import MasterKey
 from ceremonies.process.contract import HandedOver, SealedRoot
 from keys.crypto import keycheck
 from keys.crypto.secret import SecretBytes
-from keys.models import Key, KeyVersion, ProviderIntent
+from keys.models import Key, KeyComponent, KeyVersion, ProviderIntent
 from keys.providers.base import portal_errors
-from keys.services import seals
+from keys.services import imports, seals
 from keys.services.exports import escrow
 from keys.services.providers import work
 from keys.states import IntentState, VersionState
@@ -95,11 +95,17 @@ class PortalKeyServices:
         return HandedOver(made.pk, version.pk, intent.pk if intent else None)
 
     @_with_connections_of_its_own
+    def enter_component(self, *, import_id: UUID, number: int, person_id: UUID, component: SecretBytes) -> None:
+        """As `imports.enter_component`; one that this person has entered is not entered again."""
+        if not KeyComponent.objects.filter(key_import_id=import_id, number=number, person_id=person_id).exists():
+            imports.enter_component(actor=_actor(person_id), import_id=import_id, number=number, component=component)
+
+    @_with_connections_of_its_own
     def split_root(self, *, threshold: int, count: int, person_id: UUID) -> tuple[SealedRoot, tuple[SecretBytes, ...]]:
         """By this machine's keyholder, straight into this process; raises as `seals.split_root`."""
-        split, mnemonics = seals.split_root(actor=_actor(person_id), threshold=threshold, count=count)
+        split, shares = seals.split_root(actor=_actor(person_id), threshold=threshold, count=count)
         sealed = SealedRoot(split.seal_id, split.wrapped, split.check, split.threshold, split.count, split.identifier)
-        return sealed, tuple(SecretBytes(words.encode()) for words in mnemonics)
+        return sealed, shares
 
     def _import(self, key: MasterKey, material: SecretBytes, provider: str, actor: Actor, label: dict[str, str]) -> Key:
         lost = Key.objects.select_related("ring").filter(pk=key.key_id).first()

@@ -8,45 +8,20 @@ from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from ceremonies import offline
-from ceremonies.errors import SealedWrongly, ShareRefused
+from ceremonies.errors import ShareRefused
 from ceremonies.process.contract import RecipientKind
-from keys.crypto.errors import DecryptFailed
-from keys.crypto.hpke import X25519_SUITE
+from keys.crypto import receiving
+from keys.crypto.errors import InvalidKey
 from keys.crypto.secret import SecretBytes
 
-MAX_SEALED = 4096  # bytes: the longest mnemonic is far shorter
 MIN_RSA_BITS = 2048
 
 
 def context(*, ceremony_id: UUID, script_hash: str, step: str, custodian_id: str) -> bytes:
     """What a sealed message is bound to, as canonical JSON; ceremony-seal.js builds the same bytes."""
-    return offline.canonical(
-        {"ceremony": str(ceremony_id), "custodian": custodian_id, "script": script_hash, "step": step}
-    )
-
-
-class ReceivingKey:
-    """The one-time X25519 pair of a session; `forget` ends it."""
-
-    def __init__(self) -> None:
-        self._private: x25519.X25519PrivateKey | None = x25519.X25519PrivateKey.generate()
-        self.public = self._private.public_key().public_bytes_raw()
-
-    def open(self, ciphertext: bytes, bound_to: bytes) -> SecretBytes:
-        """What was sealed to this key for exactly this context; raises SealedWrongly whatever differs."""
-        if self._private is None or not 0 < len(ciphertext) <= MAX_SEALED:
-            raise SealedWrongly
-        try:
-            return SecretBytes(X25519_SUITE.decrypt(self._private, ciphertext, bound_to))
-        except DecryptFailed:
-            raise SealedWrongly(hint="Load the page again and seal once more.") from None
-
-    def forget(self) -> None:
-        """Nothing that was sealed to it can be opened any more."""
-        self._private = None
+    return receiving.context(ceremony=str(ceremony_id), custodian=custodian_id, script=script_hash, step=step)
 
 
 def seal_to(kind: RecipientKind, key: bytes, words: SecretBytes, bound_to: bytes) -> bytes:
@@ -57,11 +32,11 @@ def seal_to(kind: RecipientKind, key: bytes, words: SecretBytes, bound_to: bytes
     """
     try:
         if kind is RecipientKind.HPKE_X25519:
-            return bytes(X25519_SUITE.encrypt(x25519.X25519PublicKey.from_public_bytes(key), words.reveal(), bound_to))
+            return receiving.seal(key, words.reveal(), bound_to)
         if kind is RecipientKind.OPENPGP:
             return _openpgp_sealed(key, words)
         return _rsa_sealed(_rsa_key(key), words, bound_to)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InvalidKey):
         raise ShareRefused(
             "The custodian's public key cannot be used.",
             hint="X25519: 32 bytes; RSA: SPKI, 2048 bits or more; OpenPGP: a certificate that can be encrypted to.",

@@ -214,6 +214,13 @@ def _hand_over(session: Session, message: Message) -> Message:
     return {"key_id": str(handed.key_id), "version_id": handed.version_id, "intent_id": intent}
 
 
+def _take_component(session: Session, message: Message) -> Message:
+    session.take_component(
+        **_sealed(message), import_id=UUID(message["import_id"]), number=int(message["number"]), person_id=UUID(message["person_id"])
+    )  # fmt: skip
+    return {}
+
+
 def _approval(message: Message) -> UUID | None:
     return UUID(message["approval_id"]) if message["approval_id"] else None
 
@@ -238,7 +245,7 @@ _UNDER_NONCE: dict[str, Callable[[Session, Message], Message]] = {
     "make_escrow_key": _make_escrow_key, "wrap_master_key": _wrap_master_key, "seal_passphrase": _seal_passphrase,
     "split": _split, "split_root": _split_root, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
     "package": _package, "open_attempt": _open_attempt, "verify_new_shares": _verify_new_shares,
-    "cancel_attempt": _cancel_attempt, "unwrap": _unwrap, "hand_over": _hand_over,
+    "cancel_attempt": _cancel_attempt, "unwrap": _unwrap, "hand_over": _hand_over, "take_component": _take_component,
 }  # fmt: skip
 # An attempt has a nonce of its own, which is the one that whoever hands in a share knows.
 _UNDER_ATTEMPT: dict[str, Callable[[Session, Message], Message]] = {

@@ -19,6 +19,7 @@ from ceremonies.errors import (
     PackageRefused,
     SealedWrongly,
     SecretNotRecovered,
+    ShareRefused,
     SplitRefused,
 )
 from ceremonies.packages import MasterKey
@@ -37,6 +38,8 @@ from ceremonies.process.handing import Handout
 from ceremonies.process.tries import WrongTries
 from ceremonies.process.turns import one_at_a_time
 from ceremonies.shamir import SetRecord
+from keys.crypto.errors import DecryptFailed
+from keys.crypto.receiving import ReceivingKey
 from keys.crypto.secret import SecretBytes
 
 ESCROW_KEY_BYTES = 32
@@ -60,7 +63,7 @@ class Session:
         self.lock, self.clock, self.ended = threading.RLock(), clock, False
         self.begun_at = self.last_sign = clock()
         self._services = services
-        self._receiving = sealing.ReceivingKey()
+        self._receiving = ReceivingKey()
         self.public_key = self._receiving.public
         self._opened: set[bytes] = set()  # digests of what was sealed to us: nothing is taken twice
         self._tries = WrongTries(clock)
@@ -331,6 +334,21 @@ class Session:
             )  # fmt: skip
         return self._handed
 
+    @one_at_a_time
+    def take_component(
+        self, *, custodian_id: str, step: str, ciphertext: bytes, import_id: UUID, number: int, person_id: UUID
+    ) -> None:
+        """Open one component of a key and enter it with its custodian's rights; raises ShareRefused for what is no hexadecimal."""
+        with self._tries.counted(custodian_id), self._open(custodian_id, step, ciphertext) as typed:
+            try:
+                component = SecretBytes(bytes.fromhex("".join(typed.reveal().decode().split())))
+            except ValueError:
+                raise ShareRefused("Hexadecimal digits only, two for each byte.") from None
+            with component:
+                self._services.enter_component(
+                    import_id=import_id, number=number, person_id=person_id, component=component
+                )
+
     # Inside.
 
     def _verify(self, gathering: Attempt) -> None:
@@ -347,7 +365,10 @@ class Session:
         seen = sha256(ciphertext).digest()
         if seen in self._opened:
             raise SealedWrongly(hint="This was sent before; seal it once more.")
-        opened = self._receiving.open(ciphertext, self._context(custodian_id, step))
+        try:
+            opened = self._receiving.open(ciphertext, self._context(custodian_id, step))
+        except DecryptFailed:
+            raise SealedWrongly(hint="Load the page again and seal once more.") from None
         self._opened.add(seen)
         return opened
 

@@ -1,19 +1,33 @@
-"""A key brought in components: their check values announced, each entered by its custodian, the key compared at the end."""
+"""A key brought in components: their check values announced, each entered by its custodian, the key compared at the end.
+
+A component is sealed where it is typed, to the one-time key of the ceremony process, which alone reads it.
+"""
 
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from ceremonies.errors import NotReady
-from ceremonies.models import Ceremony
+from ceremonies.errors import NotReady, SessionOver
+from ceremonies.models import Ceremony, Participant
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action
+from ceremonies.services.dealing import begun, named
 from ceremonies.services.frame import Scene, in_room, need_role
-from ceremonies.services.gathering import note_refused
+from ceremonies.services.gathering import note_refused, unpacked
 from ceremonies.services.room import go_on
-from ceremonies.services.work import RUNNING, Asked, Deed, commit, need_action, need_signatures, planner_of
-from keys.crypto.secret import SecretBytes
+from ceremonies.services.work import (
+    RUNNING,
+    Asked,
+    Deed,
+    ceremony_process,
+    commit,
+    erase,
+    need_action,
+    need_signatures,
+    nobodys_key,
+    planner_of,
+)
 from keys.models import KeyComponent, KeyImport
 from keys.services import imports
 from keys.states import ImportState
@@ -28,18 +42,24 @@ def _announce(asked: Asked) -> dict[str, Any]:
             errors={"component_values": [f"One a line, for each of {ceremony.share_count} components."]}
         )
     if ceremony.practice:
-        return {"import": None}
+        return {"import": None, "names": {"nonce": "", "public_key": nobodys_key(ceremony)}}
     assert ceremony.key_id is not None  # the plan wants one
     opened = imports.open_import(
         actor=planner_of(ceremony), key_id=ceremony.key_id, method=KeyImport.Method.COMPONENTS, reason=f"Ceremony: {ceremony.title}",
         check_value=asked.values["check_value"], component_values=values,
     )  # fmt: skip
-    return {"import": str(opened.pk), "component_values": opened.component_values, "check_value": opened.check_value}
+    names = named(begun(ceremony))
+    return {
+        "import": str(opened.pk),
+        "names": names,
+        "component_values": opened.component_values,
+        "check_value": opened.check_value,
+    }
 
 
 def _announced(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     said = {"check_value": found["check_value"], "component_values": found["component_values"]}
-    scene.ceremony.process = {"import": found["import"], "entered": [], **said}
+    scene.ceremony.process = {"import": found["import"], "entered": [], **said, **found["names"]}
     return said
 
 
@@ -47,22 +67,26 @@ announce = Deed(Action.ANNOUNCE, RoomRole.OPERATOR, _announced, _announce)
 """Open the import with the planner's rights; whoever planned enters no component unless the key's policy lets them."""
 
 
-def enter_component(*, actor: Actor, ceremony_id: UUID, step: int, component: SecretBytes) -> int:
+def enter_component(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> int:
     """Take the component with the caller's number; how many are still missing. With the last one nobody can go back.
 
     It is compared with its check value at once. A rehearsal looks at none. Raises ValidationFailed naming a wrong one, and as
-    `imports.enter_component` does.
+    `imports.enter_component` does; SessionOver when the process was restarted, and the page then has a new key.
     """
+    ciphertext = unpacked(sealed)
     with in_room(actor, ceremony_id, "enter_component_begin", states=RUNNING, step=step) as scene:
         need_role(scene.me, RoomRole.HOLDER)
         need_action(scene, Action.ENTER)
         need_signatures(scene)
-        me, ceremony = scene.me, scene.ceremony
+        me, ceremony, step_id = scene.me, scene.ceremony, scene.step.id
     number = me.share_index or 0
     try:
-        entered = _enter(actor, ceremony, number, component)
+        entered = {number} if ceremony.practice else _enter(actor, ceremony, me, step_id, ciphertext)
     except ValidationFailed as error:
         note_refused(actor, ceremony_id, me, error)
+        raise
+    except SessionOver:
+        _begin_again(actor, ceremony, step)
         raise
     with in_room(actor, ceremony_id, "enter_component", states=RUNNING, step=step, any_clock=True) as scene:
         ceremony = scene.ceremony
@@ -75,18 +99,31 @@ def enter_component(*, actor: Actor, ceremony_id: UUID, step: int, component: Se
             ceremony.result = {"import": ceremony.process["import"], "check_value": ceremony.process["check_value"]}
             commit(scene)
             go_on(scene, ceremony.read_script())
+    if not missing:
+        erase(ceremony_id)
     return missing
 
 
-def _enter(actor: Actor, ceremony: Ceremony, number: int, component: SecretBytes) -> set[int]:
+def _enter(actor: Actor, ceremony: Ceremony, me: Participant, step: str, ciphertext: bytes) -> set[int]:
     """The numbers that are in; one that a broken connection left unnoted is not asked for again."""
-    if ceremony.practice:
-        return {number}
     import_id = UUID(ceremony.process["import"])
     rows = KeyComponent.objects.filter(key_import_id=import_id)
-    if actor.id is None or not rows.filter(number=number, person_id=actor.id).exists():
-        imports.enter_component(actor=actor, import_id=import_id, number=number, component=component)
+    assert actor.id is not None  # the plan seats nobody without an account
+    number = me.share_index or 0
+    if not rows.filter(number=number, person_id=actor.id).exists():
+        ceremony_process().take_component(
+            ceremony_id=ceremony.pk, nonce=ceremony.process["nonce"], custodian_id=str(me.pk), step=step, ciphertext=ciphertext,
+            import_id=import_id, number=number, person_id=actor.id,
+        )  # fmt: skip
     return set(rows.values_list("number", flat=True))
+
+
+def _begin_again(actor: Actor, ceremony: Ceremony, step: int) -> None:
+    """The process has lost its key, and nothing else: what was entered is with the import."""
+    names = named(begun(ceremony))
+    with in_room(actor, ceremony.pk, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
+        scene.ceremony.process = scene.ceremony.process | names
+        scene.record.record({"step": scene.step.id})
 
 
 def _compare(asked: Asked) -> dict[str, Any]:

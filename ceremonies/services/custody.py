@@ -149,22 +149,22 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
     return share
 
 
-def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
-    """(tone, sentence, key) for everything that needs a ceremony or a custodian now; with `actor`, as far as they may see."""
+def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
+    """(tone, sentence, whether a ceremony is due) for all that is due now; with `actor`, as far as they may see."""
     sets = (
         visible_generations(actor)
         if actor
         else ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
     )
-    found: list[tuple[str, str, Key | None]] = []
+    found: list[tuple[str, str, bool]] = []
     active = list(sets.filter(state=GenerationState.ACTIVE.value, practice=False))
     for generation in active:
-        health, name = health_of(generation, generation.shares.all()), str(generation.key)
+        health, name = health_of(generation, generation.shares.all()), generation.about
         if health.alarm:
-            found.append(("danger", f"{name}: one more lost share loses the key. {health.words}.", generation.key))
+            found.append(("danger", f"{name}: one more lost share loses it. {health.words}.", True))
         elif health.roll_call_due:
-            found.append(("warn", f"{name}: a roll-call is due. {health.words}.", generation.key))
-        found += [("warn", f"{name}: {sentence}", generation.key) for sentence in _risks(generation)]
+            found.append(("warn", f"{name}: a roll-call is due. {health.words}.", True))
+        found += [("warn", f"{name}: {sentence}", True) for sentence in _risks(generation)]
         since = timezone.now() - DUTY_EVERY
         silent = [
             s.custodian
@@ -172,7 +172,7 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
             if s.state == ShareState.HELD and (s.acknowledged_at or s.confirmed_at or since) < since
         ]
         if silent:
-            found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", generation.key))
+            found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", False))
     covered = {generation.key_id for generation in active if generation.key_id}
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:
@@ -181,7 +181,7 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, Key | None]]:
     made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
     for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
         found.append(
-            ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", key)
+            ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", True)
         )
     return found
 
@@ -216,7 +216,7 @@ def _alarm(generation: ShareGeneration, text: str) -> None:
     officers: Iterable[UUID] = eligible_people([Group(Role.SECURITY_OFFICER.value, 1, generation.ceremony.ring_id)])
     notify(
         officers,
-        f"{generation.key or generation}: {text}"[:300],
+        f"{generation.about}: {text}"[:300],
         path=reverse("ceremonies:register"),
         alarm=health_of(generation).alarm,
     )

@@ -51,16 +51,13 @@ begin = Deed(Action.DEAL, RoomRole.OPERATOR, _session_opened, _open_session, don
 
 def _make(asked: Asked) -> dict[str, Any]:
     ceremony, process = asked.ceremony, ceremony_process()
-    holders = holders_of(ceremony)
-    if ceremony.with_passphrase:
-        if not ceremony.process.get("passphrase"):
-            raise NotReady("The leader has not given the passphrase yet.")
-        names = ceremony.process
-    else:
-        names = named(begun(ceremony))
+    holders, unwrapped = holders_of(ceremony), ceremony.process.get("unwrapped", False)
+    if ceremony.with_passphrase and not ceremony.process.get("passphrase"):
+        raise NotReady("The leader has not given the passphrase yet.")
+    names = ceremony.process if ceremony.with_passphrase or unwrapped else named(begun(ceremony))
     session = {"ceremony_id": ceremony.pk, "nonce": names["nonce"]}
     process.make_escrow_key(**session)
-    version = _version_in_use(ceremony)
+    version = None if unwrapped else _version_in_use(ceremony)
     master = process.wrap_master_key(
         **session, version_id=version.pk if version else None, person_id=ceremony.planned_by_id if version else None,
         approval_id=ceremony.approval_id,
@@ -117,6 +114,8 @@ def deal_again(*, actor: Actor, ceremony_id: UUID, reason: str) -> None:
         if not reason.strip():
             raise ValidationFailed(errors={"reason": ["Say why."]})
         first = _BEGINS_AT.get(Kind(scene.ceremony.kind), Action.DEAL)
+        if scene.ceremony.read_script().number_of(Action.UNWRAP) is not None:
+            first = Action.COLLECT
         go_back(
             scene, first, happened=reason.strip(), decision="New shares are made; cards written so far are destroyed."
         )

@@ -9,8 +9,9 @@ from ceremonies.services.work import Deed
 DEEDS: Mapping[Action, Deed] = {
     deed.action: deed
     for deed in (
-        dealing.deal, dealing.verify, dealing.store_package, dealing.activate, gathering.open_attempt, gathering.recover, gathering.take_place,
-        gathering.reissue, gathering.reseat, proving.record_proofs, endings.destroy_key, endings.visited, bringing.announce, bringing.compare,
+        dealing.deal, dealing.verify, dealing.store_package, dealing.activate, gathering.open_attempt, gathering.recover,
+        gathering.take_place, gathering.unwrap, gathering.reissue, gathering.reseat, proving.record_proofs, endings.destroy_key,
+        endings.visited, bringing.announce, bringing.compare,
         outside.break_the_glass, outside.prepare, outside.act, resealing.deal_seal, resealing.activate_seal,
     )
 }  # fmt: skip

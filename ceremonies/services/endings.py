@@ -17,7 +17,7 @@ from ceremonies.services.dealing import end_generation
 from ceremonies.services.frame import Scene, in_room, move
 from ceremonies.services.work import Asked, Deed, erase, planner_of
 from ceremonies.states import BEFORE_COMMIT, CeremonyState, GenerationState
-from keys.models import KeyVersion
+from keys.models import KeyVersion, RootSeal
 from keys.services import lifecycle
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
@@ -116,21 +116,30 @@ as somebody may still change their mind: `end_sets_of_destroyed_keys` ends them 
 """
 
 
-def end_sets_of_destroyed_keys() -> int:
-    """End every set of shares whose key has no version left; custodians are then due to destroy their cards. How many."""
-    sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=False, key__isnull=False)
+def end_sets_of_what_is_gone() -> int:
+    """End every set of shares whose key has no version left, or whose seal of the portal is retired; how many.
+
+    Custodians are then due to destroy their cards.
+    """
+    active = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=False)
     alive = KeyVersion.objects.filter(key=OuterRef("key")).exclude(status=VersionState.DESTROYED.value)
-    done = 0
-    for set_id in sets.exclude(Exists(alive)).values_list("pk", flat=True):
-        with audit.atomic(actor=_CLOCK, action="custody.key_destroyed", target=("share_set", set_id, "")) as record:
-            found = ShareGeneration.objects.select_for_update(of=("self",)).select_related("ceremony").get(pk=set_id)
-            if found.state != GenerationState.ACTIVE:
-                continue
-            end_generation(found, "The key is destroyed.", by=_CLOCK.label)
-            record.about(target=("share_set", found.pk, str(found)), ring_id=found.ceremony.ring_id)
-            record.record({"key": str(found.key_id)})
-            done += 1
-    return done
+    retired = RootSeal.objects.filter(pk=OuterRef("seal_id"), retired_at__isnull=False)
+    gone = [
+        (active.filter(key__isnull=False).exclude(Exists(alive)), "The key is destroyed."),
+        (active.filter(Exists(retired)), "The seal is retired."),
+    ]
+    return sum(_end_set(set_id, why) for sets, why in gone for set_id in sets.values_list("pk", flat=True))
+
+
+def _end_set(set_id: UUID, why: str) -> bool:
+    with audit.atomic(actor=_CLOCK, action="custody.end_set", target=("share_set", set_id, "")) as record:
+        found = ShareGeneration.objects.select_for_update(of=("self",)).select_related("ceremony").get(pk=set_id)
+        if found.state != GenerationState.ACTIVE:
+            return False
+        end_generation(found, why, by=_CLOCK.label)
+        record.about(target=("share_set", found.pk, str(found)), ring_id=found.ceremony.ring_id)
+        record.record({"why": why, "key": str(found.key_id) if found.key_id else None})
+    return True
 
 
 def _need_outcome(values: Mapping[str, Any]) -> None:

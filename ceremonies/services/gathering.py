@@ -9,9 +9,9 @@ from ceremonies import packages
 from ceremonies.errors import NotReady, ShareRefused
 from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.planning import RoomRole
-from ceremonies.process.client import Progress
+from ceremonies.process.client import Progress, WrappedMaster
 from ceremonies.room_errors import AlreadyDone, QuorumLost
-from ceremonies.script import Action
+from ceremonies.script import Action, Kind
 from ceremonies.services.dealing import begun, end_generation, named, older_records
 from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
 from ceremonies.services.room import active_people, go_on
@@ -30,9 +30,9 @@ def _open_attempt(asked: Asked) -> dict[str, Any]:
     ceremony = asked.ceremony
     source = source_of(ceremony)
     holders = {
-        seat.share_index: str(seat.pk)
+        index: str(seat.pk)
         for seat in active_people(ceremony)
-        if seat.room_role is RoomRole.HOLDER and seat.share_index
+        if seat.room_role is RoomRole.HOLDER and (index := share_brought(ceremony, seat, Action.COLLECT))
     }
     opening = begun(ceremony)
     attempt = ceremony_process().open_attempt(
@@ -66,9 +66,10 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
         process, me = scene.ceremony.process, scene.me
         if "attempt" not in process:
             raise WrongState("The operator has not begun to gather shares.")
-        if me.share_index in process["given"]:
+        index = share_brought(scene.ceremony, me, scene.step.action)
+        if index in process["given"]:
             raise AlreadyDone("Your share is in.")
-        custodian = process["holders"].get(str(me.share_index), str(me.pk))
+        custodian = process["holders"].get(str(index), str(me.pk))
         step_id = scene.step.id
     try:
         progress = ceremony_process().take_share(
@@ -99,6 +100,14 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
     return progress
 
 
+def share_brought(ceremony: Ceremony, seat: Participant, action: Action) -> int | None:
+    """The number of the share that this person hands in: in a refresh, of the old set, where a seat's own number is the new one."""
+    if action is not Action.COLLECT or ceremony.kind != Kind.REFRESH or ceremony.source is None:
+        return seat.share_index
+    held = ceremony.source.shares.filter(state=ShareState.HELD.value, email__iexact=seat.email)
+    return held.values_list("index", flat=True).first()
+
+
 def seal_passphrase(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> None:
     """Give the passphrase of the set that is dealt or recovered here, sealed in the leader's browser as a share is.
 
@@ -107,8 +116,8 @@ def seal_passphrase(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) 
     """
     with in_room(actor, ceremony_id, "seal_passphrase_begin", states=RUNNING, step=step) as scene:
         need_role(scene.me, RoomRole.LEADER)
-        need_action(scene, Action.DEAL, Action.COLLECT, Action.RECOVER)
-        if not wants_passphrase(scene.ceremony):
+        need_action(scene, *PASSPHRASE_AT)
+        if not wants_passphrase(scene.ceremony, scene.step.action):
             raise WrongState("This set has no passphrase.")
         nonce = scene.ceremony.process.get("nonce")
         if nonce is None:
@@ -122,13 +131,22 @@ def seal_passphrase(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) 
         scene.record.record({"step": step_id})
 
 
-def wants_passphrase(ceremony: Ceremony) -> bool:
-    """Whether the set made or used here is under a passphrase."""
-    return ceremony.source.with_passphrase if ceremony.source else ceremony.with_passphrase
+PASSPHRASE_AT = (Action.DEAL, Action.COLLECT, Action.RECOVER, Action.UNWRAP)
 
 
-def _recover(asked: Asked) -> dict[str, Any]:
-    ceremony = asked.ceremony
+def wants_passphrase(ceremony: Ceremony, action: Action) -> bool:
+    """Whether the set that is made here, or used, is under a passphrase."""
+    if action is Action.DEAL or ceremony.source is None:
+        return ceremony.with_passphrase
+    return ceremony.source.with_passphrase
+
+
+def _unwrap(asked: Asked) -> dict[str, Any]:
+    return {"master": _opened(asked.ceremony)}
+
+
+def _opened(ceremony: Ceremony) -> WrappedMaster:
+    """The package of the set in force, opened in the process by the quorum that is in; safe to repeat."""
     process, names, source = ceremony_process(), ceremony.process, source_of(ceremony)
     if source.with_passphrase and not names.get("passphrase"):
         raise NotReady("The leader has not given the passphrase yet.")
@@ -143,10 +161,27 @@ def _recover(asked: Asked) -> dict[str, Any]:
         raise ShareRefused(
             "The recovered key is another one: its check value differs from the one noted at the escrow."
         )
+    return master
+
+
+def _unwrapped(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    """A passphrase given so far was the old set's; the new one is asked for when the new set is made."""
+    process = scene.ceremony.process
+    scene.ceremony.process = {"nonce": process["nonce"], "public_key": process["public_key"], "unwrapped": True}
+    return {"check_value": found["master"].check, "set": source_of(scene.ceremony).set_name}
+
+
+unwrap = Deed(Action.UNWRAP, RoomRole.OPERATOR, _unwrapped, _unwrap)
+"""Put the old escrow key together and open the package in force with it; the master key stays in the process, to be wrapped anew."""
+
+
+def _recover(asked: Asked) -> dict[str, Any]:
+    ceremony = asked.ceremony
+    master = _opened(ceremony)
     if ceremony.practice:
         return {"check": master.check, "handed": None}
-    handed = process.hand_over(
-        ceremony_id=ceremony.pk, nonce=names["nonce"], provider=ceremony.provider, person_id=ceremony.planned_by_id,
+    handed = ceremony_process().hand_over(
+        ceremony_id=ceremony.pk, nonce=ceremony.process["nonce"], provider=ceremony.provider, person_id=ceremony.planned_by_id,
         approval_id=ceremony.approval_id,
     )  # fmt: skip
     return {"check": master.check, "handed": handed}

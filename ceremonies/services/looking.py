@@ -13,11 +13,15 @@ from ceremonies.models import Ceremony, Participant, Share
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action, Script, Step
 from ceremonies.services.deeds import DEEDS
-from ceremonies.services.gathering import wants_passphrase
+from ceremonies.services.gathering import PASSPHRASE_AT, share_brought, wants_passphrase
 from ceremonies.services.handing import left_to_confirm, share_to_hand_out
 from ceremonies.services.proving import challenge_for
 from ceremonies.services.room import HERE_FOR, active_people, may_commit, missing_signers, quorum_lost, signers
+from ceremonies.services.work import nobodys_key
 from ceremonies.states import ENDED, CeremonyState, ShareState
+from keys.crypto import receiving
+from keys.services import unsealing
+from keys.services.commands import seal_command
 
 C = CeremonyState
 
@@ -41,6 +45,17 @@ class Part:
     text: str
     share: Share | None = None
     facts: dict[str, Any] | None = None
+
+    @property
+    def command(self) -> str:
+        """How the offline tool does what the page's script does, for a part in which something secret is typed."""
+        facts = self.facts or {}
+        if "challenge" in facts:
+            return f"python3 offline.py prove package.json --challenge {facts['challenge']}"
+        bound = receiving.context(
+            **{name: facts[name] for name in ("ceremony", "custodian", "script", "step")}
+        ).decode()
+        return seal_command(facts["key"], bound) + (" --as-typed" if self.name == "passphrase" else "")
 
     @property
     def act(self) -> str:
@@ -192,7 +207,7 @@ def _awaited(ceremony: Ceremony, step: Step) -> str:
 
 def _passphrase(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:
     """The leader's field for the passphrase, as long as the process holds a session that can take it."""
-    if step.action not in {Action.DEAL, Action.COLLECT, Action.RECOVER} or not wants_passphrase(ceremony):
+    if step.action not in PASSPHRASE_AT or not wants_passphrase(ceremony, step.action):
         return None
     if "nonce" not in ceremony.process:
         return Part("wait", "The operator begins; then you are asked for the passphrase.")
@@ -217,9 +232,12 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     process = ceremony.process
     if "attempt" not in process:
         return Part("wait", "The operator begins to gather the shares.")
-    if me.share_index in process["given"]:
+    index = share_brought(ceremony, me, step.action)
+    if index is None:
+        return Part("wait", "You hold no share of the old set: others hand theirs in.")
+    if index in process["given"]:
         return Part("wait", f"Your share is in. {_awaited(ceremony, step)}.")
-    custodian = process["holders"].get(str(me.share_index), str(me.pk))
+    custodian = process["holders"].get(str(index), str(me.pk))
     if step.action is Action.VERIFY:
         text = "Type all words of your new share, from the card. They are encrypted before they leave this page."
     else:
@@ -227,11 +245,11 @@ def _collect(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     return Part("submit", text, facts=_sealing(ceremony, step, custodian) | {"attempt": process["attempt"]})
 
 
-def _sealing(ceremony: Ceremony, step: Step, custodian: str) -> dict[str, Any]:
-    """What the page's script seals to and binds."""
+def _sealing(ceremony: Ceremony, step: Step, custodian: str, key: str = "") -> dict[str, Any]:
+    """What the page's script seals to (the ceremony process, if no other key is given) and binds."""
     return {
         "ceremony": str(ceremony.pk), "script": ceremony.script_hash, "step": step.id, "custodian": custodian,
-        "key": ceremony.process["public_key"],
+        "key": key or ceremony.process["public_key"],
     }  # fmt: skip
 
 
@@ -243,13 +261,22 @@ def _enter(ceremony: Ceremony, me: Participant, step: Step) -> Part:
         return Part("wait", "Others still have to sign before the components are entered.")
     values = process.get("component_values") or []
     known = f" with the check value {values[me.share_index - 1]}" if me.share_index and values else ""
-    return Part("enter", f"Type component {me.share_index}{known}. It is compared at once and shown to nobody.")
+    text = f"Type component {me.share_index}{known}. It is encrypted before it leaves this page, compared at once and shown to nobody."
+    return Part("enter", text, facts=_sealing(ceremony, step, str(me.pk)))
 
 
 def _give(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     if not may_commit(ceremony, step):
         return Part("wait", "Others still have to sign before the shares are given.")
-    return Part("give", "Type the words of your share of the portal's seal. They go to the keyholder of this machine.")
+    if ceremony.practice:
+        key = nobodys_key(ceremony)
+    else:
+        status = unsealing.attempt()
+        if not status["sealed"]:
+            return Part("wait", "The portal is open: nothing is to be unsealed.")
+        key = status["public_key"]
+    text = "Type the words of your share of the portal's seal. They are encrypted before they leave this page, to the keyholder of this machine."
+    return Part("give", text, facts=_sealing(ceremony, step, str(me.pk), key))
 
 
 def _prove(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:

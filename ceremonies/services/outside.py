@@ -4,58 +4,72 @@ from typing import Any
 from uuid import UUID
 
 from ceremonies.errors import NotReady
+from ceremonies.models import CustodyEntry, Share
 from ceremonies.planning import RoomRole
+from ceremonies.process.sealing import context
 from ceremonies.script import Action
 from ceremonies.services.frame import Scene, in_room, need_role
-from ceremonies.services.gathering import note_refused
+from ceremonies.services.gathering import note_refused, unpacked
 from ceremonies.services.room import go_on
 from ceremonies.services.subjects import held_act
 from ceremonies.services.work import RUNNING, Asked, Deed, commit, need_action, need_signatures, planner_of
-from keys.crypto.secret import SecretBytes
-from keys.services import root_key, seals
+from ceremonies.states import ShareState
+from keys.services import unsealing
+from keys.services.unsealing import Given
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.held_acts import NotYet
 from keyvault_portal.errors import ValidationFailed
 
 
-def give_share(*, actor: Actor, ceremony_id: UUID, step: int, words: SecretBytes) -> int:
-    """Give one share of the portal's seal to this machine's keyholder; how many are still missing. The last one opens the portal.
+def give_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> int:
+    """Pass one share of the portal's seal, sealed in the browser, on to this machine's keyholder; how many are still missing.
 
-    A rehearsal asks nobody: the first custodian's turn ends it. Raises ValidationFailed naming what is wrong with the share.
+    The last one opens the portal. A rehearsal asks nobody: the first custodian's turn ends it. Raises ValidationFailed naming
+    what is wrong with the share.
     """
+    ciphertext = unpacked(sealed)
     with in_room(actor, ceremony_id, "give_share_begin", states=RUNNING, step=step) as scene:
         need_role(scene.me, RoomRole.HOLDER)
         need_action(scene, Action.GIVE)
         need_signatures(scene)
-        me, practice = scene.me, scene.ceremony.practice
+        me, practice, ceremony, step_id = scene.me, scene.ceremony.practice, scene.ceremony, scene.step.id
+    bound = context(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, step=step_id, custodian_id=str(me.pk))
     try:
-        missing, taken = (0, 0) if practice else _offer(words)
+        given = Given(0, 0) if practice else _offer(ciphertext, bound)
     except ValidationFailed as error:
         note_refused(actor, ceremony_id, me, error)
         raise
     with in_room(actor, ceremony_id, "give_share", states=RUNNING, step=step, any_clock=True) as scene:
         ceremony = scene.ceremony
-        ceremony.process = {"missing": missing, "taken": taken}
-        scene.record.record({"custodian": me.name, "missing": missing})
-        if not missing:
-            ceremony.result = {"opened": "rehearsed" if practice else "the keyholder of this machine", "shares": taken}
+        ceremony.process = {"missing": given.missing, "taken": given.taken}
+        scene.record.record({"custodian": me.name, "missing": given.missing})
+        if not practice:
+            _note_access(scene)
+        if not given.missing:
+            opened = "rehearsed" if practice else "the keyholder of this machine"
+            ceremony.result = {"opened": opened, "shares": given.taken}
             ceremony.acted = True
             commit(scene)
             go_on(scene, ceremony.read_script())
-    return missing
+    return given.missing
 
 
-def _offer(words: SecretBytes) -> tuple[int, int]:
-    """How many shares are missing after this one, and how many are in."""
-    keyholder = root_key.keyholder()
-    status = keyholder.status()
+def _note_access(scene: Scene) -> None:
+    """The custody register of the seal's shares says that this one left its bag."""
+    held = Share.objects.filter(generation__seal_id__isnull=False, state=ShareState.HELD.value, email=scene.me.email)
+    for share in held:
+        CustodyEntry.objects.create(
+            generation_id=share.generation_id, share=share, what=CustodyEntry.What.ACCESSED, bag=share.bag,
+            reason=f"Handed in: {scene.ceremony}"[:500], by=scene.me.name,
+        )  # fmt: skip
+
+
+def _offer(ciphertext: bytes, bound: bytes) -> Given:
+    status = unsealing.attempt()
     if not status["sealed"]:
         raise NotReady("The portal is open already.")
-    missing = keyholder.offer(status["nonce"] or keyholder.begin(), words.reveal().decode())
-    if not missing:
-        seals.note_unsealed_by_shares(status["given"])
-    return missing, len(status["given"]) + 1
+    return unsealing.give_share(nonce=status["nonce"], sealed=ciphertext, bound_to=bound)
 
 
 def _break(asked: Asked) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def plan_ceremony(
     """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
 
     Recovery, roll-call and the issuing again of a share take the set that is in force for the key (a rehearsal: the last
-    practised one) and seat its custodians. Without `groups` any `threshold` of `share_count` shares open the escrow. Components
+    practised one; a roll-call without a key: the seal of the portal) and seat its custodians. Without `groups` any `threshold` of `share_count` shares open the escrow. Components
     are as many as `share_count`, and all are needed.
     """
     ring_id = key.ring_id if key else None
@@ -91,12 +91,13 @@ def plan_ceremony(
         errors = _wrong_values(
             title=title, purpose=purpose, place=place, time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at
         )
-        if wanted in NEEDS_KEY and key is None and not practice:
+        of_the_seal = wanted is Kind.ROLL_CALL and _source(key, practice) is not None
+        if wanted in NEEDS_KEY and key is None and not practice and not of_the_seal:
             errors["key"] = ["Choose the key this is about."]
         if wanted is Kind.RECOVERY and not practice and not provider:
             errors["provider"] = ["Choose where the key goes."]
         source = _source(key, practice) if wanted in USES_SHARES | {Kind.REFRESH} else None
-        if wanted in USES_SHARES and source is None:
+        if source is None and (wanted in USES_SHARES or chosen.number_of(Action.UNWRAP) is not None):
             errors["key"] = ["No set of shares is in force for this key."]
         if (
             wanted is Kind.REISSUE
@@ -361,7 +362,9 @@ def _free_share(ceremony: Ceremony, seats: list[Participant], group: str) -> int
 
 def _source(key: Key | None, practice: bool) -> ShareGeneration | None:
     sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=practice)
-    if not practice or key is not None:
+    if not practice:
+        sets = sets.filter(key=key, seal_id__isnull=key is not None)
+    elif key is not None:
         sets = sets.filter(key=key)
     return sets.order_by("-activated_at").first()
 

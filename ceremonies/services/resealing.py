@@ -4,13 +4,16 @@ import base64
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Max
+
+from ceremonies.models import CustodyEntry, Share, ShareGeneration
 from ceremonies.planning import RoomRole
 from ceremonies.script import Action
-from ceremonies.services.dealing import begun, holders_of, named
+from ceremonies.services.dealing import begun, end_generation, holders_of, named
 from ceremonies.services.frame import Scene
 from ceremonies.services.gathering import noted_share
 from ceremonies.services.work import Asked, Deed, ceremony_process, planner_of
-from ceremonies.states import ShareState
+from ceremonies.states import GenerationState, ShareState
 from keys.services import seals
 from keyvault_portal.errors import WrongState
 
@@ -35,7 +38,8 @@ def _split_noted(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
             "threshold": sealed.threshold, "count": sealed.count, "identifier": sealed.identifier,
         }  # fmt: skip
     scene.ceremony.process = named(found["opening"]) | {
-        "set_id": record.set_id, "shares": {str(index): noted_share(seat, index) for index, seat in holders.items()}, "seal": noted,
+        "set_id": record.set_id, "record": record.as_json(),
+        "shares": {str(index): noted_share(seat, index) for index, seat in holders.items()}, "seal": noted,
     }  # fmt: skip
     return {"quorum": scene.ceremony.quorum.words, "shares": record.count}
 
@@ -65,7 +69,33 @@ def _in_use(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
         notes["custodian"]: f"bag {notes['bag']}, {notes['place']}" for notes in ceremony.process["shares"].values()
     }
     ceremony.result = {"seal": found["seal"], "quorum": ceremony.quorum.words, "shares_kept": kept}
+    if found["seal"] is not None:
+        _register(scene, UUID(found["seal"]))
     return dict(ceremony.result)
+
+
+def _register(scene: Scene, seal_id: UUID) -> None:
+    """Let the custody register list the new shares with their bags, and the older ones as dead."""
+    ceremony, process = scene.ceremony, scene.ceremony.process
+    older = ShareGeneration.objects.filter(seal_id__isnull=False)
+    generation = ShareGeneration(
+        ceremony=ceremony, seal_id=seal_id, number=(older.aggregate(last=Max("number"))["last"] or 0) + 1, set_id=process["set_id"],
+        threshold=ceremony.threshold, share_count=ceremony.share_count, record=process["record"], check_value=process["seal"]["check"],
+        state=GenerationState.ACTIVE.value, activated_at=scene.now,
+    )  # fmt: skip
+    for old in older.select_for_update().filter(state=GenerationState.ACTIVE.value):
+        end_generation(old, f"Followed by the set {generation.set_name}.", by=scene.me.name)
+    generation.save(force_insert=True)
+    for notes in process["shares"].values():
+        share = Share.objects.create(generation=generation, confirmed_at=scene.now, proved_at=scene.now, **notes)
+        CustodyEntry.objects.create(
+            generation=generation,
+            share=share,
+            what=CustodyEntry.What.SEALED,
+            bag=share.bag,
+            place=share.place,
+            by=share.custodian,
+        )
 
 
 activate_seal = Deed(Action.ACTIVATE_SEAL, RoomRole.LEADER, _in_use, _put_in_use, erases=True)

@@ -42,6 +42,14 @@ def _particular_problems(ceremony: Ceremony) -> list[str]:
         ]
     if ceremony.kind == Kind.UNSEAL and ceremony.read_script().number_of(Action.GIVE) is not None and not holders:
         problems.append("The plan has no custodian of the seal.")
+    if ceremony.source is not None and ceremony.read_script().number_of(Action.UNWRAP) is not None:
+        old = ceremony.source.shares.filter(
+            state=ShareState.HELD.value, email__in=[seat.email.lower() for seat in holders]
+        )
+        brought = set(old.values_list("index", flat=True))
+        if ceremony.source.quorum.missing(brought):
+            awaited = ceremony.source.quorum.awaited(brought)
+            problems.append(f"Share holders of the set in force are missing: {awaited} must be among the new ones.")
     if ceremony.kind == Kind.REISSUE and ceremony.source is not None:
         shares = {share.index: share for share in ceremony.source.shares.all()}
         lost = {index for index, share in shares.items() if share.state == ShareState.LOST}

@@ -48,6 +48,11 @@ def erase(ceremony_id: UUID) -> None:
         return
 
 
+def nobodys_key(ceremony: Ceremony) -> str:
+    """What a rehearsal's pages seal to, where nobody is to read what is typed: 32 bytes whose private half nobody has."""
+    return ceremony.script_hash
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A step's act as somebody asked for it: the ceremony as it was when the act was claimed, and what the form gave."""

@@ -1,5 +1,6 @@
 """Planning pages: the list, one ceremony with its people and the solver's verdict, opening the room, minutes and calendar."""
 
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,6 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from ceremonies.forms import PersonForm, PlanForm, WhyForm
-from ceremonies.minutes.document import local, write
-from ceremonies.minutes.signing import digest_of
 from ceremonies.models import Ceremony
 from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
@@ -110,8 +109,8 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
     facts = [
         ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
-        ("Date", f"{local(ceremony, ceremony.starts_at)}"),
-        ("Reserve date", local(ceremony, ceremony.reserve_at) if ceremony.reserve_at else None),
+        ("Date", ceremony.there(ceremony.starts_at)),
+        ("Reserve date", ceremony.there(ceremony.reserve_at) if ceremony.reserve_at else None),
         ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
         ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
         *subjects.described(ceremony), ("Goes to", ceremony.provider),
@@ -129,7 +128,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         "ended": state in ENDED, "practice_banner": banner(ceremony.practice), "mine": any(seat.person_id == actor.id for seat in seats),
         "person_form": PersonForm(ceremony=ceremony), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
-        "minutes": signed, "certificate_sha256": digest_of(bytes(signed.certificate)) if signed else "",
+        "minutes": signed, "certificate_sha256": sha256(bytes(signed.certificate)).hexdigest() if signed else "",
         "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
         "facts": [(label, value) for label, value in facts if value],
     } | more  # fmt: skip
@@ -248,6 +247,8 @@ class Minutes(View):
     """The minutes as a PDF: as they were signed; before the end they are a draft."""
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
+        from ceremonies.minutes.document import write  # here: a web server loads what sets type when somebody reads
+
         actor, _, ceremony = enter(request, ceremony_id)
         kept = Signed.objects.filter(ceremony=ceremony).first()
         made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))

@@ -71,7 +71,7 @@ class ShareDetail(ActorRequiredMixin, View):
             and actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
             "may_note": own or actor.can(Permission.CEREMONY_MANAGE, generation.ceremony.ring_id),
             "facts": [
-                ("Key", generation.key), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
+                ("Opens", generation.about), ("Custodian", share.custodian), ("Bag", share.bag), ("Place", share.place), ("Site", share.site),
                 ("Check value", share.check_value),
                 ("Group", share.group.name if share.group else None), ("Sealed to", share.sealed_to),
                 ("Proved", _moment(share.proved_at)), ("Missed a roll-call", _moment(share.missed_at)),

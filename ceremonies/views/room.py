@@ -14,7 +14,6 @@ from django.views import View
 from ceremonies.forms import (
     AnnounceForm,
     AttestForm,
-    ComponentForm,
     ConfirmScriptForm,
     ConfirmShareForm,
     ExceptionForm,
@@ -23,7 +22,6 @@ from ceremonies.forms import (
     PackageForm,
     ProofForm,
     SealedForm,
-    SealShareForm,
     WhyForm,
 )
 from ceremonies.models import Ceremony, Participant
@@ -153,7 +151,7 @@ def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
     if part.name == "perform":
         return _ASKING[step.action]() if step.action in _ASKING else None
     makers: Mapping[str, Callable[[], forms.Form]] = {
-        "passphrase": SealedForm, "enter": ComponentForm, "give": SealShareForm, "gathering": WhyForm,
+        "passphrase": SealedForm, "enter": SealedForm, "give": SealedForm, "gathering": WhyForm,
         "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": ProofForm, "deal_again": WhyForm,
     }  # fmt: skip
     return makers[part.name]() if part.name in makers else None
@@ -205,22 +203,16 @@ def _passphrase(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: in
     return form if form.errors else None
 
 
-def _enter(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
-    form = ComponentForm(request.POST)
-    if form.is_valid():
-        with form.cleaned_data["component"] as component:
-            form.run(lambda _: bringing.enter_component(
-                actor=actor, ceremony_id=ceremony.pk, step=step, component=component
-            ))  # fmt: skip
-    return form if form.errors else None
+def _sealed_to(service: Callable[..., object]) -> Handler:
+    """What a holder typed goes to the service as the browser sealed it."""
 
+    def handle(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
+        form = SealedForm(request.POST)
+        if form.is_valid():
+            service(actor=actor, ceremony_id=ceremony.pk, step=step, sealed=form.cleaned_data["sealed"])
+        return form if form.errors else None
 
-def _give(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
-    form = SealShareForm(request.POST)
-    if form.is_valid():
-        with SecretBytes(form.cleaned_data["words"].encode()) as words:
-            outside.give_share(actor=actor, ceremony_id=ceremony.pk, step=step, words=words)
-    return form if form.errors else None
+    return handle
 
 
 def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
@@ -318,6 +310,7 @@ ACTS: Mapping[str, Handler] = {
     "confirm": _confirm, "identify": _identify, "start": _start, "sign": _sign, "perform": _perform, "confirm-share": _confirm_share,
     "submit": _submit, "prove": _prove, "exception": _exception, "attest": _attest, "pause": _with_reason(room.pause), "resume": _resume,
     "leave": _with_reason(room.leave), "send-away": _send_away, "stand-in": _stand_in, "abort": _with_reason(endings.abort),
-    "deal-again": _with_reason(dealing.deal_again), "begin": _begin, "passphrase": _passphrase, "enter": _enter, "give": _give,
+    "deal-again": _with_reason(dealing.deal_again), "begin": _begin, "passphrase": _passphrase,
+    "enter": _sealed_to(bringing.enter_component), "give": _sealed_to(outside.give_share),
     "cancel-verification": _with_reason(dealing.cancel_verification),
 }  # fmt: skip

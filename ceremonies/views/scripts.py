@@ -6,6 +6,7 @@ from django.views import View
 
 from ceremonies.forms import ScriptForm
 from ceremonies.models import ScriptTemplate
+from ceremonies.models.scripts import KINDS
 from ceremonies.services import scripts
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -18,7 +19,7 @@ class ScriptList(ActorRequiredMixin, View):
         actor = actor_of(request)
         context = {
             "title": "Ceremony scripts", "subtitle": "Everybody confirms a script's hash before it is held.",
-            "scripts": scripts.usable_scripts().items(),
+            "scripts": [(label, script, dict(KINDS)[script.kind]) for label, script in scripts.usable_scripts().items()],
             "waiting": ScriptTemplate.objects.filter(approved_at=None),
             "may_upload": actor.can_somewhere(Permission.CEREMONY_MANAGE),
         }  # fmt: skip

@@ -33,7 +33,8 @@ class RulesForm(ServiceForm):
         label="Ways to prove a name",
     )
     names = _words(
-        label="Names", help_text="Domains with everything below them. Empty: all that the authority certifies."
+        label="Names",
+        help_text="Domains with everything below them, networks such as 10.0.0.0/24. Empty: all that the authority certifies.",
     )
     wildcards = forms.BooleanField(
         required=False, label="Wildcards too", help_text="They are proved by dns-01, whatever else is offered."

@@ -23,6 +23,8 @@ from cryptography import x509
 from certificates.acme.errors import AcmeError
 from certificates.acme.lookup import Lookup
 from certificates.acme.states import ChallengeType
+from certificates.names import from_general_names
+from certificates.names import read as named
 from keys.crypto.jwk import b64url
 from keys.hosts import HostRefused, HostRule
 
@@ -66,7 +68,8 @@ class Prober:
             raise AcmeError("unauthorized" if found else "dns", f"The TXT record _acme-challenge.{host} {said}.")
 
     def _http(self, host: str, token: str, authorization: str) -> None:
-        url = f"http://{host}:{self.http_port}/.well-known/acme-challenge/{token}"
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{self.http_port}/.well-known/acme-challenge/{token}"
         until = monotonic() + self.seconds
         for _ in range(MAX_REDIRECTS + 1):
             status, location, body = self._get(url, until)
@@ -121,7 +124,9 @@ class Prober:
         context.set_alpn_protocols([ALPN])
         with self._line(host, self.tls_port, monotonic() + self.seconds) as line:
             try:
-                with context.wrap_socket(line, server_hostname=host) as secured:
+                # An address is asked for by its name in the reverse tree (RFC 8738, 6).
+                asked = ip_address(host).reverse_pointer if _is_address(host) else host
+                with context.wrap_socket(line, server_hostname=asked) as secured:
                     protocol, raw = secured.selected_alpn_protocol(), secured.getpeercert(binary_form=True)
             except ssl.SSLError:
                 raise AcmeError("tls", f"The TLS handshake with {host} failed.") from None
@@ -150,7 +155,7 @@ class Prober:
             line.close()
 
     def _connect(self, host: str, port: int, until: float) -> socket.socket:
-        addresses = self.lookup.addresses(host)
+        addresses = [host] if _is_address(host) else self.lookup.addresses(host)
         try:
             for address in addresses:  # all of them: one that is allowed does not excuse one that is not
                 self.rule.check_address(host, ip_address(address))
@@ -194,6 +199,6 @@ def _proves(raw: bytes, host: str, digest: bytes) -> bool:
         return False
     if not found.critical or not isinstance(found.value, x509.UnrecognizedExtension):
         return False
-    if len(names) != 1 or not isinstance(names[0], x509.DNSName) or names[0].value.lower() != host:
+    if len(names) != 1 or from_general_names(names)[0] != [named(host)]:
         return False
     return compare_digest(found.value.value, _OCTETS_32 + digest)

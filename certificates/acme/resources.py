@@ -6,12 +6,19 @@ from typing import Any
 from certificates.acme import addresses
 from certificates.acme.states import AuthorizationState, ChallengeState, OrderState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, AcmeServer
+from certificates.names import read as named
 from certificates.profiles import PROFILES
 
 
 def moment(value: datetime) -> str:
     """RFC 3339 in UTC, whole seconds."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def identifier(name: str) -> dict[str, str]:
+    """A name as the protocol writes it (RFC 8555, 9.7.7; RFC 8738, 3)."""
+    kind, value = named(name)
+    return {"type": kind, "value": value}
 
 
 def directory(server: AcmeServer) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def account(row: AcmeAccount) -> dict[str, Any]:
 def order(row: AcmeOrder) -> dict[str, Any]:
     found: dict[str, Any] = {
         "status": row.state, "expires": moment(row.expires_at), "profile": row.profile,
-        "identifiers": [{"type": "dns", "value": name} for name in row.names],
+        "identifiers": [identifier(name) for name in row.names],
         "authorizations": [
             addresses.of_authorization(row.server, item) for item in row.authorizations.order_by("name", "wildcard")
         ],
@@ -61,7 +68,7 @@ def authorization(server: AcmeServer, row: AcmeAuthorization) -> dict[str, Any]:
     if state != AuthorizationState.PENDING.value:  # then only what led there (RFC 8555, 7.1.4)
         items = [item for item in items if item.state != ChallengeState.PENDING.value]
     found: dict[str, Any] = {
-        "status": state, "expires": moment(row.expires_at), "identifier": {"type": "dns", "value": row.name},
+        "status": state, "expires": moment(row.expires_at), "identifier": identifier(row.name),
         "challenges": [challenge(server, item) for item in items],
     }  # fmt: skip
     if row.wildcard:

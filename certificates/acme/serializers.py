@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from certificates.acme import addresses
-from certificates.acme.services.serving import OFFERED
+from certificates.acme.services.serving import OFFERED, Rules
 from certificates.acme.states import ChallengeType
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeExternalKey, AcmeOrder, AcmeServer
 
@@ -49,7 +49,7 @@ class AcmeServerCreateSerializer(AcmeRulesSerializer):
 
 class AcmeServerSerializer(serializers.ModelSerializer[AcmeServer]):
     directory = serializers.SerializerMethodField(help_text="The address that clients are given.")
-    names = serializers.ListField(child=serializers.CharField(), source="name_rules.dns", read_only=True)
+    names = serializers.SerializerMethodField(help_text="Domains and networks; none: all that the authority certifies.")
     wildcards = serializers.BooleanField(source="name_rules.wildcards", read_only=True)
 
     class Meta:
@@ -58,6 +58,9 @@ class AcmeServerSerializer(serializers.ModelSerializer[AcmeServer]):
             "authority_id", "enabled", "directory", *AcmeRulesSerializer._declared_fields, "created_at", "created_by",
         ]  # fmt: skip
         read_only_fields = fields
+
+    def get_names(self, row: AcmeServer) -> list[str]:
+        return Rules.of(row).names
 
     def get_directory(self, row: AcmeServer) -> str:
         return addresses.of(row, "directory")

@@ -24,7 +24,7 @@ from certificates.views.authorities import managed
 from certificates.views.pages import Confirmed
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ListPage
+from keyvault_portal.accounts.views.pages import ListPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.audit import services as audit
 from keyvault_portal.visible import found
@@ -59,7 +59,8 @@ class ServerDetail(ActorRequiredMixin, View):
 
 def _facts(server: AcmeServer) -> list[tuple[str, object]]:
     rules = Rules.of(server)
-    names = ", ".join(rules.names) or ", ".join(server.authority.name_rules.dns) or "none"
+    above = server.authority.name_rules
+    names = ", ".join(rules.names or (*above.dns, *above.ip)) or "none"
     return [
         ("Profiles", ", ".join(PROFILES[name].title for name in rules.profiles)), ("Names", names + (", wildcards too" if rules.wildcards else "")),
         ("Proofs", ", ".join(rules.challenges)), ("Life", f"{rules.days} days" if rules.days else "as the profile suggests"),
@@ -130,7 +131,11 @@ class Stop(_OfServer):
     def consequences(self, row: AcmeServer) -> list[Any]:
         living = AcmeOrder.objects.filter(server=row, state="valid", certificate__not_after__gt=timezone.now())
         return [
-            {"count": living.count(), "text": "certificates that still live cannot be renewed by their clients"},
+            counted(
+                living.count(),
+                "certificate that still lives cannot be renewed by its client",
+                "certificates that still live cannot be renewed by their clients",
+            ),
             "They stay valid until they end, and accounts stay as they are.",
         ]
 
@@ -200,7 +205,7 @@ class RevokeKey(Confirmed):
     def consequences(self, row: AcmeExternalKey) -> list[Any]:
         return [
             "No account opens with it any more.",
-            {"count": row.accounts.filter(state="valid").count(), "text": "accounts that opened with it go on; revoke those by themselves"},
+            counted(row.accounts.filter(state="valid").count(), "account that opened with it goes on; revoke that by itself", "accounts that opened with it go on; revoke those by themselves"),
         ]  # fmt: skip
 
 
@@ -228,8 +233,12 @@ class RevokeAccount(Confirmed):
         living = row.orders.filter(state="valid", certificate__not_after__gt=timezone.now()).count()
         open_ = row.orders.filter(state__in=["pending", "ready"]).count()
         return [
-            {"count": open_, "text": "open orders fail"},
-            {"count": living, "text": "certificates stay valid until they end or are revoked by themselves"},
+            counted(open_, "open order fails", "open orders fail"),
+            counted(
+                living,
+                "certificate stays valid until it ends or is revoked by itself",
+                "certificates stay valid until they end or are revoked by themselves",
+            ),
             "Its key never opens an account here again.",
         ]
 

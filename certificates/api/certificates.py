@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import HttpResponse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
@@ -18,6 +18,7 @@ from certificates import scan_serializers as scan_shapes
 from certificates import serializers as shapes
 from certificates.api.authorities import issued
 from certificates.models import Certificate
+from certificates.renewal import revoking as at_ca
 from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, search, visible_certificates
 from certificates.views.certificates import handed_over
@@ -51,7 +52,7 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
     lookup_value_regex = "[0-9a-f-]{36}"
 
     def get_queryset(self) -> QuerySet[Certificate]:
-        return visible_certificates(self.actor).select_related("authority")
+        return visible_certificates(self.actor).select_related("authority", "ca_revocation")
 
     @extend_schema(responses=shapes.ChainSerializer)
     @action(detail=True, methods=["get"])
@@ -85,10 +86,8 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
     @extend_schema(request=shapes.RevokeSerializer, responses=shapes.CertificateSerializer)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
-        """Revoke it, or put it on hold."""
-        row = revoking.revoke_certificate(
-            actor=self.actor, certificate_id=self.get_object().pk, **self.body(shapes.RevokeSerializer)
-        )
+        """Revoke it, or put it on hold; one that came from an ACME CA is revoked there, which `ca_revocation` follows."""
+        row = at_ca.revoke(actor=self.actor, certificate_id=self.get_object().pk, **self.body(shapes.RevokeSerializer))
         return Response(shapes.CertificateSerializer(row).data)
 
     @extend_schema(request=None, responses=shapes.CertificateSerializer)
@@ -117,6 +116,7 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
         done = inventory.upload(
             actor=self.actor, ring=ring, content=_content(values["content"]), password=values["password"]
         )
+        prefetch_related_objects(done.rows, "ca_revocation")
         body = {
             "added": shapes.CertificateSerializer(done.rows, many=True).data,
             "known": done.known,

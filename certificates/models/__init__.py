@@ -12,6 +12,7 @@ from certificates.models.authorities import Authority
 from certificates.models.certificates import Certificate, ExpiryNotice, IssuanceGrant
 from certificates.models.renewal import (
     AcmeSource,
+    CaRevocation,
     ChallengeAnswer,
     Delivery,
     DeployHook,
@@ -26,7 +27,7 @@ from certificates.models.transparency import LoggedCertificate, LogList, LogMoni
 
 __all__ = [
     "AcmeAccount", "AcmeAuthorization", "AcmeChallenge", "AcmeExternalKey", "AcmeOrder", "AcmeServer", "AcmeSource",
-    "Authority", "Certificate", "CertificateList", "ChallengeAnswer", "Delivery", "DeployHook", "DnsHook",
+    "Authority", "CaRevocation", "Certificate", "CertificateList", "ChallengeAnswer", "Delivery", "DeployHook", "DnsHook",
     "EndpointScan", "ExpiryNotice", "IssuanceGrant", "LogList", "LogMonitor", "LoggedCertificate", "ManagedCertificate",
     "OcspAnswer", "RelyingParty", "RenewalOrder", "Rollover", "ScanRange", "ScanTarget", "Sighting",
 ]  # fmt: skip

@@ -118,7 +118,7 @@ class AcmeAccount(models.Model):
 
 
 class AcmeOrder(models.Model):
-    """One certificate somebody asked for (RFC 8555, 7.1.3). `names` are DNS names, wildcards with their "*."."""
+    """One certificate somebody asked for (RFC 8555, 7.1.3). `names` are DNS names, wildcards with their "*.", and IP addresses."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     server = models.ForeignKey(AcmeServer, on_delete=models.PROTECT, related_name="orders")

@@ -85,8 +85,15 @@ class Certificate(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state="valid", revoked_at=None, crl_entry=None, reason="")
-                | (~Q(state="valid") & Q(revoked_at__isnull=False, crl_entry__isnull=False) & ~Q(reason="")),
+                | (~Q(state="valid") & Q(revoked_at__isnull=False) & ~Q(reason="")),
                 name="pki_revoked_says_when",
+            ),
+            # What another CA issued is on that CA's list, not on one of ours.
+            models.CheckConstraint(
+                condition=Q(state="valid")
+                | Q(authority=None, crl_entry=None)
+                | Q(authority__isnull=False, crl_entry__isnull=False),
+                name="pki_revoked_is_listed",
             ),
             models.CheckConstraint(
                 condition=~Q(state="held") | Q(reason=Reason.CERTIFICATE_HOLD.value), name="pki_held_is_hold"

@@ -1,4 +1,4 @@
-"""ACME accounts, the certificates they keep alive, the attempts at it, and where each certificate is delivered."""
+"""ACME accounts, the certificates they keep alive, the attempts at it, where each is delivered, and how one is revoked."""
 
 import uuid
 
@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from certificates.models.certificates import Certificate
-from certificates.renewal.states import OPEN_ORDERS, DeliveryState, OrderState, SourceState
+from certificates.models.certificates import REASONS, Certificate
+from certificates.renewal.states import OPEN_ORDERS, CaRevocationState, DeliveryState, OrderState, SourceState
 from keys.models import Key, KeyVersion, SealedValue
 from keyvault_portal.accounts.models import KeyRing, Person
 
@@ -228,8 +228,21 @@ class DeployHook(models.Model):
         return f"{self.get_kind_display()} {self.place}"
 
 
-class Delivery(models.Model):
-    """One certificate to one place, tried until it is there or given up."""
+class Errand(models.Model):
+    """Something that is brought to another machine, tried until it is done there or given up."""
+
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    last_error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Delivery(Errand):
+    """One certificate to one place."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     hook = models.ForeignKey(DeployHook, on_delete=models.PROTECT, related_name="deliveries")
@@ -238,11 +251,6 @@ class Delivery(models.Model):
     state = models.CharField(
         max_length=12, choices=[(s.value, s.value) for s in DeliveryState], default=DeliveryState.QUEUED.value
     )
-    attempts = models.PositiveIntegerField(default=0)
-    next_try_at = models.DateTimeField(default=timezone.now)
-    last_error = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -258,3 +266,34 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.certificate} to {self.hook}"
+
+
+class CaRevocation(Errand):
+    """The wish that the CA of a certificate we obtained revoke it, carried there until the CA has answered."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    certificate = models.OneToOneField(Certificate, on_delete=models.PROTECT, related_name="ca_revocation")
+    reason = models.CharField(max_length=30, choices=REASONS)
+    note = models.CharField(max_length=2000, blank=True)
+    invalid_since = models.DateTimeField(null=True, blank=True)
+    requested_by = models.CharField(max_length=200)
+    state = models.CharField(
+        max_length=12, choices=[(s.value, s.value) for s in CaRevocationState], default=CaRevocationState.QUEUED.value
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[s.value for s in CaRevocationState]), name="pki_ca_revocation_state"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="queued", finished_at=None) | (~Q(state="queued") & Q(finished_at__isnull=False)),
+                name="pki_ca_revocation_end",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(state="queued"), name="pki_ca_revocation_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"revocation of {self.certificate}"

@@ -1,5 +1,6 @@
 """The ACME client (RFC 8555) over certbot's `acme` library: what it may reach, how often it tries, and what its errors mean."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,17 @@ from acme.client import ClientNetwork, ClientV2
 from acme.messages import STATUS_INVALID, STATUS_PENDING, STATUS_READY, STATUS_VALID
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
 
 from certificates.names import Name
 from certificates.renewal.web import SECONDS, acme_rule, open_session
-from keys.crypto.jwk import b64url
+from keys.crypto.jwk import b64url, jose_signature, public_jwk
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.errors import PortalError
 
@@ -73,13 +80,31 @@ class _Network(ClientNetwork):
         return response
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        for left in reversed(range(NONCE_TRIES)):
-            try:
-                return self._post_once(*args, **kwargs)
-            except messages.Error as error:
-                if error.code != "badNonce" or not left:
-                    raise
-        raise AssertionError
+        return _patiently(lambda: self._post_once(*args, **kwargs))
+
+    def nonce(self, url: str, new_nonce: str) -> str:
+        """One that was not used yet, in base64url."""
+        return b64url(self._get_nonce(url, new_nonce))
+
+    def post_signed(self, url: str, jws: dict[str, str]) -> None:
+        """Send a request that another key than the account's has signed."""
+        headers = {"Content-Type": self.JOSE_CONTENT_TYPE}
+        answer = self._send_request("POST", url, data=json.dumps(jws), headers=headers)
+        self._add_nonce(self._check_response(answer, content_type=None))
+
+
+def _patiently[T](post: Callable[[], T]) -> T:
+    for left in reversed(range(NONCE_TRIES)):
+        try:
+            return post()
+        except messages.Error as error:
+            if error.code != "badNonce" or not left:
+                raise
+    raise AssertionError
+
+
+def _encoded(content: dict[str, Any]) -> str:
+    return b64url(json.dumps(content).encode())
 
 
 class _Order(messages.NewOrder):
@@ -167,6 +192,36 @@ class AcmeCa:
     def download(self, order: messages.Order) -> str:
         """The certificate and its chain in PEM."""
         return self._call(lambda: str(self._client._post_as_get(order.certificate).text))
+
+    def revoke(self, certificate: x509.Certificate, reason: int) -> None:
+        """Have it revoked in the name of the account (RFC 8555, 7.6); returns also when it is revoked already."""
+        self._revoked(lambda: self._client.revoke(certificate, reason))
+
+    def revoke_by_key(
+        self, certificate: x509.Certificate, reason: int, algorithm: str, sign: Callable[[bytes], bytes]
+    ) -> None:
+        """As `revoke`, signed with the certificate's own key: this proves that its compromise is told by who holds it."""
+        url, new_nonce = str(self._client.directory["revokeCert"]), str(self._client.directory["newNonce"])
+        jwk = public_jwk(
+            algorithm, certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), ""
+        )
+        name, key = jwk["alg"], {name: value for name, value in jwk.items() if name not in {"kid", "alg", "use"}}
+        payload = _encoded({"certificate": b64url(certificate.public_bytes(Encoding.DER)), "reason": reason})
+
+        def post() -> None:
+            header = {"alg": name, "jwk": key, "nonce": self._network.nonce(url, new_nonce), "url": url}
+            protected = _encoded(header)
+            signature = jose_signature(algorithm, sign(f"{protected}.{payload}".encode()))
+            self._network.post_signed(url, {"protected": protected, "payload": payload, "signature": b64url(signature)})
+
+        self._revoked(lambda: _patiently(post))
+
+    def _revoked(self, work: Callable[[], None]) -> None:
+        try:
+            self._call(work)
+        except AcmeFailed as error:
+            if error.kind != "alreadyRevoked":
+                raise
 
     def renewal_window(self, certificate: x509.Certificate) -> Window:
         """What the CA suggests for this certificate."""

@@ -13,6 +13,7 @@ from certificates.names import Name, complaint
 from certificates.renewal.frame import SYSTEM, act_on_managed, target_of, visible_dns_hooks, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
 from certificates.services.signers import purpose_of
+from certificates.services.weaknesses import COMPROMISES
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.models import Key, KeyVersion
 from keys.services import lifecycle
@@ -132,14 +133,11 @@ def _version_for(row: ManagedCertificate) -> KeyVersion:
     if (waiting := made.order_by("-key_version").first()) is not None:
         return waiting
     current = key.current
-    if current is not None and current.state is VersionState.ACTIVE and not (row.new_key and _certified(current)):
-        return current
+    if current is not None and current.state is VersionState.ACTIVE:
+        known = Certificate.objects.filter(spki_sha256=sha256(bytes(current.public_key or b"")).hexdigest())
+        if not (row.new_key and known.exists()) and not known.filter(reason__in=COMPROMISES).exists():
+            return current
     return lifecycle.introduce_version(actor=SYSTEM, key_id=key.pk, activate=False)
-
-
-def _certified(version: KeyVersion) -> bool:
-    digest = sha256(bytes(version.public_key or b"")).hexdigest()
-    return Certificate.objects.filter(spki_sha256=digest).exists()
 
 
 def _need_ready(source: AcmeSource) -> None:

@@ -220,12 +220,21 @@ def _tell(managed: ManagedCertificate, detail: str) -> None:
 
 
 def tidy(order: RenewalOrder) -> None:
-    """Take the answers of a finished order away again; what cannot be removed now is tried by the tick."""
+    """Take the answers of a finished order away again, also one whose worker died before it could note that it was there.
+
+    What cannot be removed now is tried by the tick, for three days; then people are told to do it.
+    """
     for answer in order.answers.select_related("order__managed__dns_hook__secret"):
-        hook = answer.order.managed.dns_hook
-        if answer.kind == ManagedCertificate.Challenge.DNS_01 and hook is not None and answer.published_at is not None:
+        hook, managed = answer.order.managed.dns_hook, answer.order.managed
+        if answer.kind == ManagedCertificate.Challenge.DNS_01 and hook is not None:
             try:
                 dns01.clean_up(hook, answer.name, answer.content)
-            except PortalError:
-                continue
+            except PortalError as error:
+                if (answer.order.finished_at or timezone.now()) > timezone.now() - GIVE_UP_AFTER:
+                    continue
+                notices.notify(
+                    concerned(managed.ring_id, managed.owner_id), f"A proof of {managed} still stands in DNS",
+                    detail=f"Remove the TXT record {answer.name} with the value {answer.content}. {error.detail}",
+                    path=f"/certificates/renewals/{managed.pk}/",
+                )  # fmt: skip
         answer.delete()

@@ -32,7 +32,15 @@ class DeliveryState(StrEnum):
     SUPERSEDED = "superseded"  # a newer certificate went there instead
 
 
-S, O, D = SourceState, OrderState, DeliveryState  # noqa: E741
+class CaRevocationState(StrEnum):
+    """The wish that a CA revoke what it issued to us."""
+
+    QUEUED = "queued"
+    DONE = "done"
+    FAILED = "failed"  # the CA refused; somebody looks and asks again
+
+
+S, O, D, R = SourceState, OrderState, DeliveryState, CaRevocationState  # noqa: E741
 
 SOURCE_MOVES: Mapping[SourceState, frozenset[SourceState]] = {
     S.REGISTERING: frozenset({S.READY, S.FAILED, S.RETIRED}),
@@ -54,6 +62,12 @@ DELIVERY_MOVES: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     D.DELIVERED: frozenset(),
     D.FAILED: frozenset({D.QUEUED, D.SUPERSEDED}),
     D.SUPERSEDED: frozenset(),
+}
+
+CA_REVOCATION_MOVES: Mapping[CaRevocationState, frozenset[CaRevocationState]] = {
+    R.QUEUED: frozenset({R.DONE, R.FAILED}),
+    R.DONE: frozenset(),
+    R.FAILED: frozenset({R.QUEUED}),
 }
 
 OPEN_ORDERS = (O.PREPARING.value, O.PROVING.value, O.FINALIZING.value)

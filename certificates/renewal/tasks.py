@@ -61,11 +61,20 @@ def deliver(delivery_id: str) -> None:
     deploying.deliver(UUID(delivery_id))
 
 
+@shared_task(name="certificates.revoke_at_ca")
+def revoke_at_ca(wish_id: str) -> None:
+    """Have one certificate revoked by the CA that issued it."""
+    from certificates.renewal import revoking
+
+    revoking.carry(UUID(wish_id))
+
+
 @shared_task(name="certificates.renewal_tick")
 def tick() -> None:
-    """Registrations, renewals and deliveries whose time has come."""
-    from certificates.renewal import deploying, schedule, sources
+    """Registrations, revocations, renewals and deliveries whose time has come."""
+    from certificates.renewal import deploying, revoking, schedule, sources
 
     sources.tick()
+    revoking.tick()
     schedule.tick()
     deploying.tick()

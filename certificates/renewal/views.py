@@ -18,6 +18,7 @@ from certificates.renewal.states import OPEN_ORDERS, SourceState
 from certificates.views.pages import Confirmed, MakePage
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.views.pages import counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
@@ -265,10 +266,11 @@ class SourceRetire(Confirmed):
 
     def consequences(self, row: Any) -> list[Any]:
         return [
-            {
-                "count": row.managed.filter(enabled=True).count(),
-                "text": "certificates are renewed from it; stop them first",
-            },
+            counted(
+                row.managed.filter(enabled=True).count(),
+                "certificate is renewed from it; stop it first",
+                "certificates are renewed from it; stop them first",
+            ),
             "Certificates that came from it stay valid until they end.",
         ]
 

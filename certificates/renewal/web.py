@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import requests
 from django.conf import settings
-from requests.adapters import HTTPAdapter
 
 from keys.hosts import HostRule
-from keys.providers.pinning import pin
+from keys.providers.pinned_requests import PinnedAdapter
 from keyvault_portal.errors import PortalError
 
 MOST_BYTES = 2**20
@@ -33,16 +32,15 @@ def webhook_rule() -> HostRule:
     return _Rule(tuple(settings.WEBHOOK_ALLOWED_HOSTS), "WEBHOOK_ALLOWED_HOSTS")
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(PinnedAdapter):
     def __init__(self, rule: HostRule, ca_bundle: str) -> None:
-        self._rule, self._bundle = rule, ca_bundle
-        super().__init__()
+        self._bundle = ca_bundle
+        super().__init__(rule)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         if self._bundle:
             kwargs["ssl_context"] = ssl.create_default_context(cadata=self._bundle)
         super().init_poolmanager(*args, **kwargs)
-        pin(self.poolmanager, self._rule)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         if not self._bundle:  # else the bundle alone is trusted: the library would add the public CAs to it

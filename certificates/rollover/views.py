@@ -146,7 +146,7 @@ class PartyList(ActorRequiredMixin, View):
             "may_manage": actor.can_somewhere(P.AUTHORITY_MANAGE),
             "columns": [
                 {"label": "Name"}, {"label": "Certificates it trusts"}, {"label": "Reported"}, {"label": "By"},
-                {"label": "Actions", "hidden": True},
+                *([{"label": "Actions", "hidden": True}] if actor.can_somewhere(P.AUTHORITY_MANAGE) else []),
             ],
             "empty_title": "Nobody has reported yet",
             "empty_text": "A service with the right trust.report posts the SHA-256 fingerprints of its bundle to /api/v1/relying-parties.",

@@ -1,6 +1,7 @@
 """Certificates brought in from elsewhere: by file, by scan, by an agent; never trusted, their private keys never kept."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -9,6 +10,7 @@ from uuid import UUID
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.core.cache import cache
 from django.db.models import CharField, Count, Exists, F, Func, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
@@ -25,6 +27,7 @@ from keyvault_portal.audit import services as audit
 MET_OUTSIDE = (Certificate.Source.SCANNED, Certificate.Source.REPORTED)
 DUE_DAYS = 30
 COUNTED = 1_000  # counts go no further; more reads as "1,000+"
+_ADOPTED, _STILL_MADE = "certificates:adopted keys", 500
 # The SHA-256 of a version's public half: a certificate that has the same one has its private key here.
 _SPKI = Func(Func(F("public_key"), function="sha256"), Value("hex"), function="encode", output_field=CharField())
 
@@ -49,36 +52,42 @@ def upload(*, actor: Actor, ring: KeyRing, content: bytes, password: str = "", o
         authorize(actor, Permission.CERTIFICATE_UPLOAD, ring_id=ring.pk, target=f"ring {ring.name}")
         found, unreadable = containers.read(content, password)
         raws = [item.public_bytes(Encoding.DER) for item in found]
-        held = known(ring.pk, raws)
-        rows = take_in(ring.pk, raws, Certificate.Source.UPLOADED, actor.label, owner)
-        added = [row for fingerprint, row in rows.items() if fingerprint not in held]
-        act.record({"added": [row.fingerprint for row in added], "known": len(held), "unreadable": unreadable})
-    return Uploaded(added, len(held), unreadable)
+        taken = take_in(ring.pk, raws, Certificate.Source.UPLOADED, actor.label, owner)
+        done = Uploaded(taken.added, len(taken.rows) - len(taken.added), unreadable)
+        act.record({"added": [row.fingerprint for row in done.rows], "known": done.known, "unreadable": unreadable})
+    return done
 
 
-def take_in(
-    ring_id: UUID, raws: Sequence[bytes], source: str, label: str, owner: Person | None = None
-) -> dict[str, Certificate]:
-    """The rows of these certificates in DER by their fingerprint; those nobody knows are added to the ring.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Certificates as they are known now, by their fingerprint, and those of them that nobody knew before."""
+
+    rows: dict[str, Certificate]
+    added: list[Certificate]
+
+
+def take_in(ring_id: UUID, raws: Sequence[bytes], source: str, label: str, owner: Person | None = None) -> Taken:
+    """The rows of these certificates in DER; those nobody knows are added to the ring.
 
     In the caller's transaction. One that an authority here issued is that authority's row, in whatever ring; what cannot
     be read is left out.
     """
-    found = known(ring_id, raws)
-    fresh = {sha256(raw).hexdigest(): raw for raw in raws}
-    fresh = {fingerprint: raw for fingerprint, raw in fresh.items() if fingerprint not in found}
-    if fresh:
+    by_print = {sha256(raw).hexdigest(): raw for raw in raws}
+    found, added = _known(ring_id, by_print), []
+    if fresh := {fingerprint: raw for fingerprint, raw in by_print.items() if fingerprint not in found}:
         rows = _rows(label, ring_id, owner, fresh.values(), source)
         # Another worker may add the same one at this moment; then its row is the one.
         Certificate.objects.bulk_create(rows, ignore_conflicts=True)
-        found = known(ring_id, raws)
-        _link([found[row.fingerprint] for row in rows if row.fingerprint in found])
-    return found
+        ours = {row.pk for row in rows}
+        now_known = _known(ring_id, fresh)
+        found |= now_known
+        added = [row for row in now_known.values() if row.pk in ours]
+        _link(added, found)
+    return Taken(found, added)
 
 
-def known(ring_id: UUID, raws: Iterable[bytes]) -> dict[str, Certificate]:
-    """Those of these certificates that have a row already, by their fingerprint."""
-    wanted = Q(fingerprint__in=[sha256(raw).hexdigest() for raw in raws])
+def _known(ring_id: UUID, fingerprints: Iterable[str]) -> dict[str, Certificate]:
+    wanted = Q(fingerprint__in=list(fingerprints))
     rows = Certificate.objects.defer("crl_entry").filter(
         wanted, Q(ring_id=ring_id) | Q(source=Certificate.Source.ISSUED)
     )
@@ -111,11 +120,11 @@ def _rows(label: str, ring_id: UUID, owner: Person | None, raws: Iterable[bytes]
     ]  # fmt: skip
 
 
-def _link(rows: list[Certificate]) -> None:
+def _link(rows: list[Certificate], along: dict[str, Certificate]) -> None:
     """Find the next one up of each chain, among what came along and what is known; names only: nothing is trusted by it."""
     ours = Authority.objects.filter(certificate__subject__in={row.issuer for row in rows}).select_related("certificate")
     by_subject = {item.certificate.subject: item.certificate for item in ours if item.certificate is not None}
-    by_subject |= {row.subject: row for row in rows}
+    by_subject |= {row.subject: row for row in along.values()}
     for row in rows:
         above = by_subject.get(row.issuer)
         if above is not None and above.subject != row.subject:
@@ -160,12 +169,22 @@ def figures(rows: QuerySet[Certificate]) -> dict[str, int]:
 
 
 def adopt_keys() -> int:
-    """Note for certificates from elsewhere whose private key came into the hierarchy since; returns for how many."""
-    done = 0
+    """Note for certificates from elsewhere whose private key came into the hierarchy since; returns for how many.
+
+    Only key versions younger than those of the last call are looked at, and some before: a provider that was asked for a
+    key may be slow. A day after a whole look, or when the cache forgot, all are looked at again.
+    """
+    done, before = 0, cache.get(_ADOPTED, 0)
     unknown = Certificate.objects.filter(key_origin=Certificate.KeyOrigin.UNKNOWN)
-    versions = KeyVersion.objects.filter(public_key__isnull=False).annotate(spki=_SPKI)
+    newest = KeyVersion.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    versions = KeyVersion.objects.filter(pk__gt=before - _STILL_MADE, public_key__isnull=False).annotate(spki=_SPKI)
     here = versions.filter(spki__in=unknown.values("spki_sha256"))
     for spki, key_id, ring_id in here.values_list("spki", "key_id", "key__ring_id"):
         rows = unknown.filter(spki_sha256=spki, ring_id=ring_id)
         done += rows.update(key_id=key_id, key_origin=Certificate.KeyOrigin.HIERARCHY)
+    if not before:
+        cache.set(_ADOPTED, newest, timeout=86_400)
+    else:
+        with suppress(ValueError):  # forgotten meanwhile
+            cache.incr(_ADOPTED, newest - before)  # it ends a day after the whole look all the same
     return done

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +20,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict
 
+OLD = timedelta(days=70)  # browsers enforce nothing by a list that is older
 _parsed: BoundedCache[int, Mapping[bytes, Log]] = BoundedCache(max_entries=2, max_age=3600.0)
 
 
@@ -29,6 +30,10 @@ class Transparency:
 
     verdict: Verdict
     logs: LogList | None
+
+    @property
+    def old(self) -> bool:
+        return self.logs is not None and is_old(self.logs)
 
 
 def upload_list(*, actor: Actor, content: bytes, provenance: str) -> LogList:
@@ -104,6 +109,6 @@ def _sent(row: Certificate) -> list[Timestamp]:
     return found
 
 
-def days_old(found: LogList) -> int:
-    """How long ago the list was made: browsers trust none for long."""
-    return (timezone.now() - found.listed_at).days
+def is_old(found: LogList) -> bool:
+    """Whether browsers would not go by it any more."""
+    return timezone.now() - found.listed_at > OLD

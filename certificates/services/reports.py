@@ -57,8 +57,8 @@ def report(
         if len(raws) > MAX_CERTIFICATES:
             raise refused("found", f"At most {MAX_CERTIFICATES:,} certificates a report.")
         _one_at_a_time(str(ring.pk), host)
-        before = inventory.known(ring.pk, raws)
-        rows = inventory.take_in(ring.pk, raws, Certificate.Source.REPORTED, actor.label)
+        taken = inventory.take_in(ring.pk, raws, Certificate.Source.REPORTED, actor.label)
+        rows = taken.rows
         prints = {path: [sha256(raw).hexdigest() for raw in chain] for path, chain in chains.items()}
         seen = {path: [rows[item] for item in found_there if item in rows] for path, found_there in prints.items()}
         unreadable = tuple(path for path, chain in seen.items() if not chain)
@@ -66,7 +66,7 @@ def report(
         changed = sightings.note(ring.pk, kind, host, readable, actor.label)
         if complete:
             sightings.end_others(ring.pk, kind, host, chains)
-        done = Reported(len(rows) - len(before), len(before), changed, unreadable)
+        done = Reported(len(taken.added), len(rows) - len(taken.added), changed, unreadable)
         act.record(
             {"kind": kind, "places": len(found), "added": done.added, "changed": changed, "unreadable": len(unreadable)}
         )

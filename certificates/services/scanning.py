@@ -174,9 +174,10 @@ def _keep(scan: EndpointScan, report: Report) -> None:
         if target is None:
             return
         act.about(target=("scan_target", str(target.pk), str(target)), ring_id=target.ring_id)
-        found = inventory.take_in(
+        taken = inventory.take_in(
             target.ring_id, report.certificates, Certificate.Source.SCANNED, f"scan of {target}", target.owner
         )
+        found = taken.rows
         prints = [sha256(raw).hexdigest() for raw in report.certificates]
         chain = [found[fingerprint] for fingerprint in prints if fingerprint in found]
         seen = {str(target.port): chain}

@@ -1,24 +1,23 @@
-"""The OCSP responder: answers signed beforehand by a delegate, kept, and served whether or not the CA's key answers."""
+"""The OCSP responder's schedule: answers signed beforehand by a delegate, and the delegate's own certificate."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from certificates import issuance, ocsp
 from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, OcspAnswer
-from certificates.ocsp import Asked, Responder, Status
+from certificates.ocsp import Asked
 from certificates.profiles import PROFILES
 from certificates.services import grants
+from certificates.services.answering import VALID_FOR, Answerer, status_of
 from certificates.services.reading import issuer_of, parse
-from certificates.services.signers import places_of, public_key_of, signer
-from certificates.states import AuthorityState, CertificateState, Reason
+from certificates.services.signers import places_of, public_key_of
+from certificates.states import AuthorityState, CertificateState
 from keys.models import Key, KeyVersion
 from keys.services import creation, key_views
 from keyvault_portal.accounts.actors import system_actor
@@ -28,131 +27,10 @@ from keyvault_portal.errors import PortalError
 
 logger = logging.getLogger(__name__)
 _SYSTEM = system_actor("OCSP responder", Permission.KEY_CREATE, Permission.KEY_VIEW)
-VALID_FOR = timedelta(days=4)
 REFRESH_AFTER = VALID_FOR / 2
 JUST_NOW = timedelta(minutes=1)
 RESPONDER_ALGORITHM = "ECDSA-P256-SHA256"
 _BATCH = 500
-
-
-def answer(
-    authority: Authority, raw: bytes, *, may_sign: Callable[[], bool] = lambda: True
-) -> tuple[bytes, datetime | None]:
-    """The whole OCSP answer to a request in DER, and until when it may be kept (None: not at all).
-
-    A kept answer is served if it says what is true now; one with a nonce, for several certificates, or one that is
-    missing, is signed on demand by the delegate. Without it the kept answer goes out, and without that "try later":
-    never a wrong one.
-    """
-    try:
-        questions = ocsp.read(raw)
-    except ocsp.MalformedRequest:
-        return ocsp.MALFORMED, None
-    ours = {asked.serial for asked in questions if authority.certificate is not None and _is_about(authority, asked)}
-    rows = _known(authority, ours, questions[0].digest)
-    if not rows:
-        return ocsp.UNAUTHORIZED, None  # RFC 5019, 2.2.3: we are not able to say, and sign nothing for guesses
-    now = timezone.now()
-    kept = rows[questions[0].serial].kept(now) if len(questions) == 1 else None
-    if kept is not None and questions[0].nonce is None:
-        return kept
-    try:
-        if may_sign():
-            found = [rows.get(asked.serial) if _is_about(authority, asked) else None for asked in questions]
-            about = [
-                (asked, known.status if known else Status(known=False))
-                for asked, known in zip(questions, found, strict=True)
-            ]
-            return _sign(authority, about, now), None
-    except PortalError as error:
-        logger.warning("no fresh OCSP answer for a certificate of %s: %s", authority.name, error.code)
-    return kept if kept is not None else (ocsp.TRY_LATER, None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What one round trip says of a certificate: its status, and the answer that is kept for one digest, if it is true."""
-
-    status: Status
-    answer: bytes | None
-    next_update: datetime | None
-
-    def kept(self, now: datetime) -> tuple[bytes, datetime] | None:
-        if self.answer is None or self.next_update is None or self.next_update <= now:
-            return None
-        return self.answer, self.next_update
-
-
-def _known(authority: Authority, serials: Collection[int], digest: str) -> dict[int, _Known]:
-    if not serials:
-        return {}
-    with connection.cursor() as cursor:  # asked for every answer: the ORM takes longer than the index
-        cursor.execute(_KNOWN, [digest, authority.pk, [f"{serial:x}" for serial in serials]])
-        rows = cursor.fetchall()
-    return {
-        int(serial, 16): _Known(
-            _status(revoked_at, reason), bytes(answer) if answer is not None else None, next_update
-        )
-        for serial, revoked_at, reason, answer, next_update in rows
-    }  # fmt: skip
-
-
-_KNOWN = """
-SELECT c.serial, c.revoked_at, c.reason, a.der, a.next_update FROM certificates_certificate AS c
-LEFT JOIN certificates_ocspanswer AS a ON a.certificate_id = c.id AND a.digest = %s AND a.state = c.state
-WHERE c.authority_id = %s AND c.serial = ANY(%s)
-"""
-
-
-def _is_about(authority: Authority, asked: Asked) -> bool:
-    assert authority.certificate is not None
-    subject = parse(authority.certificate).subject.public_bytes()
-    hashes = ocsp.issuer_hashes(subject, public_key_of(authority.key_version), asked.digest)
-    return hashes == (asked.name_hash, asked.key_hash)
-
-
-def _sign(authority: Authority, about: Sequence[tuple[Asked, Status]], now: datetime) -> bytes:
-    """One answer for all that was asked about; a certificate that is none of the authority's is not known (RFC 6960, 2.2)."""
-    responder, version = _responder(authority)
-    this_update = now.replace(microsecond=0)
-    return ocsp.build(
-        about,
-        responder,
-        signer(version),
-        now=this_update,
-        this_update=this_update,
-        next_update=this_update + VALID_FOR,
-    )
-
-
-def _status(revoked_at: datetime | None, reason: str) -> Status:
-    return Status() if revoked_at is None else Status(revoked_at, Reason(reason))
-
-
-def _responder(authority: Authority) -> tuple[Responder, KeyVersion]:
-    """The delegate; until it has its certificate the authority answers by itself."""
-    assert authority.certificate is not None
-    if (
-        authority.responder is None
-        or authority.responder.key is None
-        or authority.responder.not_after <= timezone.now()
-    ):
-        public = public_key_of(authority.key_version)
-        return ocsp.responder_of(
-            parse(authority.certificate), authority.key.algorithm, public, delegated=False
-        ), authority.key_version
-    version = _version_of(authority.responder.key, authority.responder)
-    public = public_key_of(version)
-    certificate = parse(authority.responder)
-    return ocsp.responder_of(certificate, authority.responder.key.algorithm, public, delegated=True), version
-
-
-def _version_of(key: Key, certificate: Certificate) -> KeyVersion:
-    public = parse(certificate).public_key()
-    for version in key_views.view(key.pk).versions.values():
-        if version.public_key is not None and issuance.load_der_public_key(bytes(version.public_key)) == public:
-            return version
-    raise PortalError("The responder's key has no version that fits its certificate.")
 
 
 def presign(certificate_ids: list[UUID]) -> int:
@@ -163,15 +41,13 @@ def presign(certificate_ids: list[UUID]) -> int:
     now = timezone.now()
     answers = []
     found = list(rows)
+    answerers: dict[UUID, Answerer] = {}
     for row in found:
-        authority = row.authority
-        assert authority is not None
-        assert authority.certificate is not None
-        subject = parse(authority.certificate).subject.public_bytes()
+        assert row.authority is not None
+        answerer = answerers.setdefault(row.authority.pk, Answerer(row.authority))
         for digest in ocsp.DIGESTS:
-            hashes = ocsp.issuer_hashes(subject, public_key_of(authority.key_version), digest)
-            asked = Asked(digest, *hashes, int(row.serial, 16))
-            raw = _sign(authority, [(asked, _status(row.revoked_at, row.reason))], now)
+            asked = Asked(digest, *answerer.called(digest), int(row.serial, 16))
+            raw = answerer.sign([(asked, status_of(row.revoked_at, row.reason))], now=now, known_at=now)
             answers.append(
                 OcspAnswer(
                     certificate=row,

@@ -5,7 +5,7 @@ Written by hand because no library offers a suite, group or version that it does
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from certificates.tls.suites import TLS13_NUMBERS
@@ -14,7 +14,7 @@ ALERT, HANDSHAKE = 21, 22  # content types, RFC 8446, section 5.1
 _SERVER_HELLO = 2
 _SCSV = 0x00FF  # TLS_EMPTY_RENEGOTIATION_INFO_SCSV, RFC 5746
 _SIGNATURES = (0x0403, 0x0503, 0x0603, 0x0807, 0x0808, 0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0201, 0x0203)
-_SNI, _GROUPS, _FORMATS, _SIGNATURE_ALGORITHMS, _TIMESTAMPS, _VERSIONS, _KEY_SHARE = 0, 10, 11, 13, 18, 43, 51
+SNI, GROUPS, FORMATS, SIGNATURE_ALGORITHMS, TIMESTAMPS, SUPPORTED_VERSIONS, KEY_SHARE = 0, 10, 11, 13, 18, 43, 51
 TLS13 = 0x0304
 
 
@@ -22,13 +22,15 @@ TLS13 = 0x0304
 class Choice:
     """What a server chose: numbers of IANA's registries; `group` 0 where the message does not say.
 
-    `timestamps` is its list of SCTs (RFC 6962, section 3.3.1), which TLS 1.3 sends where only a whole handshake sees it.
+    `timestamps` is its list of SCTs (RFC 6962, section 3.3.1), which TLS 1.3 sends encrypted (certificates.tls.flight).
+    `share` is the server's half of the key agreement; empty in a HelloRetryRequest.
     """
 
     version: int
     cipher: int
     group: int
     timestamps: bytes = b""
+    share: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,19 @@ class Refusal:
     alert: int
 
 
-def client_hello(version: int, ciphers: Iterable[int], groups: Iterable[int], host: str = "") -> bytes:
+def client_hello(
+    version: int,
+    ciphers: Iterable[int],
+    groups: Iterable[int],
+    host: str = "",
+    shares: Mapping[int, bytes] | None = None,
+) -> bytes:
     """One record with a ClientHello (RFC 8446, section 4.1.2) that speaks `version` alone.
 
-    In TLS 1.3 it brings no key share: a server that knows a group asks for one by HelloRetryRequest, which names it.
+    In TLS 1.3 without `shares` (public values by group) a server that knows a group asks for one by HelloRetryRequest,
+    which names it.
     """
-    extensions = b"".join(_extensions(version, list(groups), host))
+    extensions = b"".join(_extensions(version, list(groups), host, shares or {}))
     listed = [*ciphers] if version == TLS13 else [*ciphers, _SCSV]
     session = os.urandom(32) if version == TLS13 else b""
     body = struct.pack("!H", min(version, 0x0303)) + os.urandom(32) + _short(session)
@@ -52,17 +61,18 @@ def client_hello(version: int, ciphers: Iterable[int], groups: Iterable[int], ho
     return struct.pack("!BHH", HANDSHAKE, 0x0301, len(message)) + message
 
 
-def _extensions(version: int, groups: list[int], host: str) -> Iterable[bytes]:
+def _extensions(version: int, groups: list[int], host: str, shares: Mapping[int, bytes]) -> Iterable[bytes]:
     if host:
-        yield _extension(_SNI, _vector(b"\x00" + _vector(host.encode("ascii"))))
-    yield _extension(_GROUPS, _vector(b"".join(struct.pack("!H", number) for number in groups)))
-    yield _extension(_SIGNATURE_ALGORITHMS, _vector(b"".join(struct.pack("!H", number) for number in _SIGNATURES)))
+        yield _extension(SNI, _vector(b"\x00" + _vector(host.encode("ascii"))))
+    yield _extension(GROUPS, _vector(b"".join(struct.pack("!H", number) for number in groups)))
+    yield _extension(SIGNATURE_ALGORITHMS, _vector(b"".join(struct.pack("!H", number) for number in _SIGNATURES)))
     if version == TLS13:
-        yield _extension(_VERSIONS, _short(struct.pack("!H", TLS13)))
-        yield _extension(_KEY_SHARE, _vector(b""))
+        yield _extension(SUPPORTED_VERSIONS, _short(struct.pack("!H", TLS13)))
+        entries = b"".join(struct.pack("!H", group) + _vector(share) for group, share in shares.items())
+        yield _extension(KEY_SHARE, _vector(entries))
     else:
-        yield _extension(_FORMATS, _short(b"\x00"))
-        yield _extension(_TIMESTAMPS, b"")
+        yield _extension(FORMATS, _short(b"\x00"))
+    yield _extension(TIMESTAMPS, b"")
 
 
 def _extension(kind: int, body: bytes) -> bytes:
@@ -104,7 +114,7 @@ def _server_hello(message: bytes) -> Choice:
         (version,) = struct.unpack_from("!H", body)
         position = 35 + body[34]
         (cipher,) = struct.unpack_from("!H", body, position)
-        position, group, timestamps = position + 3, 0, b""
+        position, group, timestamps, share = position + 3, 0, b"", b""
         if position < len(body):
             (length,) = struct.unpack_from("!H", body, position)
             extensions, at = body[position + 2 : position + 2 + length], 0
@@ -112,14 +122,15 @@ def _server_hello(message: bytes) -> Choice:
                 kind, size = struct.unpack_from("!HH", extensions, at)
                 value = extensions[at + 4 : at + 4 + size]
                 at += 4 + size
-                if kind == _VERSIONS:
+                if kind == SUPPORTED_VERSIONS:
                     (version,) = struct.unpack("!H", value)
-                elif kind == _KEY_SHARE:
+                elif kind == KEY_SHARE:
                     (group,) = struct.unpack_from("!H", value)
-                elif kind == _TIMESTAMPS:
+                    share = value[4:]
+                elif kind == TIMESTAMPS:
                     timestamps = value
     except (IndexError, struct.error):
         raise ValueError("not a ServerHello") from None
     if (version == TLS13) != (cipher in TLS13_NUMBERS):
         raise ValueError("a suite of another version")
-    return Choice(version, cipher, group, timestamps)
+    return Choice(version, cipher, group, timestamps, share)

@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 from OpenSSL import SSL
 
 from certificates import encoding
-from certificates.tls import hello
+from certificates.tls import flight, hello
 from certificates.tls.report import CertificateFacts, Report, names_of
 from certificates.tls.suites import CIPHER_NAMES, CIPHERS, GROUPS, TLS13_NUMBERS, VERSIONS
 from certificates.tls.wire import Budget, Line, ScanEnded, ask
@@ -48,6 +48,8 @@ def scan(host: str, port: int, address: str, *, seconds: float = SECONDS) -> Rep
     try:
         for key, value in _questions(question):
             found[key] = value
+        if "TLSv1.3" in found["versions"] and not found["timestamps"]:
+            found["timestamps"] = _encrypted_timestamps(name, Line(address, port, budget))
         if found["versions"]:
             shown = _handshake(host, name, Line(address, port, budget))
             found |= shown | {"timestamps": found["timestamps"] + shown["timestamps"]}
@@ -86,6 +88,13 @@ def _in_order(question: _Question, version: int, ciphers: list[int], groups: lis
         left.remove(choice.cipher)
         taken.append(CIPHER_NAMES[choice.cipher])
     return tuple(taken)
+
+
+def _encrypted_timestamps(name: str, line: Line) -> tuple[tuple[str, bytes], ...]:
+    with suppress(OSError):
+        raw = flight.timestamps(line, name)
+        return (("tls", raw),) if raw else ()
+    return ()
 
 
 def _handshake(host: str, name: str, line: Line) -> dict[str, Any]:

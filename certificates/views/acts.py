@@ -14,6 +14,7 @@ from certificates.scan_forms import KeyCertificateForm, RevokeManyForm
 from certificates.services import issuing, revoking
 from certificates.views.certificates import issuing_authority
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.views.pages import counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.errors import ValidationFailed
@@ -62,7 +63,15 @@ class RevokeMany(ActorRequiredMixin, View):
             rows = on_rings(rows, rings)
         except (ValidationFailed, ValueError):
             return said
-        return [{"count": rows.count(), "text": "certificates that still live are revoked", "tone": "danger"}, *said]
+        return [
+            counted(
+                rows.count(),
+                "certificate that still lives is revoked",
+                "certificates that still live are revoked",
+                tone="danger",
+            ),
+            *said,
+        ]
 
 
 class IssueForKey(ActorRequiredMixin, View):

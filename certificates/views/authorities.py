@@ -22,6 +22,7 @@ from keys.forms import ServiceForm
 from keys.models import Key
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.views.pages import counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
@@ -213,7 +214,7 @@ class Retire(_OfAuthority):
     def consequences(self, row: Authority) -> list[Any]:
         living = Certificate.objects.filter(authority=row, state="valid", not_after__gt=timezone.now()).count()
         return [
-            {"count": living, "text": "certificates stay valid until they end"},
+            counted(living, "certificate stays valid until it ends", "certificates stay valid until they end"),
             "It issues nothing any more until somebody resumes it.",
         ]
 
@@ -236,7 +237,12 @@ class Revoke(_OfAuthority):
 
     def consequences(self, row: Authority) -> list[Any]:
         return [
-            {"count": revoking.affected_by(row), "text": "certificates that still live end", "tone": "danger"},
+            counted(
+                revoking.affected_by(row),
+                "certificate that still lives ends",
+                "certificates that still live end",
+                tone="danger",
+            ),
             *revoking.consequences(row)[1:],
         ]
 

@@ -23,10 +23,12 @@ from certificates.forms import (
     RevokeForm,
     UploadForm,
 )
-from certificates.models import Authority, Certificate, ManagedCertificate
+from certificates.models import Authority, CaRevocation, Certificate, ManagedCertificate, RenewalOrder
 from certificates.profiles import LEAF_PROFILES, PROFILES
-from certificates.services import inventory, issuing, log_lists, revoking, sightings
+from certificates.renewal import revoking
+from certificates.services import inventory, issuing, log_lists, sightings
 from certificates.services.reading import chain_of, pem, visible_authority, visible_certificate, visible_certificates
+from certificates.services.revoking import release_certificate
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -141,12 +143,14 @@ class CertificateDetail(ActorRequiredMixin, View):
         row = visible_certificate(actor, certificate_id)
         shared = visible_certificates(actor).filter(spki_sha256=row.spki_sha256).exclude(pk=row.pk)
         leaf = row.authority is not None and row.profile in LEAF_PROFILES
-        revoke = leaf and (actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id) or row.owner_id == actor.id)
+        wish = CaRevocation.objects.filter(certificate=row).first()
+        revocable = leaf or (_obtained(row) and row.shown_state == "valid" and (wish is None or wish.state == "failed"))
+        revoke = revocable and (actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id) or row.owner_id == actor.id)
         context = {
             "title": str(row), "row": row, "state": row.badge, "chain": chain_of(row), "shared": shared[:10], "now": timezone.now(),
             "renewals": row.renewed_by.order_by("-created_at")[:5], "pem": pem(row), "names": [name.partition(":") for name in row.names],
             "may_renew": leaf and row.state == "valid" and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
-            "may_revoke": revoke and row.state != "revoked",
+            "may_revoke": revoke and row.state != "revoked", "wish": wish if wish is not None and wish.state != "done" else None,
             "places": sightings.visible_places(actor, row)[:20], "promises": log_lists.transparency_of(row),
             "may_revoke_all": actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
             "managed": ManagedCertificate.objects.filter(certificate=row).first(),
@@ -165,6 +169,11 @@ class CertificateDetail(ActorRequiredMixin, View):
             ],
         }  # fmt: skip
         return render(request, "certificates/certificate_detail.html", context)
+
+
+def _obtained(row: Certificate) -> bool:
+    """Whether it came from an ACME CA that can be asked to revoke it."""
+    return row.authority_id is None and RenewalOrder.objects.filter(certificate=row).exists()
 
 
 class CertificateDownload(ActorRequiredMixin, View):
@@ -317,16 +326,17 @@ class RevokeCertificate(ActorRequiredMixin, View):
     required_permission = Permission.CERTIFICATE_VIEW
 
     def get(self, request: HttpRequest, certificate_id: UUID) -> HttpResponse:
-        return self._page(request, self._find(request, certificate_id), RevokeForm())
+        row = self._find(request, certificate_id)
+        return self._page(request, row, RevokeForm(at_ca=row.authority_id is None))
 
     def post(self, request: HttpRequest, certificate_id: UUID) -> HttpResponse:
-        row, form = self._find(request, certificate_id), RevokeForm(request.POST)
+        row = self._find(request, certificate_id)
+        form = RevokeForm(request.POST, at_ca=row.authority_id is None)
         if form.is_valid():
-            done = form.run(
-                lambda values: revoking.revoke_certificate(actor=actor_of(request), certificate_id=row.pk, **values)
-            )
+            done = form.run(lambda values: revoking.revoke(actor=actor_of(request), certificate_id=row.pk, **values))
             if done is not None:
-                messages.success(request, "It is revoked; the next CRL and OCSP answer say so.")
+                said = "It is revoked; the next CRL and OCSP answer say so."
+                messages.success(request, said if row.authority_id else "Its CA is asked; this page shows the answer.")
                 return redirect("certificates:certificate-detail", row.pk)
         return self._page(request, row, form, status=422)
 
@@ -335,7 +345,7 @@ class RevokeCertificate(ActorRequiredMixin, View):
         row = visible_certificate(actor, certificate_id)
         if row.owner_id != actor.id:
             authorize(actor, Permission.CERTIFICATE_REVOKE, ring_id=row.ring_id, target=str(row))
-        if row.authority is None:
+        if row.authority is None and not _obtained(row):
             raise WrongState("Only its own issuer can revoke it.", hint="Ask the authority that issued it.")
         return row
 
@@ -343,8 +353,9 @@ class RevokeCertificate(ActorRequiredMixin, View):
         context = {
             "title": f"Revoke {row}", "form": form, "submit_label": "Revoke", "cancel_url": f"/certificates/{row.pk}/", "danger": True,
             "consequences": [
+                *([] if row.authority_id else ["The CA that issued it is asked now; until it answers the certificate stays valid."]),
                 "Whoever checks CRL or OCSP refuses it from the next answer on.",
-                "A revocation is for good; only a hold can be taken back.",
+                "A revocation is for good; only a hold can be taken back." if row.authority_id else "A revocation is for good.",
                 "It has been renewed." if row.renewed_by.exists() else "It has not been renewed: services that use it stop.",
             ],
         }  # fmt: skip
@@ -358,7 +369,7 @@ class Release(ActorRequiredMixin, View):
 
     def post(self, request: HttpRequest, certificate_id: UUID) -> HttpResponse:
         row = visible_certificate(actor_of(request), certificate_id)
-        revoking.release_certificate(actor=actor_of(request), certificate_id=row.pk)
+        release_certificate(actor=actor_of(request), certificate_id=row.pk)
         messages.success(request, "The hold is taken back.")
         return redirect("certificates:certificate-detail", row.pk)
 

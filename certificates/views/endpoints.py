@@ -17,7 +17,7 @@ from certificates.tls.grading import grade
 from certificates.views.pages import MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ConfirmPage
+from keyvault_portal.accounts.views.pages import ConfirmPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.downloads import list_download
 from keyvault_portal.paging import page_context
@@ -106,7 +106,7 @@ class TargetRemove(ConfirmPage):
         return {
             "title": f"Stop watching {row}", "submit_label": "Stop watching", "cancel_url": f"/certificates/endpoints/{row.pk}/", "danger": True,
             "consequences": [
-                {"count": row.scans.count(), "text": "scans are deleted", "tone": "danger"},
+                counted(row.scans.count(), "scan is deleted", "scans are deleted", tone="danger"),
                 "Certificates that were found stay in the inventory; they count as gone from this endpoint.",
             ],
         }  # fmt: skip

@@ -15,11 +15,9 @@ from certificates.services import log_lists, monitoring
 from certificates.views.pages import MakePage
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.views.pages import ConfirmPage
+from keyvault_portal.accounts.views.pages import ConfirmPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.paging import page_context
-
-OLD_LIST_DAYS = 70  # browsers enforce nothing by a list that is older
 
 
 class Transparency(ActorRequiredMixin, View):
@@ -31,7 +29,7 @@ class Transparency(ActorRequiredMixin, View):
             "title": "Certificate Transparency",
             "subtitle": "Logs that are read for certificates with your names, and the logs whose promises count.",
             "in_force": in_force, "number": len(log_lists.logs_of(in_force)),
-            "old": in_force is not None and log_lists.days_old(in_force) > OLD_LIST_DAYS,
+            "old": in_force is not None and log_lists.is_old(in_force),
             "may_upload": actor.can(Permission.SETTINGS_MANAGE), "may_watch": actor.can_somewhere(Permission.TLS_SCAN),
             "empty_title": "No log is watched yet",
             "empty_text": "Watch a log, and you are told of every certificate for your names that nobody here knows.",
@@ -113,7 +111,7 @@ class MonitorRemove(ConfirmPage):
         return {
             "title": f"Stop watching {row}", "submit_label": "Stop watching", "cancel_url": f"/certificates/transparency/{row.pk}/", "danger": True,
             "consequences": [
-                {"count": row.findings.count(), "text": "findings are deleted", "tone": "danger"},
+                counted(row.findings.count(), "finding is deleted", "findings are deleted", tone="danger"),
                 "Certificates that others issue for your names are not noticed in this log any more.",
             ],
         }  # fmt: skip

@@ -143,6 +143,16 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
         )
         return Response(shapes.DifferenceSerializer(finding).data)
 
+    @extend_schema(request=shapes.AcceptanceSerializer, responses=shapes.DifferenceSerializer)
+    @action(detail=True, methods=["post"], url_path=DIFFERENCE + "/accept")
+    def accept(self, request: Request, alias: str, number: str) -> Response:
+        """Take a changed policy, attribute or tag as right; 409 if it has changed again."""
+        self._manager()
+        finding = findings.accept_finding(
+            actor=self.actor, alias=self.get_object().alias, finding_id=int(number), **self.body(shapes.AcceptanceSerializer)
+        )  # fmt: skip
+        return Response(shapes.DifferenceSerializer(finding).data)
+
     @extend_schema(request=None, responses=shapes.DifferenceSerializer)
     @action(detail=True, methods=["post"], url_path=DIFFERENCE + "/mend")
     def mend(self, request: Request, alias: str, number: str) -> Response:

@@ -11,6 +11,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from keys import seal_serializers as shapes
 from keys.api.base import ActorView
 from keys.models import RootSeal
+from keys.serializers import ReasonSerializer
 from keys.services import keyholders, seals
 from keys.services.overview import visible_keys
 from keyvault_portal.accounts.actors import authorize
@@ -62,6 +63,14 @@ class RootSealViewSet(ActorView, ReadOnlyModelViewSet[RootSeal]):
         return Response(
             shapes.RootSealSerializer(seals.retire_seal(actor=self.actor, seal_id=self.get_object().pk)).data
         )
+
+    @extend_schema(request=ReasonSerializer, responses={204: None})
+    @action(detail=False, methods=["post"], filter_backends=[])
+    def now(self, request: Request) -> Response:
+        """Seal the portal at once, on every machine, until an officer or a quorum of custodians opens it; this API then answers 503."""
+        self._manager()
+        seals.seal_now(actor=self.actor, **self.body(ReasonSerializer))
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=shapes.KeyholderSerializer(many=True))
     @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])

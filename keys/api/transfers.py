@@ -78,9 +78,9 @@ class ImportViewSet(ActorView, ReadOnlyModelViewSet[KeyImport]):
     @extend_schema(request=shapes.ComponentEntrySerializer, responses={202: shapes.KeyImportSerializer})
     @action(detail=True, methods=["post"])
     def components(self, request: Request, pk: str) -> Response:
-        """Enter one component; only a signed-in person can, one component each."""
+        """Hand in one component, sealed; only a signed-in person can, one each. A worker compares it: `last_error` names a wrong one."""
         row = self.get_object()
-        imports.enter_component(actor=self.actor, import_id=row.pk, **self.body(shapes.ComponentEntrySerializer))
+        imports.hand_in_component(actor=self.actor, import_id=row.pk, **self.body(shapes.ComponentEntrySerializer))
         return self._going_on(row.pk)
 
     @extend_schema(request=ReasonSerializer, responses=shapes.KeyImportSerializer)

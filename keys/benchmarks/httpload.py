@@ -1,15 +1,22 @@
-"""A small load generator: keep-alive connections that repeat one prepared request, so many times in all."""
+"""A small load generator: keep-alive connections that repeat one prepared request, so many times or for so long.
 
-import asyncio
+It shares the processors with the server it measures, so it does no more than the kernel asks for: no event loop, and an
+answer's head is read again only where it differs from the one before.
+"""
+
 import json
+import re
+import selectors
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-_CHUNKED = -1
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_PATIENCE, _MOST = 60.0, 1 << 18  # seconds without any answer; bytes read at a time
 
 
 class LoadError(RuntimeError):
@@ -46,75 +53,57 @@ class Request:
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
 
 
-class _Connection(asyncio.Protocol):
-    """Sends the request, waits for the whole answer, and again until nothing is left to do."""
+class _Connection:
+    """Sends the request and reads the answer, one at a time."""
 
-    def __init__(self, wire: bytes, left: list[int], done: asyncio.Future[None]) -> None:
-        self._wire, self._left, self._done = wire, left, done
-        self.gone: asyncio.Future[None] = done.get_loop().create_future()
-        self._buffer = bytearray()
-        self._expected = 0  # bytes of the answer under way, or _CHUNKED; 0 until its head is complete
-        self.last = b""
+    def __init__(self, port: int, wire: bytes) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wire, self._read = wire, b""
+        self._head, self._expected = b"", 0  # of the last answer; its length is 0 where it came in chunks
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._next()
+    def send(self) -> None:
+        self._read = b""
+        self.socket.sendall(self._wire)
 
-    def _next(self) -> None:
-        if not self._left[0]:
-            self._finish()
-            return
-        self._left[0] -= 1
-        self._transport.write(self._wire)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if not self._expected:
-            self._read_head()
-        if not self._expected:
-            return
-        # JSON holds no bare line ends, so with one request under way the last chunk cannot be mistaken.
-        chunked = self._expected == _CHUNKED
-        if self._buffer.endswith(_LAST_CHUNK) if chunked else len(self._buffer) >= self._expected:
-            self.last = bytes(self._buffer)
-            self._buffer.clear()
-            self._expected = 0
-            self._next()
-
-    def _read_head(self) -> None:
-        end = self._buffer.find(b"\r\n\r\n")
+    def receive(self) -> bytes | None:
+        """The answer if it is whole now; raises LoadError."""
+        data = self.socket.recv(_MOST)
+        if not data:
+            raise LoadError("the connection was closed")
+        self._read = data = self._read + data if self._read else data
+        end = data.find(b"\r\n\r\n")
         if end < 0:
-            return
-        lines = bytes(self._buffer[:end]).lower().split(b"\r\n")
-        if lines[0].split(b" ")[1:2] != [b"200"]:
-            self._fail(bytes(self._buffer[:500]).decode(errors="replace"))
-            return
-        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
-        self._expected = _CHUNKED if length is None else end + 4 + length
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self._done.done():
-            self._fail("the connection was closed")
-        self.gone.set_result(None)
-
-    def close(self) -> None:
-        """Close the connection; `gone` tells when that is done."""
-        self._transport.close()
-
-    def _fail(self, reason: str) -> None:
-        if not self._done.done():
-            self._done.set_exception(LoadError(reason))
-        self._transport.close()
-
-    def _finish(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
-        self._transport.close()
+            return None
+        if (head := data[:end]) != self._head:
+            if head.split(b" ", 2)[1:2] != [b"200"]:
+                raise LoadError(data[:500].decode(errors="replace"))
+            length = _LENGTH.search(head)
+            self._head, self._expected = head, end + 4 + int(length[1]) if length else 0
+        # JSON holds no bare line ends, so with one request under way the last chunk cannot be mistaken.
+        whole = len(data) >= self._expected if self._expected else data.endswith(_LAST_CHUNK)
+        return data if whole else None
 
 
 def send(request: Request, count: int, connections: int) -> int:
     """Send `request` `count` times over `connections`, one at a time on each; return `count`. Raises LoadError."""
-    asyncio.run(_send(request, count, connections))
+    left = iter(range(count))
+    _send(request, min(count, connections), lambda: next(left, None) is not None)
+    return count
+
+
+def send_for(request: Request, seconds: float, connections: int) -> int:
+    """As `send`, again and again until `seconds` are over; returns how often."""
+    until, count = time.perf_counter() + seconds, 0
+
+    def another() -> bool:
+        nonlocal count
+        if time.perf_counter() > until:
+            return False
+        count += 1
+        return True
+
+    _send(request, connections, another)
     return count
 
 
@@ -125,7 +114,8 @@ def once(request: Request) -> Any:
 
 def raw(request: Request) -> bytes:
     """Send once and return the body of the answer; raises LoadError."""
-    head, _, body = asyncio.run(_send(request, 1, 1)).partition(b"\r\n\r\n")
+    left = iter([True])
+    head, _, body = _send(request, 1, lambda: next(left, False)).partition(b"\r\n\r\n")
     return body if b"content-length:" in head.lower() else _joined(body)
 
 
@@ -141,20 +131,29 @@ def _joined(chunks: bytes) -> bytes:
         chunks = rest[length + 2 :]
 
 
-async def _send(request: Request, count: int, connections: int) -> bytes:
-    loop, left = asyncio.get_running_loop(), [count]
-    ends: list[asyncio.Future[None]] = []
-    protocols: list[_Connection] = []
-    try:
-        for _ in range(min(count, connections)):
-            done = loop.create_future()
-            factory = partial(_Connection, request.wire, left, done)
-            _, protocol = await loop.create_connection(factory, "127.0.0.1", request.port)
-            ends.append(done)
-            protocols.append(protocol)
-        await asyncio.gather(*ends)
-    finally:
-        for protocol in protocols:
-            protocol.close()
-        await asyncio.gather(*ends, *(protocol.gone for protocol in protocols), return_exceptions=True)
-    return protocols[-1].last
+def _send(request: Request, connections: int, another: Callable[[], bool]) -> bytes:
+    """Send while there is `another` to send, and return the last answer once all have come."""
+    wire, last, waiting = request.wire, b"", 0
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for _ in range(connections):
+            connection = _Connection(request.port, wire)
+            stack.callback(connection.socket.close)
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            if another():
+                connection.send()
+                waiting += 1
+        while waiting:
+            ready = selector.select(_PATIENCE)
+            if not ready:
+                raise LoadError(f"no answer for {_PATIENCE:.0f} seconds")
+            for key, _ in ready:
+                answer = key.data.receive()
+                if answer is None:
+                    continue
+                last = answer
+                if another():
+                    key.data.send()
+                else:
+                    waiting -= 1
+    return last

@@ -77,7 +77,7 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
             )
     ours_name, unit = f"Re-encryption, {WORKERS} workers", "rows/s"
     peak = max(memory)
-    durable = "plan, two counts and the end included; pages become durable together, before the last count"
+    durable = "plan, last count and end included; pages become durable together, before that count"
     return [
         rates.against(
             "UPDATE in the server that moves no data (the limit)", unit, "limit", "bulk", against="bulk_update"

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,16 @@ from keyvault_portal.errors import Conflict, DecryptRefused, ProviderUnavailable
 TIMEOUT = 5.0
 PATIENCE = 60.0  # where the keyholder asks providers, each with a deadline of its own
 _local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The root wrapped under a key that exists in shares only; `shares` are kept nowhere else."""
+
+    wrapped: bytes
+    shares: tuple[SecretBytes, ...]
+    check: bytes
+    identifier: int
 
 
 class RootNotOpened(Conflict):
@@ -29,7 +40,7 @@ class Keyholder:
         self.path = path
 
     def status(self) -> dict[str, Any]:
-        """`sealed`, `epoch`, `given` (numbers of the shares of the attempt under way) and `threshold`."""
+        """`sealed`, `epoch`, `threshold`, and of the attempt under way `given` (numbers of shares), `nonce` and `public_key`."""
         return self._ask({"op": "status"})
 
     def wrap(self, secret: SecretBytes, context: bytes) -> bytes:
@@ -50,14 +61,24 @@ class Keyholder:
         """The nonce of a new attempt to unseal with shares; raises Conflict when nothing is sealed."""
         return str(self._ask({"op": "begin"})["nonce"])
 
-    def offer(self, nonce: str, mnemonic: str) -> int:
-        """How many shares are still missing; raises ValidationFailed naming what is wrong with this one, Conflict."""
-        return int(self._ask({"op": "offer", "nonce": nonce, "mnemonic": mnemonic})["missing"])
+    def offer(self, nonce: str, sealed: bytes, bound_to: bytes) -> int:
+        """Pass on a share that was sealed to the attempt's `public_key` where it was typed; how many are still missing.
 
-    def split(self, context: bytes, threshold: int, count: int) -> tuple[bytes, list[str], bytes]:
-        """A seal of shares: the root wrapped, the mnemonics (shown once, then forgotten), the root's check value."""
-        answer = self._ask({"op": "split", "context": wire.to_text(context), "threshold": threshold, "count": count})
-        return wire.to_bytes(answer["wrapped"]), list(answer["shares"]), wire.to_bytes(answer["check"])
+        Raises ValidationFailed naming what is wrong with this one, Conflict.
+        """
+        message = {"op": "offer", "nonce": nonce, "sealed": wire.to_text(sealed), "bound_to": wire.to_text(bound_to)}
+        return int(self._ask(message)["missing"])
+
+    def split(self, context: bytes, threshold: int, count: int, recipient: bytes | None = None) -> Split:
+        """A seal of shares, each sealed to the raw X25519 key `recipient` (bound to `context`), or as words without one."""
+        answer = self._ask({
+            "op": "split", "context": wire.to_text(context), "threshold": threshold, "count": count,
+            "recipient": wire.to_text(recipient) if recipient is not None else "",
+        })  # fmt: skip
+        shares = tuple(SecretBytes(wire.to_bytes(share)) for share in answer["shares"])
+        return Split(
+            wire.to_bytes(answer["wrapped"]), shares, wire.to_bytes(answer["check"]), int(answer["identifier"])
+        )
 
     def wrap_root(self, seal_id: UUID, version_id: int) -> tuple[bytes, bytes]:
         """The root wrapped for a seal under a key version, and its check value.
@@ -129,7 +150,8 @@ def _error(code: str, detail: str) -> Exception:
             return ProviderUnavailable(detail)
         case "refused":
             return RootNotOpened(detail)
-        case "wrong_share" | "given" | "wrong_root" | "no_seal":
-            return ValidationFailed(detail, errors={"mnemonic": [detail]})
+        case "wrong_share" | "given" | "wrong_root" | "no_seal" | "sealed_wrongly":
+            hint = "Load the page again and type it once more." if code == "sealed_wrongly" else ""
+            return ValidationFailed(detail, errors={"sealed": [detail]}, hint=hint)
         case _:
             return Conflict(detail)

@@ -11,7 +11,8 @@ from shamir_mnemonic import MnemonicError, combine_mnemonics, generate_mnemonics
 from shamir_mnemonic.share import Share
 
 from keys.crypto.aead import Aead
-from keys.crypto.errors import CryptoError
+from keys.crypto.errors import CryptoError, DecryptFailed
+from keys.crypto.receiving import ReceivingKey
 from keys.crypto.secret import SecretBytes
 
 ALGORITHM = "AES-256-GCM"
@@ -38,8 +39,11 @@ class SharedSeal:
 
 @dataclass
 class _Attempt:
+    """Shares are sealed to `key`, which nobody has but this process, and nobody once the attempt is over."""
+
     nonce: str
     shares: dict[int, str] = field(default_factory=dict)
+    key: ReceivingKey = field(default_factory=ReceivingKey)
 
 
 def check_value(root: SecretBytes) -> bytes:
@@ -125,19 +129,24 @@ class Holder:
             self._attempt = _Attempt(secrets.token_urlsafe(16))
             return self._attempt.nonce
 
-    def offer(self, nonce: str, mnemonic: str, seal: SharedSeal) -> int:
-        """Take one share of the attempt; returns how many are still missing, 0 once unsealed.
+    def offer(self, nonce: str, sealed: bytes, bound_to: bytes, seal: SharedSeal) -> int:
+        """Take one share, sealed to the attempt's `public_key`; returns how many are still missing, 0 once unsealed.
 
-        Raises HolderError: "no_attempt" for another nonce, "wrong_share" for words that are no share of this seal,
-        "given" for one given before, "wrong_root" when the quorum does not open the seal (the attempt is over).
+        Raises HolderError: "no_attempt" for another nonce, "sealed_wrongly" for what was sealed to another key or context,
+        "wrong_share" for words that are no share of this seal, "given" for one given before, "wrong_root" when the quorum does
+        not open the seal (the attempt is over).
         """
         with self._lock:
             attempt = self._attempt
             if attempt is None or not compare_digest(attempt.nonce, nonce):
                 raise HolderError("no_attempt", "This attempt is over; begin again.")
             try:
+                with attempt.key.open(sealed, bound_to) as words:
+                    mnemonic = words.reveal().decode()
                 share = Share.from_mnemonic(mnemonic)
-            except MnemonicError:
+            except DecryptFailed:
+                raise HolderError("sealed_wrongly", "This was not sealed for the present attempt.") from None
+            except (MnemonicError, UnicodeDecodeError):
                 raise HolderError("wrong_share", "These words are not a share: one of them is mistyped.") from None
             if share.identifier != seal.identifier:
                 raise HolderError("wrong_share", "This share belongs to another set.")
@@ -154,6 +163,12 @@ class Holder:
         """Of the attempt under way, empty when there is none."""
         attempt = self._attempt
         return attempt.nonce if attempt else ""
+
+    @property
+    def public_key(self) -> str:
+        """Of the attempt under way, raw X25519 in hex: shares are sealed to it where they are typed. Empty when there is none."""
+        attempt = self._attempt
+        return attempt.key.public.hex() if attempt else ""
 
     def given(self) -> list[int]:
         """Numbers of the shares of the attempt under way."""

@@ -5,6 +5,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from shamir_mnemonic.share import Share
+
+from keys.crypto.errors import InvalidKey
+from keys.crypto.receiving import seal
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
@@ -50,7 +54,7 @@ class KeyholderServer(PeerServer):
         except PortalError as error:
             passing = error.status == 503 and error.code not in _LASTING
             return {"error": "provider" if passing else "refused", "detail": error.detail}
-        except (ValueError, wire.WireError):
+        except (ValueError, InvalidKey, wire.WireError):
             return {"error": "malformed", "detail": "The question cannot be read."}
 
 
@@ -58,7 +62,7 @@ def _status(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
     holder, seal = server.holder, server.shared_seal() if server.holder.sealed else None
     return {
         "sealed": holder.sealed, "epoch": holder.epoch, "given": holder.given(), "threshold": seal.threshold if seal else 0,
-        "nonce": holder.nonce,
+        "nonce": holder.nonce, "public_key": holder.public_key,
     }  # fmt: skip
 
 
@@ -82,18 +86,23 @@ def _begin(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _offer(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
-    seal = server.shared_seal()
-    if seal is None:
+    shared = server.shared_seal()
+    if shared is None:
         raise HolderError("no_seal", "No seal of this portal is opened by shares.")
-    return {"missing": server.holder.offer(str(message.get("nonce")), str(message.get("mnemonic")), seal)}
+    sealed, bound_to = wire.to_bytes(message.get("sealed")), wire.to_bytes(message.get("bound_to"))
+    return {"missing": server.holder.offer(str(message.get("nonce")), sealed, bound_to, shared)}
 
 
 def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
     context = wire.to_bytes(message.get("context"))
     threshold, count = int(message.get("threshold", 0)), int(message.get("count", 0))
+    recipient = wire.to_bytes(message["recipient"]) if message.get("recipient") else None
     wrapped, shares = server.holder.with_root(lambda root: split_root(root, context, threshold, count))
     check = server.holder.with_root(check_value)
-    return {"wrapped": wire.to_text(wrapped), "shares": shares, "check": wire.to_text(check)}
+    return {
+        "wrapped": wire.to_text(wrapped), "check": wire.to_text(check), "identifier": Share.from_mnemonic(shares[0]).identifier,
+        "shares": [wire.to_text(words.encode() if recipient is None else seal(recipient, words.encode(), context)) for words in shares],
+    }  # fmt: skip
 
 
 def _wrap_root(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:

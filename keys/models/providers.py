@@ -115,6 +115,7 @@ class ProviderIntent(models.Model):
         SCHEDULE_DELETION = "schedule_deletion", "Schedule the deletion"
         CANCEL_DELETION = "cancel_deletion", "Cancel the deletion"
         DESTROY = "destroy", "Destroy"
+        RESTORE_METADATA = "restore_metadata", "Put policy and tags back"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, related_name="intents")
@@ -138,7 +139,7 @@ class ProviderIntent(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(state__in=[s.value for s in IntentState]), name="keys_intent_state"),
             models.CheckConstraint(
-                condition=Q(act__in=["create", "import", "disable", "enable", "schedule_deletion", "cancel_deletion", "destroy"]),
+                condition=Q(act__in=["create", "import", "disable", "enable", "schedule_deletion", "cancel_deletion", "destroy", "restore_metadata"]),
                 name="keys_intent_act",
             ),
             models.CheckConstraint(
@@ -172,6 +173,33 @@ class ProviderIntent(models.Model):
         return f"{self.get_act_display()}: {self.version}"
 
 
+class AcceptedMetadata(models.Model):
+    """The policy, attributes and tags of a key at its provider as they were last accepted: first seen, or by a person."""
+
+    provider = models.ForeignKey(KeyProvider, on_delete=models.CASCADE, related_name="accepted_metadata")
+    owner = models.CharField(
+        max_length=500, help_text="What they belong to there: one version, or a key with all of them."
+    )
+    document = models.JSONField()
+    sha256 = models.CharField(max_length=64, help_text="Of the canonical form of the document.")
+    accepted_at = models.DateTimeField(default=timezone.now)
+    accepted_by = models.CharField(max_length=200, help_text="Empty: as the first comparison found them.", blank=True)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "accepted_metadata"
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "owner"], name="keys_metadata_once"),
+            models.CheckConstraint(condition=Q(sha256__regex="^[0-9a-f]{64}$"), name="keys_metadata_digest"),
+            models.CheckConstraint(
+                condition=Q(accepted_by="") | ~Q(reason=""), name="keys_metadata_accepted_with_reason"
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.sha256[:8]}"
+
+
 class ProviderFinding(models.Model):
     """One difference between what a provider really has and what the inventory says; found again, it is the same row."""
 
@@ -182,6 +210,7 @@ class ProviderFinding(models.Model):
         ROTATION_DRIFT = "rotation_drift", "Rotates by itself at the provider"
         TAGS_DRIFT = "tags_drift", "Tags differ"
         REPLICA_DRIFT = "replica_drift", "Copies differ"
+        METADATA_DRIFT = "metadata_drift", "Policy or tags differ"
 
     class State(models.TextChoices):
         OPEN = "open", "Open"

@@ -100,12 +100,16 @@ class KeyImport(models.Model):
 
 
 class KeyComponent(models.Model):
-    """One component of a key, entered by one custodian; `sealed` is empty once the import is over."""
+    """One component of a key, entered by one custodian: `arrived` until a worker has compared it, then `sealed`; empty once the
+    import is over."""
 
     key_import = models.ForeignKey(KeyImport, on_delete=models.PROTECT, related_name="components")
     number = models.PositiveSmallIntegerField()
     person_id = models.UUIDField()
     person_label = models.CharField(max_length=200)
+    arrived = models.BinaryField(
+        null=True, blank=True, editable=False
+    )  # HPKE to the import's key, as the browser made it
     sealed = models.ForeignKey(
         SealedValue, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", editable=False
     )
@@ -117,6 +121,7 @@ class KeyComponent(models.Model):
             models.UniqueConstraint(fields=["key_import", "number"], name="keys_component_once"),
             models.UniqueConstraint(fields=["key_import", "person_id"], name="keys_component_one_a_person"),
             models.CheckConstraint(condition=Q(number__gte=1), name="keys_component_from_one"),
+            models.CheckConstraint(condition=Q(arrived=None) | Q(sealed=None), name="keys_component_arrived_or_sealed"),
         ]
 
     def __str__(self) -> str:

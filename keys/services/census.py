@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -22,6 +23,7 @@ from keyvault_portal.jobs import enqueue_on_commit
 from keyvault_portal.visible import on_rings
 
 SAMPLE = 200
+FRESH = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,13 @@ def items_on(store: DataStore, version: KeyVersion, *, adapter: StoreAdapter | N
     counts = count_store(store, adapter=adapter)
     keep(store, counts)
     return sum(items for (_, version_id), items in counts.items() if version_id == version.pk)
+
+
+def lately_on(store: DataStore, version_id: int) -> int:
+    """How many items of the store stood on the version when they were last counted; 0 when that is over an hour ago."""
+    fresh = DataStore.objects.filter(pk=store.pk, census_at__gt=timezone.now() - FRESH)
+    kept = CensusCount.objects.filter(store__in=fresh, version_id=version_id)
+    return kept.aggregate(total=Sum("items"))["total"] or 0
 
 
 def keep(store: DataStore, counts: dict[tuple[str, int | None], int]) -> None:

@@ -88,3 +88,8 @@ def open_commands(method: str, spki: bytes) -> str:
             "END",
         ]
     )
+
+
+def seal_command(key: str, bound: str) -> str:
+    """How the offline tool seals what a page's script would; `key` in hexadecimal."""
+    return f"python3 offline.py seal --to {key} --bound '{bound}'"

@@ -1,6 +1,7 @@
 """One budget for all workers: turns are handed out in order from Valkey, evenly spaced, so that no second exceeds it."""
 
 import logging
+import math
 import time
 
 from django.conf import settings
@@ -12,15 +13,17 @@ from keys.providers.registry import LOCAL
 
 logger = logging.getLogger(__name__)
 
-# KEYS[1]: when the next turn begins, in microseconds. ARGV: length of these turns in microseconds.
-# Redis scripts run one at a time, so two workers never get the same turn. Returns how long to wait.
+# KEYS[1]: when the next turn is due, in microseconds. ARGV: length of these turns, and by how much a turn that is taken
+# late is made up for by the next, in microseconds. Redis scripts run one at a time, so two workers never get the same
+# turn. Returns how long to wait, and the time it was asked.
 _TAKE = """
 local now = redis.call('TIME')
 local micros = now[1] * 1000000 + now[2]
-local start = tonumber(redis.call('GET', KEYS[1]) or '0')
-if start < micros then start = micros end
-redis.call('SET', KEYS[1], string.format('%.0f', start + tonumber(ARGV[1])), 'PX', 600000)
-return string.format('%.0f', start - micros)
+local due = tonumber(redis.call('GET', KEYS[1]) or '0')
+local earliest = micros - tonumber(ARGV[2])
+if due < earliest then due = earliest end
+redis.call('SET', KEYS[1], string.format('%.0f', due + tonumber(ARGV[1])), 'PX', 600000)
+return {string.format('%.0f', math.max(due - micros, 0)), string.format('%.0f', micros)}
 """
 _FALLBACK_SHARE = 10  # without Valkey each process takes this fraction of the budget by itself
 _client: dict[str, Redis] = {}
@@ -29,8 +32,9 @@ _client: dict[str, Redis] = {}
 class RateLimiter:
     """`acquire(n)` waits until `n` items may go; at most `rate` items start in any one second, over all processes.
 
-    Turns of at most `chunk` items are spaced by their length at a slightly lower rate: a window of one second then holds
-    at most (rate - chunk) + chunk items.
+    Turns of at most `chunk` items are spaced by their length at a slightly lower rate, and what a caller comes late is
+    made up for up to the length of one item. A window of one second then holds less than (rate - chunk) + 1 items in
+    turns before its last one, and that has at most `chunk`.
     """
 
     def __init__(self, name: str, rate: float) -> None:
@@ -54,13 +58,19 @@ class RateLimiter:
     def _turn(self, items: int) -> float:
         length = items / self._effective
         try:
-            return int(shared_memory().eval(_TAKE, 1, self.name, str(int(length * 1_000_000)))) / 1_000_000
+            return self._asked(length)[0]
         except RedisError:
             logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
             now = time.monotonic()
             start = max(self._local_next, now)
             self._local_next = start + length * _FALLBACK_SHARE
             return start - now
+
+    def _asked(self, length: float) -> tuple[float, float]:
+        """The seconds to wait for turns of so many seconds, and Valkey's time of the question."""
+        turn, made_up = math.ceil(length * 1_000_000), int(1_000_000 / self._effective)
+        wait, now = shared_memory().eval(_TAKE, 1, self.name, str(turn), str(made_up))
+        return int(wait) / 1_000_000, int(now) / 1_000_000
 
 
 def shared_memory() -> Redis:

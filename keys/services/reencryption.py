@@ -98,9 +98,10 @@ def progress(job: ReEncryptionJob) -> Progress:
 
 
 def prepare(job: ReEncryptionJob) -> None:
-    """Count what has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin.
+    """See how much has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin.
 
-    One worker does; the others wait for it instead of counting the same items beside it.
+    How much is only for people to watch, so a census of the last hour serves; the end of the job counts in any case. One
+    worker does this; the others wait for it instead of counting the same items beside it.
     """
     with turns.alone(f"prepare {job.pk}"):
         if ReEncryptionJob.objects.filter(pk=job.pk, state=JobState.PENDING.value).exists():
@@ -113,7 +114,8 @@ def _prepare(job: ReEncryptionJob) -> None:
     else:
         adapter = open_store(job.store)
         try:
-            total = census.items_on(job.store, job.rotation.old_version, adapter=adapter)
+            total = census.lately_on(job.store, job.rotation.old_version_id)
+            total = total or census.items_on(job.store, job.rotation.old_version, adapter=adapter)
             ranges = _cut(adapter, max(1, min(256, total // (4 * PAGE_ROWS)))) if total else []
         finally:
             adapter.close()

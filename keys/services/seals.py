@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from shamir_mnemonic.share import Share
 
+from keys.crypto.receiving import PUBLIC_BYTES
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import SharedSeal, check_value
 from keys.models import Key, RootSeal, SealState
@@ -33,13 +33,10 @@ REGISTER_PROVIDER, REGISTER_SHARES = "seal.register_provider", "seal.register_sh
 
 @dataclass(frozen=True, slots=True)
 class NewShares:
-    """A seal just made, and its shares: shown once, to one person each, and kept nowhere."""
+    """A seal just made, and its shares, each sealed to the key of whoever asked: no process on the way can read them."""
 
     seal: RootSeal
-    mnemonics: list[str]
-
-    def __repr__(self) -> str:
-        return f"NewShares({self.seal.pk})"
+    sealed: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +71,15 @@ def register_shares(
     return seal
 
 
-def make_shares(*, actor: Actor, seal_id: UUID) -> NewShares:
-    """Split the root for a seal that was agreed to, and show the shares this once, to whoever asked for them.
+def make_shares(*, actor: Actor, seal_id: UUID, recipient: bytes) -> NewShares:
+    """Split the root for a seal that was agreed to; the shares leave the keyholder this once, sealed to `recipient`.
 
-    Raises PermissionRefused (somebody else asked), NotFound, Conflict (made already), Sealed.
+    `recipient` is a raw X25519 key whose private half is in the browser of whoever asked; what is sealed is bound to
+    `provider_seals.seal_context`. Raises PermissionRefused (somebody else asked), NotFound, Conflict (made already),
+    ValidationFailed (no key), Sealed.
     """
+    if len(recipient) != PUBLIC_BYTES:
+        raise ValidationFailed(errors={"key": [f"A raw X25519 key: {PUBLIC_BYTES} bytes."]})
     with audit.atomic(actor=actor, action="seal.make_shares", target=("seal", seal_id, "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
         seal = RootSeal.objects.select_for_update(of=("self",)).filter(pk=seal_id, retired_at=None).first()
@@ -95,27 +96,28 @@ def make_shares(*, actor: Actor, seal_id: UUID) -> NewShares:
             raise Conflict("These shares were made already; they are kept nowhere.", hint="Retire them and ask again.")
         assert seal.threshold is not None
         assert seal.shares is not None
-        split, mnemonics = _split(seal.pk, seal.threshold, seal.shares)
+        split, shares = _split(seal.pk, seal.threshold, seal.shares, recipient)
         seal.wrapped, seal.check_value, seal.identifier = split.wrapped, split.check, split.identifier
         seal.wrapped_at = timezone.now()
         provider_seals.move(seal, SealStanding.IN_USE)
         seal.save(update_fields=["state", "wrapped", "check_value", "identifier", "wrapped_at"])
         act.about(target=("seal", seal.pk, seal.name))
         act.record({"threshold": seal.threshold, "shares": seal.shares, "set": seal.identifier})
-    return NewShares(seal, mnemonics)
+    return NewShares(seal, tuple(share.reveal() for share in shares))
 
 
-def split_root(*, actor: Actor, threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
-    """A seal of shares that is in use nowhere yet, and its shares, to be handed out and verified first.
+def split_root(*, actor: Actor, threshold: int, count: int) -> tuple[SplitRoot, tuple[SecretBytes, ...]]:
+    """A seal of shares that is in use nowhere yet, and the words of its shares, to be handed out and verified first.
 
-    The seal in use stays as it is. Raises PermissionRefused, ValidationFailed, Sealed.
+    For the ceremony process, which holds them in locked memory as the keyholder does. The seal in use stays as it is. Raises
+    PermissionRefused, ValidationFailed, Sealed.
     """
     with audit.atomic(actor=actor, action="seal.split", target=("portal", "", "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
         _check_shares(threshold, count)
-        split, mnemonics = _split(uuid4(), threshold, count)
+        split, shares = _split(uuid4(), threshold, count)
         act.record({"seal": str(split.seal_id), "threshold": threshold, "shares": count})
-    return split, mnemonics
+    return split, shares
 
 
 def put_in_use(*, actor: Actor, name: str, split: SplitRoot) -> RootSeal:
@@ -154,9 +156,11 @@ def _check_shares(threshold: int, count: int) -> None:
         )
 
 
-def _split(seal_id: UUID, threshold: int, count: int) -> tuple[SplitRoot, list[str]]:
-    wrapped, mnemonics, check = root_key.keyholder().split(seal_context(seal_id), threshold, count)
-    return SplitRoot(seal_id, wrapped, check, threshold, count, Share.from_mnemonic(mnemonics[0]).identifier), mnemonics
+def _split(
+    seal_id: UUID, threshold: int, count: int, recipient: bytes | None = None
+) -> tuple[SplitRoot, tuple[SecretBytes, ...]]:
+    made = root_key.keyholder().split(seal_context(seal_id), threshold, count, recipient)
+    return SplitRoot(seal_id, made.wrapped, made.check, threshold, count, made.identifier), made.shares
 
 
 def register_provider(*, actor: Actor, name: str, key: Key, reason: str, approval_id: UUID | None = None) -> RootSeal:
@@ -280,13 +284,6 @@ def open_again(*, actor: Actor) -> bool:
         SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
         act.record({})
     return not root_key.keyholder().refresh()
-
-
-def note_unsealed_by_shares(numbers: list[int]) -> None:
-    """Record that custodians opened the portal; whoever sealed it on purpose is overruled by the quorum."""
-    with audit.atomic(actor=system_actor("keyholder"), action="portal.unseal", target=("portal", "", "")) as act:
-        SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
-        act.record({"by": "shares", "shares": numbers})
 
 
 def sealed_on_purpose() -> bool:

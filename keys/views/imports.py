@@ -10,14 +10,14 @@ from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_post_parameters
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.keycheck import check_method
-from keys.crypto.secret import SecretBytes
 from keys.forms import KeyForm, ReasonForm, ServiceForm
 from keys.models import Key, KeyExport, KeyImport
+from keys.sealed_forms import SealedForm
 from keys.services import commands, imports
+from keys.services.imports.components import bound_to, public_key
 from keys.services.imports.frame import entered
 from keys.services.overview import visible_exports, visible_imports
 from keys.states import OPEN_IMPORTS, ImportState
@@ -87,20 +87,6 @@ class UploadForm(ServiceForm):
         values = dict(self.cleaned_data)
         values["wrapped"] = values.pop("upload").read(imports.MOST_BYTES + 1)
         return values
-
-
-class ComponentForm(ServiceForm):
-    component = forms.CharField(
-        max_length=400, label="Component",
-        help_text="As it stands on your paper, in hexadecimal; spaces do not matter. It is never shown again.",
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )  # fmt: skip
-
-    def clean_component(self) -> SecretBytes:
-        try:
-            return SecretBytes(bytes.fromhex("".join(self.cleaned_data["component"].split())))
-        except ValueError:
-            raise forms.ValidationError("Hexadecimal digits only.") from None
 
 
 class ImportList(ActorRequiredMixin, View):
@@ -220,20 +206,18 @@ class ComponentEnter(ActorRequiredMixin, View):
 
     @method_decorator(never_cache)
     def get(self, request: HttpRequest, import_id: UUID, number: int) -> HttpResponse:
-        return self._page(request, self._row(request, import_id), number, ComponentForm())
+        return self._page(request, self._row(request, import_id), number, SealedForm())
 
-    @method_decorator([never_cache, sensitive_post_parameters("component")])
+    @method_decorator(never_cache)
     def post(self, request: HttpRequest, import_id: UUID, number: int) -> HttpResponse:
-        row, form = self._row(request, import_id), ComponentForm(request.POST)
+        row, form = self._row(request, import_id), SealedForm(request.POST)
         if form.is_valid():
             actor = actor_of(request)
             done = form.run(
-                lambda values: imports.enter_component(actor=actor, import_id=row.pk, number=number, **values)
+                lambda values: imports.hand_in_component(actor=actor, import_id=row.pk, number=number, **values)
             )
             if done is not None:
-                messages.success(
-                    request, f"Component {number} fits its check value. It is sealed; put your paper away."
-                )
+                messages.success(request, f"Component {number} has arrived and is being compared.")
                 return redirect("keys:import-detail", row.pk)
         return self._page(request, row, number, form, status=422)
 
@@ -244,19 +228,18 @@ class ComponentEnter(ActorRequiredMixin, View):
         return row
 
     @staticmethod
-    def _page(
-        request: HttpRequest, row: KeyImport, number: int, form: ComponentForm, status: int = 200
-    ) -> HttpResponse:
+    def _page(request: HttpRequest, row: KeyImport, number: int, form: SealedForm, status: int = 200) -> HttpResponse:
         if not 1 <= number <= row.components_wanted:
             raise NotFound("This import has no such component.")
-        digits = 2 * ALGORITHMS[row.key.algorithm].key_bytes
+        actor, key = actor_of(request), public_key(row).hex()
+        assert actor.id is not None  # only people have pages
+        bound = bound_to(row.pk, number, actor.id).decode()
         context = {
-            "title": f"Component {number} of {row.components_wanted}", "form": form, "submit_label": "Check and seal it",
-            "cancel_url": f"/keys/imports/{row.pk}/",
-            "intro": f"Enter component {number} of {row.key.title}: {digits} digits. The check value on your paper must read "
-            f"{row.component_values[number - 1]} ({check_method(row.key.algorithm)}). Nobody else may see your paper or your screen.",
+            "title": f"Component {number} of {row.components_wanted}", "form": form, "row": row, "key": key, "bound": bound,
+            "digits": 2 * ALGORITHMS[row.key.algorithm].key_bytes, "value": row.component_values[number - 1],
+            "how": check_method(row.key.algorithm), "command": commands.seal_command(key, bound), "number": number,
         }  # fmt: skip
-        return render(request, "generic/form.html", context, status=status)
+        return render(request, "keys/component.html", context, status=status)
 
 
 class ImportAbort(ActorRequiredMixin, View):
@@ -310,7 +293,7 @@ def import_page(request: HttpRequest, row: KeyImport, form: UploadForm, status: 
     context: dict[str, Any] = {
         "title": f"Import of {key.title}", "row": row, "key": key, "state": row.shown_state, "form": form, "is_open": is_open,
         "components": components, "steps": _steps(row, len(here)),
-        "is_live": row.state in {ImportState.RECEIVED.value, ImportState.HANDED.value},
+        "is_live": row.state in {ImportState.RECEIVED.value, ImportState.HANDED.value} or any(one.arrived for one in here.values()),
         "may_import": may_import, "may_abort": may_import and ImportState(row.state) in OPEN_IMPORTS,
         "facts": [
             ("Key", f"{key.ring.name}/{key.name}"), ("Algorithm", key.algorithm), ("Goes to", key.provider),

@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views import View
 
-from keys.forms import AdoptionForm, ProviderForm, ReasonForm
+from keys.forms import ProviderForm, ReasonForm
 from keys.models import KeyProvider, ProviderFinding, ProviderIntent
 from keys.providers import registry
-from keys.providers.base import Capability
+from keys.providers.abilities import abilities
 from keys.services import data_key_cache, provider_seals
 from keys.services.providers import breaker, comparison, figures, findings, health, intents, registration, replication
 from keys.services.ratelimit import provider_budget
@@ -26,26 +26,6 @@ from keyvault_portal.paging import page_context
 from keyvault_portal.visible import on_rings
 
 FINDINGS_SHOWN, WORK_SHOWN = 100, 20
-CAPABILITY_WORDS: dict[Capability, tuple[str, str]] = {
-    Capability.CIPHER: ("Encrypts data", "The portal encrypts data under keys that it wraps"),
-    Capability.WRAPPER: ("Wraps keys", "Wraps no keys"),
-    Capability.SIGNER: ("Signs", "Does not sign"),
-    Capability.MAC: ("Authenticates messages", "Does not authenticate messages"),
-    Capability.IMPORTER: ("Takes keys made elsewhere", "Takes no keys made elsewhere"),
-    Capability.DIRECT_IMPORT: (
-        "Takes keys wrapped for itself, unseen by the portal",
-        "A worker opens keys on their way in",
-    ),
-    Capability.EXPORTER: ("Gives exportable keys out, wrapped", "Gives no key out: its keys can never be exported"),
-    Capability.ROTATOR: ("Has versions of its own", "Has no versions of its own: each is a key there"),
-    Capability.DATA_KEYS: ("Makes data keys in one call", "Data keys are made here and wrapped there"),
-    Capability.LIFECYCLE: ("Disables and deletes keys", "Has no states: the portal alone refuses disabled keys"),
-    Capability.DESTROYER: ("Ends keys for good", "Ends no key: the portal forgets it, and it stays there"),
-    Capability.DISCOVERY: ("Lists what it has", "Cannot list its keys: nothing is compared"),
-    Capability.REPLICAS: ("Keeps copies in other regions", "Keeps no copies in other regions"),
-    Capability.CONTEXT: ("Binds the context itself", "The portal binds the context"),
-    Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
-}
 
 
 def _may_manage(actor: Actor) -> bool:
@@ -157,7 +137,7 @@ class ProviderDetail(ActorRequiredMixin, View):
         shown = list(findings.findings_of(row)[:FINDINGS_SHOWN])
         context = {
             "title": row.title, "provider": row, "state": row.shown_state, "may_manage": may_manage,
-            "capabilities": _capabilities(row.kind), "figures": figures.of(alias), "complaints": figures.complaints(alias),
+            "capabilities": _capabilities(row), "figures": figures.of(alias), "complaints": figures.complaints(alias),
             "circuit": f"circuit_{breaker.look(alias).value}",
             "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
             "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
@@ -188,14 +168,18 @@ def _settings_words(row: KeyProvider) -> list[tuple[str, str]]:
     return [*((label, value) for label, value in typed if value), ("Credentials", credentials)]
 
 
-def _capabilities(kind: str) -> list[dict[str, Any]]:
+def _capabilities(row: KeyProvider) -> list[dict[str, Any]]:
+    """Of this very provider: a vault with and one without hardware are of one kind, and differ."""
     try:
-        has = registry.provider_class(kind).capabilities
+        has = registry.provider(row.alias).capabilities if row.state == row.State.ENABLED else None
+    except PortalError:
+        has = None
+    try:
+        has = registry.provider_class(row.kind).capabilities if has is None else has
     except registry.KindUnavailable:
         return []
     return [
-        {"has": capability in has, "words": words[0] if capability in has else words[1]}
-        for capability, words in CAPABILITY_WORDS.items()
+        {"has": ability.has, "words": ability.words, "reason": ability.reason} for ability in abilities(row.kind, has)
     ]
 
 
@@ -232,12 +216,13 @@ class ProviderCompare(ActorRequiredMixin, View):
         return redirect("keys:provider-detail", alias)
 
 
-class _Confirmed(ActorRequiredMixin, View):
+class ProviderConfirmed(ActorRequiredMixin, View):
     """A page that says what will happen and asks for a reason."""
 
     required_permission = Permission.PROVIDER_MANAGE
     button: ClassVar[str]
     danger: ClassVar[bool] = False
+    template_name: ClassVar[str] = "generic/confirm.html"
 
     def get(self, request: HttpRequest, alias: str, **which: Any) -> HttpResponse:
         return self._page(request, alias, ReasonForm(), which)
@@ -259,9 +244,13 @@ class _Confirmed(ActorRequiredMixin, View):
         title, consequences = self.words(registration.find(actor, alias), actor, **which)
         context = {
             "title": title, "form": form, "submit_label": self.button, "danger": self.danger,
-            "consequences": consequences, "cancel_url": f"/keys/providers/{alias}/",
+            "consequences": consequences, "cancel_url": f"/keys/providers/{alias}/", **self.more(actor, alias, **which),
         }  # fmt: skip
-        return render(request, "generic/confirm.html", context, status=status)
+        return render(request, self.template_name, context, status=status)
+
+    def more(self, actor: Actor, alias: str, **which: Any) -> dict[str, Any]:
+        """Other context of the page."""
+        return {}
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
         raise NotImplementedError
@@ -270,7 +259,7 @@ class _Confirmed(ActorRequiredMixin, View):
         raise NotImplementedError
 
 
-class ProviderDisable(_Confirmed):
+class ProviderDisable(ProviderConfirmed):
     button, danger = "Disable it", True
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
@@ -289,7 +278,7 @@ class ProviderDisable(_Confirmed):
         return f"{registration.disable_provider(actor=actor, alias=alias, reason=reason)} is disabled."
 
 
-class ProviderEnable(_Confirmed):
+class ProviderEnable(ProviderConfirmed):
     button = "Enable it"
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
@@ -297,59 +286,6 @@ class ProviderEnable(_Confirmed):
 
     def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
         return f"{registration.enable_provider(actor=actor, alias=alias, reason=reason)} is enabled."
-
-
-class FindingIgnore(_Confirmed):
-    button = "Leave it as it is"
-
-    def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
-        finding = findings.find_finding(actor, row.alias, which["finding_id"])
-        return f"Ignore: {finding.get_kind_display()}", [
-            finding.detail,
-            "It stays listed as ignored, with your reason.",
-        ]
-
-    def do(self, actor: Actor, alias: str, reason: str, **which: Any) -> str:
-        findings.ignore_finding(actor=actor, alias=alias, reason=reason, **which)
-        return "The difference is ignored."
-
-
-class FindingMend(ActorRequiredMixin, View):
-    required_permission = Permission.PROVIDER_MANAGE
-
-    def post(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        findings.mend_finding(actor=actor_of(request), alias=alias, finding_id=finding_id)
-        messages.success(request, "The provider is brought to the state of the inventory.")
-        return redirect("keys:provider-detail", alias)
-
-
-class FindingAdopt(ActorRequiredMixin, View):
-    required_permission = Permission.PROVIDER_MANAGE
-
-    def get(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        return self._page(request, alias, finding_id, AdoptionForm(actor=actor_of(request)))
-
-    def post(self, request: HttpRequest, alias: str, finding_id: int) -> HttpResponse:
-        form = AdoptionForm(request.POST, actor=actor_of(request))
-        if form.is_valid():
-            actor = actor_of(request)
-            key = form.run(lambda values: findings.adopt_key(actor=actor, alias=alias, finding_id=finding_id, **values))
-            if key is not None:
-                messages.success(request, f"{key} is governed here from now on.")
-                return redirect("keys:key-detail", key.pk)
-        return self._page(request, alias, finding_id, form, status=422)
-
-    def _page(
-        self, request: HttpRequest, alias: str, finding_id: int, form: AdoptionForm, status: int = 200
-    ) -> HttpResponse:
-        actor = actor_of(request)
-        authorize(actor, Permission.PROVIDER_MANAGE, target=f"provider {alias}")
-        finding = findings.find_finding(actor, alias, finding_id)
-        context = {
-            "title": "Take the key into the inventory", "subtitle": finding.opaque, "form": form, "submit_label": "Adopt the key",
-            "cancel_url": f"/keys/providers/{alias}/", "intro": finding.detail,
-        }  # fmt: skip
-        return render(request, "keys/provider_form.html", context, status=status)
 
 
 class WorkRetry(ActorRequiredMixin, View):

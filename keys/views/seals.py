@@ -1,29 +1,31 @@
 """The portal's own seal: how it is opened, sealing it now, and the page by which custodians open it again."""
 
+import base64
 from typing import Any, cast
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.core.cache import cache
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
 from keys.forms import ReasonForm, ServiceForm
 from keys.models import Key, RootSeal
-from keys.services import keyholders, provider_seals, root_key, seals
+from keys.sealed_forms import RecipientForm, SealedForm
+from keys.services import commands, keyholders, provider_seals, root_key, seals, unsealing
 from keys.services.overview import visible_keys
+from keys.services.provider_seals import seal_context
 from keys.states import SealStanding
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of, client_address
 from keyvault_portal.approvals import services as approvals
-from keyvault_portal.errors import PortalError, Throttled
+from keyvault_portal.errors import PortalError, Throttled, ValidationFailed
 
 TRIES, WINDOW = 20, 60  # shares an address may try, in so many seconds
 
@@ -55,6 +57,10 @@ class ProviderSealForm(ServiceForm):
         field.label_from_instance = lambda obj: f"{obj}, at {obj.provider}"  # type: ignore[method-assign]
 
 
+class ShareForm(SealedForm):
+    nonce = forms.CharField(max_length=64, widget=forms.HiddenInput)
+
+
 class SealList(ActorRequiredMixin, View):
     """The seals in use, and the button that seals everything."""
 
@@ -80,27 +86,27 @@ class SealShares(ActorRequiredMixin, View):
 
 @method_decorator(never_cache, name="dispatch")
 class SealMakeShares(ActorRequiredMixin, View):
-    """Makes the shares of a seal that was agreed to and shows them, this once."""
+    """Makes the shares of a seal that was agreed to; they are sealed to a key of the page, which alone shows them, this once."""
 
     required_permission = Permission.SETTINGS_MANAGE
 
     def get(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
         seal = seals.find(seal_id)
         context = {
-            "title": "Make the shares", "subtitle": f"{seal}: {seal.threshold} of {seal.shares}", "submit_label": "Show the shares",
-            "question": "Have paper ready, and nobody behind you.", "cancel_url": reverse("keys:seal-list"),
-            "consequences": [
-                f"{seal.shares} shares are shown on the next page, this once; the portal keeps none of them.",
-                f"Any {seal.threshold} of them open the portal from then on.",
-                "If the page is lost before they are written down, retire this seal and ask for another.",
-            ],
+            "title": "Make the shares", "subtitle": f"{seal}: {seal.threshold} of {seal.shares}", "seal": seal,
+            "numbers": range(1, (seal.shares or 0) + 1), "bound": seal_context(seal.pk).decode(),
         }  # fmt: skip
-        return render(request, "generic/confirm.html", context)
-
-    def post(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
-        made = seals.make_shares(actor=actor_of(request), seal_id=seal_id)
-        context = {"title": "Shares of the seal", "seal": made.seal, "shares": list(enumerate(made.mnemonics, 1))}
         return render(request, "keys/seal_shares.html", context)
+
+    def post(self, request: HttpRequest, seal_id: UUID) -> JsonResponse:
+        form = RecipientForm(request.POST)
+        try:
+            if not form.is_valid():
+                raise ValidationFailed(errors={"key": ["A raw X25519 key, in base64."]})
+            made = seals.make_shares(actor=actor_of(request), seal_id=seal_id, recipient=form.cleaned_data["key"])
+        except PortalError as error:
+            return JsonResponse({"title": error.title, "detail": error.detail, "hint": error.hint}, status=error.status)
+        return JsonResponse({"sealed": [base64.b64encode(share).decode() for share in made.sealed]})
 
 
 class SealProvider(ActorRequiredMixin, View):
@@ -187,9 +193,13 @@ class Sealed(View):
             return redirect("sealed")
         _count_try(request)
         try:
-            given = keyholder.status()["given"]
-            if keyholder.offer(request.POST.get("nonce", ""), request.POST.get("mnemonic", "")) == 0:
-                seals.note_unsealed_by_shares(given)
+            form = ShareForm(request.POST)
+            if not form.is_valid():
+                raise ValidationFailed(
+                    "This is no sealed share.", hint="Type the words, or paste what the command wrote."
+                )
+            values = form.cleaned_data
+            if not unsealing.give_share(**values, bound_to=unsealing.bound_to(values["nonce"])).missing:
                 messages.success(request, "The portal is open.")
                 return redirect("dashboard")
         except PortalError as error:
@@ -197,10 +207,10 @@ class Sealed(View):
         return redirect("sealed")
 
     def _page(self, request: HttpRequest, error: PortalError | None = None) -> HttpResponse:
-        status = root_key.keyholder().status()
-        if status["sealed"] and not status["nonce"] and status["threshold"]:
-            status["nonce"] = root_key.keyholder().begin()
+        status = unsealing.attempt()
+        bound = unsealing.bound_to(status["nonce"]).decode()
         context = {
+            "bound": bound, "command": commands.seal_command(status["public_key"], bound),
             "title": "The portal is sealed" if status["sealed"] else "The portal is open", "status": status, "error": error,
             "missing": status["threshold"] - len(status["given"]), "on_purpose": seals.sealed_on_purpose(),
             **_machines(isinstance(request.user, Person) and actor_of(request).can(Permission.SETTINGS_MANAGE)),

@@ -1,5 +1,6 @@
 """What pages need of the actor: who asks, from where, and whether they may open the page at all."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
@@ -16,12 +17,17 @@ from keyvault_portal.errors import NotAuthenticated, PermissionRefused
 
 
 def client_address(request: HttpRequest) -> str | None:
+    """The caller's IP address, as `address_in` reads it."""
+    return address_in(request.META)
+
+
+def address_in(environ: Mapping[str, Any]) -> str | None:
     """The caller's IP address; the proxy's word for it counts only behind a trusted one (`TRUST_PROXY`).
 
     Of X-Forwarded-For the last entry is taken: it is the one our own proxy wrote, earlier ones are the caller's claim.
     """
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUST_PROXY and (forwarded := request.META.get("HTTP_X_FORWARDED_FOR", "")):
+    address = environ.get("REMOTE_ADDR", "")
+    if settings.TRUST_PROXY and (forwarded := environ.get("HTTP_X_FORWARDED_FOR", "")):
         address = forwarded.rsplit(",", 1)[-1]
     try:
         return str(ip_address(address.strip()))

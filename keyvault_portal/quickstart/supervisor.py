@@ -76,14 +76,18 @@ class Supervisor:
             for sign, handler in before.items():
                 signal.signal(sign, handler)
 
-    def start_services(self) -> None:
-        """PostgreSQL and Valkey; raises EmbeddedError."""
+    def start_web(self) -> None:
+        """The web server, first of all: it reads its code while the rest comes up. Raises EmbeddedError when its port is taken."""
         if self.leftovers:
             self.console.print(f"  Stopped what an interrupted start had left: {', '.join(self.leftovers)}.")
         if answers(self.port):
             raise embedded.EmbeddedError(
                 f"Port {self.port} is taken by another program; choose another: ./manage.py quickstart --port 8100"
             )
+        self.children["web"].start()
+
+    def start_services(self) -> None:
+        """PostgreSQL and Valkey; raises EmbeddedError."""
         with self.console.status("Starting PostgreSQL and Valkey"):
             self.services.start()
         config = self.services.config
@@ -109,10 +113,9 @@ class Supervisor:
             else:
                 return
 
-    def start_children(self) -> None:
-        """Web, worker, beat and ceremony process; returns when the web server answers. Raises EmbeddedError when it does not."""
+    def wait_for_web(self) -> None:
+        """Returns when the web server answers; raises EmbeddedError when it does not."""
         web, deadline = self.children["web"], time.monotonic() + SERVE_DEADLINE
-        web.start()  # alone, because a person waits for it; the others follow
         with self.console.status("Starting the web server"):
             while not self._serves():
                 if web.has_ended() or time.monotonic() > deadline:
@@ -121,6 +124,9 @@ class Supervisor:
         self.wait_for_keyholder()
         self.line("Keyholder", "alone knows the root", self.children["keyholder"].log)
         self.line("Web", f"127.0.0.1:{self.port}, 2 processes", web.log)
+
+    def start_others(self) -> None:
+        """Worker, beat and ceremony process, for whom nobody waits."""
         for name in ("worker", "beat", "ceremonies"):
             self.children[name].start()
         self.line("Worker", "2 processes", self.children["worker"].log)

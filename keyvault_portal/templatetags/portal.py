@@ -3,6 +3,7 @@
 State words follow NIST SP 800-57 Part 1, section 7; every state is shown as tone, icon and word together.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from django.http import QueryDict
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
@@ -197,8 +200,15 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
 )
 
-# Pages whose address lies elsewhere than the entry they belong to.
-BELONGS = {"keys:places": "keys:provider-list", "keys:seal-list": "settings"}
+# Pages whose address lies elsewhere than the entry they belong to; a name without a colon is a whole area.
+BELONGS = {
+    "acme": "acme:order-list",
+    "certificates:dns-hook-create": "certificates:source-list",
+    "certificates:hook-remove": "certificates:renewal-list",
+    "certificates:party-list": "certificates:rollover-list",
+    "keys:places": "keys:provider-list",
+    "keys:seal-list": "settings",
+}
 
 
 def look_of(state: object) -> Look:
@@ -285,6 +295,12 @@ def short_hash(value: bytes | memoryview | str | None, length: int = 8) -> str:
 
 
 @register.filter
+def soft_breaks(text: object) -> SafeString:
+    """Let a long name be broken behind its dots and slashes, and not in the middle of a word."""
+    return mark_safe(re.sub(r"([./]+)", r"\1<wbr>", conditional_escape(text)))  # noqa: S308  escaped here
+
+
+@register.filter
 def initials(person: object) -> str:
     """Return at most two initials of a person's name or address."""
     words = str(person).split("@")[0].replace(".", " ").replace("_", " ").replace("-", " ").split()
@@ -356,12 +372,14 @@ def navigation(context: Context) -> list[tuple[str, list[NavLink]]]:
 
     The current link is the one whose address, or that of a page belonging to it, is the longest prefix of the page's own.
     """
-    path = getattr(context.get("request"), "path", "")
+    request = context.get("request")
+    path, match = getattr(request, "path", ""), getattr(request, "resolver_match", None)
+    owner = (BELONGS.get(match.view_name) or BELONGS.get(match.namespace)) if match else None
     approvals = int((context.get("nav_counts") or {}).get("approvals") or 0)
     urls = {name: _reverse_or_none(name) for _, entries in NAVIGATION for name, _, _ in entries}
     places = {url: url for url in urls.values() if url}
     places |= {url: urls[name] or "" for page, name in BELONGS.items() if (url := _reverse_or_none(page))}
-    current = places.get(_longest_prefix(path, places), "")
+    current = (urls.get(owner) if owner else None) or places.get(_longest_prefix(path, places), "")
     groups = []
     for title, entries in NAVIGATION:
         links = [

@@ -3,7 +3,7 @@
 //
 // A form to hand in:   <form data-ceremony-seal data-key="hex" data-ceremony data-script data-step data-custodian>
 // a form to prove:     <form data-ceremony-prove data-salt="hex" data-set-id="number" data-challenge="base64">
-// (with data-verbatim what is typed is sealed as it is; a second field [data-again] must then hold the same);
+// (with data-bound="text" in place of the four, that text is what it is bound to; with data-verbatim what is typed is sealed as it is; a second field [data-again] must then hold the same);
 // a form to receive:   <form data-ceremony-own data-ceremony data-script>: posts a key made here, shows the words in [data-shown].
 // Each holds a field [data-words] WITHOUT a name, a hidden input [data-sealed] with one, and a place [data-says] for a sentence.
 const KEM = Uint8Array.of(0x4b, 0x45, 0x4d, 0x00, 0x20); // "KEM", 0x0020
@@ -121,13 +121,14 @@ export async function prove(words, salt, setId, challenge) {
 async function answer(form, words) {
   const data = form.dataset;
   if ("ceremonySeal" in data) {
-    const bound = context({ ceremony: data.ceremony, script: data.script, step: data.step, custodian: data.custodian });
+    const { bound: told, ceremony, script, step, custodian } = data;
+    const bound = told === undefined ? context({ ceremony, script, step, custodian }) : utf8(told);
     return seal(fromHex(data.key), utf8("verbatim" in data ? words : plainWords(words)), bound);
   }
   return prove(words, fromHex(data.salt), Number(data.setId), fromBase64(data.challenge));
 }
 
-function say(form, sentence) {
+export function say(form, sentence) {
   const place = form.querySelector("[data-says]");
   if (place) {
     place.textContent = sentence;
@@ -151,7 +152,7 @@ async function submit(event) {
   const again = form.querySelector("[data-again]");
   const verbatim = "verbatim" in form.dataset;
   if (missing || !field.value.trim()) {
-    say(form, missing || (verbatim ? "Type the passphrase." : "Type the words of your share."));
+    say(form, missing || form.dataset.empty || "Type the words of your share.");
     return;
   }
   if (verbatim && !/^[ -~]*$/.test(field.value)) {
@@ -174,6 +175,18 @@ async function submit(event) {
   }
   say(form, "");
   setTimeout(() => form.requestSubmit(event.submitter)); // a task of its own: Chromium ignores it in this one
+}
+
+// The rows of a card: a number and a word each.
+export function wordRows(words) {
+  return words.map((word, place) => {
+    const row = document.createElement("li");
+    const number = document.createElement("span");
+    number.className = "share-number";
+    number.textContent = String(place + 1);
+    row.append(number, ` ${word}`);
+    return row;
+  });
 }
 
 // A share sealed to a key that this page makes for the one answer: no server on the way reads it.
@@ -203,16 +216,7 @@ async function receive(event) {
   const info = context({ ceremony, script, step: answered.step, custodian: answered.custodian });
   const words = new TextDecoder().decode(await mine.open(fromBase64(answered.sealed), info)).split(" ");
   const list = form.querySelector("ol[data-shown]");
-  list.replaceChildren(
-    ...words.map((word, place) => {
-      const row = document.createElement("li");
-      const number = document.createElement("span");
-      number.className = "share-number";
-      number.textContent = String(place + 1);
-      row.append(number, ` ${word}`);
-      return row;
-    }),
-  );
+  list.replaceChildren(...wordRows(words));
   form.querySelectorAll("[data-shown]").forEach((shown) => {
     shown.hidden = false;
   });

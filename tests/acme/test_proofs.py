@@ -19,6 +19,8 @@ from certificates.acme import probes
 from certificates.acme.errors import AcmeError
 from certificates.acme.lookup import Lookup, parse_resolver
 from certificates.acme.probes import Prober
+from certificates.names import read as named
+from certificates.names import to_general_name
 from keys.hosts import HostRefused, HostRule
 from tests.acme.conftest import web_server
 from tests.tls.servers import free_port
@@ -108,6 +110,7 @@ def test_no_address_inside_is_ever_asked(prober, web, zone, address, monkeypatch
         found = refused(prober, kind, "c.example.org")
         assert found[0] == "rejectedIdentifier"
         assert address not in found[1]
+        assert refused(prober, kind, address)[0] == "rejectedIdentifier"  # nor where it is the identifier itself
     # One address that is allowed excuses none that is not.
     zone.setdefault(("c.example.org", "A"), []).append("127.0.0.1")
     assert refused(prober, host="c.example.org")[0] == "rejectedIdentifier"
@@ -220,7 +223,7 @@ def alpn_certificate(host="a.example.org", authorization=AUTHORIZATION, *, criti
     made = (
         x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([])).public_key(key.public_key()).serial_number(7)
         .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names or [host]]), False)
+        .add_extension(x509.SubjectAlternativeName([to_general_name(named(name)) for name in names or [host]]), False)
         .add_extension(x509.UnrecognizedExtension(oid, value), critical).sign(key, hashes.SHA256())
     )  # fmt: skip
     return made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -253,6 +256,32 @@ def test_tls_alpn(dns_server, zone, tmp_path, made, protocol, wanted):
             prober.prove("tls-alpn-01", "a.example.org", TOKEN, THUMB)
         else:
             assert refused(prober, "tls-alpn-01")[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [(["127.0.0.1"], ""), (["1.0.0.127.in-addr.arpa"], "unauthorized"), (["127.0.0.2"], "unauthorized")],
+)
+def test_tls_alpn_of_an_address(tmp_path, names, wanted):
+    """RFC 8738, 6: asked for by its name in the reverse tree, answered with a certificate for the address."""
+    (tmp_path / "pem").write_bytes(alpn_certificate(names=names))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    context.set_alpn_protocols(["acme-tls/1"])
+    asked: list[str | None] = []
+    context.sni_callback = lambda line, name, _: asked.append(name)
+
+    def act(line, ended):
+        with context.wrap_socket(line, server_side=True):
+            pass
+
+    with listening(act) as port:
+        prober = Prober(Lookup(), HERE, 1, port, seconds=10)
+        if wanted:
+            assert refused(prober, "tls-alpn-01", "127.0.0.1")[0] == wanted
+        else:
+            prober.prove("tls-alpn-01", "127.0.0.1", TOKEN, THUMB)
+    assert asked == ["1.0.0.127.in-addr.arpa"]
 
 
 @pytest.mark.parametrize(

@@ -191,19 +191,25 @@ def _json(body: Any) -> bytes:
 
 
 def area(route: str) -> str:
-    """Routes of one area are asked in one world, since to build one costs more than to ask."""
+    """Routes of one area are one test."""
     name = route.split(" ", 1)[1]
     if name.startswith("acme-"):
         return "acme"  # the protocol's, with its pages
     return name.split(":")[0] if ":" in name else "-".join(name.split("-")[:2])
 
 
+@pytest.fixture(scope="module")
+def world(module_db: None) -> World:
+    """One for all areas: to build it costs more than to ask most of them, and nothing that is asked stays."""
+    return build_world()
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("wanted", sorted({area(route) for route in RULES}))
-def test_the_matrix(wanted, monkeypatch):
+def test_the_matrix(wanted, world, monkeypatch, settings):
+    settings.USERSESSIONS_TRACK_ACTIVITY = False  # when somebody was last here, written with every request
     monkeypatch.setattr(Person, "is_superuser", True)  # flags that must open nothing
     monkeypatch.setattr(Person, "is_staff", True)
-    world = build_world()
     wrong = [line for route in sorted(RULES) if area(route) == wanted for line in _wrong(route, world)]
     assert not wrong, "\n".join(wrong)
 
@@ -227,8 +233,7 @@ def _wrong(route: str, world: World) -> list[str]:
     return wrong
 
 
-def test_the_matrix_can_see_a_difference(db):
+def test_the_matrix_can_see_a_difference(world):
     """Of the callers of one rule some are served and some are refused in every way."""
-    world = build_world()
     answers = {expected(RULES["POST keys:version-suspend"], caller, False) for caller in world.callers}
     assert answers == {"served", "403", "404", "sign in"}

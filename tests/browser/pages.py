@@ -227,6 +227,7 @@ MORE: dict[str, tuple[str, Entry]] = {
         Entry(query="?by=key&key=0000000000000000000000000000000000000000000000000000000000000000"),
     ),
     "a certificate with promises of logs": ("certificates:certificate-detail", Entry(args=("logged",))),
+    "a certificate that its CA did not revoke": ("certificates:certificate-detail", Entry(args=("renewal.asked",))),
     "a renewal that fails": ("certificates:renewal-detail", Entry(args=("renewal.failing",))),
     "a source that was refused": ("certificates:source-detail", Entry(args=("renewal.refused",))),
     "certificates that end soon": ("certificates:certificate-list", Entry(query="?ends=30&sort=ends")),

@@ -16,6 +16,8 @@ from certificates.models import (
     AcmeOrder,
     AcmeSource,
     Authority,
+    CaRevocation,
+    Certificate,
     Delivery,
     DeployHook,
     DnsHook,
@@ -43,6 +45,7 @@ from certificates.tls.report import CertificateFacts, Report
 from keys.demo import organisation
 from keys.models import KeyVersion
 from keys.services import creation, sealing, stores
+from keyvault_portal.accounts.models import KeyRing
 from tests.browser.seeding import Facts, agree, ask, wait_until
 from tests.certificates.requests import csr
 from tests.tls import authority as tls_authority
@@ -193,6 +196,7 @@ def _renewals(org: organisation.Organisation) -> Facts:
         )  # fmt: skip
         made[short] = (row, certificate, version)
     row, certificate, version = made["docs"]
+    asked = _asked_to_revoke(ring, *made["status"][::2])
     hook = DeployHook.objects.create(managed=row, kind="file", place="/srv/tls/docs", with_key=True, created_by="Ada")
     Delivery.objects.create(
         hook=hook, certificate=certificate, version=version, state="delivered", attempts=1, finished_at=timezone.now()
@@ -207,8 +211,27 @@ def _renewals(org: organisation.Organisation) -> Facts:
     return {
         "renewal": {
             "source": str(source.pk), "refused": str(refused.pk), "managed": str(row.pk), "failing": str(made["status"][0].pk), "hook": str(hook.pk),
+            "asked": str(asked.pk),
         }
     }  # fmt: skip
+
+
+def _asked_to_revoke(ring: KeyRing, managed: ManagedCertificate, version: KeyVersion) -> Certificate:
+    """An older certificate of an outside CA, which refused to revoke it."""
+    issued = tls_authority.Authority.root("Public CA").issue(
+        subject(cn="status.example.org"), [x509.DNSName("status.example.org")]
+    )
+    raw = issued.certificate.public_bytes(Encoding.DER)
+    [row] = inventory.take_in(ring.pk, [raw], Certificate.Source.ACME, "Ada").added
+    RenewalOrder.objects.create(
+        managed=managed, version=version, state="issued", order_url="https://acme-v02.api.letsencrypt.org/acme/order/1/2",
+        certificate=row, because="Asked for.", created_at=timezone.now() - timedelta(days=50), finished_at=timezone.now() - timedelta(days=50),
+    )  # fmt: skip
+    CaRevocation.objects.create(
+        certificate=row, reason="key_compromise", requested_by="Ada", state="failed", attempts=1, finished_at=timezone.now(),
+        last_error="The account is not allowed to revoke this certificate.",
+    )  # fmt: skip
+    return row
 
 
 def _rollover(org: organisation.Organisation) -> Facts:

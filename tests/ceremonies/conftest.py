@@ -135,46 +135,46 @@ class Running:
         self.process.kill()
         self.process.wait()
 
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+def run_process(folder: Path, log: Path, environment: dict[str, str]) -> Running:
+    """The real process, listening below `folder`; returns once it answers."""
+    path, temporary = folder / "run" / "ceremony.sock", folder / "temporary"
+    temporary.mkdir(exist_ok=True)
+    own = {"PORTAL_CEREMONY_SOCKET": str(path), "TMPDIR": str(temporary), "LOG_LEVEL": "DEBUG"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "ceremony_process"], env=environment | own, cwd=ROOT, stdout=output, stderr=output
+        )  # fmt: skip
+    deadline = time.monotonic() + 60
+    client = CeremonyProcess(path)
+    while time.monotonic() < deadline:
+        try:
+            client.status(ceremony_id=uuid4())
+        except ProcessUnavailable:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        else:
+            return Running(process, client, log, temporary)
+    process.kill()
+    raise AssertionError(log.read_text())
+
 
 @pytest.fixture
 def start_process(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start the real process over the test's database; returns once it answers."""
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[Running] = []
     with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:  # a socket's path holds 107 bytes
-        path = Path(folder) / "run" / "ceremony.sock"
-        temporary = Path(folder) / "temporary"
-        temporary.mkdir()
 
         def start(**more: str) -> Running:
-            environment = worker_environment | {
-                "PORTAL_CEREMONY_SOCKET": str(path),
-                "TMPDIR": str(temporary),
-                "LOG_LEVEL": "DEBUG",
-            }
             log = tmp_path / f"ceremonies-{len(running)}.log"
-            with log.open("wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, "manage.py", "ceremony_process"],
-                    env=environment | more,
-                    cwd=ROOT,
-                    stdout=output,
-                    stderr=output,
-                )
-            running.append(process)
-            deadline = time.monotonic() + 60
-            client = CeremonyProcess(path)
-            while time.monotonic() < deadline:
-                try:
-                    client.status(ceremony_id=uuid4())
-                except ProcessUnavailable:
-                    assert process.poll() is None, log.read_text()
-                    time.sleep(0.1)
-                else:
-                    return Running(process, client, log, temporary)
-            raise AssertionError(log.read_text())
+            running.append(run_process(Path(folder), log, worker_environment | more))
+            return running[-1]
 
         yield start
-        for process in running:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(30)
+        for one in running:
+            one.end()

@@ -1,9 +1,11 @@
 """What agents of hosts and clusters report: once, in batches, and never more than a token's scope allows."""
 
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.core.cache import cache
 from django.utils import timezone
 
 from certificates.models import Certificate, Sighting
@@ -106,12 +108,35 @@ def test_a_key_that_comes_later_is_noted(pki, service):
     key = pki.tree.make("web", "transport", "ECDSA-P256-SHA256", pki.tree.kek)
     row = pki.issue("dns:www.example.org")
     spki = Certificate.objects.get(pk=row.pk).spki_sha256
-    from hashlib import sha256
-
     public = key.versions.get().public_key
     Certificate.objects.filter(pk=row.pk).update(key_origin="unknown", spki_sha256=sha256(bytes(public)).hexdigest())
     assert spki != Certificate.objects.get(pk=row.pk).spki_sha256
     assert inventory.figures(Certificate.objects.all())["keyless"] == 1
+    cache.delete(inventory._ADOPTED)
     assert (inventory.adopt_keys(), inventory.adopt_keys()) == (1, 0)
     found = Certificate.objects.get(pk=row.pk)
     assert (found.key, found.key_origin) == (key, "hierarchy")
+
+
+def test_only_keys_that_came_lately_are_looked_at_and_all_of_them_once_a_day(pki, monkeypatch):
+    key = pki.tree.make("web", "transport", "ECDSA-P256-SHA256", pki.tree.kek)
+    row = pki.issue("dns:www.example.org")
+    digest = sha256(bytes(key.versions.get().public_key)).hexdigest()
+    monkeypatch.setattr(inventory, "_STILL_MADE", 0)
+
+    def keyless() -> None:
+        Certificate.objects.filter(pk=row.pk).update(key_origin="unknown", spki_sha256=digest, key=None)
+
+    cache.delete(inventory._ADOPTED)
+    assert inventory.adopt_keys() == 0
+    keyless()
+    assert inventory.adopt_keys() == 0  # that key was there before, and whatever is met is compared when it is met
+    pki.tree.make("later", "transport", "ECDSA-P256-SHA256", pki.tree.kek)
+    assert inventory.adopt_keys() == 0
+    monkeypatch.setattr(inventory, "_STILL_MADE", 500)  # one that its provider was slow to make
+    assert inventory.adopt_keys() == 1
+    keyless()
+    monkeypatch.setattr(inventory, "_STILL_MADE", 0)
+    assert inventory.adopt_keys() == 0
+    cache.delete(inventory._ADOPTED)
+    assert inventory.adopt_keys() == 1

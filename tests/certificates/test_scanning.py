@@ -126,7 +126,7 @@ def test_what_replaces_a_certificate_renews_it_and_what_is_gone_ends_in_silence(
 
 def test_a_certificate_of_ours_is_met_as_what_it_is(pki, here):
     row = pki.issue("dns:www.example.org")
-    found = inventory.take_in(pki.tree.ring.pk, [bytes(row.der)], Certificate.Source.SCANNED, "a scan")
+    found = inventory.take_in(pki.tree.ring.pk, [bytes(row.der)], Certificate.Source.SCANNED, "a scan").rows
     assert found[row.fingerprint].pk == row.pk
 
 

@@ -1,16 +1,18 @@
 """Pages and REST of what is watched, and of acts on many certificates, as an officer uses them."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.test import Client
+from django.utils import timezone
 
 from certificates.models import Certificate, LogList, LogMonitor, ScanTarget
-from certificates.services import scanning
+from certificates.services import log_lists, scanning
 from tests.api.conftest import bearer, make_person, sign_in, token_of
 from tests.certificates.endpoints import endpoint
-from tests.certificates.test_inventory import made
+from tests.certificates.test_inventory import made, upload
 from tests.certificates.test_scanning import above, here, leaf
 from tests.certificates.test_transparency import VECTOR
 
@@ -110,6 +112,21 @@ def test_logs_are_listed_and_watched(pki, browser, settings):
     assert "Icarus" in browser.get(f"/certificates/transparency/{monitor.pk}/").text
     assert browser.post(f"/certificates/transparency/{monitor.pk}/remove/").status_code == 302
     assert not LogMonitor.objects.exists()
+
+
+def test_a_list_of_logs_that_is_missing_or_old_is_said_where_it_matters(pki, browser):
+    [row] = upload(pki.tree, pki.tree.officer, VECTOR["certificate"].encode()).rows
+    page, watch = f"/certificates/{row.pk}/", "/certificates/transparency/"
+    assert "No <a" in browser.get(page).text
+    assert "There is no list of logs" in browser.get(watch).text
+    for days, old in ((69, False), (71, True)):
+        made_at = (timezone.now() - timedelta(days=days)).isoformat()
+        content = json.dumps(VECTOR["log_list"] | {"log_list_timestamp": made_at}).encode()
+        LogList.objects.all().delete()
+        log_lists.upload_list(actor=pki.tree.officer, content=content, provenance="A test.")
+        assert ("which is too old to rely on" in browser.get(page).text) is old
+        assert ("The list of logs is old" in browser.get(watch).text) is old
+    assert "Icarus" in browser.get(page).text
 
 
 def test_the_head_of_the_inventory_counts_and_links(pki, browser):

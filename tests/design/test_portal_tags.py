@@ -76,6 +76,10 @@ def test_short_hash_keeps_both_ends() -> None:
     assert portal.short_hash(None) == "—"
 
 
+def test_long_names_break_behind_dots_and_slashes_and_stay_escaped() -> None:
+    assert portal.soft_breaks("spiffe://a.example/<b>") == "spiffe://<wbr>a.<wbr>example/<wbr>&lt;b&gt;"
+
+
 @pytest.mark.parametrize(
     ("person", "said"),
     [("Ada Okafor", "AO"), ("ada.okafor@example.org", "AO"), ("root", "R"), ("A B C", "AC"), ("", "?")],

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from keys.crypto import receiving
 from keys.models import Key, RootSeal
 from keys.seal_tasks import seal_work
 from keys.services import seals
-from keys.services.seals import NewShares
+from keys.services.provider_seals import seal_context
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.execution import execute
 from keyvault_portal.approvals.models import ApprovalRequest
@@ -42,12 +44,35 @@ def far_seal(organisation: Any, key: Key, name: str = "Far") -> RootSeal:
     return RootSeal.objects.get(name=name, retired_at=None)
 
 
-def shares_for(organisation: Any, threshold: int = 2, count: int = 3) -> NewShares:
+@dataclass(frozen=True)
+class Made:
+    """A seal of shares, and the words that only the page of whoever asked could read."""
+
+    seal: RootSeal
+    mnemonics: list[str]
+
+
+def make_shares(actor: Any) -> Made:
+    """The shares that were agreed to, opened as the page's script does."""
+    page = receiving.ReceivingKey()
+    waiting = RootSeal.objects.get(kind="shares", retired_at=None)
+    made = seals.make_shares(actor=actor, seal_id=waiting.pk, recipient=page.public)
+    bound = seal_context(waiting.pk)
+    return Made(made.seal, [page.open(share, bound).reveal().decode() for share in made.sealed])
+
+
+def shares_for(organisation: Any, threshold: int = 2, count: int = 3) -> Made:
     """Shares, agreed to and made."""
     ada = organisation.actor("ada")
     values = {"name": "Custodians", "threshold": threshold, "count": count, "reason": "For the worst day."}
     agreed(organisation, lambda: seals.register_shares(actor=ada, **values))
-    return seals.make_shares(actor=ada, seal_id=RootSeal.objects.get(kind="shares", retired_at=None).pk)
+    return make_shares(ada)
+
+
+def offer(keyholder: Any, nonce: str, words: str) -> int:
+    """Give a share as a browser does: sealed to the key of the attempt."""
+    public = bytes.fromhex(keyholder.status()["public_key"])
+    return int(keyholder.offer(nonce, receiving.seal(public, words.encode(), b"{}"), b"{}"))
 
 
 def sealed_under(organisation: Any, ground: Ground, name: str = "Far") -> RootSeal:

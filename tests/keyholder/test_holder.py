@@ -3,6 +3,7 @@
 import pytest
 from shamir_mnemonic.share import Share
 
+from keys.crypto.receiving import seal as sealed
 from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import Holder, HolderError, SharedSeal, check_value, split_root
 
@@ -17,6 +18,13 @@ def root() -> SecretBytes:
 def shared():
     wrapped, shares = split_root(root(), CONTEXT, 3, 5)
     return SharedSeal(wrapped, CONTEXT, Share.from_mnemonic(shares[0]).identifier, 3), shares
+
+
+def offer(holder: Holder, nonce: str, words: str, seal: SharedSeal, bound: bytes = b"{}") -> int:
+    """As a browser does it: the words sealed to the key of the attempt."""
+    return holder.offer(
+        nonce, sealed(bytes.fromhex(holder.public_key or "00" * 31 + "09"), words.encode(), b"{}"), bound, seal
+    )
 
 
 def code(call, *arguments) -> str:
@@ -50,7 +58,7 @@ def test_any_quorum_opens_it(shared):
     for chosen in ((0, 1, 2), (4, 2, 0), (1, 3, 4)):
         holder = Holder(check_value(root()))
         nonce = holder.begin()
-        missing = [holder.offer(nonce, shares[index], seal) for index in chosen]
+        missing = [offer(holder, nonce, shares[index], seal) for index in chosen]
         assert missing == [2, 1, 0]
         assert not holder.sealed
         assert holder.given() == []
@@ -61,22 +69,35 @@ def test_what_is_no_share_of_this_seal_is_named(shared):
     _, others = split_root(root(), CONTEXT, 3, 5)
     holder = Holder(check_value(root()))
     nonce = holder.begin()
-    assert code(holder.offer, "another nonce", shares[0], seal) == "no_attempt"
-    assert code(holder.offer, nonce, shares[0].replace(shares[0].split()[5], "academic", 1), seal) == "wrong_share"
-    assert code(holder.offer, nonce, "", seal) == "wrong_share"
-    assert code(holder.offer, nonce, others[0], seal) == "wrong_share"
-    holder.offer(nonce, shares[0], seal)
-    assert code(holder.offer, nonce, shares[0], seal) == "given"
+    assert code(offer, holder, "another nonce", shares[0], seal) == "no_attempt"
+    assert code(offer, holder, nonce, shares[0].replace(shares[0].split()[5], "academic", 1), seal) == "wrong_share"
+    assert code(offer, holder, nonce, "", seal) == "wrong_share"
+    assert code(offer, holder, nonce, others[0], seal) == "wrong_share"
+    offer(holder, nonce, shares[0], seal)
+    assert code(offer, holder, nonce, shares[0], seal) == "given"
     assert holder.given() == [1]
+
+
+def test_a_share_sealed_for_another_attempt_or_context_opens_nowhere(shared):
+    seal, shares = shared
+    holder = Holder(check_value(root()))
+    first = holder.begin()
+    before = sealed(bytes.fromhex(holder.public_key), shares[0].encode(), b"{}")
+    assert code(offer, holder, first, shares[0], seal, b'{"ceremony": "another"}') == "sealed_wrongly"
+    nonce = holder.begin()
+    for ciphertext in (before, before[:-1], b"", b"x" * 5000, shares[0].encode()):
+        assert code(holder.offer, nonce, ciphertext, b"{}", seal) == "sealed_wrongly"
+    assert holder.given() == []
+    assert offer(holder, nonce, shares[0], seal) == 2
 
 
 def test_a_new_attempt_forgets_the_shares_before(shared):
     seal, shares = shared
     holder = Holder(check_value(root()))
-    holder.offer(holder.begin(), shares[0], seal)
+    offer(holder, holder.begin(), shares[0], seal)
     nonce = holder.begin()
     assert holder.given() == []
-    assert holder.offer(nonce, shares[1], seal) == 2
+    assert offer(holder, nonce, shares[1], seal) == 2
 
 
 def test_shares_that_open_something_else_end_the_attempt(shared):
@@ -85,10 +106,10 @@ def test_shares_that_open_something_else_end_the_attempt(shared):
     holder = Holder(check_value(root()))
     nonce = holder.begin()
     for share in shares[:2]:
-        holder.offer(nonce, share, damaged)
-    assert code(holder.offer, nonce, shares[2], damaged) == "wrong_root"
+        offer(holder, nonce, share, damaged)
+    assert code(offer, holder, nonce, shares[2], damaged) == "wrong_root"
     assert holder.sealed
-    assert code(holder.offer, nonce, shares[0], damaged) == "no_attempt"
+    assert code(offer, holder, nonce, shares[0], damaged) == "no_attempt"
 
 
 def test_nothing_begins_while_it_is_open():

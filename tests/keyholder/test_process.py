@@ -1,5 +1,6 @@
 """The keyholder as a process: who may ask, what it opens, and that sealing reaches everybody within a second or two."""
 
+import base64
 import os
 import socket
 import time
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
+from keys.crypto import receiving
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keys.keyholder.client import Keyholder
 from keys.models import RootSeal, SealState
-from keys.services import materials, seals
+from keys.services import materials, seals, unsealing
+from keys.services.provider_seals import seal_context
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
@@ -155,8 +158,15 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
     assert b"0 of 2" in page.content
 
     def give(words: str):
-        return visitor.post("/sealed/", {"nonce": keyholder.status()["nonce"], "mnemonic": words})
+        status = unsealing.attempt()
+        public, bound = bytes.fromhex(status["public_key"]), unsealing.bound_to(status["nonce"])
+        text = base64.b64encode(receiving.seal(public, words.encode(), bound)).decode()
+        return visitor.post("/sealed/", {"nonce": status["nonce"], "sealed": text})
 
+    assert keyholder.status()["public_key"].encode() in page.content
+    clear = visitor.post("/sealed/", {"nonce": keyholder.status()["nonce"], "mnemonic": made.mnemonics[2]})
+    assert b"no sealed share" in clear.content
+    assert keyholder.status()["given"] == []
     assert give(made.mnemonics[2]).status_code == 302
     wrong = give(made.mnemonics[2])
     assert b"given already" in wrong.content
@@ -206,11 +216,16 @@ def test_the_seal_pages(organisation, keyholder):
     assert b"3 shares are shown" in officer.get(where).content
     other = sign_in(organisation.people["boris"])
     assert b"Make the shares" not in other.get("/keys/seals/").content
-    assert other.post(where).status_code == 403
-    shown = officer.post(where)
-    assert shown.content.count(b"Share ") >= 3
+    page = receiving.ReceivingKey()
+    asked = {"key": base64.b64encode(page.public).decode()}
+    assert other.post(where, asked).status_code == 403
+    assert officer.post(where, {"key": "eA=="}).status_code == 422
+    shown = officer.post(where, asked)
+    words = [page.open(base64.b64decode(one), seal_context(made.seal.pk)).reveal() for one in shown.json()["sealed"]]
+    assert [len(one.split()) for one in words] == [33, 33, 33]
+    assert not any(word in shown.content for one in words for word in one.split() if len(word) > 5)
     assert "no-store" in shown.headers["Cache-Control"]
-    assert officer.post(where).status_code == 409, "once"
+    assert officer.post(where, asked).status_code == 409, "once"
     assert officer.post("/keys/seals/now/", {"reason": "Drill."}).headers["Location"] == "/sealed/"
     forget()
     assert officer.get("/keys/").status_code == 503
@@ -225,5 +240,5 @@ def test_a_custodian_cannot_guess_for_ever(organisation, keyholder):
     seals.seal_now(actor=organisation.actor("ada"), reason="Drill.")
     forget()
     visitor = Client()
-    answers = {visitor.post("/sealed/", {"nonce": "x", "mnemonic": "y"}).status_code for _ in range(25)}
+    answers = {visitor.post("/sealed/", {"nonce": "x", "sealed": "eA=="}).status_code for _ in range(25)}
     assert 429 in answers

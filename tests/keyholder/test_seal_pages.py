@@ -118,9 +118,9 @@ def test_a_seal_is_made_for_those_who_agreed_and_for_nobody_else(organisation, k
     made = shares_for(organisation)  # the same act: the request that waits is taken up
     assert (made.seal.approval_id, made.seal.created_by_id, made.seal.state) == (request.pk, ada.id, "in_use")
     with pytest.raises(PermissionRefused):
-        seals.make_shares(actor=organisation.actor("boris"), seal_id=made.seal.pk)
+        seals.make_shares(actor=organisation.actor("boris"), seal_id=made.seal.pk, recipient=bytes(32))
     with pytest.raises(Conflict):
-        seals.make_shares(actor=ada, seal_id=made.seal.pk)
+        seals.make_shares(actor=ada, seal_id=made.seal.pk, recipient=bytes(32))
     seals.retire_seal(actor=ada, seal_id=made.seal.pk)
     for name in ("boris", "chen"):
         organisation.people[name].bindings.all().delete()

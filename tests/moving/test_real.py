@@ -14,8 +14,10 @@ from keys.models import Key, KeyProvider, KeyVersion
 from keys.providers import registry
 from keys.providers.base import KeyHandle, KeyMissing, RemoteState
 from keys.services import census, key_views, lifecycle, materials, moving, operations, rotation, stores
+from keys.services.providers import breaker, calls
 from keys.services.providers import work as provider_work
 from tests.moving.conftest import ALONE, drive, forget, fresh, turn
+from tests.moving.test_undo import bring_to
 from tests.provider_services.conftest import hurry, intent_of, work
 from tests.shop import shop
 
@@ -175,3 +177,89 @@ def test_an_undone_move_between_real_places_loses_nothing_although_the_new_key_i
     assert materials.active_version(kek).pk == move.old_version_id
     key_views.forget()
     assert turn(move).state == "undone"
+
+
+@pytest.fixture
+def breaks_off(places, monkeypatch):
+    """breaks_off(kind, after): so many calls of the place succeed, then its library finds nobody there, until `.mend()`."""
+    within = calls._within_deadline
+
+    class Line:
+        kind, left, failed = "", 10**9, 0
+
+        def break_after(self, kind, after):
+            self.kind, self.left = kind, after
+
+        def mend(self):
+            self.left = 10**9
+            breaker.answered(self.kind.replace("_", "-"))
+
+        def through(self, alias, work, seconds):
+            if alias == self.kind.replace("_", "-"):
+                self.left -= 1
+                if self.left < 0:
+                    self.failed += 1
+                    place = places[self.kind]
+                    work = place.make(**place.dead_address).check
+            return within(alias, work, seconds)
+
+    line = Line()
+    monkeypatch.setattr(calls, "_within_deadline", line.through)
+    return line
+
+
+def _through_all_steps(line, kind, move, held, states):
+    """In each step the line breaks after its first call, is mended, and the step is finished."""
+    for state in states:
+        move = bring_to(move, state)
+        held.add()
+        before = line.failed
+        line.break_after(kind, 1)
+        move = turn(move)
+        broken = line.failed - before
+        line.mend()
+        assert broken, f"nothing was asked of {kind} in {state}"
+        assert move.state == state, move.last_error
+        held.check()
+    return drive(move)
+
+
+REMOTE = ["aws_kms", "pkcs11", "vault_transit", "gcp_kms", "azure_mhsm", "kmip"]
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_a_new_place_that_goes_away_in_the_middle_of_each_step_is_waited_for(
+    real, tree, sealing, holdings, service, start, breaks_off, kind
+):
+    kek = made_at(tree, "local")
+    held = holdings(kek)
+    for _ in range(2):
+        held.add()
+    move = start(kek, real(kind))
+    move = _through_all_steps(breaks_off, kind, move, held, ["dual_wrapping", "comparing", "re_wrapping"])
+    assert move.new_version.provider == real(kind)
+    held.add()
+    held.check()
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+@pytest.mark.parametrize("end", ["resumed", "undone"])
+def test_an_old_place_that_goes_away_in_the_middle_is_waited_for_or_kept(
+    real, tree, sealing, holdings, service, officer, start, breaks_off, kind, end
+):
+    kek = made_at(tree, real(kind))
+    held = holdings(kek)
+    for _ in range(2):
+        held.add()
+    move = bring_to(start(kek, "local"), "dual_wrapping")
+    breaks_off.break_after(kind, 1)
+    move = turn(move)
+    breaks_off.mend()
+    assert breaks_off.failed
+    assert move.state == "dual_wrapping", move.last_error
+    held.check()
+    if end == "undone":
+        moving.undo_move(actor=officer, move_id=move.pk, reason="not after all")
+    move = drive(move, "undone" if end == "undone" else "re_wrapped")
+    held.add()
+    held.check()

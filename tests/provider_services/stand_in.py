@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from keys.crypto import keymaterial
@@ -51,6 +51,7 @@ class Held:
     rotation_days: int | None = None
     imported: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, list[str]] = field(default_factory=lambda: {"may_decrypt": ["portal"]})
 
 
 @dataclass
@@ -89,7 +90,7 @@ class StandIn:
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.CIPHER, Capability.SIGNER, Capability.IMPORTER, Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY,
-            Capability.CONTEXT, Capability.TAGS,
+            Capability.CONTEXT, Capability.TAGS, Capability.METADATA, Capability.METADATA_RESTORE,
         }
     )  # fmt: skip
     algorithms: ClassVar[frozenset[str]] = frozenset({"AES-256-GCM", "Ed25519", "ECDSA-P256-SHA256"})
@@ -183,6 +184,21 @@ class StandIn:
         self.there.enter("list_keys")
         for opaque, held in list(self.there.keys.items()):
             yield self._remote(opaque, held)
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        self.there.enter("metadata")
+        held = self._held(handle)
+        if held.state is RemoteState.PENDING_DELETION:
+            raise KeyUnusable("The stand-in tells nothing of a key that waits for its deletion.")
+        return {"policy": dict(held.policy), "tags": dict(held.tags)}
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        self.there.enter("restore_metadata")
+        held = self._held(handle)
+        held.policy, held.tags, held.tag = dict(wanted["policy"]), dict(wanted["tags"]), tag
 
     def _remote(self, opaque: str, held: Held) -> RemoteKey:
         tags = {**({TAG: held.tag} if held.tag else {}), **held.tags}

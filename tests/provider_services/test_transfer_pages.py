@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from keys.crypto import components, keycheck
+from keys.crypto import components, keycheck, receiving
 from keys.crypto.secret import SecretBytes
-from keys.models import Key, KeyExport, KeyImport
+from keys.models import Key, KeyComponent, KeyExport, KeyImport
 from keys.services.exports import giving
-from keys.transfer_tasks import export_work, import_work
+from keys.services.imports.components import bound_to, public_key
+from keys.transfer_tasks import component_work, export_work, import_work
 from keyvault_portal.approvals.models import ApprovalRequest
 from tests.api.conftest import bearer, make_person, sign_in, token_of
 from tests.provider_services.transfers import wrap
@@ -81,21 +82,41 @@ def test_custodians_enter_components_in_their_own_sessions(tree, olga):
     row = KeyImport.objects.get()
     place = f"/keys/imports/{row.pk}/"
     assert "Whoever opened the import enters no component" in text(olga.get(place))
-    people = [sign_in(make_person(f"custodian{number}", "custodian")) for number in (1, 2)]
+    persons = [make_person(f"custodian{number}", "custodian") for number in (1, 2)]
+    people = [sign_in(person) for person in persons]
     assert "Enter it" in text(people[0].get(place))
-    refused = people[0].post(f"{place}components/1/", {"component": parts[1].reveal().hex()})
-    assert refused.status_code == 422
-    assert "Component 1 does not have the check value" in text(refused)
-    assert parts[1].reveal().hex() not in refused.content.decode()
-    assert people[0].post(f"{place}components/1/", {"component": "nonsense"}).status_code == 422
-    spaced = " ".join(re.findall("....", parts[0].reveal().hex()))
-    assert people[0].post(f"{place}components/1/", {"component": spaced}).status_code == 302
-    second = people[0].post(f"{place}components/2/", {"component": parts[1].reveal().hex()})
-    assert second.status_code == 403
-    assert olga.post(f"{place}components/2/", {"component": parts[1].reveal().hex()}).status_code == 403
+    assert public_key(row).hex() in people[0].get(f"{place}components/1/").content.decode()
+
+    def enter(who, number, digits, *, bound=None):
+        """As the page's script does it, and then the worker."""
+        bound = bound if bound is not None else bound_to(row.pk, number, persons[who].pk)
+        sealed = base64.b64encode(receiving.seal(public_key(row), digits.encode(), bound)).decode()
+        answer = people[who].post(f"{place}components/{number}/", {"sealed": sealed, "component": digits})
+        for component in KeyComponent.objects.exclude(arrived=None):
+            assert digits.encode() not in bytes(component.arrived)
+            component_work(component.pk)
+        return answer
+
+    assert people[0].post(f"{place}components/1/", {"component": parts[0].reveal().hex()}).status_code == 422
+    assert people[0].post(f"{place}components/1/", {"sealed": "no base64"}).status_code == 422
+    for digits, bound, said in (
+        (parts[1].reveal().hex(), None, "Component 1 is wrong"),
+        ("nonsense", None, "Component 1 cannot be read"),
+        (parts[0].reveal().hex(), bound_to(row.pk, 2, persons[0].pk), "Component 1 cannot be read"),
+        (parts[0].reveal().hex(), bound_to(row.pk, 1, persons[1].pk), "Component 1 cannot be read"),
+    ):
+        assert enter(0, 1, digits, bound=bound).status_code == 302
+        assert said in text(people[0].get(place))
+        assert digits not in people[0].get(place).content.decode()
+        assert not KeyComponent.objects.exists()
+    assert enter(0, 1, " ".join(re.findall("....", parts[0].reveal().hex()))).status_code == 302
+    assert "cannot be read" not in text(people[0].get(place))
+    assert enter(0, 2, parts[1].reveal().hex()).status_code == 403
+    sealed = {"sealed": "eA=="}
+    assert olga.post(f"{place}components/2/", sealed).status_code == 403
     assert people[1].get(f"{place}components/2/").status_code == 200
     assert people[1].get(f"{place}components/3/").status_code == 404
-    assert people[1].post(f"{place}components/2/", {"component": parts[1].reveal().hex()}).status_code == 302
+    assert enter(1, 2, parts[1].reveal().hex()).status_code == 302
     import_work(str(row.pk))
     page = text(people[1].get(place))
     assert "The key is there" in page
@@ -187,7 +208,7 @@ def test_a_program_brings_a_key_once_however_often_it_repeats(tree, olga, tmp_pa
     )
     assert asked.status_code == 202
     assert "/approvals/" in asked["Location"]
-    component = api.post(f"/api/v1/imports/{row.pk}/components", {"number": 1, "component": "zz"}, content_type=JSON)
+    component = api.post(f"/api/v1/imports/{row.pk}/components", {"number": 1, "sealed": "zz"}, content_type=JSON)
     assert component.status_code in {403, 422}
     assert "zz" not in component.content.decode()
     assert api.get("/api/v1/exports").json()["results"] == []

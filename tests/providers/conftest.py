@@ -1,7 +1,8 @@
 """One place per kind of provider; each is started once a session, in front of something real."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,22 @@ from tests.providers.fakes.azure import FakeVault
 from tests.providers.fakes.gcp import FakeCloudKms, serving
 from tests.providers.place import Place
 from tests.providers.place_gcp_kms import RING
+from tests.providers.points import SEEN
 from tests.providers.vaults import Build, vaults
 
 AES = "AES-256-GCM"
 
 KINDS = sorted(path.stem.removeprefix("place_") for path in Path(__file__).parent.glob("place_*.py"))
 NEEDS = {"pkcs11": [pytest.mark.needs_softhsm]}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
+    report = yield
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    if report.when == "call" and report.passed and "place" in params:
+        SEEN.add((item.originalname, params["place"]))  # type: ignore[attr-defined]
+    return report
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=NEEDS.get(kind, [])) for kind in KINDS])

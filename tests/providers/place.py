@@ -25,6 +25,7 @@ class Place:
     dead_address: dict[str, object] | None = None
     slow_address: Callable[[], dict[str, object]] | None = None
     delete_behind_our_back: Callable[[str], None] | None = None
+    change_metadata: Callable[[str], None] | None = None
     secrets: list[str] = field(default_factory=list)
     untested: dict[str, str] = field(default_factory=dict)
 

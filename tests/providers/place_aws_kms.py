@@ -16,6 +16,7 @@ import requests
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
+from keys.providers.base import TAG
 from tests.providers.place import Place, guide_block
 from tests.providers.troubled import answering
 
@@ -51,6 +52,21 @@ def _forget(opaque: str) -> None:
     kms_backends[account][region].keys.pop(rest.removeprefix("key/"))
 
 
+STRANGER = {
+    "Sid": "stranger", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, "Action": "kms:Decrypt", "Resource": "*",
+}  # fmt: skip
+
+
+def change_metadata(provider: AwsKmsProvider, opaque: str) -> None:
+    """One more statement in the policy, one more tag, and one that was there gone."""
+    client = provider._connection.client()
+    policy = json.loads(client.get_key_policy(KeyId=opaque, PolicyName="default")["Policy"])
+    policy["Statement"].append(STRANGER)
+    client.put_key_policy(KeyId=opaque, PolicyName="default", Policy=json.dumps(policy))
+    client.tag_resource(KeyId=opaque, Tags=[{"TagKey": "team", "TagValue": "web shop"}])
+    client.untag_resource(KeyId=opaque, TagKeys=[TAG])
+
+
 @contextmanager
 def running() -> Iterator[Place]:
     with warnings.catch_warnings():
@@ -79,6 +95,7 @@ def running() -> Iterator[Place]:
                 dead_address={"endpoint": "http://127.0.0.1:1"},
                 slow_address=partial(dict, endpoint=silent.address),
                 delete_behind_our_back=_forget,
+                change_metadata=lambda opaque: change_metadata(make(), opaque),
                 secrets=[secret],
                 untested={
                     "disabled": "moto goes on using a disabled key; proved on ministack",

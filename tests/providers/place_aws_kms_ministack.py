@@ -22,6 +22,7 @@ from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
 from tests.boot.processes import free_port
 from tests.providers.place import Place
+from tests.providers.place_aws_kms import change_metadata
 from tests.providers.troubled import answering
 
 LOCK = Path(__file__).resolve().parent.parent / "ministack.lock"
@@ -99,6 +100,7 @@ def running() -> Iterator[Place]:
             make=make,
             dead_address={"endpoint": "http://127.0.0.1:1"},
             slow_address=partial(dict, endpoint=silent.address),
+            change_metadata=lambda opaque: change_metadata(make(), opaque),
             untested={
                 "tampering": "ministack's ciphertexts carry no integrity; proved on moto",
                 "bad_credentials": "ministack accepts every signature; proved on moto",

@@ -38,9 +38,17 @@ def running(kind: str = "azure_kv", *, managed_hsm: bool = False) -> Iterator[Pl
             dead_address={"vault_url": f"https://127.0.0.1:{dead_port()}"},
             slow_address=slow,
             delete_behind_our_back=partial(_forget, fake),
+            change_metadata=partial(change_metadata, fake),
             secrets=[fake.client_secret, "a-secret-that-was-revoked"],
         )
 
 
 def _forget(fake: FakeVault, opaque: str) -> None:
     del fake.keys[opaque.split("/")[-2]]
+
+
+def change_metadata(fake: FakeVault, opaque: str) -> None:
+    """One more operation allowed, a tag more, and the portal's mark is gone."""
+    name, version = opaque.split("/")[-2:]
+    found = fake.keys[name][version]
+    found.operations, found.tags = [*found.operations, "import"], {"managed-by": "keyvault-portal", "team": "web shop"}

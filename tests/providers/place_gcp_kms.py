@@ -36,9 +36,20 @@ def running() -> Iterator[Place]:
             dead_address={"endpoint": f"http://127.0.0.1:{dead_port()}"},
             slow_address=slow,
             delete_behind_our_back=partial(_forget, fake),
+            change_metadata=partial(change_metadata, fake),
             secrets=[impostor, impostor[200:260]],
         )
 
 
 def _forget(fake: FakeCloudKms, opaque: str) -> None:
     del fake.keys[opaque.partition("/cryptoKeyVersions/")[0]]
+
+
+def change_metadata(fake: FakeCloudKms, opaque: str) -> None:
+    """A stranger may decrypt, a label more, and the portal's mark is gone."""
+    key = fake.keys[opaque.partition("/cryptoKeyVersions/")[0]]
+    key.bindings = [
+        *key.bindings,
+        {"role": "roles/cloudkms.cryptoKeyDecrypter", "members": ["user:stranger@example.org"]},
+    ]
+    key.body["labels"] = {"team": "web-shop"}

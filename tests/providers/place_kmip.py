@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from keys.providers.base import KeyHandle
+from keys.providers.kmip.library import ProxyKmipClient, enums
 from keys.providers.kmip.provider import KmipProvider
 from tests.boot.processes import free_port
 from tests.providers.place import Place
@@ -103,6 +104,12 @@ def server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
         process.wait()
 
 
+def _rename(client: ProxyKmipClient, opaque: str) -> None:
+    """Modify Attribute (KMIP 1.4, 4.15), which PyKMIP's server allows for names."""
+    attribute = client.attribute_factory.create_attribute(enums.AttributeType.NAME, "renamed by a stranger", 0)
+    client.modify_attribute(opaque, attribute=attribute)
+
+
 @contextmanager
 def running() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="keyvault-kmip-") as temporary, socket.socket() as silent:
@@ -135,6 +142,7 @@ def running() -> Iterator[Place]:
                 dead_address={"port": free_port()},
                 slow_address=lambda: {"port": silent.getsockname()[1]},
                 delete_behind_our_back=lambda opaque: second.destroy(KeyHandle("", opaque)),
+                change_metadata=lambda opaque: second._server.call(lambda client: _rename(client, opaque)),
                 secrets=[(folder / "portal.key").read_text().split("\n")[1]],
             )
             provider._server.close()

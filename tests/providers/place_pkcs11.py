@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,23 @@ def initialise(label: str, pin: str) -> None:
         check=True,
         capture_output=True,
     )
+
+
+_BESIDE = """
+import sys, pkcs11
+from pkcs11 import Attribute, ObjectClass
+token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
+with token.open(rw=True, user_pin=sys.argv[3]) as session:
+    kind = {"secret": ObjectClass.SECRET_KEY, "private": ObjectClass.PRIVATE_KEY}[sys.argv[4]]
+    key = next(session.get_objects({Attribute.CLASS: kind, Attribute.ID: bytes.fromhex(sys.argv[5])}))
+    key[Attribute.WRAP] = True
+    key[Attribute.LABEL] = "keyvault-portal AES-256-GCM (of the web shop)"
+"""
+
+
+def _let_it_wrap(opaque: str) -> None:
+    """Another program on the token allows one more use of the key, and writes another label."""
+    subprocess.run([sys.executable, "-c", _BESIDE, MODULE, TOKEN, PIN, *opaque.split(":")], check=True)
 
 
 @contextmanager
@@ -51,6 +69,7 @@ def running() -> Iterator[Place]:
             bad_credentials={"pin_source": f"file:{wrong}"},
             dead_address={"token": "no such token"},
             delete_behind_our_back=lambda opaque: other.destroy(KeyHandle("", opaque)),
+            change_metadata=_let_it_wrap,
             secrets=[PIN, "000000"],
         )
         del os.environ["SOFTHSM2_CONF"]

@@ -38,6 +38,10 @@ def running() -> Iterator[Place]:
             bao.call(address, "post", f"transit/keys/{name}/config", {"deletion_allowed": True})
             bao.call(address, "delete", f"transit/keys/{name}")
 
+        def change(opaque: str) -> None:
+            config = {"deletion_allowed": True, "min_encryption_version": 1}
+            bao.call(address, "post", f"transit/keys/{opaque.rpartition(':v')[0]}/config", config)
+
         yield Place(
             kind="vault_transit",
             provider=make(),
@@ -46,5 +50,6 @@ def running() -> Iterator[Place]:
             dead_address={"address": "http://127.0.0.1:1"},
             slow_address=partial(dict, address=silent.address),
             delete_behind_our_back=delete,
+            change_metadata=change,
             secrets=[token],
         )

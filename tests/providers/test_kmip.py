@@ -23,6 +23,7 @@ from keys.providers.base import (
 )
 from keys.providers.kmip.connection import of_reason
 from keys.providers.kmip.library import enums
+from keys.providers.kmip.messages import attributes_of
 from keys.providers.kmip.provider import MOST_BYTES, KmipProvider
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
 from tests.providers.place import Place
@@ -101,6 +102,18 @@ def test_a_destroyed_key_is_gone(provider, key):
     ):
         with pytest.raises(KeyMissing):
             use()
+    assert key.opaque not in {remote.opaque for remote in provider.list_keys()}
+
+
+@pytest.mark.parametrize("state", [enums.State.DESTROYED, enums.State.DESTROYED_COMPROMISED])
+def test_what_a_server_remembers_of_a_destroyed_key_is_no_key(provider, key, monkeypatch, state):
+    """KMIP 1.4, 3.22: attributes may outlive the material; PyKMIP's server forgets both, others do not."""
+    monkeypatch.setattr(
+        "keys.providers.kmip.provider.attributes_of",
+        lambda client, opaque: attributes_of(client, opaque) | {"State": state},
+    )
+    with pytest.raises(KeyMissing):
+        provider.describe(key)
     assert key.opaque not in {remote.opaque for remote in provider.list_keys()}
 
 

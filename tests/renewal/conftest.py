@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from certificates.models import AcmeSource, DnsHook, ManagedCertificate
-from certificates.renewal import managing, sources
+from certificates.models import AcmeSource, DnsHook, ManagedCertificate, RenewalOrder
+from certificates.renewal import managing, ordering, sources
 from keys.crypto.secret import SecretBytes
 from keys.services import stores
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
@@ -135,3 +136,15 @@ def ask(home: Any, source: AcmeSource, hook: DnsHook | None, *names: str, **more
         actor=home.officer, source_id=source.pk, key_id=key.pk, names=wanted, challenge="dns-01" if hook else "http-01",
         dns_hook_id=hook.pk if hook else None, **more,
     )  # fmt: skip
+
+
+def carry(row: ManagedCertificate) -> RenewalOrder:
+    """Carry its open order to the end, as workers would."""
+    for _ in range(20):
+        RenewalOrder.objects.filter(managed=row, finished_at=None).update(next_try_at=timezone.now())
+        order = RenewalOrder.objects.filter(managed=row).order_by("-created_at").first()
+        assert order is not None
+        found = ordering.carry_on(order.pk)
+        if found is not None and found.finished_at:
+            return found
+    raise AssertionError(f"{order.state}: {order.error}")

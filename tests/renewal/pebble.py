@@ -148,8 +148,16 @@ class Pebble:
             pass
 
     def root(self) -> bytes:
+        return self._managed("roots/0")
+
+    def status(self, serial: str) -> dict[str, Any]:
+        """What the CA says of a certificate: `Status` Valid or Revoked, and then `Reason` and `RevokedAt`."""
+        found: dict[str, Any] = json.loads(self._managed(f"cert-status-by-serial/{serial}"))
+        return found
+
+    def _managed(self, what: str) -> bytes:
         context = ssl.create_default_context(cadata=self.bundle)
-        with urlopen(f"https://127.0.0.1:{self.management}/roots/0", context=context, timeout=10) as answer:
+        with urlopen(f"https://127.0.0.1:{self.management}/{what}", context=context, timeout=10) as answer:
             return bytes(answer.read())
 
 

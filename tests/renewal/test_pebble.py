@@ -21,22 +21,10 @@ from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
-from tests.renewal.conftest import ask, make_hook, make_source
+from tests.renewal.conftest import ask, carry, make_hook, make_source
 from tests.renewal.pebble import EAB_KEY, EAB_KID, running
 
 pytestmark = [pytest.mark.django_db, pytest.mark.needs_pebble]
-
-
-def carry(row: ManagedCertificate) -> RenewalOrder:
-    """Carry its open order to the end, as workers would."""
-    for _ in range(20):
-        RenewalOrder.objects.filter(managed=row, finished_at=None).update(next_try_at=timezone.now())
-        order = RenewalOrder.objects.filter(managed=row).order_by("-created_at").first()
-        assert order is not None
-        found = ordering.carry_on(order.pk)
-        if found is not None and found.finished_at:
-            return found
-    raise AssertionError(f"{order.state}: {order.error}")
 
 
 def test_a_certificate_is_obtained_and_renewed_with_a_new_key(home, pebble, dns, tmp_path):
@@ -159,6 +147,8 @@ def test_a_name_that_is_not_proved(home, pebble, receiver):
     row.refresh_from_db()
     assert order.state == "failed"
     assert "www.example.org could not be proved" in order.error
+    told = [(event["action"], event["name"], event["value"]) for event, _, _ in receiver.calls]
+    assert told == [(act, "_acme-challenge.www.example.org", told[0][2]) for act in ("present", "cleanup")]
     assert (row.failures, row.certificate, row.shown_state) == (1, None, "failed")
     assert row.renew_at - timezone.now() > timedelta(minutes=14)
     assert not ChallengeAnswer.objects.exists()

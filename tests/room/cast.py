@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import x25519
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant
@@ -17,7 +16,7 @@ from ceremonies.services import endings, gathering, handing, plans, room
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.frame import guest_actor
 from ceremonies.states import CeremonyState
-from keys.crypto.hpke import X25519_SUITE
+from keys.crypto import receiving
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
@@ -184,16 +183,17 @@ class Cast:
         custodian: str = "",
         ceremony: Any = None,
         script: str = "",
+        key: str = "",
     ) -> str:
         """What the browser makes of the words."""
-        public = x25519.X25519PublicKey.from_public_bytes(bytes.fromhex(self.now.process["public_key"]))
+        public = bytes.fromhex(key or self.now.process["public_key"])
         bound = sealing.context(
             ceremony_id=ceremony or self.id,
             script_hash=script or self.ceremony.script_hash,
             step=step,
             custodian_id=custodian or str(self.seat(name).pk),
         )
-        return base64.b64encode(X25519_SUITE.encrypt(public, words.encode(), bound)).decode()
+        return base64.b64encode(receiving.seal(public, words.encode(), bound)).decode()
 
     def submit(self, name: str, words: str, **more: Any) -> Any:
         return gathering.submit_share(

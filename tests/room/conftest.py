@@ -1,15 +1,19 @@
 """A portal with people, a real ceremony process on a socket of its own, and a cast that plays ceremonies through the services."""
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
 from tests.api.conftest import make_person
-from tests.ceremonies.conftest import Running, start_process
+from tests.ceremonies.conftest import Running, run_process, start_process
+from tests.conftest import other_processes
 from tests.keys.conftest import forget_all
 from tests.room.cast import HOLDERS, Cast, plan
 
@@ -29,12 +33,23 @@ def _quiet(settings: Any) -> Iterator[None]:
     forget_all()
 
 
+@pytest.fixture(scope="session")
+def doorkeeper(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The real ceremony process of the whole run: each ceremony has a process of its own, forked from this one."""
+    with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:  # a socket's path holds 107 bytes
+        log = tmp_path_factory.mktemp("ceremonies") / "process.log"
+        running = run_process(Path(folder), log, other_processes())
+        yield running
+        running.end()
+
+
 @pytest.fixture
-def process(start_process: Callable[..., Running], settings: Any) -> Running:
-    """The real ceremony process over this test's database."""
-    running = start_process()
-    settings.CEREMONY_SOCKET = str(running.client.path)
-    return running
+def process(transactional_db: None, doorkeeper: Running, settings: Any) -> Iterator[Running]:
+    """The real ceremony process over this test's database, in which no ceremony is left when the test ends."""
+    settings.CEREMONY_SOCKET = str(doorkeeper.client.path)
+    yield doorkeeper
+    for ceremony in psutil.Process(doorkeeper.process.pid).children():
+        ceremony.kill()
 
 
 @pytest.fixture

@@ -81,9 +81,8 @@ def brought(planner: Any, officers: Any, place: Any, process: Any, celery_eager:
 
 
 def enter(made: Cast, name: str, part: SecretBytes) -> int:
-    return bringing.enter_component(
-        actor=made.actor(name), ceremony_id=made.id, step=made.now.step, component=SecretBytes(part.reveal())
-    )
+    sealed = made.seal(name, part.reveal().hex(" ", 4), step="enter")
+    return bringing.enter_component(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, sealed=sealed)
 
 
 def test_a_key_is_brought_in_components(brought, place):
@@ -145,14 +144,15 @@ def test_a_component_is_no_guests_business_and_shows_on_no_page(planner, place, 
     assert f"Type component 1 with the check value {made.now.process['component_values'][0]}" in page
     typed = parts[1].reveal().hex()
     wrong = hana.post(
-        reverse("ceremonies:room-act", args=[made.id, "enter"]), {"step": made.now.step, "component": typed}
+        reverse("ceremonies:room-act", args=[made.id, "enter"]),
+        {"step": made.now.step, "sealed": made.seal("hana", typed, step="enter")},
     )
     assert wrong.status_code == 422
     assert "Component 1 is wrong" in wrong.content.decode()
     assert typed not in wrong.content.decode()
     right = hana.post(
         reverse("ceremonies:room-act", args=[made.id, "enter"]),
-        {"step": made.now.step, "component": parts[0].reveal().hex(" ", 4)},
+        {"step": made.now.step, "sealed": made.seal("hana", parts[0].reveal().hex(), step="enter")},
     )
     assert right.status_code == 302, right.content.decode()
     assert made.now.process["entered"] == [1]
@@ -326,9 +326,10 @@ def test_an_unsealing_is_rehearsed_and_needs_a_custodian(planner, people, proces
     made.seat_holders("hana")
     begun(made.open()).sign_all()
     give = {"actor": made.actor("hana"), "ceremony_id": made.id, "step": made.now.step}
+    sealed = made.seal("hana", "words", step="act", key=made.now.script_hash)
     with pytest.raises(WrongState):
-        outside.give_share(**give, words=SecretBytes(b"words"))
+        outside.give_share(**give, sealed=sealed)
     made.sign_all()
-    assert outside.give_share(**give, words=SecretBytes(b"words")) == 0
+    assert outside.give_share(**give, sealed=sealed) == 0
     assert made.now.result["opened"] == "rehearsed"
     made.close()

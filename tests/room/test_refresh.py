@@ -4,11 +4,19 @@ from typing import Any
 
 import pytest
 
-from ceremonies.errors import AttemptOver, SealedWrongly, ShareOfAnotherPerson, ShareOfAnotherSet, ShareOfOldGeneration
+from ceremonies import offline
+from ceremonies.errors import (
+    AttemptOver,
+    NotReady,
+    SealedWrongly,
+    ShareOfAnotherPerson,
+    ShareOfAnotherSet,
+    ShareOfOldGeneration,
+)
 from ceremonies.models import CustodyEntry, ShareGeneration
 from ceremonies.room_errors import AlreadyDone, NotYours, PlanImpossible
 from ceremonies.script import Action
-from ceremonies.services import custody, dealing, plans, risks
+from ceremonies.services import custody, dealing, looking, plans, risks
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.work import ceremony_process
 from ceremonies.states import CeremonyState
@@ -321,3 +329,67 @@ def test_an_escrow_does_not_pass_by_a_set_in_force(planner, process, old):
         plan(planner, key=root, practice=False)
     assert "plan a refresh" in refused.value.errors["script"][0]
     assert plan(planner, "refresh:2", key=root, practice=False).source == generation
+
+
+def test_a_key_that_nobody_gives_out_is_refreshed_out_of_the_old_shares(old, recovery_of):
+    """The process opens the old package by the old quorum, and wraps the same key under a new escrow key."""
+    first = ShareGeneration.objects.get()
+    planned = plan(
+        old.planner, "refresh-from-shares:1", title="Refresh", threshold=2, share_count=4, with_passphrase=True
+    )
+    made = Cast(old.planner, planned)
+    made.seat_staff()
+    made.seat_holders("kurt", "lucy")
+    with pytest.raises(PlanImpossible, match="cannot be held") as refused:
+        made.open()
+    assert "Share holders of the set in force are missing" in " ".join(refused.value.errors["people"])
+    made.seat_holders("igor", "hana")
+    made.open().gather()
+    made.start()
+    made.until(Action.COLLECT)
+    made.perform(Action.COLLECT)
+    kurt = looking.look(made.now, made.seat("kurt"), list(made.ceremony.participants.all()))["part"]
+    assert (kurt.name, "no share of the old set" in kurt.text) == ("wait", True)
+    with pytest.raises(ShareOfAnotherPerson):
+        made.submit("kurt", old.words["karl"])
+    for name in ("lucy", "hana"):
+        made.submit(name, old.words[name])
+    with pytest.raises(AlreadyDone):
+        made.submit("hana", old.words["hana"])
+    with pytest.raises(WrongState):
+        made.perform(Action.UNWRAP)
+    made.submit("igor", old.words["igor"])
+    made.sign_all()
+    made.perform(Action.UNWRAP)
+    made.sign_all()
+    with pytest.raises(NotReady):
+        made.perform(Action.DEAL)
+    made.give_passphrase("Blue Monday")
+    made.perform(Action.DEAL)
+    made.sign_all()
+    dealing.deal_again(actor=made.actor("lena"), ceremony_id=made.id, reason="Kurt wrote nothing down.")
+    assert made.now.read_script().steps[made.ceremony.step].action is Action.COLLECT
+    made.perform(Action.COLLECT)
+    for name in ("lucy", "hana", "igor"):
+        made.submit(name, old.words[name])
+    made.sign_all()
+    made.perform(Action.UNWRAP)
+    made.sign_all()
+    made.give_passphrase("Blue Monday")
+    made.perform(Action.DEAL)
+    made.sign_all()
+    made.hand_out()
+    first.refresh_from_db()
+    assert first.state == "active"
+    made.put_in_force()
+    made.close()
+    first.refresh_from_db()
+    second = ShareGeneration.objects.get(state="active")
+    assert (first.state, second.number, second.check_value) == ("dead", 2, first.check_value)
+    package = offline.read_package(bytes(second.package))
+    assert package["manifest"]["set"]["passphrase"] is True
+    quorum = [made.words["kurt"], made.words["igor"]]
+    opened = offline.open_package(package, offline.combine(quorum, b"Blue Monday"))
+    assert offline.check_value(opened) == first.check_value
+    with pytest.raises(offline.Problem, match="passphrase"):
+        offline.open_package(package, offline.combine(quorum))

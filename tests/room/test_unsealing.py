@@ -2,30 +2,35 @@
 
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.urls import reverse
+from django.utils import timezone
 
-from ceremonies.models import Ceremony
+from ceremonies import offline
+from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.script import Action
-from ceremonies.services import dealing, outside
+from ceremonies.services import custody, dealing, endings, outside
 from ceremonies.states import CeremonyState
-from keys.crypto.secret import SecretBytes
 from keys.models import RootSeal
-from keys.services import seals
+from keys.services import seals, unsealing
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.errors import PortalError
 from tests.api.conftest import make_person, sign_in
 from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
+from tests.keyholder.sealing import Made, make_shares, offer
 from tests.room.cast import Cast, agree, agreed, plan
 
 __all__ = ["keyholder", "socket_path", "start_keyholder"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def _shares(planner: Any, *officers: Any) -> seals.NewShares:
+def _shares(planner: Any, *officers: Any) -> Made:
     values = {"name": "Custodians", "threshold": 2, "count": 3, "reason": "For the worst day."}
     agreed(lambda: seals.register_shares(actor=planner, **values), *officers)
-    return seals.make_shares(actor=planner, seal_id=RootSeal.objects.get(kind="shares", retired_at=None).pk)
+    return make_shares(planner)
 
 
 def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder: Any) -> None:
@@ -41,8 +46,8 @@ def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder:
     made.sign_all()
 
     def give(name: str, card: str) -> int:
-        words = SecretBytes(card.encode())
-        return outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, words=words)
+        sealed = made.seal(name, card, step="act", key=unsealing.attempt()["public_key"])
+        return outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, sealed=sealed)
 
     with pytest.raises(PortalError, match="open already"):
         give("hana", cards[0])
@@ -89,10 +94,10 @@ def test_new_shares_are_verified_before_the_old_ones_end(
         nonce = keyholder.begin()
         try:
             for card in cards:
-                keyholder.offer(nonce, card)
+                offer(keyholder, nonce, card)
         except PortalError:
             return False
-        seals.note_unsealed_by_shares([])
+        seals.open_again(actor=planner)
         return not keyholder.status()["sealed"]
 
     first = held("Cancelled")
@@ -116,6 +121,7 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert old.seal.retired_at is not None
     assert old.seal.wrapped is None
     assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
+    _the_register_knows_them(made, planner)
     assert set(made.words.values()).isdisjoint(first.words.values())
     assert not opens(old.mnemonics[:2])
     assert not opens([first.words["hana"], first.words["igor"]])
@@ -124,6 +130,55 @@ def test_new_shares_are_verified_before_the_old_ones_end(
         " ".join(words.split()[5:9]) in running.log.read_text() + str(Ceremony.objects.values())
         for words in made.words.values()
     )
+
+
+def _the_register_knows_them(made: Cast, planner: Any) -> None:
+    """Bags, duty, a roll-call, a custodian who leaves, and the end with the seal: as of any set of shares."""
+    [held] = ShareGeneration.objects.filter(seal_id=made.now.result["seal"])
+    assert [(share.custodian, share.bag, share.place, share.state) for share in held.shares.all()] == [
+        (name.title(), f"BAG-{name}", "Safe", "held") for name in ("hana", "igor", "gus")
+    ]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ShareGeneration.objects.create(
+            ceremony=plan(planner, title="Another"), seal_id=held.seal_id, number=9, set_id=1, threshold=2, share_count=3, check_value="ab",
+            record={}, state="active", activated_at=held.activated_at,
+        )  # fmt: skip
+    hana = held.shares.get(custodian="Hana")
+    page = sign_in(Person.objects.get(email="hana@example.org"))
+    assert "Seal of the portal" in page.get(reverse("ceremonies:share-detail", args=[hana.pk])).content.decode()
+    custody.note_custody(actor=made.actor("hana"), share_id=hana.pk, what="acknowledged")
+    custody.note_custody(actor=planner, share_id=hana.pk, what="leaving", reason="A new employer.")
+    assert "Seal of the portal: Hana leaves, so new shares are due" in " ".join(text for _, text, _ in custody.due())
+    call = Cast(
+        planner, plan(planner, "roll-call:1", title="Who has them?", practice=False, threshold=0, share_count=0)
+    )
+    assert call.now.source_id == held.pk
+    assert call.holders == ["hana", "igor", "gus"]
+    proof = offline.prove(made.words["gus"], held.public_record.salt, b"challenge")
+    assert offline.proves(held.public_record.commitments[2], b"challenge", proof)
+    assert custody.health_of(held).words.startswith("3 of 3 proved today, threshold 2, spare 1")
+
+
+def test_a_retired_seal_ends_its_set(planner: Any, people: Any, keyholder: Any) -> None:
+    kept = ShareGeneration.objects.create(
+        ceremony=plan(planner, title="Before"), seal_id=uuid4(), set_id=1, threshold=2, share_count=3, check_value="ab", record={},
+        state="active", activated_at=timezone.now(),
+    )  # fmt: skip
+    seal = RootSeal.objects.create(
+        id=kept.seal_id,
+        kind="shares",
+        name="Old",
+        check_value=b"12345678",
+        identifier=1,
+        threshold=2,
+        shares=3,
+        wrapped=b"x",
+    )
+    assert endings.end_sets_of_what_is_gone() == 0
+    RootSeal.objects.filter(pk=seal.pk).update(state="retired", retired_at=timezone.now(), wrapped=None)
+    assert endings.end_sets_of_what_is_gone() == 1
+    kept.refresh_from_db()
+    assert (kept.state, kept.end_reason) == ("dead", "The seal is retired.")
 
 
 def test_new_shares_of_the_seal_are_rehearsed(planner: Any, people: Any, process: Any) -> None:

@@ -8,13 +8,14 @@ from django.utils import timezone
 
 from keys.crypto.envelope import context_aad
 from keys.models import DataKey, FailedItem, KeyVersion, Rotation
-from keys.services import census, lifecycle, materials, rotation, segments
+from keys.services import census, lifecycle, materials, reencryption, rotation, segments
 from keys.services.opening import open_store
 from keys.services.recoding import recoder
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import ApprovalRequired, Conflict, PermissionRefused
+from tests.shop import seal_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
 
@@ -309,3 +310,28 @@ def version_algorithm(version):
     from keys.crypto.algorithms import ALGORITHMS
 
     return ALGORITHMS[version.key.algorithm]
+
+
+@pytest.mark.parametrize(("age", "counts"), [(59, 1), (61, 2)])
+def test_a_late_census_serves_to_begin_with_and_the_end_counts(
+    organisation, customers, shop, active, monkeypatch, age, counts
+):
+    """What an application wrote since the census moves, too, and the job says in the end how many there were."""
+    store, _ = customers
+    census.take(store)
+    type(store).objects.filter(pk=store.pk).update(census_at=timezone.now() - timedelta(minutes=age))
+    seal_customers(shop, active(organisation.keys["pii"]), range(2501, 2601))
+    counted, inside = [], reencryption.census.count_store
+    monkeypatch.setattr(census, "count_store", lambda *a, **k: counted.append(1) or inside(*a, **k))
+    monkeypatch.setattr(census, "take", lambda store: None)  # the one after the walk, for the pages
+
+    found = rotation.request_rotation(
+        actor=organisation.actor("dana"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+
+    job = found.jobs.get()
+    assert (job.state, job.items_total, job.items_done) == ("done", 5200, 5200)
+    assert len(counted) == counts
+    assert inside(store) == dict.fromkeys(
+        [("email", active(organisation.keys["pii"]).pk), ("card", active(organisation.keys["pii"]).pk)], 2600
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.db.models import F
 from django.utils import timezone
 
-from certificates.acme import addresses, caa, limits
+from certificates.acme import addresses, caa, limits, resources
 from certificates.acme.errors import AcmeError, malformed
 from certificates.acme.lookup import Lookup
 from certificates.acme.probes import Prober
@@ -90,7 +90,7 @@ def _prove(challenge: AcmeChallenge) -> None:
     order = authorization.order
     looking = prober(order.server)
     looking.prove(challenge.kind, authorization.name, challenge.token, order.account.thumbprint)
-    if order.server.check_caa:
+    if order.server.check_caa and resources.identifier(authorization.name)["type"] == "dns":  # an address has no CAA
         account = addresses.of(order.server, f"account/{order.account_id}")
         question = caa.Question(order.server.caa_identities, account, challenge.kind, authorization.wildcard)
         caa.check(authorization.name, question, looking.lookup.caa)
@@ -126,7 +126,7 @@ def _failed(challenge: AcmeChallenge, error: AcmeError) -> int | None:
 
 def _about(error: AcmeError, authorization: AcmeAuthorization) -> dict[str, object]:
     """The order's error: which name it was, for clients and for people."""
-    named = {"type": "dns", "value": authorization.name}
+    named = resources.identifier(authorization.name)
     return error.document() | {"detail": f"{authorization}: {error.detail}", "identifier": named}
 
 

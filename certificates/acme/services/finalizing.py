@@ -10,6 +10,7 @@ from certificates.acme.services import actors, orders
 from certificates.acme.states import AuthorizationState, OrderState
 from certificates.csr import Wanted
 from certificates.models import AcmeAccount, AcmeOrder, Certificate
+from certificates.names import read as named
 from certificates.services import issuing
 from certificates.services.reading import chain_of
 from certificates.states import CertificateState
@@ -64,13 +65,13 @@ def _wanted(raw: bytes, order: AcmeOrder, account: AcmeAccount) -> Wanted:
         wanted = csr.read(raw)
     except ValidationFailed as error:
         raise AcmeError("badCSR", error.detail) from None
-    asked = {value for _, value in wanted.names} | ({wanted.common_name.lower()} if wanted.common_name else set())
-    if asked != set(order.names) or any(kind != "dns" for kind, _ in wanted.names):
+    ordered = tuple(map(named, order.names))
+    asked = {*wanted.names, *([named(wanted.common_name.lower())] if wanted.common_name else ())}
+    if asked != set(ordered):
         raise AcmeError("badCSR", "The request names others than the order does.")
     if wanted.public_key == jose.public_key(account.jwk).spki:
         raise AcmeError("badCSR", "The request has the key of the account; a certificate needs one of its own.")
-    names = tuple(("dns", name) for name in order.names)
-    return replace(wanted, names=names, common_name=order.names[0].removeprefix("*.")[:64])
+    return replace(wanted, names=ordered, common_name=order.names[0].removeprefix("*.")[:64])
 
 
 def chains(row: Certificate) -> list[list[Certificate]]:

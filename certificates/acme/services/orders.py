@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID
@@ -10,12 +11,12 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from certificates import csr
-from certificates.acme import limits
+from certificates.acme import limits, resources
 from certificates.acme.errors import PREFIX, AcmeError, malformed
 from certificates.acme.services import actors, renewal
 from certificates.acme.states import ORDER_MOVES, AuthorizationState, ChallengeType, OrderState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, AcmeServer, Certificate
-from certificates.names import Name
+from certificates.names import read as named
 from certificates.profiles import PROFILES
 from certificates.states import AuthorityState, GrantState
 from keyvault_portal.accounts.actors import Actor, system_actor
@@ -77,9 +78,12 @@ def _names(identifiers: object) -> list[str]:
     for item in identifiers:
         if not isinstance(item, dict) or not isinstance(item.get("value"), str):
             raise malformed("An identifier has a type and a value.")
-        if item.get("type") != "dns":
-            raise AcmeError("unsupportedIdentifier", "Only DNS names are certified by ACME here.")
-        names.append(item["value"].lower())
+        if item.get("type") not in {"dns", "ip"}:
+            raise AcmeError("unsupportedIdentifier", "Only DNS names and IP addresses are certified by ACME here.")
+        kind, value = named(item["value"].lower())
+        if kind != item["type"] or (kind == "ip" and str(ip_address(value)) != value):
+            raise malformed(f"{value[:100]} is not written as a name of the type {item['type']} is (RFC 8738, 3).")
+        names.append(value)
     return list(dict.fromkeys(names))
 
 
@@ -98,7 +102,7 @@ def check_policy(server: AcmeServer, names: Sequence[str], profile: str) -> None
     wrong = [(name, reason) for name in names if (reason := _against(server, name, profile))]
     if wrong:
         problems = [
-            {"type": PREFIX + "rejectedIdentifier", "detail": reason, "identifier": {"type": "dns", "value": name}}
+            {"type": PREFIX + "rejectedIdentifier", "detail": reason, "identifier": resources.identifier(name)}
             for name, reason in wrong
         ]
         name, reason = wrong[0]
@@ -106,7 +110,7 @@ def check_policy(server: AcmeServer, names: Sequence[str], profile: str) -> None
 
 
 def _against(server: AcmeServer, name: str, profile: str) -> str:
-    wanted: Name = ("dns", name)
+    wanted = named(name)
     try:
         csr.check_names((wanted,), PROFILES[profile])
     except ValidationFailed as error:
@@ -117,7 +121,9 @@ def _against(server: AcmeServer, name: str, profile: str) -> str:
         return "Wildcards are not certified here."
     if wildcard and ChallengeType.DNS.value not in server.challenges:
         return "A wildcard is proved by dns-01, which this server does not offer."
-    if not above.allows(wanted) or (own.dns and not own.allows(wanted)):
+    if wanted[0] == "ip" and set(server.challenges) == {ChallengeType.DNS.value}:
+        return "An IP address is not proved by dns-01 (RFC 8738, 7), and this server offers nothing else."
+    if not above.allows(wanted) or ((own.dns or own.ip) and not own.allows(wanted)):
         return "The name is outside what this authority certifies."
     return ""
 
@@ -127,7 +133,9 @@ def _authorization(server: AcmeServer, order: AcmeOrder, name: str) -> None:
     row = AcmeAuthorization.objects.create(
         order=order, name=name.removeprefix("*."), wildcard=wildcard, expires_at=order.expires_at
     )
-    kinds = [ChallengeType.DNS.value] if wildcard else server.challenges
+    kinds = [ChallengeType.DNS.value] if wildcard else list(server.challenges)
+    if named(name)[0] == "ip":
+        kinds = [kind for kind in kinds if kind != ChallengeType.DNS.value]
     AcmeChallenge.objects.bulk_create(
         AcmeChallenge(authorization=row, kind=kind, token=token_urlsafe(32)) for kind in kinds
     )

@@ -11,6 +11,7 @@ from certificates.acme import jose
 from certificates.acme.errors import AcmeError, malformed
 from certificates.acme.states import OrderState
 from certificates.models import AcmeAccount, AcmeOrder, AcmeServer, Certificate
+from certificates.names import read as named
 from certificates.services.reading import parse
 from certificates.states import AuthorityState, CertificateState
 from keys.crypto.jwk import b64url
@@ -71,7 +72,7 @@ def replaced(account: AcmeAccount, text: object, names: Sequence[str]) -> Certif
     row = find(account.server, text) if isinstance(text, str) else None
     if row is None or not AcmeOrder.objects.filter(certificate=row, account=account).exists():
         raise malformed("The certificate to be replaced is none of this account.")
-    if not {f"dns:{name}" for name in names} & set(row.names):
+    if not {":".join(named(name)) for name in names} & set(row.names):
         raise malformed("The certificate to be replaced has no name in common with the order.")
     if AcmeOrder.objects.filter(replaces=row).exclude(state=OrderState.INVALID.value).exists():
         raise AcmeError("alreadyReplaced", "Another order replaces this certificate already.")

@@ -11,6 +11,7 @@ from certificates.acme.jose import PublicKey
 from certificates.acme.services import actors
 from certificates.acme.states import AuthorizationState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeOrder, AcmeServer, Certificate
+from certificates.names import read as named
 from certificates.services import revoking
 from certificates.states import CertificateState, Reason
 
@@ -56,5 +57,5 @@ def _may(account: AcmeAccount, row: Certificate) -> bool:
     proofs = AcmeAuthorization.objects.filter(
         order__account=account, name__in=bare, state=AuthorizationState.VALID.value, expires_at__gt=timezone.now()
     )
-    proved = {f"dns:{proof}" for proof in proofs}
+    proved = {":".join(named(str(proof))) for proof in proofs}
     return bool(row.names) and set(row.names) <= proved

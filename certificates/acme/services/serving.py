@@ -1,7 +1,7 @@
 """What officers decide: that an authority serves ACME and by which rules, who may open accounts, and who may no longer."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from secrets import token_bytes
@@ -54,12 +54,13 @@ class Rules:
     @classmethod
     def of(cls, server: AcmeServer) -> "Rules":
         same = {name: getattr(server, name) for name in cls.__dataclass_fields__ if name not in {"names", "wildcards"}}
-        return cls(names=server.names.get("dns", []), wildcards=server.names.get("wildcards", False), **same)
+        own = server.name_rules
+        return cls(names=[*own.dns, *own.ip], wildcards=own.wildcards, **same)
 
     def columns(self) -> dict[str, Any]:
         """The columns of the row."""
         values = asdict(self)
-        return values | {"names": {"dns": self.names, "wildcards": values.pop("wildcards")}}
+        return values | {"names": _by_kind(self.names) | {"wildcards": values.pop("wildcards")}}
 
 
 def save_server(*, actor: Actor, authority_id: UUID, rules: Rules) -> AcmeServer:
@@ -205,13 +206,30 @@ def _complaints(authority: Authority, rules: Rules) -> dict[str, list[str]]:
 
 
 def _wrong_names(authority: Authority, names: list[str]) -> list[str]:
-    wrong = wrong_rules({"dns": names})
-    allowed = authority.name_rules
-    return wrong + [
-        f"{name} is outside the names of {authority}."
-        for name in names
+    found, allowed = _by_kind(names), authority.name_rules
+    outside = [
+        name
+        for name in found["dns"]
         if not ("*" in allowed.dns or (name != "*" and allowed.allows(("dns", name.removeprefix(".")))))
-    ]
+    ] + [name for name in found["ip"] if not ("*" in allowed.ip or any(_is_inside(name, rule) for rule in allowed.ip))]
+    return wrong_rules(found) + [f"{name} is outside the names of {authority}." for name in outside]
+
+
+def _by_kind(names: Iterable[str]) -> dict[str, list[str]]:
+    """The rules that are networks, and all others: those are for DNS names."""
+    found: dict[str, list[str]] = {"dns": [], "ip": []}
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+            found["ip"].append(name)
+        except ValueError:
+            found["dns"].append(name)
+    return found
+
+
+def _is_inside(network: str, rule: str) -> bool:
+    inner, outer = ipaddress.ip_network(network), ipaddress.ip_network(rule)
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def _wrong(read: Callable[[str], Any], values: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
 from keys.providers.addresses import checked_timeout
-from keys.providers.aws_kms import importing
+from keys.providers.aws_kms import importing, metadata
 from keys.providers.aws_kms.connection import Connection, Place, in_region, is_multi_region, key_id, parse_replicas
 from keys.providers.aws_kms.errors import aws_errors, error_code
 from keys.providers.aws_kms.specs import SPECS, Spec, spec_of
@@ -79,6 +79,8 @@ class AwsKmsProvider:
             Capability.CONTEXT,
             Capability.TAGS,
             Capability.REPLICAS,
+            Capability.METADATA,
+            Capability.METADATA_RESTORE,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -284,6 +286,16 @@ class AwsKmsProvider:
         if found.algorithm is None or ALGORITHMS[found.algorithm].symmetric or found.state is not RemoteState.ENABLED:
             return found
         return replace(found, public_key=self._public_key(KeyHandle(found.algorithm, found.opaque)))
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """The key policy and the tags, of a key with replicas those of the first region."""
+        return metadata.read(self._connection.client(), handle.opaque)
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        metadata.restore(self._connection.client(), handle.opaque, wanted, tag)
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """The account's own keys of the region; those that AWS's services keep for themselves are left out."""

@@ -26,7 +26,7 @@ from keys.providers.azure_kv.keyforms import (
     transfer_jwk,
     word,
 )
-from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, rotation_days
+from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, kept_with, rotation_days, set_back
 from keys.providers.base import (
     TAG,
     BoundCipher,
@@ -321,6 +321,19 @@ class AzureKeyVaultProvider:
             if found is None:
                 raise
             return in_bin(found, handle.opaque)
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        self._connection.named(handle.opaque)
+        return handle.opaque
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """The attributes and tags of the version; who may use it is the vault's, or its subscription's, and not a key's."""
+        return kept_with(self._version(handle))
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        """Raises OperationUnsupported for a date that was not there: a vault takes none away."""
+        found = self._version(handle)
+        self._update(handle, **set_back(found, wanted, tag))
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version, and of a key in the bin its latest one; the key that imports travel under is not one of them."""

@@ -1,5 +1,6 @@
 """What a vault says about a key, in the portal's words."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,8 @@ import isodate
 from azure.keyvault.keys import DeletedKey, KeyRotationPolicy, KeyVaultKey
 
 from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of, public_key_of, word
-from keys.providers.base import RemoteKey, RemoteState
+from keys.providers.base import TAG, OperationUnsupported, RemoteKey, RemoteState
+from keys.providers.metadata import without_mark
 
 # The vault has no word for where a key came from: ours is a tag. So is the wait of one version for its end.
 OWNER, ORIGIN, ENDS = "managed-by", "origin", "portal-deletion-due"
@@ -46,6 +48,40 @@ def in_bin(key: DeletedKey, opaque: str) -> RemoteKey:
         imported=tags.get(ORIGIN) == "imported",
         tags=tags,
     )
+
+
+_DATES = ("not_before", "expires_on")
+
+
+def kept_with(key: KeyVaultKey) -> dict[str, Any]:
+    """The attributes and tags of a version, without what the portal marks and counts itself."""
+    about = key.properties
+    release = about.release_policy.encoded_policy if about.release_policy else b""
+    attributes = {
+        "key_operations": sorted(map(word, key.key_operations or [])),
+        "exportable": bool(about.exportable),
+        "release_policy": hashlib.sha256(release).hexdigest() if release else "none",
+        **{name: moment.isoformat() if (moment := getattr(about, name)) else "none" for name in _DATES},
+    }
+    tags = {name: value for name, value in without_mark(about.tags or {}).items() if name != ENDS}
+    return {"attributes": attributes, "tags": tags}
+
+
+def set_back(key: KeyVaultKey, wanted: dict[str, Any], mark: str) -> dict[str, Any]:
+    """What to change so that the version is what the document says; raises OperationUnsupported for what a vault never undoes."""
+    there, right = kept_with(key)["attributes"], wanted["attributes"]
+    for name in ("exportable", "release_policy"):
+        if there[name] != right[name]:
+            raise OperationUnsupported(
+                f"A vault does not change {name.replace('_', ' ')} back.",
+                hint="Make a new version, and retire this one.",
+            )
+    changed = {name: datetime.fromisoformat(right[name]) for name in _DATES if there[name] != right[name] != "none"}
+    if any(there[name] != "none" == right[name] for name in _DATES):
+        raise OperationUnsupported("A vault takes no date away from a key once it has one.", hint="Change it by hand.")
+    kept = {name: value for name, value in (key.properties.tags or {}).items() if name in {ENDS, TAG}}
+    tags = wanted["tags"] | kept | ({TAG: mark} if mark else {})
+    return {"key_operations": right["key_operations"], "tags": tags, **changed}
 
 
 def rotation_days(policy: KeyRotationPolicy) -> int | None:

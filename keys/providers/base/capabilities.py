@@ -24,6 +24,8 @@ class Capability(StrEnum):
     # Gives keys out that were made with `exportable`, and only wrapped; `generate` and `import_key` take `exportable`.
     EXPORTER = "exporter"
     REPLICAS = "replicas"  # copies of a key in other regions, which serve while the first one is down
+    METADATA = "metadata"  # tells the policy, attributes and tags of a key, so that a change of them is seen
+    METADATA_RESTORE = "metadata_restore"  # and sets them back
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from keys.crypto.secret import SecretBytes
 from keys.providers.base.capabilities import Capability
@@ -202,6 +202,35 @@ class Replicated(Protocol):
 
     def replicate(self, handle: KeyHandle) -> None:
         """Make the copies that are missing; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """Tells what it keeps with a key beside the key's state: who may use it and for what, and its tags."""
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        """What the metadata belongs to there: this version, or the key with all its versions. No call is made."""
+        ...
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """Plain JSON by section ("policy", "tags" ...), lists in a fixed order.
+
+        Left out is what the portal compares or changes itself: states, automatic rotation, its own marks. A section that
+        the portal's rights do not let it read is `metadata.UNREADABLE`. Raises as `describe` does, and KeyUnusable.
+        """
+        ...
+
+
+@runtime_checkable
+class Restorer(Protocol):
+    """Sets the metadata of a key back."""
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        """Make it what `metadata` once told, and with TAGS put the portal's mark back; harmless when repeated.
+
+        Raises OperationUnsupported for what goes one way only.
+        """
         ...
 
 

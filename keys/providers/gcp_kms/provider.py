@@ -33,6 +33,7 @@ from keys.providers.base import (
     Setting,
     portal_errors,
 )
+from keys.providers.gcp_kms import metadata
 from keys.providers.gcp_kms.algorithms import (
     CIPHERS,
     DECRYPTERS,
@@ -318,6 +319,16 @@ class GcpKmsProvider:
         remote = _remote(self._connection.call("get_crypto_key", {"name": self._key(handle)}), version)
         has_public = remote.state is RemoteState.ENABLED and remote.algorithm in DECRYPTERS | SIGNERS
         return replace(remote, public_key=self._public_key(version.name)) if has_public else remote
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return self._key(handle)
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """The IAM policy and the labels of the key with all its versions."""
+        return metadata.read(self._connection, self._key(handle))
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        metadata.restore(self._connection, self._key(handle), wanted, tag.lower())
 
     def list_keys(self) -> Iterator[RemoteKey]:
         for key in self._connection.pages("list_crypto_keys", {"parent": self._ring}):

@@ -81,6 +81,31 @@ def attributes_of(client: ProxyKmipClient, opaque: str) -> dict[str, Any]:
     return found
 
 
+# KMIP 1.4, 3: what decides over the use of an object, and by what people know it; not its state nor its times of change.
+_KEPT = {
+    "Name", "Cryptographic Usage Mask", "Operation Policy Name", "Object Group", "Sensitive", "Always Sensitive", "Extractable",
+    "Never Extractable", "Process Start Date", "Protect Stop Date", "Deactivation Date", "Application Specific Information",
+    "Contact Information", "Usage Limits",
+}  # fmt: skip
+
+
+def kept_with(client: ProxyKmipClient, opaque: str) -> dict[str, Any]:
+    """The attributes of `_KEPT` that the object has, each with all its values as texts."""
+    found: dict[str, list[str]] = {}
+    for attribute in client.get_attributes(opaque)[1]:
+        name = str(attribute.attribute_name.value)
+        if name in _KEPT or name.startswith("x-"):
+            found.setdefault(name, []).extend(_words(name, attribute.attribute_value))
+    return {name: sorted(values) for name, values in found.items()}
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if name == "Cryptographic Usage Mask":
+        return [use.name for use in enums.get_enumerations_from_bit_mask(_USE, value.value)]
+    text = getattr(value, "name_value", value)
+    return [str(getattr(text, "value", text))]
+
+
 def encrypt(client: ProxyKmipClient, opaque: str, data: bytes, nonce: bytes, aad: bytes) -> tuple[bytes, bytes]:
     """Ciphertext and tag; pykmip's own `encrypt` knows neither the tag nor the additional data (KMIP 1.4, 4.29)."""
     answer = client.proxy.send_request_payload(

@@ -32,6 +32,7 @@ from keys.providers.kmip.messages import (
     destroy,
     encrypt,
     identify,
+    kept_with,
     locate,
     register,
 )
@@ -62,7 +63,7 @@ class KmipProvider:
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.CIPHER, Capability.WRAPPER, Capability.IMPORTER, Capability.ROTATOR, Capability.DESTROYER,
-         Capability.DISCOVERY, Capability.CONTEXT}
+         Capability.DISCOVERY, Capability.CONTEXT, Capability.METADATA}
     )  # fmt: skip
     algorithms: ClassVar[frozenset[str]] = frozenset(MASKS)
     settings: ClassVar[tuple[Setting, ...]] = (
@@ -125,6 +126,13 @@ class KmipProvider:
         if found.state is RemoteState.DESTROYED:
             raise KeyMissing("The KMIP server has destroyed this key.")
         return found
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """What KMIP 1.4, 3 calls attributes, as far as they say who may do what; it has no way back for most of them."""
+        return {"attributes": self._server.call(lambda client: kept_with(client, handle.opaque))}
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every symmetric key the client certificate may see; one destroyed while we look is left out."""

@@ -21,7 +21,7 @@ from keys.providers.pkcs11.token import Session, Token
 LAST_ANSWERS = 30  # seconds that calls under way are given when the parent has turned to another child
 OPERATIONS = frozenset(
     {"check", "algorithms", "generate", "destroy", "begin_import", "finish_import", "end_import", "offer_import", "take_import", "encrypt", "decrypt",
-     "decrypt_oaep", "sign", "wrap", "unwrap", "export", "set_usable", "describe", "begin_list", "more"}
+     "decrypt_oaep", "sign", "wrap", "unwrap", "export", "set_usable", "describe", "metadata", "restore_metadata", "begin_list", "more"}
 )  # fmt: skip
 
 

@@ -23,6 +23,36 @@ def describe(key: Any) -> dict[str, Any]:
     }
 
 
+# Beside its uses: what a key is open to (PKCS#11 v2.40, 4.9); TRUSTED and the like are not every token's.
+_KEPT = ("PRIVATE", "SENSITIVE", "EXTRACTABLE", "ALWAYS_SENSITIVE", "NEVER_EXTRACTABLE", "LOCAL", "MODIFIABLE",
+         "WRAP_WITH_TRUSTED", "ALWAYS_AUTHENTICATE")  # fmt: skip
+_SETTABLE = ("SENSITIVE", "EXTRACTABLE", "WRAP_WITH_TRUSTED")
+
+
+def metadata(key: Any) -> dict[str, Any]:
+    """Attributes and label; a key without any use is disabled, which is its state: its uses are then those of its algorithm."""
+    told = {f"CKA_{name}": _read(key, Attribute[name]) for name in _KEPT}
+    label = str(_read(key, Attribute.LABEL) or "")
+    uses = [flag for flag in FLAGS if _read(key, Attribute[flag])]
+    shape = SHAPES.get(_algorithm(key, label, uses) or "")
+    known = {name: bool(value) for name, value in told.items() if value is not None}
+    return {"attributes": known | {"CKA_LABEL": label, "uses": sorted(uses or (shape.uses if shape else ()))}}
+
+
+def restore(key: Any, wanted: dict[str, Any]) -> None:
+    """Set back what differs; raises AttributeReadOnly for what the token keeps for ever."""
+    there, right = metadata(key)["attributes"], wanted["attributes"]
+    disabled = not describe(key)["usable"]
+    for name in _SETTABLE:
+        if there.get(f"CKA_{name}") != right.get(f"CKA_{name}"):
+            key[Attribute[name]] = right[f"CKA_{name}"]
+    if there["CKA_LABEL"] != right["CKA_LABEL"]:
+        key[Attribute.LABEL] = right["CKA_LABEL"]
+    for flag in () if disabled else FLAGS:
+        if (flag in there["uses"]) != (flag in right["uses"]):
+            key[Attribute[flag]] = flag in right["uses"]
+
+
 def _read(key: Any, attribute: Attribute) -> Any:
     """The attribute, or None where this kind of object has none."""
     try:

@@ -101,7 +101,8 @@ class Pkcs11Provider:
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.CIPHER, Capability.WRAPPER, Capability.SIGNER, Capability.IMPORTER, Capability.EXPORTER, Capability.ROTATOR,
-         Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY, Capability.CONTEXT, Capability.DIRECT_IMPORT}
+         Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY, Capability.CONTEXT, Capability.DIRECT_IMPORT,
+         Capability.METADATA, Capability.METADATA_RESTORE}
     )  # fmt: skip
     settings: ClassVar[tuple[Setting, ...]] = (
         Setting("module", "PKCS#11 library", "Path of the vendor's library; it must be listed in PKCS11_MODULES."),
@@ -266,6 +267,16 @@ class Pkcs11Provider:
 
     def describe(self, handle: KeyHandle) -> RemoteKey:
         return _remote(self._call("describe", handle.opaque))
+
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("metadata", handle.opaque)
+        return found
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        self._call("restore_metadata", handle.opaque, wanted)
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Read to the end before the first is given out: a search left open would block its session."""

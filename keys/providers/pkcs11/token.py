@@ -12,7 +12,7 @@ from pkcs11.mechanisms import MGF
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from keys.providers.pkcs11 import wire
-from keys.providers.pkcs11.objects import describe
+from keys.providers.pkcs11.objects import describe, metadata, restore
 from keys.providers.pkcs11.returns import Opening
 from keys.providers.pkcs11.shapes import FLAGS, LABEL, SHAPES, WRAPPING, Shape
 from keys.providers.pkcs11.wire import Refused
@@ -318,6 +318,13 @@ class Session:
 
     def describe(self, opaque: str) -> dict[str, Any]:
         return describe(self._fresh(opaque))
+
+    def metadata(self, opaque: str) -> dict[str, Any]:
+        return metadata(self._fresh(opaque))
+
+    def restore_metadata(self, opaque: str, wanted: dict[str, Any]) -> None:
+        restore(self._fresh(opaque), wanted)
+        self._objects.pop(opaque, None)
 
     def begin_list(self) -> None:
         found = (key for kind in _CLASSES.values() for key in self._search(kind))

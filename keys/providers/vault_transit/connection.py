@@ -10,12 +10,11 @@ from typing import Any
 import hvac
 import requests
 from hvac import exceptions
-from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from keys.hosts import HostRule
 from keys.providers.base import CredentialsRefused
-from keys.providers.pinning import pin
+from keys.providers.pinned_requests import PinnedAdapter
 from keys.providers.vault_transit.errors import vault_errors
 from keyvault_portal.errors import ProviderUnavailable
 
@@ -58,16 +57,6 @@ def _token_of(file: Path) -> str:
     if not _TOKEN.fullmatch(token):
         raise CredentialsRefused("The file holds no token of Vault or OpenBao.")
     return token
-
-
-class _PinnedAdapter(HTTPAdapter):
-    def __init__(self, rule: HostRule, **options: Any) -> None:
-        self._rule = rule
-        super().__init__(**options)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        pin(self.poolmanager, self._rule)
 
 
 @dataclass
@@ -122,8 +111,8 @@ class Connection:
         session = requests.Session()
         # Tried again only when no connection was made, so that nothing happens twice.
         retry = Retry(total=None, connect=1, read=0, redirect=0, status=0, other=0, backoff_factor=0.1)
-        session.mount("http://", _PinnedAdapter(self.rule, pool_maxsize=32, max_retries=retry))
-        session.mount("https://", _PinnedAdapter(self.rule, pool_maxsize=32, max_retries=retry))
+        session.mount("http://", PinnedAdapter(self.rule, pool_maxsize=32, max_retries=retry))
+        session.mount("https://", PinnedAdapter(self.rule, pool_maxsize=32, max_retries=retry))
         session.verify = self.ca_file or True
         client = hvac.Client(
             url=self.address,

@@ -62,6 +62,8 @@ class VaultTransitProvider:
             Capability.EXPORTER,
             Capability.CONTEXT,
             Capability.TAGS,
+            Capability.METADATA,
+            Capability.METADATA_RESTORE,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -263,6 +265,26 @@ class VaultTransitProvider:
         version = Version.of(handle.opaque)
         return _remote(self._present(version), version)
 
+    def metadata_owner(self, handle: KeyHandle) -> str:
+        return Version.of(handle.opaque).name
+
+    def metadata(self, handle: KeyHandle) -> dict[str, Any]:
+        """The configuration of the key with all its versions."""
+        return {"config": _config(self._present(Version.of(handle.opaque)))}
+
+    def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
+        """Raises OperationUnsupported where a key has become exportable: the engine never takes that back."""
+        version, right = Version.of(handle.opaque), wanted["config"]
+        there = _config(self._present(version))
+        if any(there[name] and not right[name] for name in _ONE_WAY):
+            raise OperationUnsupported(
+                "A transit key that can be exported stays so for ever.",
+                hint="Rotate to a new key, and destroy this one.",
+            )
+        changed = {name: right.get(name, 0) for name in _TWO_WAY if there.get(name, 0) != right.get(name, 0)}
+        if changed:
+            self._connection.call("post", f"keys/{version.name}/config", **changed)
+
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version that can still be had of every key."""
         try:
@@ -311,6 +333,17 @@ def _floor(key: dict[str, Any]) -> int:
 def _state(key: dict[str, Any], version: Version) -> RemoteState:
     refused = key.get("soft_deleted") or version.number < _floor(key)
     return RemoteState.DISABLED if refused else RemoteState.ENABLED
+
+
+_ONE_WAY = ("exportable", "allow_plaintext_backup")
+_TWO_WAY = ("deletion_allowed", "min_encryption_version")
+
+
+def _config(key: dict[str, Any]) -> dict[str, Any]:
+    """Without the floor under which versions are disabled, which is their state; encryption has a floor of its own if it differs."""
+    told = {name: bool(key.get(name)) for name in (*_ONE_WAY, "deletion_allowed", "derived", "convergent_encryption")}
+    apart = int(key.get("min_encryption_version") or 0)
+    return told | ({"min_encryption_version": apart} if apart not in {0, _floor(key)} else {})
 
 
 def _remote(key: dict[str, Any], version: Version) -> RemoteKey:

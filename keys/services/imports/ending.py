@@ -5,10 +5,11 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from keys.models import KeyImport, KeyVersion, ProviderIntent
+from keys.models import KeyComponent, KeyImport, KeyVersion, ProviderIntent
 from keys.services import versions
 from keys.services.acts import target_of
 from keys.services.imports import frame
+from keys.services.imports.components import send_component
 from keys.services.imports.receiving import send
 from keys.services.providers import intents, offers
 from keys.services.ratelimit import first_in
@@ -85,6 +86,9 @@ def tick_imports() -> None:
     )
     for import_id in over.filter(finished_at__lt=timezone.now() - LOST_AFTER).values_list("pk", flat=True)[:20]:
         _give_back_later(import_id)
+    waiting = KeyComponent.objects.exclude(arrived=None).filter(entered_at__lt=timezone.now() - LOST_AFTER)
+    for component_id in waiting.values_list("pk", flat=True)[:20]:
+        send_component(component_id)
     rows = KeyImport.objects.filter(state__in=[state.value for state in OPEN_IMPORTS])
     for row_id, key_id in rows.values_list("pk", "key_id"):
         with audit.atomic(actor=_actor(), action="key.import") as act:

@@ -70,6 +70,7 @@ def move(row: KeyImport, new: ImportState) -> None:
 
 
 def _erase_components(row: KeyImport) -> None:
+    row.components.exclude(arrived=None).update(arrived=None)
     for component in row.components.select_related("sealed").exclude(sealed=None):
         sealed, component.sealed = component.sealed, None
         component.save(update_fields=["sealed"])

@@ -130,7 +130,10 @@ def _prepared(
     chosen = Method(method)
     if (from_export is not None) != (chosen is Method.KEY):
         raise ValidationFailed(errors={"from_export": ["What comes back under another key, and only then."]})
-    if chosen is Method.COMPONENTS or place is None:
+    if chosen is Method.COMPONENTS:
+        yield _Prepared(chosen, pair=transport.new_receiver(transport.Method.HPKE_X25519))
+        return
+    if place is None:
         yield _Prepared(chosen)
         return
     if from_export is not None:

@@ -15,7 +15,7 @@ from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
 from keys.providers.base import TAG, Capability, Discovery, KeyHandle, KeyMissing, Provider, RemoteKey, RemoteState
 from keys.services import notices
-from keys.services.providers import replication
+from keys.services.providers import metadata, replication
 from keys.services.providers.calls import call
 from keys.services.providers.intents import MAKING
 from keys.services.providers.registration import find
@@ -76,6 +76,7 @@ def compare(provider_id: int) -> int:
     keeper = registry.provider(row.alias)
     found: list[Difference] = []
     copies: replication.Copies = {}
+    documents: metadata.Documents = {}
     if isinstance(keeper, Discovery):
         started = timezone.now()
         remotes = call(
@@ -86,7 +87,9 @@ def compare(provider_id: int) -> int:
         living = _settled_versions(row, started)
         copies = replication.look(row.alias, keeper, living)
         found += _copies_that_differ(living, copies)
-    return _keep(row, found, copies)
+        documents = metadata.look(row.alias, keeper, living)
+        found += _metadata_that_differs(row, documents)
+    return _keep(row, found, copies, documents)
 
 
 def _settled_versions(row: KeyProvider, started: Any) -> list[KeyVersion]:
@@ -104,6 +107,20 @@ def _copies_that_differ(versions: list[KeyVersion], copies: replication.Copies) 
             yield Difference(
                 Kind.REPLICA_DRIFT, version.handle, f"The copies of {version} are not as they should be: {told}.", version.pk,
                 {"regions": [region for region, _ in wrong]},
+            )  # fmt: skip
+
+
+def _metadata_that_differs(row: KeyProvider, documents: metadata.Documents) -> Iterable[Difference]:
+    accepted = metadata.accepted_for(row)
+    for owner, (version, there) in documents.items():
+        facts = metadata.facts_of(accepted[owner], there) if owner in accepted else {}
+        if facts:
+            places = [change["place"] for change in facts["changes"]]
+            told = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+            yield Difference(
+                Kind.METADATA_DRIFT, owner,
+                f"What the provider keeps with {version} is not what was accepted on {accepted[owner].accepted_at:%Y-%m-%d}: {told}.",
+                version.pk, facts,
             )  # fmt: skip
 
 
@@ -187,7 +204,7 @@ def _unknown(remote: RemoteKey, *, ours: bool) -> Difference:
     )  # fmt: skip
 
 
-def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies) -> int:
+def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies, documents: metadata.Documents) -> int:
     """Write the differences down: new ones open, known ones kept as they are, those that are gone resolved."""
     now = timezone.now()
     with audit.atomic(
@@ -195,6 +212,7 @@ def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies)
     ) as act:
         KeyProvider.objects.select_for_update().get(pk=row.pk)
         replication.keep(row.alias, copies)
+        first_seen = metadata.keep_first_seen(row, documents)
         known = {(old.kind, old.opaque): old for old in ProviderFinding.objects.filter(provider=row)}
         appeared = []
         for new in found:
@@ -206,7 +224,8 @@ def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies)
                     facts=new.facts, first_seen_at=now, last_seen_at=now,
                 )  # fmt: skip
                 continue
-            if old.state == State.RESOLVED:
+            # Ignored was one change of policy or tags, not whatever may come after it.
+            if old.state == State.RESOLVED or old.facts.get("sha256") != new.facts.get("sha256"):
                 appeared.append(new)
                 old.state, old.reason, old.decided_at, old.decided_by = State.OPEN, "", None, ""
             old.version_id, old.detail, old.facts, old.last_seen_at = new.version_id, new.detail, new.facts, now
@@ -216,6 +235,7 @@ def _keep(row: KeyProvider, found: list[Difference], copies: replication.Copies)
         KeyProvider.objects.filter(pk=row.pk).update(compared_at=now)
         if appeared:
             notices.differences_found(row, [new.detail for new in appeared], {new.version_id for new in appeared})
-        if appeared or gone:
-            act.record({"appeared": [f"{new.kind} {new.opaque}"[:200] for new in appeared[:50]], "gone": len(gone)})
+        if appeared or gone or first_seen:
+            told = [f"{new.kind} {new.opaque}"[:200] for new in appeared[:50]]
+            act.record({"appeared": told, "gone": len(gone), "metadata_first_seen": first_seen})
     return ProviderFinding.objects.filter(provider=row, state=State.OPEN).count()

@@ -32,10 +32,12 @@ from keys.providers.base import (
     RemoteKey,
     RemoteState,
     Replicated,
+    Restorer,
     Signer,
 )
+from keys.providers.metadata import digest
 from keys.services import materials, sealing
-from keys.services.providers import binding, offers
+from keys.services.providers import binding, metadata, offers
 from keyvault_portal.errors import DecryptRefused, ProviderUnavailable
 
 Act = ProviderIntent.Act
@@ -57,6 +59,7 @@ class Order:
     offer: ImportOffer | None = None  # then `secret` is material wrapped for the provider itself
     due_at: datetime | None = None
     everywhere: bool = False  # the copies in other regions are what differs
+    wanted: dict[str, Any] | None = None  # the policy, attributes and tags to be put back
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
         offers.read(making.params["offer"]) if making and "offer" in making.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
         bool(intent.params.get("everywhere")),
+        metadata.wanted(keeper, version.provider, materials.handle(version))
+        if intent.act == Act.RESTORE_METADATA
+        else None,
     )
 
 
@@ -98,6 +104,8 @@ def perform(order: Order) -> Outcome:
         return _clean_up(order)
     if order.act == Act.DESTROY:
         return _destroy(keeper, handle)
+    if order.act == Act.RESTORE_METADATA:
+        return _restore(keeper, handle, order)
     if not isinstance(keeper, Lifecycle):
         raise OperationUnsupported(f"The provider {keeper.alias} has no states of its own.")
     work: dict[str, Callable[[Any, KeyHandle, Order], Outcome]] = {
@@ -264,6 +272,13 @@ def _cancel(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
     except KeyUnusable:
         keeper.enable(handle)  # it was only disabled, because the grace is longer than the provider waits
     return Outcome()
+
+
+def _restore(keeper: Provider, handle: KeyHandle, order: Order) -> Outcome:
+    if not isinstance(keeper, Restorer) or order.wanted is None:
+        raise OperationUnsupported(f"The provider {keeper.alias} takes no policy and no tags back.")
+    keeper.restore_metadata(handle, order.wanted, tag=order.tag)
+    return Outcome(details={"sha256": digest(order.wanted)})
 
 
 def _destroy(keeper: Provider, handle: KeyHandle) -> Outcome:

@@ -11,9 +11,9 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.hierarchy import KeyKind
 from keys.models import Key, KeyPolicy, KeyProvider, KeyVersion, ProviderFinding, ProviderIntent
 from keys.providers import registry
-from keys.providers.base import Discovery, KeyHandle, RemoteState
+from keys.providers.base import Capability, Discovery, KeyHandle, RemoteState
 from keys.services import creation, deletion, policies, versions
-from keys.services.providers import intents
+from keys.services.providers import intents, metadata
 from keys.services.providers.calls import call
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -65,6 +65,25 @@ def ignore_finding(*, actor: Actor, alias: str, finding_id: int, reason: str) ->
     return finding
 
 
+def accept_finding(*, actor: Actor, alias: str, finding_id: int, seen: str, reason: str) -> ProviderFinding:
+    """Take the policy, attributes and tags that are there as right; `seen` is the digest (`facts["sha256"]`) of what was looked at.
+
+    Raises PermissionRefused, NotFound, ValidationFailed, WrongState, Conflict (changed again, or another kind of difference).
+    """
+    with _act(actor, "provider.accept", alias, finding_id) as (finding, act):
+        if not reason.strip():
+            raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+        if finding.kind != Kind.METADATA_DRIFT:
+            raise Conflict("Only a change of policy, attributes or tags can be accepted.")
+        metadata.accept(finding.provider, finding.opaque, finding.facts, seen, actor, reason.strip())
+        _decide(finding, State.RESOLVED, actor, reason.strip())
+        act.record(
+            {"key": finding.opaque, "accepted": finding.facts["changes"], "sha256": seen, "instead_of": finding.facts["accepted_sha256"],
+             "reason": reason.strip()}
+        )  # fmt: skip
+    return finding
+
+
 def _decide(finding: ProviderFinding, state: str, actor: Actor, reason: str) -> None:
     finding.state, finding.reason = state, reason
     finding.decided_at, finding.decided_by = timezone.now(), actor.label[:200]
@@ -102,13 +121,24 @@ def mend_finding(*, actor: Actor, alias: str, finding_id: int) -> ProviderFindin
 def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     """The acts that put it right, or why there are none."""
     version = finding.version
-    if finding.kind == Kind.MISSING_KEY and version is not None and _given_up(version):
-        return [Act.DESTROY], ""
-    if finding.kind == Kind.REPLICA_DRIFT and version is not None:
-        return _for_copies(version), "Let the deletion of the key take its course."
-    if finding.kind != Kind.STATE_DRIFT or version is None:
+    if version is None:
         return [], "Follow the advice of the difference, or ignore it with a reason."
-    there = RemoteState(finding.facts.get("there", ""))
+    match finding.kind:
+        case Kind.MISSING_KEY if _given_up(version):
+            return [Act.DESTROY], ""
+        case Kind.REPLICA_DRIFT:
+            return _for_copies(version), "Let the deletion of the key take its course."
+        case Kind.METADATA_DRIFT | Kind.TAGS_DRIFT:
+            can = intents.declares(finding.provider.alias, Capability.METADATA_RESTORE)
+            return [
+                Act.RESTORE_METADATA
+            ] if can else [], "This kind of provider takes nothing back: change it there, or accept it."
+        case Kind.STATE_DRIFT:
+            return _to_its_state(version, RemoteState(finding.facts.get("there", "")))
+    return [], "Follow the advice of the difference, or ignore it with a reason."
+
+
+def _to_its_state(version: KeyVersion, there: RemoteState) -> tuple[list[str], str]:
     if there not in {RemoteState.ENABLED, RemoteState.DISABLED, RemoteState.PENDING_DELETION}:
         return [], "The provider offers no way back from this state."
     first: list[str] = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []

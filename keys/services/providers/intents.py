@@ -74,13 +74,19 @@ def follow(version: KeyVersion, act: str, actor: Actor, **params: Any) -> Provid
 
     That is the case for the portal's own keys, and at providers without states of their own, which may end a key all the same.
     """
-    needed = Capability.DESTROYER if act == Act.DESTROY else Capability.LIFECYCLE
-    if not is_remote(version) or not version.handle or not _declares(version.provider, needed):
+    needed = _NEEDED.get(act, Capability.LIFECYCLE)
+    if not is_remote(version) or not version.handle or not declares(version.provider, needed):
         return None
     return write(version, act, actor, **params)
 
 
-def _declares(alias: str, capability: Capability) -> bool:
+_NEEDED: dict[str, Capability] = {
+    Act.DESTROY: Capability.DESTROYER, Act.RESTORE_METADATA: Capability.METADATA_RESTORE,
+}  # fmt: skip
+
+
+def declares(alias: str, capability: Capability) -> bool:
+    """Whether the kind of this provider can do it; True where its library is missing here."""
     kind = KeyProvider.objects.filter(alias=alias).values_list("kind", flat=True).first()
     if kind is None:
         return False

@@ -19,6 +19,11 @@ from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.paging import page_context
 
 
+def counted(count: int, one: str, many: str, *, tone: str = "") -> dict[str, Any]:
+    """A consequence in numbers, as templates/components/consequences.html shows it: `one` is said of a single thing."""
+    return {"count": count, "text": one if count == 1 else many, "tone": tone}
+
+
 class ListPage(ActorRequiredMixin, View, ABC):
     """A list in keyset pages. `sorts` maps the query's `sort` to fields, the first being the default.
 

@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.views import View
 
@@ -18,7 +17,7 @@ from keyvault_portal.accounts.forms import BindingForm, InviteForm, ProfileForm
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.second_factor import has_second_factor
-from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage
+from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit import services as audit
 from keyvault_portal.visible import found, on_rings
@@ -215,8 +214,8 @@ class ChangeActive(ConfirmPage):
         return {
             "title": f"Deactivate {person}",
             "consequences": [
-                {"count": counts["sessions"], "text": f"session{pluralize(counts['sessions'], ' ends,s end')} at once"},
-                {"count": counts["tokens"], "text": f"token{pluralize(counts['tokens'], ' is,s are')} refused"},
+                counted(counts["sessions"], "session ends at once", "sessions end at once"),
+                counted(counts["tokens"], "token is refused", "tokens are refused"),
             ],
             "danger": True,
             "submit_label": "Deactivate",

@@ -57,6 +57,7 @@ class Command(BaseCommand):
         supervisor = Supervisor(settings.VAR_DIR, settings.BASE_DIR, console)
         console.print("[bold]KeyVault Portal[/bold]")
         with supervisor.session():
+            supervisor.start_web()
             supervisor.start_services()
             supervisor.line("Database", _migrate(console))
             supervisor.line("Key files", "mode 0600, keep a copy", ensure_root_key())
@@ -65,8 +66,10 @@ class Command(BaseCommand):
             if customers is not None:
                 supervisor.wait_for_keyholder()
                 call_command("demo", "--seed-only", customers=customers)
-            supervisor.start_children()
-            _welcome(console)
+            supervisor.wait_for_web()
+            address, about = _first_page()
+            supervisor.start_others()
+            console.print(f"\n  Open  [bold]{address}[/bold]\n        {about}\n        Ctrl-C stops everything.\n")
             connections.close_all()
             supervisor.watch()
 
@@ -81,12 +84,11 @@ def _migrate(console: Console) -> str:
     return f"{waiting} migrations applied"
 
 
-def _welcome(console: Console) -> None:
+def _first_page() -> tuple[str, str]:
+    """Where to go, and what that is."""
     if officer_exists():
-        address, about = settings.PORTAL_ORIGIN.rstrip("/") + "/", "Sign in there."
-    else:
-        address, about = create_setup_link(), "Makes the first security officer; works once, within 24 hours."
-    console.print(f"\n  Open  [bold]{address}[/bold]\n        {about}\n        Ctrl-C stops everything.\n")
+        return settings.PORTAL_ORIGIN.rstrip("/") + "/", "Sign in there."
+    return create_setup_link(), "Makes the first security officer; works once, within 24 hours."
 
 
 def _give_up(sentence: str) -> None:

@@ -164,6 +164,7 @@ class FakeVault:
         found = self.version(name, version)
         found.enabled = (body.get("attributes") or {}).get("enabled", found.enabled)
         found.tags = body.get("tags", found.tags)
+        found.operations = body.get("key_ops", found.operations)
         return self.bundle(found)
 
     def delete(self, name: str, *, body: Any, query: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@ projects.locations.keyRings.cryptoKeys and below) as far as the portal's provide
 
 The cryptography is real (AES-256-GCM, RSA, ECDSA, Ed25519, HMAC by `cryptography`), so are the checksums, the states of
 versions, the wrapping of imports, and the caller's self-signed token, whose signature is verified. What it does not
-have: IAM by key, quotas, organisation policies, regions.
+have: permissions that follow from a key's IAM policy, quotas, organisation policies, regions.
 """
 
 import json
@@ -56,6 +56,10 @@ class Key:
     created: datetime
     versions: dict[int, Version] = field(default_factory=dict)
     primary: int = 0
+    bindings: list[dict[str, Any]] = field(
+        default_factory=lambda: [{"role": "roles/cloudkms.admin", "members": ["group:keys@shop.example"]}]
+    )
+    etag: int = 1
 
     def shown(self) -> dict[str, Any]:
         shown = self.body | {"name": self.name, "createTime": _time(self.created)}
@@ -85,6 +89,7 @@ class FakeCloudKms:
         self.calls: list[str] = []
         self.lock = threading.RLock()
         self.page_size = 2
+        self.policies_hidden = False
 
     def account(self, key: rsa.RSAPrivateKey | None = None) -> str:
         """The JSON key of the service account, or of an impostor with another key."""
@@ -184,6 +189,19 @@ class FakeCloudKms:
         if start + self.page_size < len(items):
             page["nextPageToken"] = str(start + self.page_size)
         return page
+
+    def get_policy(self, name: str, *, body: Any, query: Any) -> dict[str, Any]:
+        key = self.key(name)
+        if self.policies_hidden:
+            raise Refused(403, "PERMISSION_DENIED")
+        return {"version": 1, "bindings": key.bindings, "etag": b64(str(key.etag).encode())}
+
+    def set_policy(self, name: str, *, body: dict[str, Any], query: Any) -> dict[str, Any]:
+        key, given = self.key(name), body["policy"]
+        if given.get("etag") != b64(str(key.etag).encode()):
+            raise Refused(409, "ABORTED")
+        key.bindings, key.etag = given.get("bindings", []), key.etag + 1
+        return self.get_policy(name, body=body, query=query)
 
     def create_version(self, name: str, *, body: Any, query: Any) -> dict[str, Any]:
         key = self.key(name)
@@ -335,6 +353,8 @@ ROUTES: list[tuple[tuple[str, str, str], Callable[..., dict[str, Any]]]] = [
     (("POST", _RING + "/importJobs", ""), _F.create_job),
     (("GET", _RING[:-1] + "/importJobs/[^/]+)", ""), _F.get_job),
     (("POST", _VERSION, "encrypt"), _F.encrypt),
+    (("GET", _KEY, "getIamPolicy"), _F.get_policy),
+    (("POST", _KEY, "setIamPolicy"), _F.set_policy),
     (("POST", _KEY, "encrypt"), _F.encrypt),
     (("POST", _KEY, "decrypt"), _F.decrypt),
     (("POST", _VERSION, "asymmetricSign"), _F.asymmetric_sign),

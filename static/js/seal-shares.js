@@ -1,0 +1,38 @@
+// The shares of a new seal of the portal: they come sealed to a key that this page makes for the one answer.
+//
+// <form data-seal-shares data-bound="what they are bound to"> with a place [data-says]; each [data-share] shows one, each [data-shown] appears.
+import { fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
+
+async function show(event) {
+  const form = event.target.closest?.("form[data-seal-shares]");
+  if (!form) {
+    return;
+  }
+  event.preventDefault();
+  const missing = await obstacle();
+  if (missing) {
+    say(form, missing);
+    return;
+  }
+  const mine = await receiver();
+  const body = new FormData(form);
+  body.set("key", toBase64(mine.publicKey));
+  const response = await fetch(form.action || location.href, { method: "POST", body, headers: { Accept: "application/json" } });
+  const answered = await response.json().catch(() => ({}));
+  if (!response.ok || !answered.sealed) {
+    say(form, [answered.title, answered.detail, answered.hint].filter(Boolean).join(" ") || "The portal did not answer as expected.");
+    return;
+  }
+  const info = new TextEncoder().encode(form.dataset.bound);
+  const places = [...document.querySelectorAll("[data-share]")];
+  for (const [at, sealed] of answered.sealed.entries()) {
+    const words = new TextDecoder().decode(await mine.open(fromBase64(sealed), info));
+    places[at].replaceChildren(...wordRows(words.split(" ")));
+  }
+  document.querySelectorAll("[data-shown]").forEach((shown) => {
+    shown.hidden = false;
+  });
+  form.remove();
+}
+
+document.addEventListener("submit", show, true);
