@@ -73,7 +73,7 @@ def note(actor: Actor, authority: Authority, granted: Sequence[Granted]) -> list
 
 def _values(
     actor: Actor, authority: Authority, granted: Sequence[Granted], state: GrantState, **more: Any
-) -> list[dict[str, Any]]:
+) -> list[rows.Values]:
     shared = {
         "authority_id": authority.pk, "requested_by": actor.label[:200], "spent_at": timezone.now(), "state": state.value, **more
     }  # fmt: skip
@@ -212,7 +212,7 @@ def _store_with_grants(
     return _of(authority, rows.instances(Certificate, certificates))
 
 
-def _certificates(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[dict[str, Any]]:
+def _certificates(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[rows.Values]:
     shared = {"ring_id": authority.ring_id, "authority_id": authority.pk, "issued_under_id": authority.certificate_id}
     return [
         shared | {"id": uuid4(), "partition": int(item.serial, 16) % authority.crl_partitions}

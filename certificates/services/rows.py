@@ -1,6 +1,6 @@
 """Rows of certificates and grants on their way into the database, a whole batch in one go: the ORM takes longer than the signatures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,38 +11,39 @@ from django.db.models import Field, Model
 
 from keyvault_portal.audit.services import Rows
 
-type Values = Mapping[str, Any]
+type Values = dict[str, Any]
 """Values by column; those that are missing have the model's defaults."""
 
 
 @cache
-def _fields(model: type[Model]) -> tuple["Field[Any, Any]", ...]:
-    return tuple(model._meta.concrete_fields)
+def _fields(model: type[Model]) -> dict[str, "Field[Any, Any]"]:
+    """The fields of a model that are columns, by the column's name."""
+    return {str(field.column): field for field in model._meta.concrete_fields}
 
 
 @cache
-def _defaults(model: type[Model]) -> dict[str, Any]:
+def _defaults(model: type[Model]) -> Values:
     """The defaults that are the same for every row."""
-    return {field.column: field.get_default() for field in _fields(model) if not callable(field.default)}
+    return {column: field.get_default() for column, field in _fields(model).items() if not callable(field.default)}
 
 
-def complete(model: type[Model], rows: Sequence[Values]) -> list[dict[str, Any]]:
+def complete(model: type[Model], rows: Sequence[Values]) -> list[Values]:
     """The rows with every column of `model`, by name and in the order of its fields; anything else is left out."""
     fields, defaults = _fields(model), _defaults(model)
     found = []
     for values in rows:
         one = defaults | values
-        found.append({f.column: one[f.column] if f.column in one else f.get_default() for f in fields})
+        found.append({name: one[name] if name in one else field.get_default() for name, field in fields.items()})
     return found
 
 
-def instances[Row: Model](model: type[Row], rows: Sequence[dict[str, Any]]) -> list[Row]:
+def instances[Row: Model](model: type[Row], rows: Sequence[Values]) -> list[Row]:
     """Complete rows as they are once they are written."""
-    names = [field.attname for field in _fields(model)]
+    names = [field.attname for field in _fields(model).values()]
     return [model.from_db(connection.alias, names, list(values.values())) for values in rows]
 
 
-def written(model: type[Model], rows: Sequence[dict[str, Any]]) -> Rows:
+def written(model: type[Model], rows: Sequence[Values]) -> Rows:
     """Complete rows for the statement that writes them."""
     return Rows(model._meta.db_table, orjson.dumps(rows, default=_plain).decode())
 

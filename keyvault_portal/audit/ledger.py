@@ -134,10 +134,10 @@ def append_locked(events: Sequence[PreparedEvent], signer: Signer, companions: S
             raise AuditUnavailable("The audit head is missing.")
         size, packed, root, at = row
         head = Head(Frontier.unpack(size, bytes(packed)), bytes(root), at)
-        head = _append(cursor, head, events, signer, companions)
-        if head is None:
+        moved = _append(cursor, head, events, signer, companions)
+        if moved is None:
             raise AuditUnavailable("The audit head changed under its lock.")
-        return head
+        return moved
 
 
 def append_after(
