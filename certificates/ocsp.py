@@ -150,10 +150,9 @@ def build(
     answers: Sequence[tuple[Asked, Status]], responder: Responder, signer: Signer, *, now: datetime, this_update: datetime,
     next_update: datetime,
 ) -> bytes:  # fmt: skip
-    """A whole successful answer in DER, with the nonce that was asked with; raises WrongSignature."""
+    """A whole successful answer in DER, with the nonce that was asked with; raises as `signer` does, which checks its signatures."""
     data = _response_data(answers, responder, now, this_update, next_update)
-    signature = signing.sign(responder.algorithm, responder.public_key, data, signer)
-    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signature, responder.chain)
+    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signer(data), responder.chain)
     body = encoding.sequence(encoding.object_identifier(_BASIC), encoding.octets(basic))
     return encoding.sequence(encoding.enumerated(0), encoding.tagged(0, body))
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 
 from certificates import crl, pkix_lint
@@ -114,19 +113,10 @@ def measured(authority: Authority, requests: list[bytes]) -> Measured:
     leaf = reading.parse(row)
     question = _question(leaf, issuer)
     again = _question(leaf, issuer, nonce=b"0123456789abcdef")
-    client = Client()
-
-    def ask(body: bytes) -> None:
-        answer = client.post("/pki/benchmark/ocsp", body, content_type="application/ocsp-request")
-        if answer.status_code != 200:
-            raise RuntimeError("The responder does not answer.")
-
     jobs = {
         "one": boxed(one, requests),
         "batch": boxed(batch, whole, each=len(whole[0])),
         "library": boxed(lambda raw: _by_library(raw, issuer, private), requests),
-        "ocsp": boxed(ask, [question] * 1_000),
-        "signed": boxed(ask, [again] * 1_000),
         "ocsp library": boxed(lambda _: _answer_by_library(leaf, issuer, private), range(1_000)),
     }
     return Measured(jobs, question, again)

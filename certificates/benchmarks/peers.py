@@ -1,9 +1,11 @@
-"""The peers: django-ca in an environment of its own, asked by lines of JSON, and OpenBao's PKI over HTTP."""
+"""The peers: django-ca in an environment of its own, which issues by lines of JSON and answers over HTTP, and OpenBao's PKI."""
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from django.db import connection
 
 from certificates.benchmarks.boxed import SECONDS, Job, boxed
 from certificates.benchmarks.ours import CERT_ID
-from keys.benchmarks import httpload
+from keys.benchmarks import httpload, portal
 from keys.benchmarks.scratch import create_database, drop_database
 
 PROGRAM = Path(settings.BASE_DIR) / "tests" / "bench" / "django_ca_peer.py"
@@ -27,20 +29,16 @@ CONNECTIONS = 8
 
 
 class DjangoCa:
-    """A running django-ca with one authority; it signs in its own process and commits every certificate."""
+    """A running django-ca with one authority; it signs in its own process, commits every certificate and is served at `port`."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self._process, self.port = process, port
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("django-ca ended before its time.")
@@ -52,10 +50,12 @@ class DjangoCa:
         def issue() -> float:
             return float(self.ask({"do": "issue", "requests": listed, "seconds": SECONDS})["done"])
 
-        def answer() -> float:
-            return float(self.ask({"do": "ocsp", "count": 1_000, "seconds": SECONDS})["done"])
-
-        return {"django-ca issue": issue, "django-ca ocsp": answer}
+        self.ask({"do": "issue", "requests": listed[:1], "seconds": SECONDS})
+        asked = self.ask({"do": "ask"})
+        return {
+            "django-ca issue": issue,
+            "django-ca ocsp": over_http(self.port, asked["path"], b64decode(asked["question"])),
+        }
 
 
 @contextmanager
@@ -71,14 +71,19 @@ def django_ca(folder: Path) -> Iterator[DjangoCa | None]:
     place = json.dumps([name, *(values[part] for part in ("HOST", "PORT", "USER", "PASSWORD"))])
     keys = folder / "django-ca"
     keys.mkdir()
+    granian = [str(python), "-m", "granian", "--factory", f"{PROGRAM.stem}:served"]
+    environment = os.environ | {
+        "PYTHONPATH": str(PROGRAM.parent), "PEER_DATABASE": place, "PEER_FOLDER": str(keys)
+    }  # fmt: skip
     with (folder / "django-ca.log").open("wb") as log:
         process = subprocess.Popen(
             [str(python), str(PROGRAM), place, str(keys)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )  # fmt: skip
         try:
-            peer = DjangoCa(process)
-            peer.read()  # it is ready
-            yield peer
+            if not process.stdout or not json.loads(process.stdout.readline() or "{}").get("ready"):
+                raise RuntimeError("django-ca did not start.")
+            with portal.serving(granian, environment, folder / "django-ca-http.log") as port:
+                yield DjangoCa(process, port)
         finally:
             process.terminate()
             process.wait(20)

@@ -8,11 +8,11 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from certificates import issuance, ocsp
+from certificates import issuance, ocsp, signing
 from certificates.models import Authority, Certificate
 from certificates.ocsp import Asked, Responder, Status
 from certificates.services.reading import parse
-from certificates.services.signers import public_key_of, signer
+from certificates.services.signers import public_key_of, signer, signs_here
 from certificates.signing import Signer
 from certificates.states import Reason
 from keys.models import Key, KeyVersion
@@ -40,6 +40,7 @@ class Answerer:
         self.authority = authority
         self._called: dict[str, tuple[bytes, bytes]] = {}
         self._signing: tuple[Responder, Signer] | None = None
+        self._trusted = False
 
     def called(self, digest: str) -> tuple[bytes, bytes]:
         """Hashes of the authority's name and key."""
@@ -60,13 +61,26 @@ class Answerer:
     def sign(self, about: Sequence[tuple[Asked, Status]], *, now: datetime, known_at: datetime) -> bytes:
         """One answer for all that was asked about, true at `known_at`; raises PortalError while the key is away."""
         if self._signing is None:
-            responder, version = _responder(self.authority)
-            self._signing = responder, signer(version)
+            self._signing = self._find_signer()
         responder, sign = self._signing
         known_at = known_at.replace(microsecond=0)
         return ocsp.build(
             about, responder, sign, now=now.replace(microsecond=0), this_update=known_at, next_update=known_at + VALID_FOR
         )  # fmt: skip
+
+    def _find_signer(self) -> tuple[Responder, Signer]:
+        """Who signs, and what does. Of a key that is kept here the first signature is checked, of a provider's every one."""
+        responder, version = _responder(self.authority)
+        sign = signer(version)
+
+        def checked(data: bytes) -> bytes:
+            if self._trusted:
+                return sign(data)
+            signature = signing.sign(responder.algorithm, responder.public_key, data, sign)
+            self._trusted = signs_here(version)
+            return signature
+
+        return responder, checked
 
 
 def _responder(authority: Authority) -> tuple[Responder, KeyVersion]:

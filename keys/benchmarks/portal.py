@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -51,16 +52,21 @@ def make_account() -> Account:
 @contextmanager
 def running(scratch: Scratch) -> Iterator[int]:
     """The port of our server over the scratch database; it ends with the block."""
+    command = [sys.executable, "-m", "granian", "keyvault_portal.wsgi:application"]
+    with serving(command, scratch.environment(), scratch.folder / "portal.log") as port:
+        yield port
+
+
+@contextmanager
+def serving(granian: list[str], environment: dict[str, str], log_path: Path) -> Iterator[int]:
+    """The port at which granian serves a WSGI program: as many processes and threads for ours as for a peer's."""
     port = free_port()
     command = [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", str(WORKERS), "--blocking-threads", str(THREADS), "--http", "1", "--no-ws",
-        "--log-level", "warning",
-        "keyvault_portal.wsgi:application",
+        *granian, "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", str(WORKERS),
+        "--blocking-threads", str(THREADS), "--http", "1", "--no-ws", "--log-level", "warning",
     ]  # fmt: skip
-    log_path = scratch.folder / "portal.log"
     with log_path.open("ab") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=scratch.environment(), start_new_session=True)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while not _answers(port):

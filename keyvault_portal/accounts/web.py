@@ -1,6 +1,7 @@
 """What pages need of the actor: who asks, from where, and whether they may open the page at all."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
@@ -29,8 +30,13 @@ def address_in(environ: Mapping[str, Any]) -> str | None:
     address = environ.get("REMOTE_ADDR", "")
     if settings.TRUST_PROXY and (forwarded := environ.get("HTTP_X_FORWARDED_FOR", "")):
         address = forwarded.rsplit(",", 1)[-1]
+    return _canonical(address)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str | None:
     try:
-        return str(ip_address(address.strip()))
+        return str(ip_address(text.strip()))
     except ValueError:
         return None
 

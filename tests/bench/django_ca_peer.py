@@ -1,19 +1,21 @@
 """django-ca as the benchmark of certificates meets it: a program for its own Python, asked by lines of JSON.
 
-`{"do": "issue", "requests": [PEM, ...], "seconds": 2}` is answered with how many of them it issued and in how long; so is
-`{"do": "ocsp", "count": 100, "seconds": 2}`. It signs by its own manager, one row and one commit a certificate.
+`{"do": "issue", "requests": [PEM, ...], "seconds": 2}` is answered with how many of them it issued and in how long; it signs
+by its own manager, one row and one commit a certificate. `{"do": "ask"}` is answered with the path of its responder and a
+question about the newest certificate; `served` is django-ca for a server, which answers that question over HTTP.
 """
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
 import django
 from django.conf import settings
-from django.http import HttpResponse
+from django.core.handlers.wsgi import WSGIHandler
 from django.urls import include, path
 
 
@@ -21,7 +23,7 @@ def configure(database: str, folder: str) -> None:
     name, host, port, user, password = json.loads(database)
     plain = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": folder}}
     settings.configure(
-        SECRET_KEY="benchmark", USE_TZ=True, ROOT_URLCONF="peer_urls", ALLOWED_HOSTS=["testserver"], DEBUG=False,
+        SECRET_KEY="benchmark", USE_TZ=True, ROOT_URLCONF="peer_urls", ALLOWED_HOSTS=["127.0.0.1"], DEBUG=False,
         DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host, "PORT": port, "USER": user, "PASSWORD": password}},
         INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_ca"], CA_DEFAULT_HOSTNAME="ca.example.org",
         STORAGES={"default": plain, "django-ca": plain, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
@@ -32,6 +34,12 @@ def configure(database: str, folder: str) -> None:
     urls.urlpatterns = [path("", include("django_ca.urls"))]
 
 
+def served() -> WSGIHandler:
+    """The WSGI program over the database and the folder that the environment names."""
+    configure(os.environ["PEER_DATABASE"], os.environ["PEER_FOLDER"])
+    return WSGIHandler()
+
+
 def main(database: str, folder: str) -> None:
     configure(database, folder)
     from cryptography import x509
@@ -40,7 +48,6 @@ def main(database: str, folder: str) -> None:
     from cryptography.x509 import ocsp
     from cryptography.x509.oid import NameOID
     from django.core.management import call_command
-    from django.test import Client
     from django.urls import reverse
     from django_ca.key_backends import key_backends
     from django_ca.key_backends.storages.models import StoragesCreatePrivateKeyOptions, StoragesUsePrivateKeyOptions
@@ -62,31 +69,26 @@ def main(database: str, folder: str) -> None:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return Certificate.objects.create_cert(authority, use, request, subject=leaf_subject, extensions=[names])
 
-    client = Client()
     url = reverse("django_ca:ocsp-cert-post", kwargs={"serial": authority.serial})
 
-    def ask() -> Callable[[], HttpResponse]:
+    def ask() -> dict[str, str]:
         leaf = Certificate.objects.order_by("-pk")[0]
         builder = ocsp.OCSPRequestBuilder().add_certificate(leaf.pub.loaded, authority.pub.loaded, hashes.SHA256())
-        question = builder.build().public_bytes(Encoding.DER)
-        return lambda: client.post(url, question, content_type="application/ocsp-request")
+        return {"path": url, "question": b64encode(builder.build().public_bytes(Encoding.DER)).decode()}
 
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
-        issuing = [lambda raw=raw: issue(raw) for raw in asked.get("requests", ())]
-        todo = issuing or [ask()] * asked["count"]
-        begun, done, answer = time.perf_counter(), 0, None
-        for work in todo:
-            answer = work()
+        if asked["do"] == "ask":
+            print(json.dumps(ask()), flush=True)
+            continue
+        begun, done = time.perf_counter(), 0
+        for raw in asked["requests"]:
+            issue(raw)
             done += 1
             if time.perf_counter() - begun > asked["seconds"]:
                 break
-        seconds = time.perf_counter() - begun
-        if asked["do"] == "ocsp":
-            found = ocsp.load_der_ocsp_response(answer.content)
-            assert found.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL, found.response_status
-        print(json.dumps({"done": done, "seconds": seconds}), flush=True)
+        print(json.dumps({"done": done, "seconds": time.perf_counter() - begun}), flush=True)
 
 
 if __name__ == "__main__":

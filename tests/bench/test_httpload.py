@@ -87,3 +87,9 @@ def test_never_opens_more_connections_than_requests(server):
 def test_an_error_ends_the_run(server):
     with pytest.raises(LoadError, match="500"):
         httpload.send(request(server, "/broken"), 10, 2)
+
+
+def test_sends_for_a_while_and_says_how_often(server):
+    sent = httpload.send_for(request(server, "/plain"), 0.2, 3)
+    assert sent == len(server.bodies) >= 3
+    assert server.connections == 3

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certificates.services import crls, issuing, revoking, status
+from certificates.services import answering, crls, issuing, revoking, status
 from keys.crypto.algorithms import ALGORITHMS
 from tests.certificates.conftest import SERVERS, crl_pem, make_authority, pem, refreshed, with_responder
 
@@ -85,7 +85,7 @@ def test_openssl_ocsp_believes_the_delegate(pki, openssl, tmp_path, digest):
             "ocsp", f"-{digest}", "-issuer", pem(authority.certificate), "-cert", pem(row), "-reqout", request, *more
         )
         assert made.returncode == 0, made.stderr
-        raw, _ = status.answer(authority, request.read_bytes())
+        raw, _ = answering.answer(answering.Answerer(authority), request.read_bytes())
         assert _nonce(x509.ocsp.load_der_ocsp_request(request.read_bytes())) == _nonce(
             x509.ocsp.load_der_ocsp_response(raw)
         )
@@ -99,6 +99,7 @@ def test_openssl_ocsp_believes_the_delegate(pki, openssl, tmp_path, digest):
         assert "Response verify OK" in found.stdout + found.stderr, found
         assert ": good" in found.stdout
     revoking.revoke_certificate(actor=pki.officer, certificate_id=row.pk, reason="superseded")
+    answering.forget()
     for nonce in ("-nonce", "-no_nonce"):  # the answer kept from before is never served again
         found = ask(nonce)
         assert ": revoked" in found.stdout

@@ -1,7 +1,6 @@
 """The public addresses with real clients, and what they serve when keys are away."""
 
 import subprocess
-from io import BytesIO
 from urllib.parse import quote
 
 import pytest
@@ -13,8 +12,8 @@ from cryptography.x509 import ocsp
 from django.db import connection
 from django.test import Client
 
-from certificates import fast_ocsp, public_views
 from certificates import ocsp as our_ocsp
+from certificates import public_views
 from certificates.models import Authority, Certificate, IssuanceGrant, OcspAnswer
 from certificates.services import crls, revoking, signers, status
 from certificates.tasks import tick
@@ -315,42 +314,3 @@ def test_a_sealed_portal_still_says_who_is_revoked(pki, monkeypatch):
     found, _ = ask(Client(), pki.servers, question(row, pki.servers.certificate))
     assert found.certificate_status is ocsp.OCSPCertStatus.GOOD
     assert Client().get("/certificates/").status_code == 503
-
-
-def test_the_short_way_gives_what_the_long_way_gave_and_leaves_the_rest_to_it(pki, client):
-    """In front of Django: only bytes that were just asked are answered, with the same answer and headers."""
-    authority = with_responder(pki.servers)
-    row = pki.issue("dns:www.example.org")
-    status.presign([row.pk])
-    raw = question(row, authority.certificate)
-    seen = []
-
-    def long_way(environ, start_response):
-        seen.append((environ["PATH_INFO"], environ["wsgi.input"].read()))
-        start_response("200 OK", [])
-        return [b"long"]
-
-    def send(body, path="/pki/servers/ocsp", method="POST", **more):
-        started = []
-        environ = {
-            "REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body),
-        }  # fmt: skip
-        content = fast_ocsp.in_front_of(long_way)(environ | more, lambda *head: started.append(head))
-        return b"".join(content), dict(started[0][1])
-
-    assert send(raw) == (b"long", {})
-    assert seen == [("/pki/servers/ocsp", raw)]
-    _, response = ask(client, authority, raw)
-    body, headers = send(raw)
-    assert body == response.content
-    assert {name: headers[name] for name in ("ETag", "Content-Type")} == {
-        name: response[name] for name in ("ETag", "Content-Type")
-    }
-    assert "max-age=" in headers["Cache-Control"]
-    assert len(seen) == 1
-    for other in (
-        lambda: send(raw, path="/pki/clients/ocsp"), lambda: send(raw[:-1]), lambda: send(raw, method="GET"),
-        lambda: send(raw, path="/elsewhere"), lambda: send(raw, CONTENT_LENGTH="x"), lambda: send(b"y" * 10_000),
-    ):  # fmt: skip
-        assert other()[0] == b"long"
-    assert len(seen[-1][1]) == our_ocsp.MAX_REQUEST + 1  # enough for the views to see that it is too much
