@@ -1,12 +1,14 @@
 """Shapes of the ceremonies API; what may be written is checked again by the services."""
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from ceremonies.models import Ceremony, DeviationNote, Participant, Share, ShareGeneration
+from ceremonies.models import Ceremony, CustodyEntry, DeviationNote, Participant, Share, ShareGeneration
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES
+from ceremonies.script import LARGEST
 from ceremonies.services import custody, verdicts
 
 
@@ -125,6 +127,34 @@ class ShareSerializer(serializers.ModelSerializer[Share]):
         read_only_fields = fields
 
 
+class CustodyEntrySerializer(serializers.ModelSerializer[CustodyEntry]):
+    class Meta:
+        model = CustodyEntry
+        fields = ["what", "at", "bag", "place", "reason", "by"]
+        read_only_fields = fields
+
+
+class ShareDetailSerializer(ShareSerializer):
+    log = CustodyEntrySerializer(many=True, read_only=True)
+
+    class Meta(ShareSerializer.Meta):
+        fields = ["id", "generation", *ShareSerializer.Meta.fields, "log"]
+        read_only_fields = fields
+
+
+class CustodyNoteSerializer(serializers.Serializer[Any]):
+    what = serializers.ChoiceField(choices=CustodyEntry.What.choices)
+    bag = serializers.CharField(max_length=50, allow_blank=True, default="")
+    place = serializers.CharField(max_length=200, allow_blank=True, default="")
+    reason = serializers.CharField(max_length=500, allow_blank=True, default="")
+
+
+class DueSerializer(serializers.Serializer[Any]):
+    tone = serializers.ChoiceField(choices=["warn", "danger"])
+    text = serializers.CharField()
+    needs_ceremony = serializers.BooleanField()
+
+
 class QuorumHealthSerializer(serializers.Serializer[Any]):
     held = serializers.IntegerField()
     count = serializers.IntegerField()
@@ -144,10 +174,124 @@ class ShareSetSerializer(serializers.ModelSerializer[ShareGeneration]):
         model = ShareGeneration
         fields = [
             "id", "ceremony", "key", "seal_id", "practice", "number", "set_id", "threshold", "share_count", "with_passphrase", "key_version",
-            "check_value", "package_sha256", "package_bag", "package_place", "created_at", "activated_at", "ended_at", "end_reason", "health", "shares",
+            "check_value", "package_sha256", "package_bag", "package_place", "created_at",
+            "activated_at", "ended_at", "end_reason", "health", "shares",
         ]  # fmt: skip
         read_only_fields = fields
 
     @extend_schema_field(QuorumHealthSerializer)
     def get_health(self, generation: ShareGeneration) -> dict[str, Any]:
         return dict(QuorumHealthSerializer(custody.health_of(generation, generation.shares.all())).data)
+
+
+class InvitationSerializer(serializers.Serializer[Any]):
+    seat = serializers.UUIDField(source="seat.pk")
+    link = serializers.CharField()
+    code = serializers.CharField(help_text="For the guest by another way than the link.")
+
+
+class ToldSerializer(serializers.Serializer[Any]):
+    told = serializers.IntegerField()
+
+
+class SubjectSerializer(serializers.Serializer[Any]):
+    values = serializers.DictField(
+        child=serializers.CharField(max_length=2000, allow_blank=True),
+        help_text="The names and values that the page asks for.",
+    )
+
+
+class CeremonyStepSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField()
+    text = serializers.CharField()
+    who = serializers.CharField()
+    expected = serializers.CharField()
+    sign_off = serializers.ListField(child=serializers.CharField())
+    action = serializers.CharField()
+    commits = serializers.BooleanField()
+
+
+class ScriptSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    version = serializers.IntegerField()
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    sha256 = serializers.CharField()
+    steps = CeremonyStepSerializer(many=True)
+
+
+class ScriptUploadSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(max_length=LARGEST)
+    reason = serializers.CharField(max_length=2000)
+
+
+class RoomRowSerializer(serializers.Serializer[Any]):
+    seat = serializers.UUIDField(source="seat.pk")
+    name = serializers.CharField(source="seat.name")
+    role = serializers.CharField(source="seat.role")
+    standing = serializers.ChoiceField(choices=["here", "away", "gone"])
+    signed = serializers.BooleanField(help_text="Of the current step.")
+    awaited = serializers.BooleanField(help_text="Whose signature the current step waits for.")
+
+
+class PartSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="The act that is expected, such as `sign`; `wait` for none.")
+    text = serializers.CharField()
+    command = serializers.SerializerMethodField(
+        help_text="How the offline tool seals or proves what is to be typed; else empty."
+    )
+
+    def get_command(self, part: Any) -> str:
+        return part.command if part.facts and {"key", "challenge"} & set(part.facts) else ""
+
+
+class RoomSerializer(serializers.Serializer[Any]):
+    state = serializers.CharField()
+    tag = serializers.CharField(help_text="Changes with everything that is shown here.")
+    number = serializers.IntegerField(help_text="Of the current step, from 0: acts name it.")
+    step = CeremonyStepSerializer()
+    seat = serializers.UUIDField(source="seat.pk", default=None, allow_null=True)
+    part = PartSerializer()
+    rows = RoomRowSerializer(many=True)
+    quorum_lost = serializers.BooleanField()
+    deviations = DeviationSerializer(many=True)
+
+
+ROOM_ACTS = [
+    "confirm", "identify", "start", "sign", "perform", "begin", "passphrase", "submit", "prove", "enter", "give", "exception", "attest", "pause",
+    "resume", "leave", "send-away", "stand-in", "abort", "deal-again", "cancel-verification",
+]  # fmt: skip
+
+
+class RoomActSerializer(serializers.Serializer[Any]):
+    act = serializers.ChoiceField(choices=ROOM_ACTS)
+    step = serializers.IntegerField(min_value=0, max_value=999, default=0, help_text="The step that the caller saw.")
+    participant_id = serializers.UUIDField(default=UUID(int=0), help_text="For `identify` and `send-away`.")
+    read_back = serializers.CharField(
+        max_length=20, allow_blank=True, default="", help_text="For `confirm`: the beginning of the script's hash."
+    )
+    how = serializers.CharField(max_length=200, allow_blank=True, default="", help_text="For `identify`.")
+    sealed = serializers.CharField(
+        max_length=8192, allow_blank=True, default="", help_text="For `submit`, `enter`, `give`, `passphrase` and `prove`: what `part.command` wrote."
+    )  # fmt: skip
+    reason = serializers.CharField(max_length=2000, allow_blank=True, default="")
+    expected = serializers.CharField(max_length=500, allow_blank=True, default="", help_text="For `exception`.")
+    happened = serializers.CharField(max_length=2000, allow_blank=True, default="", help_text="For `exception`.")
+    decision = serializers.CharField(max_length=2000, allow_blank=True, default="", help_text="For `exception`.")
+    agrees = serializers.BooleanField(default=False, help_text="For `attest`.")
+    bag = serializers.CharField(
+        max_length=50, allow_blank=True, default="", help_text="For a step that stores the package, and for `prove`."
+    )
+    place = serializers.CharField(
+        max_length=200, allow_blank=True, default="", help_text="For a step that stores the package."
+    )
+    outcome = serializers.CharField(
+        max_length=2000, allow_blank=True, default="", help_text="For a step that is done on another page."
+    )
+    component_values = serializers.ListField(
+        child=serializers.CharField(max_length=20), max_length=16, default=list, help_text="For a step that announces components."
+    )  # fmt: skip
+    check_value = serializers.CharField(
+        max_length=20, allow_blank=True, default="", help_text="For a step that announces components."
+    )

@@ -100,6 +100,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "ceremonies.quiet.QuietRoom",  # before the session: most polls of a room need none
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -304,6 +305,7 @@ SPECTACULAR_SETTINGS = {
         "LeafProfileEnum": "certificates.serializers.PROFILE_CHOICES",
         "AcmeProfileEnum": "certificates.acme.serializers.PROFILE_CHOICES",
         "CeremonyStateEnum": "ceremonies.models.ceremonies.CEREMONY_STATES",
+        "ShareStateEnum": "ceremonies.models.custody.SHARE_STATES",
         "CeremonyKindEnum": "ceremonies.models.scripts.KINDS",
         "RoomRoleEnum": "ceremonies.models.ceremonies.ROOM_ROLES",
         "RoleEnum": "keyvault_portal.accounts.permissions.Role",

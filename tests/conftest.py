@@ -18,6 +18,7 @@ import pytest
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests import migrated
 from tests.environment import KEYS, ROOT, STARTED
 
 django.setup()
@@ -36,13 +37,29 @@ SYSTEM_PACKAGES = {
 }
 
 
+# What takes minutes begins first where files are shared out to several processes, so that all of them end together. Else
+# they would come last, each alone: those without a database are sorted behind the others.
+LONGEST = (
+    "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "readme/test_operating.py",
+    "keyholder/test_provider_seals.py", "boot/test_bootstrap.py", "provider_services/test_real.py", "bench/test_command.py",
+    "room/test_bad_input.py", "room/test_refresh.py", "room/test_outside_acts.py", "boot/test_production.py", "browser/test_ceremony.py",
+    "browser/test_story.py", "browser/test_ways.py", "faults/test_reencryption_faults.py", "faults/test_move_faults.py",
+    "ceremonies/test_process.py", "keyholder/test_process.py", "api/test_schema.py", "provider_services/test_real_transfers.py",
+    "tls/test_matrix.py",
+)  # fmt: skip
+
+
 def pytest_unconfigure() -> None:
     for services in STARTED:
         services.stop()
     KEYS.cleanup()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        places = {str(ROOT / "tests" / name): place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(str(item.path), len(places)))
     for item in items:
         for marker, (program, path, command) in SYSTEM_PACKAGES.items():
             if item.get_closest_marker(marker) and not (shutil.which(program) or Path(path).exists()):
@@ -89,6 +106,15 @@ def module_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock(), transaction.atomic():
         yield
         transaction.set_rollback(True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: Any) -> None:
+    """The migrations run once, not once a process."""
+    from django.db import connection
+
+    with django_db_blocker.unblock():
+        connection.settings_dict["TEST"]["TEMPLATE"] = migrated.template()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = Path(os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test")))
+SHARED = VAR = Path(os.environ.setdefault("PORTAL_VAR_DIR", str(ROOT / "var" / "test"))).resolve()
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several side by side, each over servers and key files of its own
     VAR = VAR / os.environ["PYTEST_XDIST_WORKER"]
     os.environ["PORTAL_VAR_DIR"] = str(VAR)

@@ -59,6 +59,20 @@ class Migration(migrations.Migration):
                 ('result', models.JSONField(default=dict, help_text='What it came to, in words and check values; never a secret.')),
                 ('key', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='ceremonies', to='keys.key')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['-starts_at', 'id'], name='ceremonies_recent'),
+                    models.Index(fields=['script_hash', 'practice'], name='ceremonies_script_hash'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['planned', 'awaiting_approval', 'gathering', 'running', 'paused', 'committed', 'closed', 'aborted'])), name='ceremonies_ceremony_state'),
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['escrow', 'recovery', 'roll_call', 'refresh', 'destruction', 'unseal', 'rekey', 'break_glass'])), name='ceremonies_ceremony_kind'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('share_count', 0), ('threshold', 0)), models.Q(('share_count__lte', 16), ('threshold__gte', 2), ('threshold__lte', models.F('share_count'))), _connector='OR'), name='ceremonies_threshold'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'aborted'), _negated=True), models.Q(models.Q(('abort_reason', ''), _negated=True), ('committed_at', None)), _connector='OR'), name='ceremonies_abort_before_commit'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['committed', 'closed']), _negated=True), ('committed_at__isnull', False), _connector='OR'), name='ceremonies_committed_at'),
+                    models.UniqueConstraint(condition=models.Q(('key__isnull', False), ('practice', False), ('state__in', ['gathering', 'running', 'paused'])), fields=('key',), name='ceremonies_one_open_for_a_key'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='DeviationNote',
@@ -107,6 +121,15 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['position', 'pk'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('role__in', ['leader', 'operator', 'holder', 'internal_witness', 'external_witness', 'deputy'])), name='ceremonies_room_role'),
+                    models.UniqueConstraint(fields=('ceremony', 'email'), name='ceremonies_one_seat_each'),
+                    models.UniqueConstraint(fields=('ceremony', 'share_index'), name='ceremonies_one_holder_a_share'),
+                    models.UniqueConstraint(condition=models.Q(('left_at', None), ('role__in', ['leader', 'operator'])), fields=('ceremony', 'role'), name='ceremonies_one_leader_one_operator'),
+                    models.CheckConstraint(condition=models.Q(('share_index', None), ('role', 'holder'), _connector='OR'), name='ceremonies_only_holders_have_shares'),
+                    models.CheckConstraint(condition=models.Q(('deputy_for', None), ('role', 'deputy'), ('seen_at__isnull', False), _connector='OR'), name='ceremonies_deputy_of_whom'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('attests', False), _negated=True), models.Q(('attest_reason', ''), _negated=True), _connector='OR'), name='ceremonies_decline_says_why'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -153,6 +176,18 @@ class Migration(migrations.Migration):
                 ('ceremony', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='generation', to='ceremonies.ceremony')),
                 ('key', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='share_generations', to='keys.key')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['-created_at', 'id'], name='ceremonies_generation_recent'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['dealing', 'active', 'dead'])), name='ceremonies_generation_state'),
+                    models.UniqueConstraint(condition=models.Q(('practice', False), ('state', 'active')), fields=('key',), name='ceremonies_one_active_generation'),
+                    models.UniqueConstraint(condition=models.Q(('practice', False)), fields=('key', 'number'), name='ceremonies_generation_number'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'dead'), _negated=True), models.Q(('end_reason', ''), _negated=True), _connector='OR'), name='ceremonies_dead_says_why'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'active'), _negated=True), models.Q(models.Q(('package_bag', ''), _negated=True), ('activated_at__isnull', False)), _connector='OR'), name='ceremonies_active_package_is_stored'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Share',
@@ -178,6 +213,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['index'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('generation', 'index'), name='ceremonies_share_index'),
+                    models.UniqueConstraint(fields=('generation', 'email'), name='ceremonies_share_one_each'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['dealt', 'shown', 'held', 'lost', 'dead'])), name='ceremonies_share_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), models.Q(('confirmed_at__isnull', False), models.Q(('bag', ''), _negated=True)), _connector='OR'), name='ceremonies_held_in_a_bag'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -211,109 +252,10 @@ class Migration(migrations.Migration):
                 ('ceremony', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sign_offs', to='ceremonies.ceremony')),
                 ('participant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sign_offs', to='ceremonies.participant')),
             ],
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['leader', 'operator', 'holder', 'internal_witness', 'external_witness', 'deputy'])), name='ceremonies_room_role'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.UniqueConstraint(fields=('ceremony', 'email'), name='ceremonies_one_seat_each'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.UniqueConstraint(fields=('ceremony', 'share_index'), name='ceremonies_one_holder_a_share'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.UniqueConstraint(condition=models.Q(('left_at', None), ('role__in', ['leader', 'operator'])), fields=('ceremony', 'role'), name='ceremonies_one_leader_one_operator'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.CheckConstraint(condition=models.Q(('share_index', None), ('role', 'holder'), _connector='OR'), name='ceremonies_only_holders_have_shares'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.CheckConstraint(condition=models.Q(('deputy_for', None), ('role', 'deputy'), ('seen_at__isnull', False), _connector='OR'), name='ceremonies_deputy_of_whom'),
-        ),
-        migrations.AddConstraint(
-            model_name='participant',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('attests', False), _negated=True), models.Q(('attest_reason', ''), _negated=True), _connector='OR'), name='ceremonies_decline_says_why'),
-        ),
-        migrations.AddIndex(
-            model_name='sharegeneration',
-            index=models.Index(fields=['-created_at', 'id'], name='ceremonies_generation_recent'),
-        ),
-        migrations.AddConstraint(
-            model_name='sharegeneration',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['dealing', 'active', 'dead'])), name='ceremonies_generation_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='sharegeneration',
-            constraint=models.UniqueConstraint(condition=models.Q(('practice', False), ('state', 'active')), fields=('key',), name='ceremonies_one_active_generation'),
-        ),
-        migrations.AddConstraint(
-            model_name='sharegeneration',
-            constraint=models.UniqueConstraint(condition=models.Q(('practice', False)), fields=('key', 'number'), name='ceremonies_generation_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='sharegeneration',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'dead'), _negated=True), models.Q(('end_reason', ''), _negated=True), _connector='OR'), name='ceremonies_dead_says_why'),
-        ),
-        migrations.AddConstraint(
-            model_name='sharegeneration',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'active'), _negated=True), models.Q(models.Q(('package_bag', ''), _negated=True), ('activated_at__isnull', False)), _connector='OR'), name='ceremonies_active_package_is_stored'),
-        ),
-        migrations.AddConstraint(
-            model_name='share',
-            constraint=models.UniqueConstraint(fields=('generation', 'index'), name='ceremonies_share_index'),
-        ),
-        migrations.AddConstraint(
-            model_name='share',
-            constraint=models.UniqueConstraint(fields=('generation', 'email'), name='ceremonies_share_one_each'),
-        ),
-        migrations.AddConstraint(
-            model_name='share',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['dealt', 'shown', 'held', 'lost', 'dead'])), name='ceremonies_share_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='share',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), models.Q(('confirmed_at__isnull', False), models.Q(('bag', ''), _negated=True)), _connector='OR'), name='ceremonies_held_in_a_bag'),
-        ),
-        migrations.AddIndex(
-            model_name='ceremony',
-            index=models.Index(fields=['-starts_at', 'id'], name='ceremonies_recent'),
-        ),
-        migrations.AddIndex(
-            model_name='ceremony',
-            index=models.Index(fields=['script_hash', 'practice'], name='ceremonies_script_hash'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['planned', 'awaiting_approval', 'gathering', 'running', 'paused', 'committed', 'closed', 'aborted'])), name='ceremonies_ceremony_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['escrow', 'recovery', 'roll_call', 'refresh', 'destruction', 'unseal', 'rekey', 'break_glass'])), name='ceremonies_ceremony_kind'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('share_count', 0), ('threshold', 0)), models.Q(('share_count__lte', 16), ('threshold__gte', 2), ('threshold__lte', models.F('share_count'))), _connector='OR'), name='ceremonies_threshold'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'aborted'), _negated=True), models.Q(models.Q(('abort_reason', ''), _negated=True), ('committed_at', None)), _connector='OR'), name='ceremonies_abort_before_commit'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['committed', 'closed']), _negated=True), ('committed_at__isnull', False), _connector='OR'), name='ceremonies_committed_at'),
-        ),
-        migrations.AddConstraint(
-            model_name='ceremony',
-            constraint=models.UniqueConstraint(condition=models.Q(('key__isnull', False), ('practice', False), ('state__in', ['gathering', 'running', 'paused'])), fields=('key',), name='ceremonies_one_open_for_a_key'),
-        ),
-        migrations.AddConstraint(
-            model_name='signoff',
-            constraint=models.UniqueConstraint(fields=('participant', 'step'), name='ceremonies_sign_off_once'),
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('participant', 'step'), name='ceremonies_sign_off_once'),
+                ],
+            },
         ),
     ]

@@ -2,13 +2,16 @@
 
 import uuid
 from datetime import datetime
+from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 
 from ceremonies.models.scripts import KINDS
 from ceremonies.planning import RoomRole
+from ceremonies.quiet import note_version
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import Kind, Script, from_canonical
 from ceremonies.states import CeremonyState
@@ -124,6 +127,12 @@ class Ceremony(models.Model):
             models.Index(fields=["-starts_at", "id"], name="ceremonies_recent"),
             models.Index(fields=["script_hash", "practice"], name="ceremonies_script_hash"),
         ]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As usual; a new version is noted for the pages that poll, once it is durable."""
+        super().save(*args, **kwargs)
+        if "version" in (kwargs.get("update_fields") or ["version"]):
+            transaction.on_commit(partial(note_version, self.pk, self.version), robust=True)
 
     def __str__(self) -> str:
         return f"PRACTICE: {self.title}" if self.practice else self.title

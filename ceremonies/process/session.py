@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,6 @@ from ceremonies.errors import (
     AttemptOver,
     NotReady,
     PackageRefused,
-    SealedWrongly,
     SecretNotRecovered,
     ShareRefused,
     SplitRefused,
@@ -35,11 +33,10 @@ from ceremonies.process.contract import (
 )
 from ceremonies.process.gathering import Attempt
 from ceremonies.process.handing import Handout
+from ceremonies.process.inbox import Inbox
 from ceremonies.process.tries import WrongTries
 from ceremonies.process.turns import one_at_a_time
 from ceremonies.shamir import SetRecord
-from keys.crypto.errors import DecryptFailed
-from keys.crypto.receiving import ReceivingKey
 from keys.crypto.secret import SecretBytes
 
 ESCROW_KEY_BYTES = 32
@@ -63,10 +60,8 @@ class Session:
         self.lock, self.clock, self.ended = threading.RLock(), clock, False
         self.begun_at = self.last_sign = clock()
         self._services = services
-        self._receiving = ReceivingKey()
-        self.public_key = self._receiving.public
-        self._opened: set[bytes] = set()  # digests of what was sealed to us: nothing is taken twice
-        self._tries = WrongTries(clock)
+        self._inbox, self._tries = Inbox(ceremony_id, script_hash), WrongTries(clock)
+        self.public_key = self._inbox.public_key
         self._escrow: SecretBytes | None = None
         self._passphrase: SecretBytes | None = None
         self._master: tuple[MasterKey, SecretBytes] | None = None
@@ -94,7 +89,7 @@ class Session:
         """Wipe everything; nothing that was sealed to this session opens any more."""
         with self.lock:
             self.ended = True
-            self._receiving.forget()
+            self._inbox.forget()
             self._drop_attempt()
             self._drop_handout()
             for secret in (self._escrow, self._passphrase, self._master[1] if self._master else None):
@@ -139,7 +134,7 @@ class Session:
     def seal_passphrase(self, *, custodian_id: str, step: str, ciphertext: bytes) -> None:
         """The SLIP-39 passphrase of the next split or reconstruction; raises SplitRefused for other than printable ASCII."""
         with self._tries.counted(custodian_id):
-            phrase = self._open(custodian_id, step, ciphertext)
+            phrase = self._inbox.open(custodian_id, step, ciphertext)
             shamir.phrase_of(phrase)
         if self._passphrase is not None:
             self._passphrase.wipe()
@@ -206,7 +201,7 @@ class Session:
         """As `share_for`, under the custodian's own public key; one that cannot be used costs nothing."""
         handout = self._need_handout()
         words = handout.unshown(index, custodian_id)
-        ciphertext = sealing.seal_to(kind, key, words, self._context(custodian_id, step))
+        ciphertext = sealing.seal_to(kind, key, words, self._inbox.context(custodian_id, step))
         return ciphertext, *handout.note_shown(index)
 
     @one_at_a_time
@@ -217,7 +212,7 @@ class Session:
         handout = self._need_handout()
         index = handout.to_confirm(custodian_id)
         if index not in handout.confirmed:
-            with self._tries.counted(custodian_id), typed or self._open(custodian_id, step, ciphertext) as told:
+            with self._tries.counted(custodian_id), typed or self._inbox.open(custodian_id, step, ciphertext) as told:
                 handout.confirm(index, told)
         return index
 
@@ -258,7 +253,7 @@ class Session:
     def take_share(self, *, attempt: str, custodian_id: str, step: str, ciphertext: bytes) -> Progress:
         """Open, identify and keep one share; whatever is wrong with it is said, counted, and changes nothing."""
         gathering = self._need_attempt(attempt)
-        with self._tries.counted(custodian_id), self._open(custodian_id, step, ciphertext) as words:
+        with self._tries.counted(custodian_id), self._inbox.open(custodian_id, step, ciphertext) as words:
             index = gathering.take(words, custodian_id)
         given, missing = tuple(sorted(gathering.given)), gathering.missing
         if gathering.all_of_them and not missing:
@@ -339,7 +334,7 @@ class Session:
         self, *, custodian_id: str, step: str, ciphertext: bytes, import_id: UUID, number: int, person_id: UUID
     ) -> None:
         """Open one component of a key and enter it with its custodian's rights; raises ShareRefused for what is no hexadecimal."""
-        with self._tries.counted(custodian_id), self._open(custodian_id, step, ciphertext) as typed:
+        with self._tries.counted(custodian_id), self._inbox.open(custodian_id, step, ciphertext) as typed:
             try:
                 component = SecretBytes(bytes.fromhex("".join(typed.reveal().decode().split())))
             except ValueError:
@@ -360,22 +355,6 @@ class Session:
         if not same:
             raise SecretNotRecovered("The new shares do not make the escrow key; split it again.")
         self._verified = True
-
-    def _open(self, custodian_id: str, step: str, ciphertext: bytes) -> SecretBytes:
-        seen = sha256(ciphertext).digest()
-        if seen in self._opened:
-            raise SealedWrongly(hint="This was sent before; seal it once more.")
-        try:
-            opened = self._receiving.open(ciphertext, self._context(custodian_id, step))
-        except DecryptFailed:
-            raise SealedWrongly(hint="Load the page again and seal once more.") from None
-        self._opened.add(seen)
-        return opened
-
-    def _context(self, custodian_id: str, step: str) -> bytes:
-        return sealing.context(
-            ceremony_id=self.ceremony_id, script_hash=self.script_hash, step=step, custodian_id=custodian_id
-        )
 
     def _need_escrow(self) -> SecretBytes:
         if self._escrow is None:

@@ -87,11 +87,28 @@ def visible_generations(actor: Actor) -> QuerySet[ShareGeneration]:
     return sets.filter(seen)
 
 
+def visible_shares(actor: Actor) -> QuerySet[Share]:
+    """The shares of these sets."""
+    shares = Share.objects.select_related("generation__key__ring", "generation__ceremony")
+    return shares.filter(generation__in=visible_generations(actor).values("pk"))
+
+
+def download_package(*, actor: Actor, generation_id: UUID) -> ShareGeneration:
+    """A set with its offline package, for who governs ceremonies or operated that one; on the record. Raises NotFound, PermissionRefused."""
+    found = visible_generations(actor).filter(pk=generation_id).first()
+    if found is None or not found.package_sha256:
+        raise NotFound("There is no such package.")
+    target, ring_id = ("share_set", found.pk, str(found)), found.ceremony.ring_id
+    with audit.atomic(actor=actor, action="custody.download_package", target=target, ring_id=ring_id) as record:
+        if not found.ceremony.participants.filter(person_id=str(actor.id), role="operator").exists():
+            authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(found))
+        record.record({"sha256": found.package_sha256})
+    return found
+
+
 def visible_share(actor: Actor, share_id: int) -> Share:
     """One share of them; raises NotFound."""
-    found = Share.objects.select_related("generation__key__ring", "generation__ceremony").filter(
-        pk=share_id, generation__in=visible_generations(actor).values("pk")
-    ).first()  # fmt: skip
+    found = visible_shares(actor).filter(pk=share_id).first()
     if found is None:
         raise NotFound("There is no such share.")
     return found

@@ -54,8 +54,8 @@ def _make(asked: Asked) -> dict[str, Any]:
     holders, unwrapped = holders_of(ceremony), ceremony.process.get("unwrapped", False)
     if ceremony.with_passphrase and not ceremony.process.get("passphrase"):
         raise NotReady("The leader has not given the passphrase yet.")
-    names = ceremony.process if ceremony.with_passphrase or unwrapped else named(begun(ceremony))
-    session = {"ceremony_id": ceremony.pk, "nonce": names["nonce"]}
+    names: dict[str, Any] = ceremony.process if ceremony.with_passphrase or unwrapped else named(begun(ceremony))
+    session: dict[str, Any] = {"ceremony_id": ceremony.pk, "nonce": names["nonce"]}
     process.make_escrow_key(**session)
     version = None if unwrapped else _version_in_use(ceremony)
     master = process.wrap_master_key(

@@ -113,6 +113,16 @@ def purpose_of(key_id: UUID) -> str:
     return "the key that signs minutes of ceremonies" if named.exists() else ""
 
 
+def read_minutes(*, actor: Actor, ceremony: Ceremony) -> bytes:
+    """The minutes as a PDF: as they were signed, and a draft before the end; who read them is on the record."""
+    from ceremonies.minutes.document import write
+
+    kept = Minutes.objects.filter(ceremony=ceremony).first()
+    made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))
+    audit.record(actor=actor, action="ceremony.minutes", target=target_of(ceremony), ring_id=ceremony.ring_id)
+    return made
+
+
 def minutes_keys(actor: Actor) -> QuerySet[Key]:
     """Keys that this actor may let sign minutes: of an algorithm that documents know, not published for tokens."""
     keys = Key.objects.filter(algorithm__in=list(SCHEMES), kind__in=[KeyKind.DEK.value, KeyKind.TRANSPORT.value])

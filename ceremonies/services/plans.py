@@ -80,8 +80,8 @@ def plan_ceremony(
     """Write a plan down; people follow. Raises PermissionRefused, ValidationFailed, NotFound.
 
     Recovery, roll-call and the issuing again of a share take the set that is in force for the key (a rehearsal: the last
-    practised one; a roll-call without a key: the seal of the portal) and seat its custodians. Without `groups` any `threshold` of `share_count` shares open the escrow. Components
-    are as many as `share_count`, and all are needed.
+    practised one; a roll-call without a key: the seal of the portal) and seat its custodians. Without `groups` any `threshold` of
+    `share_count` shares open the escrow. Components are as many as `share_count`, and all are needed.
     """
     ring_id = key.ring_id if key else None
     with audit.atomic(actor=actor, action="ceremony.plan", target=("ceremony", "", title), ring_id=ring_id) as record:

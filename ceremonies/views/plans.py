@@ -16,7 +16,7 @@ from ceremonies.models import Ceremony
 from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
 from ceremonies.services import custody, invitations, plans, subjects, verdicts
-from ceremonies.services.room import transcript
+from ceremonies.services.minutes import read_minutes
 from ceremonies.states import BEFORE_COMMIT, ENDED, OPEN, PLANNING, CeremonyState
 from ceremonies.views.entering import enter
 from ceremonies.views.guests import banner
@@ -247,17 +247,8 @@ class Minutes(View):
     """The minutes as a PDF: as they were signed; before the end they are a draft."""
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
-        from ceremonies.minutes.document import write  # here: a web server loads what sets type when somebody reads
-
         actor, _, ceremony = enter(request, ceremony_id)
-        kept = Signed.objects.filter(ceremony=ceremony).first()
-        made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))
-        audit.record(
-            actor=actor,
-            action="ceremony.minutes",
-            target=("ceremony", ceremony.pk, str(ceremony)),
-            ring_id=ceremony.ring_id,
-        )
+        made = read_minutes(actor=actor, ceremony=ceremony)
         return HttpResponse(
             made,
             content_type="application/pdf",

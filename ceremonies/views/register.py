@@ -14,11 +14,8 @@ from ceremonies.models import CustodyEntry, Share
 from ceremonies.services import custody, risks
 from ceremonies.states import GenerationState
 from ceremonies.views.guests import banner
-from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
-from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound
 from keyvault_portal.paging import page_context
 
 
@@ -126,15 +123,7 @@ class Package(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
-        actor = actor_of(request)
-        found = custody.visible_generations(actor).filter(pk=generation_id).first()
-        if found is None or not found.package_sha256:
-            raise NotFound("There is no such package.")
-        target, ring_id = ("share_set", found.pk, str(found)), found.ceremony.ring_id
-        with audit.atomic(actor=actor, action="custody.download_package", target=target, ring_id=ring_id) as record:
-            if not found.ceremony.participants.filter(person_id=str(actor.id), role="operator").exists():
-                authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=str(found))
-            record.record({"sha256": found.package_sha256})
+        found = custody.download_package(actor=actor_of(request), generation_id=generation_id)
         headers = {
             "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"',
             "Cache-Control": "no-store",

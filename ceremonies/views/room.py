@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.views import View
 
+from ceremonies import quiet
 from ceremonies.forms import (
     AnnounceForm,
     AttestForm,
@@ -56,7 +57,10 @@ class Room(View):
 
 
 class RoomLive(View):
-    """What changed since the page's tags; 204 when nothing did. Asked twice a second by everybody in the room."""
+    """What changed since the page's tags; 204 when nothing did. Asked twice a second by everybody in the room.
+
+    Most polls end before they come here (`ceremonies.quiet`).
+    """
 
     def get(self, request: HttpRequest, ceremony_id: UUID) -> HttpResponse:
         try:
@@ -68,7 +72,9 @@ class RoomLive(View):
         if seat is not None:
             room.mark_present(seat)
         seats = list(ceremony.participants.all())
-        if request.GET.get("tag") == looking.tag_of(ceremony, seats):
+        quiet.note_look(ceremony.pk, seat.pk if seat else "", ceremony.version, looking.here_tag(seats))
+        expired = quiet.is_stale(request.GET["ticket"]) if "ticket" in request.GET else False
+        if request.GET.get("tag") == looking.tag_of(ceremony, seats) and not expired:
             return HttpResponse(status=204)
         if ceremony.status in ENDED:
             return HttpResponse(headers={"HX-Refresh": "true"})
@@ -90,7 +96,7 @@ def room_context(
         "title": str(ceremony), "ceremony": ceremony, "seat": seat, "state": ceremony.state, "practice_banner": banner(ceremony.practice),
         "part_form": _form_of(part, found["step"]), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
         "may_abort": seat is not None and seat.left_at is None and ceremony.committed_at is None and ceremony.status not in ENDED,
-        "generation": getattr(ceremony, "generation", None),
+        "generation": getattr(ceremony, "generation", None), "ticket": quiet.ticket_for(request, ceremony.pk, seat.pk if seat else ""),
     }  # fmt: skip
 
 

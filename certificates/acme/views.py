@@ -205,8 +205,12 @@ class RevokeKey(Confirmed):
     def consequences(self, row: AcmeExternalKey) -> list[Any]:
         return [
             "No account opens with it any more.",
-            counted(row.accounts.filter(state="valid").count(), "account that opened with it goes on; revoke that by itself", "accounts that opened with it go on; revoke those by themselves"),
-        ]  # fmt: skip
+            counted(
+                row.accounts.filter(state="valid").count(),
+                "account that opened with it goes on; revoke that by itself",
+                "accounts that opened with it go on; revoke those by themselves",
+            ),
+        ]
 
 
 def _authorize(request: HttpRequest, server: AcmeServer) -> None:

@@ -22,7 +22,6 @@ from keys.api.base import ACCEPTED, ActorView
 from keys.crypto.secret import SecretBytes
 from keys.models import Key
 from keys.serializers import ReasonSerializer
-from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
 
@@ -41,9 +40,7 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
         return visible_authorities(self.actor)
 
     def _plan(self, values: dict[str, Any]) -> Plan:
-        ring = KeyRing.objects.filter(pk=values.pop("ring")).first()
-        if ring is None or not self.actor.can(Permission.AUTHORITY_MANAGE, ring.pk):
-            raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not make authorities in it."]})
+        ring = self.ring(values.pop("ring"), Permission.AUTHORITY_MANAGE)
         key, parent = values.pop("key"), values.pop("parent")
         names = {name: list(value) if isinstance(value, list) else value for name, value in values.pop("names").items()}
         return Plan(
@@ -51,8 +48,7 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
         )
 
     def _made(self, row: Authority) -> Response:
-        headers = {"Location": f"/api/v1/authorities/{row.pk}"}
-        return Response(shapes.AuthoritySerializer(row).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.AuthoritySerializer, row, "authorities")
 
     @extend_schema(request=shapes.PlanSerializer, responses={201: shapes.AuthoritySerializer, 202: ACCEPTED})
     def create(self, request: Request) -> Response:
@@ -76,9 +72,7 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
     def import_key(self, request: Request) -> Response:
         """Keep the private key of a CA that exists as a key of the hierarchy; its certificate is imported next."""
         values = self.body(shapes.CaKeyImportSerializer)
-        ring = KeyRing.objects.filter(pk=values["ring"]).first()
-        if ring is None or not self.actor.can(Permission.AUTHORITY_MANAGE, ring.pk):
-            raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not make authorities in it."]})
+        ring = self.ring(values["ring"], Permission.AUTHORITY_MANAGE)
         above = Key.objects.filter(pk=values["above"], ring=ring).first()
         if above is None:
             raise ValidationFailed(errors={"above": ["There is no such key in this ring."]})

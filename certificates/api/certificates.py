@@ -23,7 +23,6 @@ from certificates.services import inventory, issuing, log_lists, revoking, sight
 from certificates.services.reading import chain_of, pem, search, visible_certificates
 from certificates.views.certificates import handed_over
 from keys.api.base import ACCEPTED, ActorView
-from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
 
@@ -110,9 +109,7 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
     def upload(self, request: Request) -> Response:
         """Add certificates from elsewhere to the inventory of a ring."""
         values = self.body(shapes.CertificateUploadSerializer)
-        ring = KeyRing.objects.filter(pk=values["ring"]).first()
-        if ring is None or not self.actor.can(Permission.CERTIFICATE_UPLOAD, ring.pk):
-            raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not upload to it."]})
+        ring = self.ring(values["ring"], Permission.CERTIFICATE_UPLOAD)
         done = inventory.upload(
             actor=self.actor, ring=ring, content=_content(values["content"]), password=values["password"]
         )

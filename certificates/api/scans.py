@@ -1,7 +1,5 @@
 """REST: what may be scanned, watched endpoints and their scans, and what agents report."""
 
-from uuid import UUID
-
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -14,18 +12,7 @@ from certificates import scan_serializers as shapes
 from certificates.models import ScanRange, ScanTarget
 from certificates.services import reports, scan_policy, scanning
 from keys.api.base import ActorView
-from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import ValidationFailed
-
-
-def ring_for(actor: Actor, ring_id: UUID, permission: Permission) -> KeyRing:
-    """The ring of a body, or ValidationFailed: to whoever may not use it there, it does not exist."""
-    ring = KeyRing.objects.filter(pk=ring_id).first()
-    if ring is None or not actor.can(permission, ring.pk):
-        raise ValidationFailed(errors={"ring": ["There is no such ring, or you may not do this in it."]})
-    return ring
 
 
 class ScanRangeViewSet(ActorView, ReadOnlyModelViewSet[ScanRange]):
@@ -41,9 +28,7 @@ class ScanRangeViewSet(ActorView, ReadOnlyModelViewSet[ScanRange]):
     def create(self, request: Request) -> Response:
         """Let a network or a host be scanned."""
         row = scan_policy.allow_range(actor=self.actor, **self.body(shapes.NewRangeSerializer))
-        return Response(
-            shapes.ScanRangeSerializer(row).data, status.HTTP_201_CREATED, headers={"Location": f"/api/v1/scan-ranges/{row.pk}"}
-        )  # fmt: skip
+        return self.created(shapes.ScanRangeSerializer, row, "scan-ranges")
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
@@ -69,11 +54,9 @@ class ScanTargetViewSet(ActorView, ReadOnlyModelViewSet[ScanTarget]):
     def create(self, request: Request) -> Response:
         """Watch an endpoint; it is scanned at once."""
         values = self.body(shapes.NewTargetSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.TLS_SCAN)
+        ring = self.ring(values.pop("ring"), Permission.TLS_SCAN)
         row = scanning.add_target(actor=self.actor, ring=ring, **values)
-        return Response(
-            shapes.ScanTargetSerializer(row).data, status.HTTP_201_CREATED, headers={"Location": f"/api/v1/scan-targets/{row.pk}"}
-        )  # fmt: skip
+        return self.created(shapes.ScanTargetSerializer, row, "scan-targets")
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
@@ -106,7 +89,7 @@ class CertificateReportViewSet(ActorView, GenericViewSet[ScanTarget]):
     def create(self, request: Request) -> Response:
         """Up to 1,000 places of one host; the same report again changes nothing."""
         values = self.body(shapes.AgentReportSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.CERTIFICATE_REPORT)
+        ring = self.ring(values.pop("ring"), Permission.CERTIFICATE_REPORT)
         found = [reports.Found(**item) for item in values.pop("found")]
         done = reports.report(actor=self.actor, ring=ring, found=found, **values)
         return Response(shapes.AgentReportedSerializer(done).data)

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from certificates import scan_serializers as shapes
-from certificates.api.scans import ring_for
 from certificates.models import LogList, LogMonitor
 from certificates.services import log_lists, monitoring
 from keys.api.base import ActorView
@@ -33,9 +32,7 @@ class LogListViewSet(ActorView, ReadOnlyModelViewSet[LogList]):
         values = self.body(shapes.NewLogListSerializer)
         content = json.dumps(values["content"]).encode()
         row = log_lists.upload_list(actor=self.actor, content=content, provenance=values["provenance"])
-        return Response(
-            shapes.LogListSerializer(row).data, status.HTTP_201_CREATED, headers={"Location": f"/api/v1/log-lists/{row.pk}"}
-        )  # fmt: skip
+        return self.created(shapes.LogListSerializer, row, "log-lists")
 
 
 class LogMonitorViewSet(ActorView, ReadOnlyModelViewSet[LogMonitor]):
@@ -54,11 +51,9 @@ class LogMonitorViewSet(ActorView, ReadOnlyModelViewSet[LogMonitor]):
     def create(self, request: Request) -> Response:
         """Read a log from now on."""
         values = self.body(shapes.NewMonitorSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.TLS_SCAN)
+        ring = self.ring(values.pop("ring"), Permission.TLS_SCAN)
         row = monitoring.watch_log(actor=self.actor, ring=ring, **values)
-        return Response(
-            shapes.LogMonitorSerializer(row).data, status.HTTP_201_CREATED, headers={"Location": f"/api/v1/log-monitors/{row.pk}"}
-        )  # fmt: skip
+        return self.created(shapes.LogMonitorSerializer, row, "log-monitors")
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:

@@ -50,6 +50,15 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'authorities',
+                'indexes': [
+                    models.Index(fields=['next_crl_at'], name='pki_authority_crl_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'active', 'retired', 'revoked'])), name='pki_authority_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'root'), ('parent', None)), ('kind', 'intermediate'), _connector='OR'), name='pki_root_has_no_parent'),
+                    models.CheckConstraint(condition=models.Q(('crl_partitions__gte', 1), ('crl_partitions__lte', 1024)), name='pki_partitions'),
+                    models.CheckConstraint(condition=models.Q(('crl_hours__gte', 1), ('crl_hours__lte', 8784)), name='pki_crl_hours'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -90,6 +99,24 @@ class Migration(migrations.Migration):
                 ('renews', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='renewed_by', to='certificates.certificate')),
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='certificates', to='accounts.keyring')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['not_after', 'id'], name='pki_certificate_expiry'),
+                    models.Index(fields=['ring', 'not_after', 'id'], name='pki_certificate_ring_expiry'),
+                    models.Index(fields=['created_at', 'id'], name='pki_certificate_newest'),
+                    models.Index(condition=models.Q(('state', 'valid'), _negated=True), fields=['authority', 'partition', 'id'], name='pki_certificate_revoked'),
+                    models.Index(fields=['spki_sha256'], name='pki_certificate_key'),
+                    models.Index(fields=['serial'], name='pki_certificate_serial'),
+                    django.contrib.postgres.indexes.GinIndex(fields=['search'], name='pki_certificate_search', opclasses=['gin_trgm_ops']),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('authority', 'serial'), name='pki_serial_of_authority'),
+                    models.UniqueConstraint(fields=('ring', 'fingerprint'), name='pki_fingerprint_in_ring'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['valid', 'held', 'revoked'])), name='pki_certificate_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('crl_entry', None), ('reason', ''), ('revoked_at', None), ('state', 'valid')), models.Q(models.Q(('state', 'valid'), _negated=True), ('crl_entry__isnull', False), ('revoked_at__isnull', False), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='pki_revoked_says_when'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), ('reason', 'certificate_hold'), _connector='OR'), name='pki_held_is_hold'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='authority',
@@ -115,6 +142,12 @@ class Migration(migrations.Migration):
                 ('next_update', models.DateTimeField()),
                 ('authority', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='crls', to='certificates.authority')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('authority', 'kind', 'partition', 'number'), name='pki_crl_number'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('base_number', None), ('kind', 'full')), models.Q(('base_number__isnull', False), ('kind', 'delta')), _connector='OR'), name='pki_delta_has_base'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ExpiryNotice',
@@ -124,6 +157,11 @@ class Migration(migrations.Migration):
                 ('sent_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('certificate', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='expiry_notices', to='certificates.certificate')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('certificate', 'days'), name='pki_notice_once'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='IssuanceGrant',
@@ -142,6 +180,16 @@ class Migration(migrations.Migration):
                 ('authority', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='grants', to='certificates.authority')),
                 ('certificate', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='grant', to='certificates.certificate')),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'spent')), fields=['spent_at'], name='pki_grant_spent'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('authority', 'serial'), name='pki_grant_serial'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['open', 'spent', 'done', 'lost'])), name='pki_grant_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('state', 'done')), models.Q(models.Q(('state', 'done'), _negated=True), ('certificate', None)), _connector='OR'), name='pki_grant_done_has_certificate'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='OcspAnswer',
@@ -154,113 +202,17 @@ class Migration(migrations.Migration):
                 ('next_update', models.DateTimeField()),
                 ('certificate', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='answers', to='certificates.certificate')),
             ],
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(fields=['not_after', 'id'], name='pki_certificate_expiry'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(fields=['ring', 'not_after', 'id'], name='pki_certificate_ring_expiry'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(fields=['created_at', 'id'], name='pki_certificate_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(condition=models.Q(('state', 'valid'), _negated=True), fields=['authority', 'partition', 'id'], name='pki_certificate_revoked'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(fields=['spki_sha256'], name='pki_certificate_key'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=models.Index(fields=['serial'], name='pki_certificate_serial'),
-        ),
-        migrations.AddIndex(
-            model_name='certificate',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['search'], name='pki_certificate_search', opclasses=['gin_trgm_ops']),
-        ),
-        migrations.AddConstraint(
-            model_name='certificate',
-            constraint=models.UniqueConstraint(fields=('authority', 'serial'), name='pki_serial_of_authority'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificate',
-            constraint=models.UniqueConstraint(fields=('ring', 'fingerprint'), name='pki_fingerprint_in_ring'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificate',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['valid', 'held', 'revoked'])), name='pki_certificate_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificate',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('crl_entry', None), ('reason', ''), ('revoked_at', None), ('state', 'valid')), models.Q(models.Q(('state', 'valid'), _negated=True), ('crl_entry__isnull', False), ('revoked_at__isnull', False), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='pki_revoked_says_when'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificate',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), ('reason', 'certificate_hold'), _connector='OR'), name='pki_held_is_hold'),
-        ),
-        migrations.AddIndex(
-            model_name='authority',
-            index=models.Index(fields=['next_crl_at'], name='pki_authority_crl_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='authority',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'active', 'retired', 'revoked'])), name='pki_authority_state'),
+            options={
+                'indexes': [
+                    models.Index(fields=['this_update', 'id'], name='pki_answer_age'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('certificate', 'digest'), name='pki_one_answer'),
+                ],
+            },
         ),
         migrations.AddConstraint(
             model_name='authority',
             constraint=models.CheckConstraint(condition=models.Q(('state', 'pending'), ('certificate__isnull', False), _connector='OR'), name='pki_authority_has_certificate'),
-        ),
-        migrations.AddConstraint(
-            model_name='authority',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'root'), ('parent', None)), ('kind', 'intermediate'), _connector='OR'), name='pki_root_has_no_parent'),
-        ),
-        migrations.AddConstraint(
-            model_name='authority',
-            constraint=models.CheckConstraint(condition=models.Q(('crl_partitions__gte', 1), ('crl_partitions__lte', 1024)), name='pki_partitions'),
-        ),
-        migrations.AddConstraint(
-            model_name='authority',
-            constraint=models.CheckConstraint(condition=models.Q(('crl_hours__gte', 1), ('crl_hours__lte', 8784)), name='pki_crl_hours'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificatelist',
-            constraint=models.UniqueConstraint(fields=('authority', 'kind', 'partition', 'number'), name='pki_crl_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='certificatelist',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('base_number', None), ('kind', 'full')), models.Q(('base_number__isnull', False), ('kind', 'delta')), _connector='OR'), name='pki_delta_has_base'),
-        ),
-        migrations.AddConstraint(
-            model_name='expirynotice',
-            constraint=models.UniqueConstraint(fields=('certificate', 'days'), name='pki_notice_once'),
-        ),
-        migrations.AddIndex(
-            model_name='issuancegrant',
-            index=models.Index(condition=models.Q(('state', 'spent')), fields=['spent_at'], name='pki_grant_spent'),
-        ),
-        migrations.AddConstraint(
-            model_name='issuancegrant',
-            constraint=models.UniqueConstraint(fields=('authority', 'serial'), name='pki_grant_serial'),
-        ),
-        migrations.AddConstraint(
-            model_name='issuancegrant',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'spent', 'done', 'lost'])), name='pki_grant_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='issuancegrant',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('state', 'done')), models.Q(models.Q(('state', 'done'), _negated=True), ('certificate', None)), _connector='OR'), name='pki_grant_done_has_certificate'),
-        ),
-        migrations.AddIndex(
-            model_name='ocspanswer',
-            index=models.Index(fields=['this_update', 'id'], name='pki_answer_age'),
-        ),
-        migrations.AddConstraint(
-            model_name='ocspanswer',
-            constraint=models.UniqueConstraint(fields=('certificate', 'digest'), name='pki_one_answer'),
         ),
     ]

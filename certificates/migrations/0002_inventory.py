@@ -39,6 +39,15 @@ class Migration(migrations.Migration):
                 ('changes', models.JSONField(default=list, help_text='What differs from the scan before, in words.')),
                 ('report', models.JSONField(default=dict)),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('finished_at', None)), fields=['created_at'], name='pki_scan_open'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'done', 'failed'])), name='pki_scan_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('state__in', ['queued', 'running'])), models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), _connector='OR'), name='pki_scan_ends'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='LoggedCertificate',
@@ -54,6 +63,11 @@ class Migration(migrations.Migration):
                 ('der', models.BinaryField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['serial'], name='pki_logged_serial'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='LogList',
@@ -87,6 +101,14 @@ class Migration(migrations.Migration):
                 ('created_by', models.CharField(max_length=200)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['next_at', 'id'], name='pki_monitor_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('every_minutes__gte', 5), ('every_minutes__lte', 10080)), name='pki_monitor_every'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ScanRange',
@@ -109,6 +131,16 @@ class Migration(migrations.Migration):
                 ('created_by', models.CharField(max_length=200)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['next_at', 'id'], name='pki_target_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('port__gte', 1), ('port__lte', 65535)), name='pki_target_port'),
+                    models.CheckConstraint(condition=models.Q(('every_hours', None), models.Q(('every_hours__gte', 1), ('every_hours__lte', 8784)), _connector='OR'), name='pki_target_hours'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('every_hours', None), ('next_at', None)), models.Q(('every_hours__isnull', False), ('next_at__isnull', False)), _connector='OR'), name='pki_target_schedule'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Sighting',
@@ -191,61 +223,21 @@ class Migration(migrations.Migration):
             name='ring',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.keyring'),
         ),
-        migrations.AddIndex(
-            model_name='logmonitor',
-            index=models.Index(fields=['next_at', 'id'], name='pki_monitor_due'),
-        ),
         migrations.AddConstraint(
             model_name='logmonitor',
             constraint=models.UniqueConstraint(fields=('ring', 'url'), name='pki_monitor_once'),
         ),
         migrations.AddConstraint(
-            model_name='logmonitor',
-            constraint=models.CheckConstraint(condition=models.Q(('every_minutes__gte', 5), ('every_minutes__lte', 10080)), name='pki_monitor_every'),
-        ),
-        migrations.AddIndex(
-            model_name='loggedcertificate',
-            index=models.Index(fields=['serial'], name='pki_logged_serial'),
-        ),
-        migrations.AddConstraint(
             model_name='loggedcertificate',
             constraint=models.UniqueConstraint(fields=('monitor', 'index'), name='pki_logged_once'),
-        ),
-        migrations.AddIndex(
-            model_name='scantarget',
-            index=models.Index(fields=['next_at', 'id'], name='pki_target_due'),
         ),
         migrations.AddConstraint(
             model_name='scantarget',
             constraint=models.UniqueConstraint(fields=('ring', 'host', 'port'), name='pki_target_once'),
         ),
-        migrations.AddConstraint(
-            model_name='scantarget',
-            constraint=models.CheckConstraint(condition=models.Q(('port__gte', 1), ('port__lte', 65535)), name='pki_target_port'),
-        ),
-        migrations.AddConstraint(
-            model_name='scantarget',
-            constraint=models.CheckConstraint(condition=models.Q(('every_hours', None), models.Q(('every_hours__gte', 1), ('every_hours__lte', 8784)), _connector='OR'), name='pki_target_hours'),
-        ),
-        migrations.AddConstraint(
-            model_name='scantarget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('every_hours', None), ('next_at', None)), models.Q(('every_hours__isnull', False), ('next_at__isnull', False)), _connector='OR'), name='pki_target_schedule'),
-        ),
         migrations.AddIndex(
             model_name='endpointscan',
             index=models.Index(fields=['target', '-created_at', '-id'], name='pki_scan_history'),
-        ),
-        migrations.AddIndex(
-            model_name='endpointscan',
-            index=models.Index(condition=models.Q(('finished_at', None)), fields=['created_at'], name='pki_scan_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='endpointscan',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'done', 'failed'])), name='pki_scan_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='endpointscan',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('state__in', ['queued', 'running'])), models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), _connector='OR'), name='pki_scan_ends'),
         ),
         migrations.AddConstraint(
             model_name='endpointscan',

@@ -41,6 +41,16 @@ class Migration(migrations.Migration):
                 ('replaces', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='certificates.certificate')),
                 ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.keyversion')),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('state__in', ('preparing', 'proving', 'finalizing'))), fields=['next_try_at'], name='pki_order_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['preparing', 'proving', 'finalizing', 'issued', 'failed'])), name='pki_order_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('finished_at__isnull', False), ('state', 'issued')), models.Q(('certificate', None), ('finished_at__isnull', False), ('state', 'failed')), models.Q(('certificate', None), ('finished_at', None), ('state__in', ('preparing', 'proving', 'finalizing'))), _connector='OR'), name='pki_order_end'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['proving', 'finalizing', 'issued']), _negated=True), models.Q(('order_url', ''), _negated=True), _connector='OR'), name='pki_order_known'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='AcmeSource',
@@ -67,6 +77,12 @@ class Migration(migrations.Migration):
                 ('eab_key', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='keys.sealedvalue')),
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='acme_sources', to='accounts.keyring')),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['registering', 'ready', 'failed', 'retired'])), name='pki_source_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('account_url', ''), _negated=True), _connector='OR'), name='pki_source_has_account'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ChallengeAnswer',
@@ -95,6 +111,13 @@ class Migration(migrations.Migration):
                 ('created_by', models.CharField(max_length=200)),
                 ('secret', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.sealedvalue')),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'webhook'), _negated=True), ('with_key', False), _connector='OR'), name='pki_webhook_gets_no_key'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'webhook'), _negated=True), ('secret__isnull', False), _connector='OR'), name='pki_webhook_signs'),
+                    models.UniqueConstraint(condition=models.Q(('removed_at', None), models.Q(('kind', 'webhook'), _negated=True)), fields=('kind', 'place'), name='pki_one_hook_a_file'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Delivery',
@@ -112,6 +135,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'deliveries',
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'queued')), fields=['next_try_at'], name='pki_delivery_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('hook', 'certificate'), name='pki_delivered_once'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'delivered', 'failed', 'superseded'])), name='pki_delivery_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('state', 'queued')), models.Q(models.Q(('state', 'queued'), _negated=True), ('finished_at__isnull', False)), _connector='OR'), name='pki_delivery_end'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -130,6 +161,11 @@ class Migration(migrations.Migration):
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dns_hooks', to='accounts.keyring')),
                 ('secret', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.sealedvalue')),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'rfc2136'), _negated=True), models.Q(models.Q(('zone', ''), _negated=True), models.Q(('key_name', ''), _negated=True)), _connector='OR'), name='pki_dns_hook_whole'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ManagedCertificate',
@@ -157,6 +193,14 @@ class Migration(migrations.Migration):
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='managed_certificates', to='accounts.keyring')),
                 ('source', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='managed', to='certificates.acmesource')),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('enabled', True)), fields=['renew_at'], name='pki_managed_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('challenge', 'dns-01'), _negated=True), ('dns_hook__isnull', False), _connector='OR'), name='pki_managed_dns_has_hook'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='deployhook',
@@ -181,6 +225,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'relying parties',
+                'constraints': [
+                    models.UniqueConstraint(fields=('ring', 'name'), name='pki_party_in_ring'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -200,93 +247,19 @@ class Migration(migrations.Migration):
                 ('old', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers_from', to='certificates.authority')),
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers', to='accounts.keyring')),
             ],
-        ),
-        migrations.AddConstraint(
-            model_name='acmesource',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['registering', 'ready', 'failed', 'retired'])), name='pki_source_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmesource',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('account_url', ''), _negated=True), _connector='OR'), name='pki_source_has_account'),
-        ),
-        migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['next_try_at'], name='pki_delivery_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('hook', 'certificate'), name='pki_delivered_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'delivered', 'failed', 'superseded'])), name='pki_delivery_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('state', 'queued')), models.Q(models.Q(('state', 'queued'), _negated=True), ('finished_at__isnull', False)), _connector='OR'), name='pki_delivery_end'),
-        ),
-        migrations.AddConstraint(
-            model_name='dnshook',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'rfc2136'), _negated=True), models.Q(models.Q(('zone', ''), _negated=True), models.Q(('key_name', ''), _negated=True)), _connector='OR'), name='pki_dns_hook_whole'),
-        ),
-        migrations.AddIndex(
-            model_name='managedcertificate',
-            index=models.Index(condition=models.Q(('enabled', True)), fields=['renew_at'], name='pki_managed_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='managedcertificate',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('challenge', 'dns-01'), _negated=True), ('dns_hook__isnull', False), _connector='OR'), name='pki_managed_dns_has_hook'),
-        ),
-        migrations.AddConstraint(
-            model_name='deployhook',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'webhook'), _negated=True), ('with_key', False), _connector='OR'), name='pki_webhook_gets_no_key'),
-        ),
-        migrations.AddConstraint(
-            model_name='deployhook',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'webhook'), _negated=True), ('secret__isnull', False), _connector='OR'), name='pki_webhook_signs'),
-        ),
-        migrations.AddConstraint(
-            model_name='deployhook',
-            constraint=models.UniqueConstraint(condition=models.Q(('removed_at', None), models.Q(('kind', 'webhook'), _negated=True)), fields=('kind', 'place'), name='pki_one_hook_a_file'),
-        ),
-        migrations.AddIndex(
-            model_name='renewalorder',
-            index=models.Index(condition=models.Q(('state__in', ('preparing', 'proving', 'finalizing'))), fields=['next_try_at'], name='pki_order_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalorder',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['preparing', 'proving', 'finalizing', 'issued', 'failed'])), name='pki_order_state'),
+            options={
+                'indexes': [
+                    models.Index(fields=['-created_at', 'id'], name='pki_rollover_newest'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('old', models.F('new')), _negated=True), name='pki_rollover_two_authorities'),
+                    models.UniqueConstraint(condition=models.Q(('state__in', ('trust_a', 'trust_both', 'issue_b'))), fields=('old',), name='pki_one_rollover_of_old'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('cancelled_at', None), ('issue_b_at', None), ('state', 'trust_a'), ('trust_b_at', None), ('trust_both_at', None)), models.Q(('cancelled_at', None), ('issue_b_at', None), ('state', 'trust_both'), ('trust_b_at', None), ('trust_both_at__isnull', False)), models.Q(('cancelled_at', None), ('issue_b_at__isnull', False), ('state', 'issue_b'), ('trust_b_at', None), ('trust_both_at__isnull', False)), models.Q(('cancelled_at', None), ('issue_b_at__isnull', False), ('state', 'trust_b'), ('trust_b_at__isnull', False), ('trust_both_at__isnull', False)), models.Q(('cancelled_at__isnull', False), ('issue_b_at', None), ('state', 'cancelled'), ('trust_b_at', None)), _connector='OR'), name='pki_rollover_step_by_step'),
+                ],
+            },
         ),
         migrations.AddConstraint(
             model_name='renewalorder',
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('preparing', 'proving', 'finalizing'))), fields=('managed',), name='pki_one_open_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('finished_at__isnull', False), ('state', 'issued')), models.Q(('certificate', None), ('finished_at__isnull', False), ('state', 'failed')), models.Q(('certificate', None), ('finished_at', None), ('state__in', ('preparing', 'proving', 'finalizing'))), _connector='OR'), name='pki_order_end'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['proving', 'finalizing', 'issued']), _negated=True), models.Q(('order_url', ''), _negated=True), _connector='OR'), name='pki_order_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='relyingparty',
-            constraint=models.UniqueConstraint(fields=('ring', 'name'), name='pki_party_in_ring'),
-        ),
-        migrations.AddIndex(
-            model_name='rollover',
-            index=models.Index(fields=['-created_at', 'id'], name='pki_rollover_newest'),
-        ),
-        migrations.AddConstraint(
-            model_name='rollover',
-            constraint=models.CheckConstraint(condition=models.Q(('old', models.F('new')), _negated=True), name='pki_rollover_two_authorities'),
-        ),
-        migrations.AddConstraint(
-            model_name='rollover',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('trust_a', 'trust_both', 'issue_b'))), fields=('old',), name='pki_one_rollover_of_old'),
-        ),
-        migrations.AddConstraint(
-            model_name='rollover',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('cancelled_at', None), ('issue_b_at', None), ('state', 'trust_a'), ('trust_b_at', None), ('trust_both_at', None)), models.Q(('cancelled_at', None), ('issue_b_at', None), ('state', 'trust_both'), ('trust_b_at', None), ('trust_both_at__isnull', False)), models.Q(('cancelled_at', None), ('issue_b_at__isnull', False), ('state', 'issue_b'), ('trust_b_at', None), ('trust_both_at__isnull', False)), models.Q(('cancelled_at', None), ('issue_b_at__isnull', False), ('state', 'trust_b'), ('trust_b_at__isnull', False), ('trust_both_at__isnull', False)), models.Q(('cancelled_at__isnull', False), ('issue_b_at', None), ('state', 'cancelled'), ('trust_b_at', None)), _connector='OR'), name='pki_rollover_step_by_step'),
         ),
     ]

@@ -45,6 +45,14 @@ class Migration(migrations.Migration):
                 ('created_from', models.GenericIPAddressField(blank=True, null=True)),
                 ('external_key', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='accounts', to='certificates.acmeexternalkey')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['created_at', 'id'], name='acme_account_newest'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['valid', 'deactivated', 'revoked'])), name='acme_account_state'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='AcmeOrder',
@@ -61,6 +69,20 @@ class Migration(migrations.Migration):
                 ('grant', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='certificates.issuancegrant')),
                 ('replaces', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='certificates.certificate')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['created_at', 'id'], name='acme_order_newest'),
+                    models.Index(fields=['account', 'created_at', 'id'], name='acme_order_of_account'),
+                    models.Index(condition=models.Q(('state__in', ['pending', 'ready', 'processing'])), fields=['expires_at'], name='acme_order_open'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'ready', 'processing', 'valid', 'invalid'])), name='acme_order_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('state', 'valid')), models.Q(models.Q(('state', 'valid'), _negated=True), ('certificate', None)), _connector='OR'), name='acme_valid_has_certificate'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['processing', 'valid']), _negated=True), ('grant__isnull', False), _connector='OR'), name='acme_processing_has_grant'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['pending', 'ready']), _negated=True), ('grant', None), _connector='OR'), name='acme_early_has_no_grant'),
+                    models.UniqueConstraint(condition=models.Q(('state', 'invalid'), _negated=True), fields=('replaces',), name='acme_replaced_once'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='AcmeAuthorization',
@@ -73,6 +95,16 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField()),
                 ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='authorizations', to='certificates.acmeorder')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['name'], name='acme_authorization_name'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('order', 'name', 'wildcard'), name='acme_one_authorization_a_name'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'valid', 'invalid', 'deactivated', 'expired'])), name='acme_authorization_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'valid'), _negated=True), ('proved_at__isnull', False), _connector='OR'), name='acme_valid_was_proved'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='AcmeServer',
@@ -96,6 +128,12 @@ class Migration(migrations.Migration):
                 ('created_by', models.CharField(max_length=200)),
                 ('authority', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='acme', to='certificates.authority')),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('order_hours__gte', 1), ('order_hours__lte', 168)), name='acme_order_hours'),
+                    models.CheckConstraint(condition=models.Q(('http_port__gte', 1), ('http_port__lte', 65535), ('tls_port__gte', 1), ('tls_port__lte', 65535)), name='acme_ports'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='acmeorder',
@@ -130,72 +168,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('authorization', 'kind'), name='acme_one_challenge_a_kind'), models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'processing', 'valid', 'invalid'])), name='acme_challenge_state'), models.CheckConstraint(condition=models.Q(models.Q(('next_try_at__isnull', False), ('state', 'processing')), models.Q(models.Q(('state', 'processing'), _negated=True), ('next_try_at', None)), _connector='OR'), name='acme_processing_is_due'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'valid'), ('validated_at__isnull', False)), models.Q(models.Q(('state', 'valid'), _negated=True), ('validated_at', None)), _connector='OR'), name='acme_valid_says_when')],
             },
         ),
-        migrations.AddIndex(
-            model_name='acmeauthorization',
-            index=models.Index(fields=['name'], name='acme_authorization_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeauthorization',
-            constraint=models.UniqueConstraint(fields=('order', 'name', 'wildcard'), name='acme_one_authorization_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeauthorization',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'valid', 'invalid', 'deactivated', 'expired'])), name='acme_authorization_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeauthorization',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'valid'), _negated=True), ('proved_at__isnull', False), _connector='OR'), name='acme_valid_was_proved'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeserver',
-            constraint=models.CheckConstraint(condition=models.Q(('order_hours__gte', 1), ('order_hours__lte', 168)), name='acme_order_hours'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeserver',
-            constraint=models.CheckConstraint(condition=models.Q(('http_port__gte', 1), ('http_port__lte', 65535), ('tls_port__gte', 1), ('tls_port__lte', 65535)), name='acme_ports'),
-        ),
-        migrations.AddIndex(
-            model_name='acmeorder',
-            index=models.Index(fields=['created_at', 'id'], name='acme_order_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='acmeorder',
-            index=models.Index(fields=['account', 'created_at', 'id'], name='acme_order_of_account'),
-        ),
-        migrations.AddIndex(
-            model_name='acmeorder',
-            index=models.Index(condition=models.Q(('state__in', ['pending', 'ready', 'processing'])), fields=['expires_at'], name='acme_order_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeorder',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'ready', 'processing', 'valid', 'invalid'])), name='acme_order_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('certificate__isnull', False), ('state', 'valid')), models.Q(models.Q(('state', 'valid'), _negated=True), ('certificate', None)), _connector='OR'), name='acme_valid_has_certificate'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['processing', 'valid']), _negated=True), ('grant__isnull', False), _connector='OR'), name='acme_processing_has_grant'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['pending', 'ready']), _negated=True), ('grant', None), _connector='OR'), name='acme_early_has_no_grant'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeorder',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'invalid'), _negated=True), fields=('replaces',), name='acme_replaced_once'),
-        ),
-        migrations.AddIndex(
-            model_name='acmeaccount',
-            index=models.Index(fields=['created_at', 'id'], name='acme_account_newest'),
-        ),
         migrations.AddConstraint(
             model_name='acmeaccount',
             constraint=models.UniqueConstraint(fields=('server', 'thumbprint'), name='acme_one_account_a_key'),
-        ),
-        migrations.AddConstraint(
-            model_name='acmeaccount',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['valid', 'deactivated', 'revoked'])), name='acme_account_state'),
         ),
     ]

@@ -1,7 +1,6 @@
 """REST: ACME CAs, the certificates they keep alive, and where these are delivered; each action is one service."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -18,20 +17,9 @@ from certificates.renewal.frame import visible_dns_hooks, visible_managed, visib
 from keys.api.base import ACCEPTED, ActorView
 from keys.crypto.secret import SecretBytes
 from keys.serializers import ReasonSerializer
-from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import ValidationFailed
 
 _ID = "[0-9a-f-]{36}"
-
-
-def ring_for(actor: Actor, ring_id: UUID, permission: Permission) -> KeyRing:
-    """The ring of a body; one the actor has no such right on looks as if there were none."""
-    ring = KeyRing.objects.filter(pk=ring_id).first()
-    if ring is None or not actor.can(permission, ring.pk):
-        raise ValidationFailed(errors={"ring": [f"There is no such ring, or you lack {permission.value} on it."]})
-    return ring
 
 
 def _secret(text: str) -> SecretBytes | None:
@@ -55,17 +43,16 @@ class SourceViewSet(ActorView, ReadOnlyModelViewSet[AcmeSource]):
     def create(self, request: Request) -> Response:
         """Make an account key and have it registered by a worker."""
         values = self.body(shapes.NewSourceSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.AUTHORITY_MANAGE)
+        ring = self.ring(values.pop("ring"), Permission.AUTHORITY_MANAGE)
         row = sources.register_source(actor=self.actor, ring=ring, eab_key=_secret(values.pop("eab_key")), **values)
-        headers = {"Location": f"/api/v1/acme-sources/{row.pk}"}
-        return Response(shapes.SourceSerializer(row).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.SourceSerializer, row, "acme-sources")
 
     @extend_schema(request=shapes.LookSerializer, responses=shapes.FoundCaSerializer)
     @action(detail=False, methods=["post"])
     def look(self, request: Request) -> Response:
         """What a CA says of itself, before an account is made there."""
         values = self.body(shapes.LookSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.AUTHORITY_MANAGE)
+        ring = self.ring(values.pop("ring"), Permission.AUTHORITY_MANAGE)
         found = sources.look_at_ca(actor=self.actor, ring=ring, **values)
         return Response(shapes.FoundCaSerializer(found).data)
 
@@ -101,11 +88,10 @@ class DnsHookViewSet(ActorView, ReadOnlyModelViewSet[DnsHook]):
     def create(self, request: Request) -> Response:
         """Keep a hook, its secret sealed."""
         values = self.body(shapes.NewDnsHookSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.AUTHORITY_MANAGE)
+        ring = self.ring(values.pop("ring"), Permission.AUTHORITY_MANAGE)
         secret = SecretBytes(values.pop("secret").encode())
         row = sources.register_dns_hook(actor=self.actor, ring=ring, secret=secret, **values)
-        headers = {"Location": f"/api/v1/dns-hooks/{row.pk}"}
-        return Response(shapes.DnsHookSerializer(row).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.DnsHookSerializer, row, "dns-hooks")
 
 
 class RenewalViewSet(ActorView, ReadOnlyModelViewSet[ManagedCertificate]):
@@ -129,8 +115,7 @@ class RenewalViewSet(ActorView, ReadOnlyModelViewSet[ManagedCertificate]):
             actor=self.actor, source_id=values["source"], key_id=values["key"], challenge=values["challenge"], dns_hook_id=values["dns_hook"],
             names=[(name["kind"], name["value"]) for name in values["names"]], new_key=values["new_key"],
         )  # fmt: skip
-        headers = {"Location": f"/api/v1/renewals/{row.pk}"}
-        return Response(shapes.ManagedSerializer(row).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.ManagedSerializer, row, "renewals")
 
     @extend_schema(request=ReasonSerializer, responses={202: shapes.OrderSerializer})
     @action(detail=True, methods=["post"])
@@ -168,8 +153,7 @@ class RenewalViewSet(ActorView, ReadOnlyModelViewSet[ManagedCertificate]):
         hook = deploying.add_hook(
             actor=self.actor, managed_id=self.get_object().pk, secret=_secret(values.pop("secret")), **values
         )
-        headers = {"Location": f"/api/v1/deploy-hooks/{hook.pk}"}
-        return Response(shapes.HookSerializer(hook).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.HookSerializer, hook, "deploy-hooks")
 
 
 class DeployHookViewSet(ActorView, ReadOnlyModelViewSet[DeployHook]):

@@ -84,7 +84,8 @@ class _Network(ClientNetwork):
 
     def nonce(self, url: str, new_nonce: str) -> str:
         """One that was not used yet, in base64url."""
-        return b64url(self._get_nonce(url, new_nonce))
+        found: Any = self._get_nonce(url, new_nonce)  # bytes, whatever the library says of it
+        return b64url(found)
 
     def post_signed(self, url: str, jws: dict[str, str]) -> None:
         """Send a request that another key than the account's has signed."""

@@ -92,7 +92,10 @@ class ObtainForm(ServiceForm):
     key = forms.ModelChoiceField(
         Key.objects.none(), help_text="A transport key. Make it exportable if a server is to read it from a file."
     )
-    names = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}), help_text="One a line, such as www.example.org.")
+    names = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="One a line, such as www.example.org; IP addresses are proved by http-01 only.",
+    )
     challenge = forms.ChoiceField(
         choices=ManagedCertificate.Challenge.choices, label="Proof",
         help_text="http-01: port 80 of each name leads to this portal. dns-01: a hook writes a TXT record; needed for wildcards.",

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from certificates.models import RelyingParty, Rollover
-from certificates.renewal.api import ring_for
 from certificates.rollover import gates, parties, steps
 from certificates.rollover import serializers as shapes
 from certificates.services.reading import pem
@@ -38,8 +37,7 @@ class RolloverViewSet(ActorView, ReadOnlyModelViewSet[Rollover]):
         """Plan it; nothing changes yet."""
         values = self.body(shapes.NewRolloverSerializer)
         row = steps.plan_rollover(actor=self.actor, old_id=values["old"], new_id=values["new"], reason=values["reason"])
-        headers = {"Location": f"/api/v1/rollovers/{row.pk}"}
-        return Response(shapes.RolloverSerializer(row).data, status=status.HTTP_201_CREATED, headers=headers)
+        return self.created(shapes.RolloverSerializer, row, "rollovers")
 
     @extend_schema(request=shapes.StepSerializer, responses={200: shapes.RolloverSerializer, 202: ACCEPTED})
     @action(detail=True, methods=["post"])
@@ -82,7 +80,7 @@ class RelyingPartyViewSet(ActorView, ReadOnlyModelViewSet[RelyingParty]):
     def create(self, request: Request) -> Response:
         """Report a bundle; the newest report of a name counts."""
         values = self.body(shapes.TrustReportSerializer)
-        ring = ring_for(self.actor, values.pop("ring"), Permission.TRUST_REPORT)
+        ring = self.ring(values.pop("ring"), Permission.TRUST_REPORT)
         return Response(shapes.PartySerializer(parties.report_bundle(actor=self.actor, ring=ring, **values)).data)
 
     @extend_schema(request=ReasonSerializer, responses={204: None})

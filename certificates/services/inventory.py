@@ -27,7 +27,7 @@ from keyvault_portal.audit import services as audit
 MET_OUTSIDE = (Certificate.Source.SCANNED, Certificate.Source.REPORTED)
 DUE_DAYS = 30
 COUNTED = 1_000  # counts go no further; more reads as "1,000+"
-_ADOPTED, _STILL_MADE = "certificates:adopted keys", 500
+_ADOPTED, _STILL_MADE = "certificates:adopted-keys", 500
 # The SHA-256 of a version's public half: a certificate that has the same one has its private key here.
 _SPKI = Func(Func(F("public_key"), function="sha256"), Value("hex"), function="encode", output_field=CharField())
 

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,8 @@ from keys.providers import registry
 from keys.services import budget, materials, root_key
 from keyvault_portal import embedded
 from keyvault_portal.audit.signing import ensure_signing_key
+
+_TEMPLATE: ContextVar[str] = ContextVar("template", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,40 @@ def services() -> Iterator[None]:
 
 
 @contextmanager
-def scratch(tell: Tell) -> Iterator[Scratch]:
-    """Create a database beside the configured one, migrate it and make key files; drop all of it at the end."""
+def template() -> Iterator[None]:
+    """For several benchmarks: each scratch database of the block is a copy of one that was migrated once."""
     name = f"benchmark_{secrets.token_hex(6)}"
-    tell("creating a database")
-    with services(), TemporaryDirectory(prefix="keyvault-benchmark-") as folder:
+    with services():
         home = connection.settings_dict["NAME"]
         create_database(name)
         try:
             _connect_to(name)
+            call_command("migrate", verbosity=0, interactive=False)
+            _connect_to(home)
+            token = _TEMPLATE.set(name)
+            try:
+                yield
+            finally:
+                _TEMPLATE.reset(token)
+        finally:
+            _connect_to(home)
+            drop_database(name)
+
+
+@contextmanager
+def scratch(tell: Tell) -> Iterator[Scratch]:
+    """Create a database beside the configured one, migrate it and make key files; drop all of it at the end."""
+    name, like = f"benchmark_{secrets.token_hex(6)}", _TEMPLATE.get()
+    tell("creating a database")
+    with services(), TemporaryDirectory(prefix="keyvault-benchmark-") as folder:
+        home = connection.settings_dict["NAME"]
+        create_database(name, like)
+        try:
+            _connect_to(name)
             keys = {"ROOT_KEY_FILE": Path(folder) / "root.key", "AUDIT_KEY_FILE": Path(folder) / "audit.key"}
             with override_settings(**keys):
-                call_command("migrate", verbosity=0, interactive=False)
+                if not like:
+                    call_command("migrate", verbosity=0, interactive=False)
                 _forget()
                 root_key.ensure_root_key()
                 ensure_signing_key()
@@ -81,9 +106,9 @@ def scratch(tell: Tell) -> Iterator[Scratch]:
             drop_database(name)
 
 
-def create_database(name: str) -> None:
-    """Create an empty database beside the present one."""
-    _execute("CREATE DATABASE {}", name)
+def create_database(name: str, like: str = "") -> None:
+    """Create a database beside the present one: empty, or a copy of one that nobody is connected to."""
+    _execute("CREATE DATABASE {} TEMPLATE {}" if like else "CREATE DATABASE {}", *filter(None, (name, like)))
 
 
 def drop_database(name: str) -> None:
@@ -108,9 +133,9 @@ def _connect_to(name: str) -> None:
     connection.settings_dict["NAME"] = name
 
 
-def _execute(statement: str, name: str) -> None:
+def _execute(statement: str, *names: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(sql.Identifier(name)).as_string(cursor.cursor))
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)).as_string(cursor.cursor))
 
 
 def _url() -> str:

@@ -1,4 +1,6 @@
-"""People of every role, rings, and a hierarchy of 2 master keys, 4 KEKs, 12 data keys, token signing and transport keys."""
+"""People of every role, rings, and a hierarchy of 2 master keys, 4 KEKs, 12 data keys, token signing and transport keys.
+
+One of the last signs the minutes of ceremonies."""
 
 import secrets
 from collections.abc import Callable
@@ -62,6 +64,7 @@ KEYS: tuple[tuple[str, str, str, str, str | None, str, int], ...] = (
     ("api-tokens", "API tokens", "token_signing", "ECDSA-P256-SHA256", "platform-kek", "platform", 14),
     ("sso-tokens", "Single sign-on", "token_signing", "Ed25519", "platform-kek", "platform", 40),
     ("shop-tls", "Shop TLS", "transport", "ECDSA-P256-SHA256", "platform-kek", "platform", 24),
+    ("ceremony-minutes", "Minutes of ceremonies", "transport", "ECDSA-P256-SHA256", "platform-kek", "platform", 300),
 )
 STORY_KEY = "customer-pii"
 

@@ -146,7 +146,7 @@ class Holder:
                 share = Share.from_mnemonic(mnemonic)
             except DecryptFailed:
                 raise HolderError("sealed_wrongly", "This was not sealed for the present attempt.") from None
-            except (MnemonicError, UnicodeDecodeError):
+            except (MnemonicError, ValueError):
                 raise HolderError("wrong_share", "These words are not a share: one of them is mistyped.") from None
             if share.identifier != seal.identifier:
                 raise HolderError("wrong_share", "This share belongs to another set.")

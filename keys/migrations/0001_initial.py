@@ -32,6 +32,19 @@ class Migration(migrations.Migration):
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='keys.key')),
                 ('ring', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='keys', to='accounts.keyring')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['name', 'id'], name='keys_key_name'),
+                    models.Index(fields=['ring', 'name', 'id'], name='keys_key_ring_name'),
+                    models.Index(fields=['kind', 'name', 'id'], name='keys_key_kind_name'),
+                    models.Index(fields=['next_rotation_at', 'id'], name='keys_key_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('ring', 'name'), name='keys_key_name_in_ring'),
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['master', 'kek', 'dek', 'token_signing', 'transport'])), name='keys_key_kind'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'master'), ('parent', None)), models.Q(('kind', 'master'), _negated=True), _connector='OR'), name='keys_master_is_root'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='SealedValue',
@@ -67,6 +80,11 @@ class Migration(migrations.Migration):
                 ('key', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='stores', to='keys.key')),
                 ('dsn', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.sealedvalue')),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['sealed_values', 'postgresql_table'])), name='keys_store_kind'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='KeyVersion',
@@ -100,6 +118,17 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'encryption_keys',
+                'indexes': [
+                    models.Index(fields=['status', 'id'], name='keys_version_status_id'),
+                    models.Index(condition=models.Q(('status', 'pending_deletion')), fields=['deletion_due_at'], name='keys_version_deletion_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('key', 'key_version'), name='keys_version_number'),
+                    models.UniqueConstraint(condition=models.Q(('status', 'active')), fields=('key',), name='keys_one_active_version'),
+                    models.CheckConstraint(condition=models.Q(('status__in', ['pre_active', 'active', 'decrypt_only', 'suspended', 'compromised', 'pending_deletion', 'destroyed'])), name='keys_version_status'),
+                    models.CheckConstraint(condition=models.Q(('key_version__gte', 1)), name='keys_version_from_one'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status', 'destroyed'), _negated=True), models.Q(('handle', ''), ('wrapped_material', None)), _connector='OR'), name='keys_destroyed_has_no_material'),
+                ],
             },
         ),
         migrations.AddField(
@@ -120,6 +149,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'data_keys',
+                'indexes': [
+                    models.Index(fields=['wrapped_by', 'id'], name='keys_datakey_wrapped_by'),
+                    models.Index(fields=['version', 'segment', '-created_at'], name='keys_datakey_segment'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -132,6 +165,11 @@ class Migration(migrations.Migration):
                 ('store', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='counts', to='keys.datastore')),
                 ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='counts', to='keys.keyversion')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('store', 'column', 'version'), name='keys_census_once', nulls_distinct=False),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ReEncryptionJob',
@@ -155,6 +193,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 're_encryption_jobs',
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'running', 'paused', 'done', 'cancelled', 'failed'])), name='keys_job_state'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -172,6 +213,14 @@ class Migration(migrations.Migration):
                 ('store', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failed_items', to='keys.datastore')),
                 ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failed_items', to='keys.reencryptionjob')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['store', 'resolution'], name='keys_failed_open'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('job', 'item', 'column'), name='keys_failed_item_once'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='ReEncryptionRange',
@@ -186,6 +235,11 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(blank=True, max_length=100)),
                 ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ranges', to='keys.reencryptionjob')),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('done', False)), fields=['job', 'id'], name='keys_range_open'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Rotation',
@@ -209,6 +263,16 @@ class Migration(migrations.Migration):
                 ('new_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='rotations_to', to='keys.keyversion')),
                 ('old_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rotations_from', to='keys.keyversion')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['-created_at', 'id'], name='keys_rotation_recent'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 're_encrypted', 'decommissioned', 'completed', 'cancelled', 'failed'])), name='keys_rotation_state'),
+                    models.UniqueConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 'failed'])), fields=('key',), name='keys_one_rotation_at_a_time'),
+                    models.UniqueConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 're_encrypted', 'decommissioned', 'failed'])), fields=('old_version',), name='keys_one_open_rotation_from'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='reencryptionjob',
@@ -238,112 +302,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('grace_days__gte', models.F('minimum_grace_days')), ('minimum_grace_days__gte', 7)), name='keys_policy_grace'), models.CheckConstraint(condition=models.Q(('use_share_due__gte', 1), ('use_share_due__lte', 95)), name='keys_policy_use_share')],
             },
         ),
-        migrations.AddIndex(
-            model_name='keyversion',
-            index=models.Index(fields=['status', 'id'], name='keys_version_status_id'),
-        ),
-        migrations.AddIndex(
-            model_name='keyversion',
-            index=models.Index(condition=models.Q(('status', 'pending_deletion')), fields=['deletion_due_at'], name='keys_version_deletion_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(fields=('key', 'key_version'), name='keys_version_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'active')), fields=('key',), name='keys_one_active_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pre_active', 'active', 'decrypt_only', 'suspended', 'compromised', 'pending_deletion', 'destroyed'])), name='keys_version_status'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(('key_version__gte', 1)), name='keys_version_from_one'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'destroyed'), _negated=True), models.Q(('handle', ''), ('wrapped_material', None)), _connector='OR'), name='keys_destroyed_has_no_material'),
-        ),
-        migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['name', 'id'], name='keys_key_name'),
-        ),
-        migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['ring', 'name', 'id'], name='keys_key_ring_name'),
-        ),
-        migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['kind', 'name', 'id'], name='keys_key_kind_name'),
-        ),
-        migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['next_rotation_at', 'id'], name='keys_key_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='key',
-            constraint=models.UniqueConstraint(fields=('ring', 'name'), name='keys_key_name_in_ring'),
-        ),
-        migrations.AddConstraint(
-            model_name='key',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['master', 'kek', 'dek', 'token_signing', 'transport'])), name='keys_key_kind'),
-        ),
-        migrations.AddConstraint(
-            model_name='key',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'master'), ('parent', None)), models.Q(('kind', 'master'), _negated=True), _connector='OR'), name='keys_master_is_root'),
-        ),
-        migrations.AddIndex(
-            model_name='datakey',
-            index=models.Index(fields=['wrapped_by', 'id'], name='keys_datakey_wrapped_by'),
-        ),
-        migrations.AddIndex(
-            model_name='datakey',
-            index=models.Index(fields=['version', 'segment', '-created_at'], name='keys_datakey_segment'),
-        ),
-        migrations.AddConstraint(
-            model_name='censuscount',
-            constraint=models.UniqueConstraint(fields=('store', 'column', 'version'), name='keys_census_once', nulls_distinct=False),
-        ),
-        migrations.AddIndex(
-            model_name='faileditem',
-            index=models.Index(fields=['store', 'resolution'], name='keys_failed_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='faileditem',
-            constraint=models.UniqueConstraint(fields=('job', 'item', 'column'), name='keys_failed_item_once'),
-        ),
-        migrations.AddIndex(
-            model_name='reencryptionrange',
-            index=models.Index(condition=models.Q(('done', False)), fields=['job', 'id'], name='keys_range_open'),
-        ),
-        migrations.AddIndex(
-            model_name='rotation',
-            index=models.Index(fields=['-created_at', 'id'], name='keys_rotation_recent'),
-        ),
-        migrations.AddConstraint(
-            model_name='rotation',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 're_encrypted', 'decommissioned', 'completed', 'cancelled', 'failed'])), name='keys_rotation_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='rotation',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 'failed'])), fields=('key',), name='keys_one_rotation_at_a_time'),
-        ),
-        migrations.AddConstraint(
-            model_name='rotation',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['introducing', 're_encrypting', 'paused', 're_encrypted', 'decommissioned', 'failed'])), fields=('old_version',), name='keys_one_open_rotation_from'),
-        ),
-        migrations.AddConstraint(
-            model_name='reencryptionjob',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'running', 'paused', 'done', 'cancelled', 'failed'])), name='keys_job_state'),
-        ),
         migrations.AddConstraint(
             model_name='reencryptionjob',
             constraint=models.UniqueConstraint(fields=('rotation', 'store'), name='keys_job_once_a_store', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='datastore',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['sealed_values', 'postgresql_table'])), name='keys_store_kind'),
         ),
     ]

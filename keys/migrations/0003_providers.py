@@ -36,6 +36,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'key_providers',
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['enabled', 'disabled'])), name='keys_provider_state'),
+                    models.CheckConstraint(condition=models.Q(('alias', 'local'), _negated=True), name='keys_provider_not_local'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -57,6 +61,15 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'provider_findings',
+                'indexes': [
+                    models.Index(fields=['provider', 'state', 'id'], name='keys_finding_provider'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('provider', 'kind', 'opaque'), name='keys_finding_once'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['open', 'ignored', 'resolved'])), name='keys_finding_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'ignored'), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='keys_finding_ignored_with_reason'),
+                    models.CheckConstraint(condition=models.Q(('last_seen_at__gte', models.F('first_seen_at'))), name='keys_finding_seen'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -79,70 +92,19 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'provider_intents',
+                'indexes': [
+                    models.Index(fields=['version', 'created_at'], name='keys_intent_version'),
+                    models.Index(condition=models.Q(('state__in', ['done', 'failed']), _negated=True), fields=['next_try_at'], name='keys_intent_open'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'calling', 'waiting', 'done', 'failed'])), name='keys_intent_state'),
+                    models.CheckConstraint(condition=models.Q(('act__in', ['create', 'import', 'disable', 'enable', 'schedule_deletion', 'cancel_deletion', 'destroy'])), name='keys_intent_act'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('lease__isnull', False), ('lease_until__isnull', False), ('state', 'calling')), models.Q(models.Q(('state', 'calling'), _negated=True), ('lease', None), ('lease_until', None)), _connector='OR'), name='keys_intent_lease_while_calling'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), models.Q(models.Q(('state__in', ['done', 'failed']), _negated=True), ('finished_at', None)), _connector='OR'), name='keys_intent_finished'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'waiting'), _negated=True), ('next_try_at__isnull', False), _connector='OR'), name='keys_intent_waits_until'),
+                    models.UniqueConstraint(condition=models.Q(('act__in', ['create', 'import'])), fields=('version',), name='keys_version_is_made_once'),
+                    models.UniqueConstraint(condition=models.Q(('act', 'destroy'), models.Q(('state', 'failed'), _negated=True)), fields=('version',), name='keys_version_is_destroyed_once'),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='keyprovider',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['enabled', 'disabled'])), name='keys_provider_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyprovider',
-            constraint=models.CheckConstraint(condition=models.Q(('alias', 'local'), _negated=True), name='keys_provider_not_local'),
-        ),
-        migrations.AddIndex(
-            model_name='providerfinding',
-            index=models.Index(fields=['provider', 'state', 'id'], name='keys_finding_provider'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerfinding',
-            constraint=models.UniqueConstraint(fields=('provider', 'kind', 'opaque'), name='keys_finding_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerfinding',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'ignored', 'resolved'])), name='keys_finding_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerfinding',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ignored'), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='keys_finding_ignored_with_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerfinding',
-            constraint=models.CheckConstraint(condition=models.Q(('last_seen_at__gte', models.F('first_seen_at'))), name='keys_finding_seen'),
-        ),
-        migrations.AddIndex(
-            model_name='providerintent',
-            index=models.Index(fields=['version', 'created_at'], name='keys_intent_version'),
-        ),
-        migrations.AddIndex(
-            model_name='providerintent',
-            index=models.Index(condition=models.Q(('state__in', ['done', 'failed']), _negated=True), fields=['next_try_at'], name='keys_intent_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'calling', 'waiting', 'done', 'failed'])), name='keys_intent_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.CheckConstraint(condition=models.Q(('act__in', ['create', 'import', 'disable', 'enable', 'schedule_deletion', 'cancel_deletion', 'destroy'])), name='keys_intent_act'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease__isnull', False), ('lease_until__isnull', False), ('state', 'calling')), models.Q(models.Q(('state', 'calling'), _negated=True), ('lease', None), ('lease_until', None)), _connector='OR'), name='keys_intent_lease_while_calling'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), models.Q(models.Q(('state__in', ['done', 'failed']), _negated=True), ('finished_at', None)), _connector='OR'), name='keys_intent_finished'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'waiting'), _negated=True), ('next_try_at__isnull', False), _connector='OR'), name='keys_intent_waits_until'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.UniqueConstraint(condition=models.Q(('act__in', ['create', 'import'])), fields=('version',), name='keys_version_is_made_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='providerintent',
-            constraint=models.UniqueConstraint(condition=models.Q(('act', 'destroy'), models.Q(('state', 'failed'), _negated=True)), fields=('version',), name='keys_version_is_destroyed_once'),
         ),
     ]

@@ -44,6 +44,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'key_components',
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='keys_component_from_one'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -69,6 +72,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'key_exports',
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'queued')), fields=['created_at'], name='keys_export_queued'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'ready', 'erased', 'failed'])), name='keys_export_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('method__in', ['rsa_aes_kw', 'hpke_x25519']), _negated=True), models.Q(('recipient_key__isnull', False), models.Q(('fingerprint', ''), _negated=True)), _connector='OR'), name='keys_export_to_a_public_key'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('method', 'escrow'), _negated=True), ('wrapped', None), _connector='OR'), name='keys_escrow_is_not_kept'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -96,6 +107,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'key_imports',
+                'indexes': [
+                    models.Index(condition=models.Q(('state__in', ['done', 'failed', 'aborted', 'expired']), _negated=True), fields=['expires_at'], name='keys_import_expiry'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('state__in', ['open', 'received', 'handed', 'done', 'failed', 'aborted', 'expired'])), name='keys_import_state'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed', 'aborted', 'expired'])), models.Q(models.Q(('state__in', ['done', 'failed', 'aborted', 'expired']), _negated=True), ('finished_at', None)), _connector='OR'), name='keys_import_finished'),
+                ],
             },
         ),
         migrations.AddField(
@@ -166,45 +184,17 @@ class Migration(migrations.Migration):
             model_name='keyexport',
             index=models.Index(fields=['version', '-created_at'], name='keys_export_version'),
         ),
-        migrations.AddIndex(
-            model_name='keyexport',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['created_at'], name='keys_export_queued'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyexport',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'ready', 'erased', 'failed'])), name='keys_export_state'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyexport',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('method__in', ['rsa_aes_kw', 'hpke_x25519']), _negated=True), models.Q(('recipient_key__isnull', False), models.Q(('fingerprint', ''), _negated=True)), _connector='OR'), name='keys_export_to_a_public_key'),
-        ),
         migrations.AddConstraint(
             model_name='keyexport',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('method', 'key'), _negated=True), ('wrapping_version__isnull', False), _connector='OR'), name='keys_export_under_a_key'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyexport',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('method', 'escrow'), _negated=True), ('wrapped', None), _connector='OR'), name='keys_escrow_is_not_kept'),
         ),
         migrations.AddIndex(
             model_name='keyimport',
             index=models.Index(fields=['key', '-created_at'], name='keys_import_key'),
         ),
-        migrations.AddIndex(
-            model_name='keyimport',
-            index=models.Index(condition=models.Q(('state__in', ['done', 'failed', 'aborted', 'expired']), _negated=True), fields=['expires_at'], name='keys_import_expiry'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyimport',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'received', 'handed', 'done', 'failed', 'aborted', 'expired'])), name='keys_import_state'),
-        ),
         migrations.AddConstraint(
             model_name='keyimport',
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['done', 'failed', 'aborted', 'expired']), _negated=True), fields=('key',), name='keys_one_import_of_a_key'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyimport',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed', 'aborted', 'expired'])), models.Q(models.Q(('state__in', ['done', 'failed', 'aborted', 'expired']), _negated=True), ('finished_at', None)), _connector='OR'), name='keys_import_finished'),
         ),
         migrations.AddConstraint(
             model_name='keyimport',
@@ -221,10 +211,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='keycomponent',
             constraint=models.UniqueConstraint(fields=('key_import', 'person_id'), name='keys_component_one_a_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='keycomponent',
-            constraint=models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='keys_component_from_one'),
         ),
         migrations.RunSQL(KNOWN, migrations.RunSQL.noop),
         migrations.RunSQL(Path(__file__).with_suffix(".sql").read_text(), DROP),

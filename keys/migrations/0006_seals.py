@@ -25,6 +25,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'keyholders',
+                'constraints': [
+                    models.UniqueConstraint(fields=('machine', 'socket'), name='keys_one_sight_a_keyholder'),
+                ],
             },
         ),
         migrations.RemoveConstraint(
@@ -94,10 +97,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='rootseal',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('retired_at__isnull', False), ('state', 'retired')), models.Q(models.Q(('state', 'retired'), _negated=True), ('retired_at', None)), _connector='OR'), name='keys_seal_retired'),
-        ),
-        migrations.AddConstraint(
-            model_name='keyholdersight',
-            constraint=models.UniqueConstraint(fields=('machine', 'socket'), name='keys_one_sight_a_keyholder'),
         ),
         migrations.AddField(
             model_name='keyprovider',

@@ -24,9 +24,9 @@ class Change:
 
 
 def settled(value: Any) -> Any:
-    """The same with every list in one order: in policies, tags and attributes the order says nothing."""
+    """The same with every list in one order and without empty objects: in policies, tags and attributes both say nothing."""
     if isinstance(value, dict):
-        return {str(name): settled(inner) for name, inner in value.items()}
+        return {str(name): found for name, inner in value.items() if (found := settled(inner)) != {}}
     if isinstance(value, list):
         return sorted((settled(item) for item in value), key=_text)
     return value
@@ -66,7 +66,7 @@ def changes(accepted: dict[str, Any], there: dict[str, Any]) -> list[Change]:
 
 
 def _leaves(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(f"{place} / {name}" if place else name, inner)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):

@@ -15,9 +15,10 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.api import AWAITS_AGREEMENT
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.approvals import notices, services, signatures
-from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
+from keyvault_portal.approvals import notices, services, signatures, signing_keys
+from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice, SigningKey
 
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
@@ -156,4 +157,53 @@ class NoticeViewSet(ListModelMixin, GenericViewSet[Notice]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-router_entries = [("approvals", ApprovalViewSet, "approval"), ("notices", NoticeViewSet, "notice")]
+class SigningKeySerializer(serializers.ModelSerializer[SigningKey]):
+    class Meta:
+        model = SigningKey
+        fields = ["id", "name", "kind", "fingerprint", "public_key", "created_at", "approval_id"]
+        read_only_fields = ["id", "kind", "fingerprint", "created_at", "approval_id"]
+        extra_kwargs = {
+            "public_key": {
+                "max_length": signing_keys.LONGEST,
+                "help_text": "Given as an OpenSSH line or a PEM block of Ed25519, or an OpenPGP certificate; "
+                "shown as 32 bytes in hexadecimal, or the certificate.",
+            }
+        }  # fmt: skip
+
+
+class SigningKeyViewSet(ListModelMixin, GenericViewSet[SigningKey]):
+    """The caller's own keys for signing acts offline; asking for one needs a person's session with a second factor."""
+
+    serializer_class = SigningKeySerializer
+    filterset_fields = ["kind"]
+    keyset_order = ("-created_at", "-id")
+    queryset = SigningKey.objects.none()
+    required_permission = {"list": Permission.APPROVAL_DECIDE, "create": Permission.APPROVAL_DECIDE}
+    lookup_value_regex = r"\d{1,18}"
+
+    def get_permissions(self) -> Any:
+        # One's own may always be removed, whatever one may do by now; the service knows whose it is.
+        return [IsAuthenticated()] if self.action == "destroy" else super().get_permissions()
+
+    def get_queryset(self) -> QuerySet[SigningKey]:
+        return signing_keys.keys_of(services.identity(self.request.actor))  # type: ignore[attr-defined]
+
+    @extend_schema(responses={202: AWAITS_AGREEMENT})
+    def create(self, request: Request) -> Response:
+        """Put a public key before a security officer; `Location` is the request to follow."""
+        body = SigningKeySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        signing_keys.ask_for_key(actor=request.actor, **body.validated_data)  # type: ignore[attr-defined]
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Let a key sign nothing any more; what it signed stays signed."""
+        signing_keys.remove_key(actor=request.actor, key_id=int(pk))  # type: ignore[attr-defined]
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+router_entries = [
+    ("approvals", ApprovalViewSet, "approval"),
+    ("notices", NoticeViewSet, "notice"),
+    ("signing-keys", SigningKeyViewSet, "signing-key"),
+]

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -56,8 +56,8 @@ def read_public_key(text: str) -> PublicKey:
 _WHAT = "A public key: a line of OpenSSH that begins with ssh-ed25519, a PEM block of an Ed25519 key, or an OpenPGP certificate."
 
 
-def ask_for_key(*, actor: Actor, name: str, public_key: str) -> None:
-    """Put an own public key before a security officer; raises ApprovalRequired, ValidationFailed, Conflict, QuorumUnreachable."""
+def ask_for_key(*, actor: Actor, name: str, public_key: str) -> NoReturn:
+    """Put an own public key before a security officer; always raises: ApprovalRequired, or why not, ValidationFailed, Conflict, QuorumUnreachable."""
     found = read_public_key(public_key)
     if not name.strip() or len(name) > 100:
         raise ValidationFailed(errors={"name": ["From 1 to 100 characters."]})

@@ -295,7 +295,7 @@ def short_hash(value: bytes | memoryview | str | None, length: int = 8) -> str:
 
 
 @register.filter
-def soft_breaks(text: object) -> SafeString:
+def soft_breaks(text: str) -> SafeString:
     """Let a long name be broken behind its dots and slashes, and not in the middle of a word."""
     return mark_safe(re.sub(r"([./]+)", r"\1<wbr>", conditional_escape(text)))  # noqa: S308  escaped here
 

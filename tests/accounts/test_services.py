@@ -268,3 +268,34 @@ def test_links_live_a_day(officer_actor, person):
     services.create_sign_in_link(actor=officer_actor, person=person("ann"))
     left = OneTimeLink.objects.get().expires_at - timezone.now()
     assert timedelta(hours=23) < left <= timedelta(hours=24)
+
+
+def test_a_second_sign_in_link_ends_the_first(officer_actor, person):
+    ann, eve = person("ann"), person("eve")
+    first, second, others = (
+        link_of(services.create_sign_in_link(actor=officer_actor, person=someone)) for someone in (ann, ann, eve)
+    )
+    with pytest.raises(NotFound):
+        services.redeem_sign_in_link(link=first)
+    assert services.redeem_sign_in_link(link=second) == ann
+    assert services.redeem_sign_in_link(link=others) == eve, "another person's link is another matter"
+
+
+def test_a_service_account_gets_no_sign_in_link(officer_actor, person):
+    with pytest.raises(WrongState):
+        services.create_sign_in_link(actor=officer_actor, person=person("shop", "service", kind="service"))
+
+
+def test_the_first_officer_takes_nobodys_address(person):
+    person("ada")
+    link = link_of(services.create_setup_link())
+    with pytest.raises(ValidationFailed) as failure:
+        redeem(link, email="ADA@example.org")
+    assert "email" in failure.value.errors
+    assert redeem(link, email="ada.berg@example.org").bindings.get().role == "security_officer"
+
+
+def test_the_last_officer_may_lose_what_is_held_on_one_ring(officer_actor, officer, ring):
+    binding = RoleBinding.objects.create(person=officer, role="security_officer", ring=ring, created_by="test")
+    services.unbind_role(actor=officer_actor, binding=binding)
+    assert officer.bindings.get().ring_id is None

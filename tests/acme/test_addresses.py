@@ -101,6 +101,9 @@ def test_addresses_are_served_only_where_rules_name_them(world: World, addressed
     assert world.server.name_rules.ip == ("127.0.0.0/16",)
     assert serving.Rules.of(world.server).names == ["example.org", "127.0.0.0/16"]
     assert (ordered(client, HERE).status_code, ordered(client, "127.1.0.1").status_code) == (201, 400)
+    world.rules(names=["127.0.0.0/16"])  # then nothing else
+    assert (ordered(client, HERE).status_code, ordered(client, "127.1.0.1").status_code) == (201, 400)
+    assert ordered(client, "a.example.org").json()["type"].endswith("rejectedIdentifier")
     world.rules(challenges=["dns-01"])
     assert "dns-01" in ordered(client, HERE).json()["detail"]
     with pytest.raises(ValidationFailed) as refused:

@@ -7,17 +7,22 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.test.testcases import LiveServerThread, ThreadedWSGIServer, _StaticFilesHandler
 
 from certificates.acme.services import serving
 from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certificate
+from certificates.names import read as named
+from certificates.renewal import client
 from certificates.services.reading import pem
 from keys.crypto.jwk import b64url
 from keys.services import stores
@@ -84,7 +89,7 @@ class Live:
         chain[-1].verify_directly_issued_by(root)
         row = Certificate.objects.get(serial=f"{chain[0].serial_number:x}")
         assert row.state == "valid"
-        assert sorted(row.names) == sorted(f"dns:{name}" for name in names)
+        assert sorted(row.names) == sorted(":".join(named(name)) for name in names)
         return row
 
 
@@ -159,6 +164,12 @@ def test_certbot(live: Live):
     assert states(first, second) == ["valid", "revoked"]
     account = AcmeAccount.objects.get()
     assert (account.external_key, account.contact) == (row, ["mailto:ann@example.org"])
+    # An IP address (RFC 8738), once the authority may certify it.
+    authority = live.world.authority
+    authority.names |= {"ip": ["127.0.0.0/8"]}
+    authority.save(update_fields=["names"])
+    live.run("certbot", "certonly", *usual, "--standalone", "--http-01-port", port, "--ip-address", "127.0.0.1")
+    live.certificate((live.folder / "config" / "live" / "127.0.0.1" / "fullchain.pem").read_text(), "127.0.0.1")
     live.run("certbot", "unregister", *usual)
     assert AcmeAccount.objects.get().state == "deactivated"
 
@@ -230,6 +241,41 @@ def test_acme_tiny(live: Live):
     told = holder.post("revoke-cert", {"certificate": b64url(bytes(second.der)), "reason": 5}, jwk=True)
     assert told.status_code == 200, told.content
     assert states(first, second) == ["valid", "revoked"]
+
+
+def test_the_portals_own_client(live: Live, settings: Any):
+    """By http-01 for a name and an address; it revokes once by the certificate's key and once by its account."""
+    settings.ACME_ALLOWED_HOSTS = ["127.0.0.0/8", "::1/128"]
+    authority, folder, trust = live.world.authority, live.webroot(), live.trust.read_text()
+    authority.names |= {"ip": ["127.0.0.0/8"]}
+    authority.save(update_fields=["names"])
+    account_key, names = client.new_account_key(), [("dns", "www.example.org"), ("ip", "127.0.0.1")]
+    with client.opened(live.directory, trust, account_key) as ca:
+        account_url = ca.register(["ann@example.org"], None)
+    rows = []
+    for by_key in (True, False):
+        key = ec.generate_private_key(ec.SECP256R1())
+        request = csr("", (x509.DNSName("www.example.org"), x509.IPAddress(ip_address("127.0.0.1"))), key=key)
+        with client.opened(live.directory, trust, account_key, account_url) as ca:
+            url, order = ca.new_order(names, "")
+            for address in order.authorizations:
+                [challenge] = [item for item in ca.authorization(address).challenges if item.chall.typ == "http-01"]
+                token = challenge.chall.encode("token")
+                (folder / token).write_text(f"{token}.{client.thumbprint(account_key)}")
+                ca.answer(challenge)
+            assert ca.order(url).status == client.STATUS_READY
+            ca.finalize(order, x509.load_pem_x509_csr(request).public_bytes(Encoding.DER))
+            raw = ca.download(ca.order(url))
+            rows.append(live.certificate(raw, "www.example.org", "127.0.0.1"))
+            leaf = x509.load_pem_x509_certificate(raw.encode())
+            if by_key:
+                ca.revoke_by_key(
+                    leaf, 1, "ECDSA-P256-SHA256", partial(key.sign, signature_algorithm=ec.ECDSA(SHA256()))
+                )
+            else:
+                ca.revoke(leaf, 4)
+                ca.revoke(leaf, 4)  # said again it is revoked all the same
+    assert [Certificate.objects.get(pk=row.pk).reason for row in rows] == ["key_compromise", "superseded"]
 
 
 @pytest.mark.needs_dehydrated

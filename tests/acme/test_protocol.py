@@ -224,7 +224,7 @@ def test_names_outside_the_rules_are_each_told(world: World):
         "b.example.net",
         "a_b.example.org",
     ]
-    assert kind(client.post("new-order", {"identifiers": [{"type": "ip", "value": "127.0.0.1"}]})) == (
+    assert kind(client.post("new-order", {"identifiers": [{"type": "email", "value": "a@example.org"}]})) == (
         "unsupportedIdentifier",
         400,
     )

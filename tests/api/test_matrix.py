@@ -23,7 +23,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 OBJECTS = {
     "person": "person", "role-bind": "person", "role-unbind": "binding", "role-binding": "binding", "ring": "ring",
     "token": "token", "session": "session", "approval": "approval", "rotation": "rotation", "store": "store",
-    "authority": "authority", "acme-external-key": "external_key", "acme-account": "acme_account", "acme-order": "acme_order", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation",
+    "authority": "authority", "acme-external-key": "external_key", "acme-account": "acme_account", "acme-order": "acme_order", "certificate": "certificate", "ceremony": "ceremony", "share-set": "generation", "share": "share",
     "provider-work": "work", "move": "move", "import": "import", "export": "export", "seal": "seal", "key": "key",
     "signing-key": "signing key", "audit-event": "event", "checkpoint": "size", "scan-range": "range", "scan-target": "target",
     "log-list": "log_list", "log-monitor": "monitor", "acme-source": "refused", "dns-hook": "dns_hook", "renewal": "managed",

@@ -28,11 +28,12 @@ EXAMPLES = 8  # valid and invalid requests an operation
 # What the words in the document's addresses stand for.
 OBJECTS = {
     "keys": "key", "rotations": "rotation", "moves": "move", "stores": "store", "approvals": "approval", "people": "person",
-    "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session",
+    "rings": "ring", "role-bindings": "binding", "tokens": "token", "sessions": "session", "signing-keys": "signing key",
     "provider-work": "work", "seals": "seal", "imports": "import", "exports": "export",
     "scan-ranges": "range", "scan-targets": "target", "log-lists": "log_list", "log-monitors": "monitor",
     "acme-servers": "authority", "acme-external-keys": "external_key", "acme-accounts": "acme_account", "acme-orders": "acme_order",
-    "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation",
+    "authorities": "authority", "certificates": "certificate", "ceremonies": "ceremony", "share-sets": "generation", "shares": "share",
+    "ceremony-scripts": "script",
     "acme-sources": "refused", "dns-hooks": "dns_hook", "renewals": "managed", "deploy-hooks": "hook", "deliveries": "delivery",
     "rollovers": "rollover", "relying-parties": "party",
 }  # fmt: skip

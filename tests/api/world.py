@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 from allauth.usersessions.models import UserSession
@@ -315,7 +316,9 @@ def _ceremonies(place: Place) -> dict[str, Any]:
     seat = Participant.objects.create(
         ceremony=planned, role="holder", name="Gus", email="gus@example.org", share_index=1
     )
-    return {"ceremony": planned, "seat": seat, "generation": generation, "share": share}
+    return {
+        "ceremony": planned, "seat": seat, "generation": generation, "share": share, "script": SimpleNamespace(pk="escrow:1"),
+    }  # fmt: skip
 
 
 def _request(key: Key) -> ApprovalRequest:

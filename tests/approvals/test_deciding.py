@@ -308,3 +308,11 @@ def test_count_waiting(ask, olga, oskar, otto, make):
     assert [services.count_waiting(actor) for actor in (olga, oskar, otto, make("aino", "auditor"))] == [0, 1, 1, 0]
     agree(oskar, request)
     assert [services.count_waiting(actor) for actor in (oskar, otto)] == [0, 1]
+
+
+def test_what_expired_waits_for_nobody_and_is_asked_for_anew(ask, oskar):
+    first = ask()
+    expire(first)
+    assert services.count_waiting(oskar) == 0
+    assert ask().pk != first.pk
+    assert services.count_waiting(oskar) == 1

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -292,3 +293,13 @@ def test_somebody_who_left_gets_no_mail(ask, otto, mailoutbox):
     for notice in Notice.objects.all():
         notices.send(notice.pk)
     assert [message.to for message in mailoutbox] == [["oskar@example.org"]]
+
+
+def test_what_nobody_performed_is_found_after_a_minute(agreed, ask):
+    request, waiting = agreed(), ask(text="c")
+    assert execution.overdue_requests() == []
+    ApprovalRequest.objects.filter(pk=request.pk).update(decided_at=timezone.now() - timedelta(minutes=2))
+    assert execution.overdue_requests() == [request.pk]
+    assert waiting.state == "pending"
+    assert execution.execute(request.pk) == "executed"
+    assert execution.overdue_requests() == []

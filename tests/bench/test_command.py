@@ -1,4 +1,4 @@
-"""`./manage.py benchmark` as a person runs it: in a process of its own, tiny sizes, nothing left behind."""
+"""`./manage.py benchmark` in a process of its own, with tiny sizes: nothing is left behind."""
 
 import json
 import subprocess
@@ -10,26 +10,56 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from keyvault_portal.measure import Measurement
+from tests.conftest import other_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Of each job what its test reads; all in one process, so that its start and the making of a database are paid for once.
+SIZES = {
+    "re-encryption": 500, "provider-budget": 500, "providers": 5, "data-plane": 2, "audit-append": 500, "audit-verify": 500, "audit-export": 500,
+}  # fmt: skip
+ALL = """
+import io, json, sys, django
+django.setup()
+from django.core.management import call_command
+from keys.benchmarks.scratch import template
+jobs = {}
+with template():
+    for job, size in json.loads(sys.argv[1]).items():
+        said = io.StringIO()
+        call_command("benchmark", job, size=size, rounds=1, json=True, stdout=said)
+        jobs |= json.loads(said.getvalue())["jobs"]
+print(json.dumps(jobs))
+"""
+
+
+def run(*command: str) -> str:
+    """What the program says, over the tests' database; it leaves no database behind."""
+    before = scratch_databases()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=other_processes() | {"DJANGO_SETTINGS_MODULE": "keyvault_portal.settings"}, capture_output=True, text=True, timeout=600, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert scratch_databases() == before
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def measured(django_db_setup, django_db_blocker):
+    """The rows of each job in SIZES."""
+    with django_db_blocker.unblock():
+        return json.loads(run("-c", ALL, json.dumps(SIZES)))
+
+
 @pytest.fixture
-def benchmark(worker_environment):
-    """Run a job and return its rows by (name, against)."""
+def benchmark(measured):
+    """The rows of a job by (name, against)."""
+    return lambda job: by_name(measured[job])
 
-    def run(job: str, size: int) -> dict[tuple[str, str], dict]:
-        options = ["--size", str(size), "--rounds", "1", "--json"]
-        command = [sys.executable, str(ROOT / "manage.py"), "benchmark", job, *options]
-        before = scratch_databases()
-        done = subprocess.run(command, env=worker_environment, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert scratch_databases() == before
-        document = json.loads(done.stdout)
-        assert len(document["load_average"]) == 3
-        return {(row["name"], row["against"]): row for row in document["jobs"][job]}
 
-    return run
+def by_name(rows: list[dict]) -> dict[tuple[str, str], dict]:
+    return {(row["name"], row["against"]): row for row in rows}
 
 
 def scratch_databases() -> list[str]:
@@ -38,22 +68,25 @@ def scratch_databases() -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def test_lists_ask_the_same_number_of_queries_at_every_depth(benchmark):
-    rows = benchmark("lists", 300)
+def test_lists_ask_the_same_number_of_queries_at_every_depth(db):
+    """This one as a person runs it."""
+    said = json.loads(run("manage.py", "benchmark", "lists", "--size", "300", "--rounds", "1", "--json"))
+    assert len(said["load_average"]) == 3
+    rows = by_name(said["jobs"]["lists"])
     counts = {name: row for (name, _), row in rows.items() if name.endswith(": queries")}
     assert len(counts) >= 6
     assert all(row["ratio"] == 1 and 0 < row["value"] < 30 for row in counts.values())
 
 
 def test_a_table_is_re_encrypted_whole_by_all_workers(benchmark):
-    rows = benchmark("re-encryption", 500)
+    rows = benchmark("re-encryption")
     ratios = {against: row["goal"] for (name, against), row in rows.items() if name.startswith("Re-encryption")}
     assert ratios == {"save() loop": 50, "bulk_update": 25, "the limit": 0.6}
     assert rows["Memory of a worker", "128 MiB"]["met"]
 
 
 def test_the_budget_of_provider_calls_is_never_passed(benchmark):
-    rows = benchmark("provider-budget", 500)
+    rows = benchmark("provider-budget")
     assert rows["Most calls in any second", "100 calls"]["met"]
     assert 0 < rows["Budget used by a re-wrap", "100 calls/s"]["value"] <= 100
     # One call opens the segment that was, one makes the segment to be: two data keys for 500 rows.
@@ -61,7 +94,7 @@ def test_the_budget_of_provider_calls_is_never_passed(benchmark):
 
 
 def test_providers_are_called_beside_their_own_libraries(benchmark):
-    rows = benchmark("providers", 5)
+    rows = benchmark("providers")
     for name in ("This portal", "OpenBao transit", "AWS KMS (moto)"):
         row = rows[name, "its library alone"]
         assert row["value"] > 0
@@ -76,7 +109,7 @@ def test_providers_are_called_beside_their_own_libraries(benchmark):
 
 
 def test_the_data_plane_records_every_request_it_answers(benchmark):
-    rows = benchmark("data-plane", 2)
+    rows = benchmark("data-plane")
     assert rows["Batch encrypt", "OpenBao"]["goal"] == 1.5
     assert rows["Single encrypt", "OpenBao"]["value"] > 0
     assert rows["Audit events", "requests sent"]["ratio"] == 1
@@ -92,7 +125,7 @@ def test_the_data_plane_records_every_request_it_answers(benchmark):
     ],
 )
 def test_the_record_is_measured_and_thrown_away(benchmark, job, row):
-    rows = benchmark(job, 500)
+    rows = benchmark(job)
     assert rows[row]["ratio"] > 0
     memory = [measured for (name, against), measured in rows.items() if against == "64 MiB"]
     assert [measured["met"] for measured in memory] == [True], "memory does not depend on the machine's load"

@@ -115,9 +115,15 @@ def test_link_once_then_stop_and_start_again(
 
 
 @pytest.mark.slow
-def test_what_a_killed_start_left_is_stopped_by_the_next(home: Path, start: Start, bystander: psutil.Process) -> None:
+def test_a_second_one_is_refused_and_what_a_killed_one_left_is_stopped(
+    home: Path, start: Start, bystander: psutil.Process
+) -> None:
     first = start().ready()
     link = first.address
+    other = start()
+    assert other.end() == 1
+    assert f"Quickstart already runs in {home / 'var'} (process {first.process.pid})" in other.output
+    assert get(link)[0] == 200
     first.kill()
     assert len(first.alive()) >= 5
     second = start().ready()
@@ -163,16 +169,6 @@ def test_port_in_use(home: Path, start: Start, free_port: int) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@pytest.mark.slow
-def test_second_quickstart_at_the_same_time(home: Path, start: Start) -> None:
-    first = start().ready()
-    other = start()
-    assert other.end() == 1
-    assert f"Quickstart already runs in {home / 'var'} (process {first.process.pid})" in other.output
-    assert get(first.address)[0] == 200
-    assert first.interrupt() == 0
 
 
 def test_damaged_passwords_file(home: Path, start: Start) -> None:
@@ -269,7 +265,7 @@ def test_demo_makes_everything_once(home: Path, start: Start) -> None:
     address, _ = Browser().send(links[-1])
     assert "/account/" in address or address.endswith("/")
     counts = _counts(home)
-    assert counts["keys"] == 21
+    assert counts["keys"] == 22
     assert counts["customers"] == 400
     assert first.interrupt() == 0
     second = start("--demo", "--customers", "400").ready()

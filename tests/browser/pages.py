@@ -104,6 +104,7 @@ PAGES: dict[str, Entry] = {
     "keys:provider-enable": Entry(args=("provider",)),
     "keys:finding-ignore": Entry(args=("provider", "finding")),
     "keys:finding-adopt": Entry(args=("provider", "finding")),
+    "keys:finding-accept": Entry(args=("provider", "drift")),
     "keys:import-list": Entry(),
     "keys:import-new": Entry(),
     "keys:import-open": Entry(args=_KEY),

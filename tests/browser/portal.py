@@ -15,7 +15,7 @@ from tests.boot.processes import free_port
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 TOKEN, PIN = "vault-room", "739154"
-PATIENCE = 120.0  # seconds until the portal must have answered
+PATIENCE = 300.0  # seconds until the portal must have answered
 
 
 class RunningPortal:

@@ -122,7 +122,17 @@ def _provider() -> Facts:
         provider=row, kind="unknown_key", opaque="transit/keys/payroll:1", detail="payroll: AES-256-GCM, usable.",
         facts={"algorithm": "AES-256-GCM", "there": "enabled"},
     )  # fmt: skip
-    return {"provider": row.alias, "finding": finding.pk}
+    drift = ProviderFinding.objects.create(
+        provider=row, kind="metadata_drift", opaque="payments", detail="What the provider keeps with payments v1 is not what was accepted.",
+        facts={
+            "sha256": "ab" * 32, "accepted_sha256": "cd" * 32, "there": {},
+            "changes": [
+                {"place": "policy / Statement / web shop / Principal / AWS", "accepted": "", "there": "arn:aws:iam::999999999999:role/web-shop-in-production"},
+                {"place": "config / deletion_allowed", "accepted": "false", "there": "true"},
+            ],
+        },
+    )  # fmt: skip
+    return {"provider": row.alias, "finding": finding.pk, "drift": drift.pk}
 
 
 def _ceremonies(org: organisation.Organisation) -> Facts:
@@ -132,7 +142,13 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
         "module": MODULE, "token": TOKEN, "pin_source": f"file:{Path(settings.VAR_DIR).parent / 'pin'}", "timeout": "30",
     })  # fmt: skip
     custodians = ("boris", "chen", "emil", "guus", "hedda")
-    held = Cast(ada, plan(ada, title="Rehearsal of the escrow"), leader="ada", operator="dana", witness="fay")
+    held = Cast(
+        ada,
+        plan(ada, title="Rehearsal of the escrow", minutes_key=org.keys["ceremony-minutes"]),
+        leader="ada",
+        operator="dana",
+        witness="fay",
+    )
     opened = Cast(ada, plan(ada, title="Rehearsal, second try"), leader="ada", operator="dana", witness="fay")
     dealt = Cast(ada, plan(ada, title="Rehearsal of the hand-out"), leader="ada", operator="dana", witness="fay")
     for cast in (held, opened, dealt):

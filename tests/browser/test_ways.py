@@ -104,13 +104,22 @@ def test_paper_carries_the_content_and_nothing_to_press(portal: RunningPortal, p
     page = page_of("ada", color_scheme="dark")
     page.goto(f"/approvals/{portal.facts['approvals']['executed']}/")
     page.emulate_media(media="print")
-    for gone in (".sidebar", ".topbar", "button"):
+    for gone in (".sidebar", ".topbar", "button", ".button"):
         assert all(element.is_hidden() for element in page.locator(gone).all()), f"{gone} is printed"
     expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
     act = page.locator("pre.code")
     assert act.evaluate("element => element.scrollHeight <= element.clientHeight + 1"), "paper does not scroll"
     assert page.evaluate(GROUND) in {"rgb(255, 255, 255)", "rgba(0, 0, 0, 0)"}
     assert len(page.pdf()) > 10_000
+    page.goto("/audit/12")
+    for text in page.locator("pre").all():
+        assert text.evaluate("element => element.scrollWidth <= element.clientWidth + 1"), "paper does not scroll"
+    short = page.locator("code[title]").first
+    shown = short.evaluate("element => getComputedStyle(element, '::after').content")
+    assert shown.strip('"') == short.get_attribute("title"), "half a hash proves nothing on paper"
+    page.goto(f"/ceremonies/custody/{portal.facts['ceremonies']['share']}/accept-risk/")
+    expect(page.get_by_label("Environment")).to_contain_text("PRACTICE")
+    expect(page.get_by_label("Environment")).to_be_visible()
 
 
 @pytest.mark.parametrize("status", [403, 404, 409, 429, 500, 503])

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ceremonies import offline, packages, shamir
 from ceremonies.errors import PackageRefused, SecretNotRecovered
 from ceremonies.process.contract import HolderGroup
-from keys.crypto import keycheck
+from keys.crypto import keycheck, receiving
 from keys.crypto.secret import SecretBytes
 from tests.ceremonies.conftest import HOLDERS, MADE, MASTER
 from tests.conftest import ROOT
@@ -149,8 +149,11 @@ def test_groups_and_a_passphrase(escrowed, run):
     )
     (run.folder / "groups.json").write_bytes(room.session.package(**MADE))
     cards = [room.cards[who] for who in ("ceo", "ann", "cleo")]
-    done = run("recover", "groups.json", "--out", "k", "--passphrase", typed=[*cards, "correct horse"])
+    assert "Passphrase    needed besides the shares" in run("inspect", "groups.json").stdout
+    assert "Passphrase: NEEDED BESIDES THE SHARES" in packages.read((run.folder / "groups.json").read_bytes()).printed()
+    done = run("recover", "groups.json", "--out", "k", typed=[*cards, "correct horse"])
     assert done.returncode == 0, done.stderr
+    assert "Passphrase: needed besides the shares" in done.stdout
     assert (run.folder / "k").read_bytes() == MASTER
     done = run("recover", "groups.json", "--out", "l", "--passphrase", typed=[*cards, "battery staple"])
     assert done.returncode == 1
@@ -159,6 +162,30 @@ def test_groups_and_a_passphrase(escrowed, run):
     done = run("recover", "groups.json", "--out", "m", "--passphrase", typed=extra)
     assert "group is complete" in done.stderr
     assert (run.folder / "m").read_bytes() == MASTER
+
+
+def test_a_package_of_before_says_nothing_of_a_passphrase(package):
+    """Such as were made by an older portal; the set then says that it has none, and the tool asks when it is told to."""
+    before = json.loads(package.data)
+    del before["manifest"]["set"]["passphrase"]
+    before["manifest_sha256"] = offline.sha256(offline.canonical(before["manifest"]))
+    assert packages.read(offline.canonical(before)).record.with_passphrase is False
+    before["manifest"]["set"]["more"] = True
+    before["manifest_sha256"] = offline.sha256(offline.canonical(before["manifest"]))
+    with pytest.raises(PackageRefused):
+        packages.read(offline.canonical(before))
+
+
+def test_seal_writes_what_a_page_would_send(run):
+    page, bound = receiving.ReceivingKey(), receiving.context(ceremony="1", custodian="ann", script="2", step="give")
+    asked = ("seal", "--to", page.public.hex(), "--bound", bound.decode())
+    for typed, flags, sealed in (
+        ("  Academic  ACID ", (), b"academic acid"), ("Blue Monday ", ("--as-typed",), b"Blue Monday "), ("00 ff", (), b"00 ff"),
+    ):  # fmt: skip
+        done = run(*asked, *flags, typed=[typed])
+        assert done.returncode == 0, done.stderr
+        assert page.open(base64.b64decode(done.stdout), bound).reveal() == sealed
+    assert "64 hexadecimal digits" in run("seal", "--to", "abcd", "--bound", "x", typed=["words"]).stderr
 
 
 def test_prove_for_a_roll_call(run, escrowed):
@@ -362,14 +389,20 @@ def test_every_command_of_the_guide_works(run, escrowed):
     challenge = shamir.roll_call_challenge(
         nonce="n", roll_call_id="r", custodian_id="ann", set_id=record.set_id, generation=1
     )
-    lines = {"prove": [room.cards["ann"]], "recover": [room.cards[who] for who in ("ann", "ben", "cleo")]}
+    lines = {
+        "seal": ["academic acid"],
+        "prove": [room.cards["ann"]],
+        "recover": [room.cards[who] for who in ("ann", "ben", "cleo")],
+    }
     receiver = rsa.generate_private_key(65537, 3072).public_key()
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     (run.folder / "hsm.pem").write_bytes(receiver.public_bytes(serialization.Encoding.PEM, spki))
     (run.folder / "typed.txt").write_text(packages.read(escrowed[2]).printed())
     tried = set()
     for command in commands:
-        words = command.replace("CHALLENGE", base64.b64encode(challenge).decode()).split()
+        words = (
+            command.replace("CHALLENGE", base64.b64encode(challenge).decode()).replace("KEY", "09" + "00" * 31).split()
+        )
         if words[:2] == ["python3", "offline.py"]:
             done = run(*words[2:], typed=lines.get(words[2], ()))
         elif words[:2] == ["./manage.py", "offline"]:

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import x25519
 from playwright.sync_api import Page, expect, sync_playwright
 
 from ceremonies import offline, shamir
-from ceremonies.errors import SealedWrongly
 from ceremonies.process import sealing
 from ceremonies.process.contract import RecipientKind
 from keys.crypto import receiving
@@ -169,14 +168,30 @@ def test_the_form_sends_nothing_but_what_is_sealed(page, server):
     fields = parse_qs(body)
     assert list(fields) == ["sealed"]
     assert key.open(base64.b64decode(fields["sealed"][0]), bound("ann")) == b"academic acid acne"
-    with pytest.raises(SealedWrongly):
+    with pytest.raises(DecryptFailed):
         receiving.ReceivingKey().open(base64.b64decode(fields["sealed"][0]), bound("ann"))
+
+
+def test_outside_of_a_ceremony_it_is_bound_to_what_the_page_says(page, server):
+    key, told = receiving.ReceivingKey(), receiving.context(nonce="n-1", purpose="unseal the portal")
+    quoted = told.decode().replace('"', "&quot;")
+    server.page = FORM.format(data=f'data-ceremony-seal data-key="{key.public.hex()}" data-bound="{quoted}"')
+    page.goto("/")
+    page.locator("textarea").fill("Academic acid")
+    page.get_by_role("button").click()
+    expect(page).to_have_title("got it")
+    sealed = base64.b64decode(parse_qs(server.posted[0])["sealed"][0])
+    assert key.open(sealed, told) == b"academic acid"
+    with pytest.raises(DecryptFailed):
+        key.open(sealed, bound("ann"))
 
 
 def test_a_passphrase_is_sealed_as_it_is_typed_twice(page, server):
     key = receiving.ReceivingKey()
     again = '<input data-again><p data-says role="alert" hidden></p>'
-    server.page = seal_form(key.public).replace('data-step="give"', 'data-step="give" data-verbatim')
+    server.page = seal_form(key.public).replace(
+        'data-step="give"', 'data-step="give" data-verbatim data-empty="Type the passphrase."'
+    )
     server.page = server.page.replace('<p data-says role="alert" hidden></p>', again)
     page.goto("/")
     for first, second, said in (

@@ -62,6 +62,19 @@ def sha1():
     return signing.assemble(info, identifier, private.sign(info, ec.ECDSA(hashes.SHA1())))
 
 
+def signing_usage():
+    usages = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+    )
+    return x509.KeyUsage(**{name: name == "key_cert_sign" for name in usages}, encipher_only=False, decipher_only=False)
+
+
 CASES = {
     "a bad signature": (forged, "possession is not proved"),
     "RSA-1024": (weak_rsa, "too weak"),
@@ -69,6 +82,7 @@ CASES = {
     "a DSA key": (lambda: csr(key=dsa.generate_private_key(2048)), "not certified"),
     "an odd curve": (lambda: csr(key=ec.generate_private_key(ec.SECP224R1())), "secp224r1"),
     "CA:TRUE": (lambda: csr(extensions=((x509.BasicConstraints(True, None), True),)), "CA:TRUE"),
+    "keyCertSign": (lambda: csr(extensions=((signing_usage(), True),)), "asks to sign certificates"),
     "a name of another kind": (lambda: csr(names=(x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),)), "RegisteredID"),
     "nothing": (lambda: b"", "no certification request"),
     "noise": (lambda: b"0\x82\xff\xff" + b"x" * 50, "no certification request"),

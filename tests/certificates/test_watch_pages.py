@@ -115,7 +115,7 @@ def test_logs_are_listed_and_watched(pki, browser, settings):
 
 
 def test_a_list_of_logs_that_is_missing_or_old_is_said_where_it_matters(pki, browser):
-    [row] = upload(pki.tree, pki.tree.officer, VECTOR["certificate"].encode()).rows
+    [row] = upload(pki.tree, VECTOR["certificate"].encode()).rows
     page, watch = f"/certificates/{row.pk}/", "/certificates/transparency/"
     assert "No <a" in browser.get(page).text
     assert "There is no list of logs" in browser.get(watch).text

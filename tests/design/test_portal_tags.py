@@ -4,11 +4,12 @@ import enum
 import re
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.template import Context, Template
 from django.test import RequestFactory
-from django.urls import path
+from django.urls import path, resolve
 
 from keys import states
 from keyvault_portal.templatetags import portal
@@ -134,3 +135,22 @@ def test_the_dashboard_is_current_only_on_its_own_page() -> None:
 @pytest.mark.parametrize("value", [member.value for kind in KEY_STATES for member in kind])
 def test_every_state_of_the_keys_has_a_look_of_its_own(value: str) -> None:
     assert value in portal.STATES
+
+
+@pytest.mark.parametrize(
+    ("address", "entry"),
+    [
+        ("/certificates/acme/accounts/", "ACME"),
+        (f"/certificates/acme/{UUID(int=1)}/rules/", "ACME"),
+        (f"/certificates/hooks/{UUID(int=1)}/remove/", "Renewals"),
+        ("/certificates/relying-parties/", "Rollovers"),
+        ("/certificates/dns-hooks/new/", "Sources"),
+        ("/keys/places/", "Providers"),
+        ("/keys/seals/now/", "Settings"),
+    ],
+)
+def test_a_page_elsewhere_is_marked_where_it_belongs(address: str, entry: str) -> None:
+    request = RequestFactory().get(address)
+    request.resolver_match = resolve(address)
+    groups = portal.navigation(Context({"request": request}))
+    assert [link.label for _, links in groups for link in links if link.current] == [entry]

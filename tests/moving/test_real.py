@@ -242,8 +242,7 @@ def test_a_new_place_that_goes_away_in_the_middle_of_each_step_is_waited_for(
     held.check()
 
 
-@pytest.mark.parametrize("kind", REMOTE)
-@pytest.mark.parametrize("end", ["resumed", "undone"])
+@pytest.mark.parametrize(("kind", "end"), [(kind, ("resumed", "undone")[at % 2]) for at, kind in enumerate(REMOTE)])
 def test_an_old_place_that_goes_away_in_the_middle_is_waited_for_or_kept(
     real, tree, sealing, holdings, service, officer, start, breaks_off, kind, end
 ):

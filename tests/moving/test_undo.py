@@ -2,7 +2,7 @@
 
 import pytest
 
-from keys.models import DataKey, Key, ProviderIntent
+from keys.models import DataKey, Key, KeyVersion, ProviderIntent
 from keys.services import census, moving, reencryption, rotation
 from keys.services.moving import steps
 from keys.services.providers import work
@@ -184,3 +184,19 @@ def test_no_way_back_after_another_rotation(kek, start, officer, holdings):
     assert fresh(move).state == "re_wrapped"
     assert closed() is None
     assert DataKey.objects.exists()
+
+
+def test_one_material_has_one_count_of_uses_there_and_back(kek, start, holdings, officer):
+    """Its limit (SP 800-38D, 8.3) is the material's, not the version's."""
+    held = holdings(kek)
+    held.add()
+    move = bring_to(start(kek, with_material=True), "comparing")
+    before = 10**9
+    KeyVersion.objects.filter(pk=move.old_version_id).update(uses_reserved=before)
+    move = drive(move)
+    assert move.new_version.uses_reserved >= before
+    KeyVersion.objects.filter(pk=move.new_version_id).update(uses_reserved=2 * before)
+    moving.undo_move(actor=officer, move_id=move.pk, reason="not after all")
+    move = drive(move, "undone")
+    assert move.old_version.uses_reserved >= 2 * before
+    held.check()

@@ -222,3 +222,17 @@ def test_comparing_again_is_asked_of_a_worker(
         comparison.request_comparison(actor=officer, alias="far")
     assert ProviderFinding.objects.count() == 1
     assert intent_of(key).state == "done"
+
+
+def test_a_deletion_that_somebody_halted_is_not_ended_because_the_key_is_lost(key, far, there, officer):
+    there.keys.clear()
+    found(far)
+    finding = ProviderFinding.objects.get()
+    past = timezone.now() - timedelta(days=1)
+    KeyVersion.objects.filter(key=key).update(
+        status="pending_deletion", deletion_from="suspended", deletion_due_at=past, deletion_halted_at=past, deletion_halted_by="shop"
+    )  # fmt: skip
+    assert not findings.can_mend(ProviderFinding.objects.get(pk=finding.pk))
+    with pytest.raises(Conflict):
+        findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+    assert key.versions.get().status == "pending_deletion"

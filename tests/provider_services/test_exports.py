@@ -249,3 +249,9 @@ def test_a_policy_that_asks_nobody_does_not_let_an_officer_export_alone(tree, pe
     )
     with pytest.raises(ApprovalRequired):
         export(people[0], alone, recipient.pem)
+
+
+def test_the_first_time_it_left_stays_written(loose, officer, recipient):
+    first, second = (export(officer, loose, recipient.pem) for _ in range(2))
+    assert second.created_at > first.created_at
+    assert loose.versions.get().exported_at == first.created_at

@@ -259,3 +259,13 @@ def test_no_material_is_in_any_table_or_message(tree, officer, tmp_path, caplog,
     held = dump() + caplog.text.encode() + repr(sent).encode()
     for form in (key, key.hex().encode(), key.hex().upper().encode(), base64.b64encode(key)):
         assert form not in held
+
+
+def test_a_check_value_that_was_announced_is_the_only_one(tree, officer, tmp_path):
+    row = new(tree, check_value="AABBCC")
+    wrapped, value = wrap(row, secrets.token_bytes(32), tmp_path)
+    with pytest.raises(ValidationFailed) as caught:
+        upload(officer, row, wrapped, value)
+    assert "check_value" in caught.value.errors
+    row.refresh_from_db()
+    assert (row.state, row.upload) == ("open", None)

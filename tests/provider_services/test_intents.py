@@ -10,7 +10,7 @@ from keys import provider_tasks
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyVersion, ProviderIntent, Rotation, SealedValue
 from keys.provider_tasks import provider_tick
-from keys.providers.base import RemoteState
+from keys.providers.base import GeneratedKey, RemoteState
 from keys.services import lifecycle, materials, rotation
 from keys.services.policies import PolicyValues
 from keys.services.providers import effects, intents, registration
@@ -19,6 +19,7 @@ from keys.states import INTENT_MOVES, IntentState
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import PermissionRefused, ValidationFailed, WrongState
 from tests.provider_services.conftest import closed, hurry, intent_of, register, work
+from tests.provider_services.stand_in import StandIn
 
 ALONE = PolicyValues(cryptoperiod_days=90)
 
@@ -350,3 +351,17 @@ def test_the_database_keeps_the_rules_too(far, remote_key, broken):
 def test_a_version_is_made_once(far, remote_key, officer):
     with pytest.raises(IntegrityError), transaction.atomic():
         intents.write(remote_key().versions.get(), "create", officer)
+
+
+def test_a_provider_that_gives_the_material_away_makes_no_key(far, there, remote_key, monkeypatch):
+    real = StandIn.generate
+
+    def generous(self, algorithm, *, tag=""):
+        made = real(self, algorithm, tag=tag)
+        return GeneratedKey(made.opaque, SecretBytes(bytes(32)), made.public_key)
+
+    monkeypatch.setattr(StandIn, "generate", generous)
+    intent = work(remote_key())
+    assert intent.state == "failed"
+    assert "gave the key's material away" in intent.last_error
+    assert intent.version.handle == ""

@@ -217,6 +217,8 @@ def test_entries_of_a_list_are_told_apart_by_name():
     assert [(change.place, change.accepted, change.there) for change in changes(before, after)] == [
         ("policy / Statement / read / Action", "", "kms:Decrypt"), ("policy / Statement / read / Sid", "", "read"),
     ]  # fmt: skip
+    assert digest({"a": "b", "tags": {}}) == digest({"a": "b"})
+    assert changes({"tags": {}}, {"tags": {"team": "shop"}})[0].place == "tags / team"
     twice = {"bindings": [{"role": "r", "members": ["a"]}, {"role": "r", "members": ["b"]}]}
     once = {"bindings": [{"role": "r", "members": ["a"]}]}
     assert changes(once, twice), "a second entry of one name is not hidden by the first"

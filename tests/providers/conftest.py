@@ -53,7 +53,7 @@ def address(fake: FakeCloudKms) -> Iterator[str]:
 
 @pytest.fixture
 def gcp(fake: FakeCloudKms, address: str) -> GcpKmsProvider:
-    return GcpKmsProvider("gcp", **RING, credentials=fake.account(), endpoint=address, hosts=("127.0.0.1",))
+    return GcpKmsProvider("gcp", **RING, credentials=fake.account(), endpoint=address, hosts=("127.0.0.1",), timeout=60)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ It pins an older botocore than ours, so it lives in an environment of its own be
 tests/ministack.lock at first use.
 """
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
 from tests.boot.processes import free_port
+from tests.environment import SHARED
 from tests.providers.place import Place
 from tests.providers.place_aws_kms import change_metadata
 from tests.providers.troubled import answering
@@ -33,21 +35,24 @@ LOOPBACK = HostRule(("127.0.0.0/8",))
 def _environment() -> Path:
     """The Python of ministack's environment; a changed lock makes a new one. Skips the test if it cannot be built."""
     mark = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    folder = Path(os.environ["PORTAL_VAR_DIR"]).resolve() / "ministack" / mark
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if ready.exists():
-        return python
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r", str(LOCK)],
-    ):  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode != 0:
-            reason = f"ministack's environment cannot be built: {done.stderr.strip()[-300:]}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
-    ready.touch()
+    folder = SHARED / "ministack" / mark  # one for all processes of a run
+    python, ready, uv = folder / "bin" / "python", folder / "ready", Path(sys.prefix) / "bin" / "uv"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if ready.exists():
+            return python
+        for command in (
+            [uv, "venv", "-q", "--clear", "--python", sys.executable, folder],
+            [uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", LOCK],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode != 0:
+                reason = f"ministack's environment cannot be built: {done.stderr.strip()[-300:]}"
+                if os.environ.get("CI") == "true":
+                    pytest.fail(reason)
+                pytest.skip(reason)
+        ready.touch()
     return python
 
 
@@ -69,7 +74,7 @@ def server() -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -88,7 +93,7 @@ def running() -> Iterator[Place]:
     with server() as endpoint, answering(silent=True) as silent:
         defaults: dict[str, Any] = {
             "region": REGION, "endpoint": endpoint, "access_key_id": "ministack", "secret_access_key": "not-looked-at", "rule": LOOPBACK,
-            "timeout": 20,
+            "timeout": 60,
         }  # fmt: skip
 
         def make(**changed: Any) -> AwsKmsProvider:

@@ -21,7 +21,7 @@ def running(kind: str = "azure_kv", *, managed_hsm: bool = False) -> Iterator[Pl
         usual: dict[str, object] = {
             "vault_url": address, "managed_hsm": "yes" if managed_hsm else "no", "credential": "client_secret",
             "tenant_id": TENANT, "client_id": CLIENT, "client_secret": fake.client_secret,
-            "hosts": ("127.0.0.1",), "ca_file": str(ca_file), "authority": address, "verify_challenge": False,
+            "hosts": ("127.0.0.1",), "ca_file": str(ca_file), "authority": address, "verify_challenge": False, "timeout": 60,
         }  # fmt: skip
 
         def make(**changed: object) -> AzureKeyVaultProvider:

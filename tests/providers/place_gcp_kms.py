@@ -22,7 +22,7 @@ def running() -> Iterator[Place]:
         address = stack.enter_context(serving(fake))
 
         def make(**changed: object) -> GcpKmsProvider:
-            usual = {**RING, "endpoint": address, "credentials": fake.account(), "hosts": ("127.0.0.1",)}
+            usual = {**RING, "endpoint": address, "credentials": fake.account(), "hosts": ("127.0.0.1",), "timeout": 60}
             return GcpKmsProvider("gcp", **{**usual, **changed})  # type: ignore[arg-type]
 
         def slow() -> dict[str, object]:

@@ -125,7 +125,7 @@ def running() -> Iterator[Place]:
         def make(**changed: object) -> KmipProvider:
             values = {
                 "host": "127.0.0.1", "port": port, "certificate": str(folder / "portal.pem"),
-                "key": str(folder / "portal.key"), "ca": str(folder / "ca.pem"), "timeout": 30,
+                "key": str(folder / "portal.key"), "ca": str(folder / "ca.pem"), "timeout": 60,
             } | changed  # fmt: skip
             return KmipProvider(**values)  # type: ignore[arg-type]
 

@@ -57,7 +57,7 @@ def running() -> Iterator[Place]:
         initialise(TOKEN, PIN)
 
         def make(**changed: object) -> Pkcs11Provider:
-            values = {"module": MODULE, "token": TOKEN, "pin_source": f"file:{right}", "timeout": 30} | changed
+            values = {"module": MODULE, "token": TOKEN, "pin_source": f"file:{right}", "timeout": 60} | changed
             with override_settings(PKCS11_MODULES=[MODULE]):
                 return Pkcs11Provider(**values)  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ def running() -> Iterator[Place]:
         token = bao.call(address, "post", "auth/token/create", {"policies": ["portal"], "ttl": "1h"})["auth"][
             "client_token"
         ]
-        defaults: dict[str, Any] = {"address": address, "token": token, "rule": LOOPBACK, "timeout": 20}
+        defaults: dict[str, Any] = {"address": address, "token": token, "rule": LOOPBACK, "timeout": 60}
 
         def make(**changed: Any) -> VaultTransitProvider:
             return VaultTransitProvider("vault_transit", **{**defaults, **changed})

@@ -66,7 +66,7 @@ def test_a_version_that_waits_for_its_deletion_has_the_same_metadata(vault):
 
 
 def test_a_date_is_put_back_and_none_is_taken_away(vault):
-    fake, azure = vault
+    _, azure = vault
     key = new(azure, EC)
     plain = azure.metadata(key)
     first, second = (datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (30, 900))
@@ -135,6 +135,18 @@ def test_the_floor_of_versions_is_their_state_and_a_floor_for_encryption_alone_i
 
 
 # PKCS#11
+
+
+@pytest.mark.needs_softhsm
+def test_a_disabled_key_has_no_use_left_and_gets_none_back_with_its_metadata(places):
+    place = places["pkcs11"]
+    key = KeyHandle("AES-256-GCM", place.provider.generate("AES-256-GCM").opaque)
+    place.change_metadata(key.opaque)
+    with_one_more = place.provider.metadata(key)
+    place.provider.disable(key)
+    assert place.provider.describe(key).state is RemoteState.DISABLED
+    place.provider.restore_metadata(key, with_one_more)
+    assert place.provider.describe(key).state is RemoteState.DISABLED
 
 
 @pytest.mark.needs_softhsm

@@ -14,21 +14,21 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = "tests/providers/test_contract.py"
 
 
-def tests_in(file: str) -> set[str]:
+def names_in(file: str) -> set[str]:
     tree = ast.parse((ROOT / file).read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
 def test_every_test_of_the_contract_stands_for_a_point():
     named = {name for point in POINTS for name in point.tests}
-    assert named == tests_in(CONTRACT) - {"test_what_the_table_says_was_seen"}
+    assert named == names_in(CONTRACT) - {"test_what_the_table_says_was_seen"}
 
 
 def test_every_test_that_proves_a_point_elsewhere_is_there():
     for point in POINTS:
         for where in point.elsewhere.values():
             file, _, name = where.partition("::")
-            assert name in tests_in(file), where
+            assert name in names_in(file), where
 
 
 def test_every_point_has_a_test_at_every_provider_that_has_it():

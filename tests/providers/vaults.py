@@ -24,7 +24,7 @@ def vaults(folder: Path) -> Iterator[Build]:
             usual: dict[str, object] = {
                 "vault_url": address, "credential": "client_secret", "tenant_id": TENANT, "client_id": CLIENT,
                 "client_secret": fake.client_secret, "hosts": ("127.0.0.1",), "ca_file": str(ca_file),
-                "authority": address, "verify_challenge": False,
+                "authority": address, "verify_challenge": False, "timeout": 60,
             }  # fmt: skip
             return fake, AzureKeyVaultProvider("azure", **{**usual, **changed})  # type: ignore[arg-type]
 

@@ -6,13 +6,14 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from certificates.models import RelyingParty, Rollover
+from certificates.models import Certificate, RelyingParty, Rollover
 from certificates.rollover import gates, parties, steps
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState, after
 from certificates.rollover.steps import GateNotMet
+from certificates.services import revoking
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
-from tests.certificates.conftest import make_authority, refreshed
+from tests.certificates.conftest import Hierarchy, make_authority, refreshed
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
 from tests.rollover.test_fleet import report, step, two_roots
 
@@ -88,6 +89,19 @@ def test_b_has_to_be_able_to_take_over(tree):
     assert "not later than A" in faults[1]
     with pytest.raises(GateNotMet):
         step(tree, row, "trust_both")
+
+
+def test_b_has_to_outlive_a_and_not_only_equal_it(planned):
+    Certificate.objects.filter(pk=planned.new.certificate_id).update(not_after=planned.old.certificate.not_after)
+    assert "not later than" in gates.gate(refreshed(planned)).faults[0]
+
+
+def test_what_is_revoked_holds_nobody_up(tree, planned):
+    leaf = Hierarchy(tree, planned.old, planned.old, planned.old).issue("dns:www.example.org")
+    row = go(tree, planned, R.ISSUE_B)
+    assert gates.gate(row).faults[0].startswith("1 certificate of ")
+    revoking.revoke_certificate(actor=tree.officer, certificate_id=leaf.pk, reason="superseded")
+    assert gates.gate(row).met
 
 
 def test_an_old_report_does_not_count(tree, planned):

@@ -78,6 +78,7 @@ def test_the_ios_file_pins_authorities():
         ({"backups": []}, "backups"),
         ({"backups": [" "]}, "backups"),
         ({"backups": [ISSUER.pem.decode()]}, "backups"),
+        ({"backups": [SPARE_PEM, ISSUER.pem.decode()]}, "backups"),  # one good one excuses none that is in use
         ({"backups": ["c2hvcnQ="]}, "backups"),
         ({"backups": ["-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----"]}, "backups"),
         ({"chain": LEAF.pem.decode()}, "chain"),

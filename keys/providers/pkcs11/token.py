@@ -312,7 +312,8 @@ class Session:
         shape = SHAPES.get(describe(key)["algorithm"] or "")
         if shape is None:
             raise Refused(wire.UNSUPPORTED)
-        for flag in shape.uses:
+        # A use that somebody added goes, too: a disabled key has none.
+        for flag in shape.uses if usable else metadata(key)["attributes"]["uses"]:
             key[Attribute[flag]] = usable
         self._objects.pop(opaque, None)
 

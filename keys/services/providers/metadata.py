@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
@@ -28,13 +29,8 @@ def look(alias: str, keeper: Provider, versions: Iterable[KeyVersion]) -> Docume
         try:
             owner = keeper.metadata_owner(handle)
             if owner not in found:
-                document = call(
-                    alias,
-                    "metadata",
-                    lambda handle=handle: keeper.metadata(handle),
-                    counts=not has_replicas(keeper),  # type: ignore[misc]
-                )
-                found[owner] = version, document
+                tell = partial(keeper.metadata, handle)
+                found[owner] = version, call(alias, "metadata", tell, counts=not has_replicas(keeper))
         except (KeyMissing, KeyUnusable):
             continue  # missing, or on its way out: said as such already
     return found

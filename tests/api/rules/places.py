@@ -60,7 +60,9 @@ RULES: dict[str, Rule] = {
     "GET keys:seal-list": lists(P.SETTINGS_VIEW),
     "POST keys:seal-shares": makes(P.SETTINGS_MANAGE, {"name": "c", "threshold": 2, "count": 3, **REASON}, EVERYTHING),
     "GET keys:seal-make-shares": lists(P.SETTINGS_MANAGE),
-    "POST keys:seal-make-shares": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
+    "POST keys:seal-make-shares": makes(
+        P.SETTINGS_MANAGE, {"key": "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}, EVERYTHING
+    ),
     "GET keys:seal-now": lists(P.SETTINGS_MANAGE),
     "POST keys:seal-now": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
     "POST keys:seal-provider": makes(
@@ -98,7 +100,7 @@ RULES: dict[str, Rule] = {
     "GET keys:import-detail": sees(P.KEY_VIEW),
     "POST keys:import-upload": acts(P.KEY_IMPORT),
     "GET keys:component-enter": acts(P.KEY_COMPONENT),
-    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"component": "00" * 32}),
+    "POST keys:component-enter": acts(P.KEY_COMPONENT, {"sealed": "eA=="}),
     "GET keys:import-abort": acts(P.KEY_IMPORT),
     "POST keys:import-abort": acts(P.KEY_IMPORT, REASON),
     "GET keys:export-request": acts(P.KEY_EXPORT),
@@ -146,7 +148,7 @@ RULES: dict[str, Rule] = {
     ),
     "GET api-import-detail": sees(P.KEY_VIEW),
     "POST api-import-upload": acts(P.KEY_IMPORT, {"nonce": "n", "wrapped": "eA==", "check_value": "AABBCC"}, **API_KEY),
-    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "component": "00" * 32}, **API_KEY),
+    "POST api-import-components": acts(P.KEY_COMPONENT, {"number": 1, "sealed": "eA=="}, **API_KEY),
     "POST api-import-abort": acts(P.KEY_IMPORT, REASON, **API_KEY),
     "GET api-export-list": lists(P.KEY_VIEW),
     "GET api-export-detail": sees(P.KEY_VIEW),

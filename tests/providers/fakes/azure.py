@@ -46,6 +46,7 @@ class Version:
     operations: list[str]
     tags: dict[str, str]
     enabled: bool = True
+    dates: dict[str, int] = field(default_factory=dict)
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -134,7 +135,7 @@ class FakeVault:
         level = "CustomizedRecoverable" + ("" if self.purge_protected else "+Purgeable")
         return {
             "enabled": version.enabled, "created": version.created, "updated": version.created,
-            "recoveryLevel": level, "recoverableDays": 14, "exportable": False,
+            "recoveryLevel": level, "recoverableDays": 14, "exportable": False, **version.dates,
         }  # fmt: skip
 
     def bundle(self, version: Version) -> dict[str, Any]:
@@ -162,7 +163,9 @@ class FakeVault:
 
     def update(self, name: str, version: str, *, body: dict[str, Any], query: Any) -> dict[str, Any]:
         found = self.version(name, version)
-        found.enabled = (body.get("attributes") or {}).get("enabled", found.enabled)
+        attributes = body.get("attributes") or {}
+        found.enabled = attributes.get("enabled", found.enabled)
+        found.dates |= {name: attributes[name] for name in ("exp", "nbf") if name in attributes}
         found.tags = body.get("tags", found.tags)
         found.operations = body.get("key_ops", found.operations)
         return self.bundle(found)

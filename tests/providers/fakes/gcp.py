@@ -56,9 +56,7 @@ class Key:
     created: datetime
     versions: dict[int, Version] = field(default_factory=dict)
     primary: int = 0
-    bindings: list[dict[str, Any]] = field(
-        default_factory=lambda: [{"role": "roles/cloudkms.admin", "members": ["group:keys@shop.example"]}]
-    )
+    bindings: list[dict[str, Any]] = field(default_factory=lambda: [{"role": "roles/owner", "members": ["group:keys"]}])
     etag: int = 1
 
     def shown(self) -> dict[str, Any]:
@@ -191,10 +189,9 @@ class FakeCloudKms:
         return page
 
     def get_policy(self, name: str, *, body: Any, query: Any) -> dict[str, Any]:
-        key = self.key(name)
         if self.policies_hidden:
             raise Refused(403, "PERMISSION_DENIED")
-        return {"version": 1, "bindings": key.bindings, "etag": b64(str(key.etag).encode())}
+        return {"version": 1, "bindings": self.key(name).bindings, "etag": b64(str(self.key(name).etag).encode())}
 
     def set_policy(self, name: str, *, body: dict[str, Any], query: Any) -> dict[str, Any]:
         key, given = self.key(name), body["policy"]
