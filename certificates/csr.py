@@ -80,15 +80,13 @@ def _complaint(spki: bytes) -> str:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
         return "The public key cannot be read."
+    return _kind_complaint(key)
+
+
+def _kind_complaint(key: object) -> str:
     match key:
         case rsa.RSAPublicKey():
-            if key.key_size < 2048:
-                return f"RSA with {key.key_size} bits is too weak; at least 2048 bits."
-            if key.key_size > 8192:
-                return "RSA keys of more than 8192 bits are not certified."
-            numbers = key.public_numbers()
-            if numbers.e < 65537 or numbers.e >= 2**256 or numbers.e % 2 == 0:
-                return "The RSA exponent is below 65537, too large or even (BR 6.1.6)."
+            return _rsa_complaint(key)
         case ec.EllipticCurvePublicKey():
             if key.curve.name not in _CURVES:
                 return f"The curve {key.curve.name} is not certified; use P-256, P-384 or P-521."
@@ -98,6 +96,17 @@ def _complaint(spki: bytes) -> str:
             pass
         case _:
             return "Keys of this kind are not certified."
+    return ""
+
+
+def _rsa_complaint(key: rsa.RSAPublicKey) -> str:
+    if key.key_size < 2048:
+        return f"RSA with {key.key_size} bits is too weak; at least 2048 bits."
+    if key.key_size > 8192:
+        return "RSA keys of more than 8192 bits are not certified."
+    exponent = key.public_numbers().e
+    if exponent < 65537 or exponent >= 2**256 or exponent % 2 == 0:
+        return "The RSA exponent is below 65537, too large or even (BR 6.1.6)."
     return ""
 
 

@@ -22,7 +22,7 @@ from keyvault_portal.errors import ValidationFailed
 
 # Clocks of relying parties run behind; a certificate begins a little before it is issued.
 BACKDATE = timedelta(minutes=5)
-MAX_COMMON_NAME = 64  # characters (RFC 5280, appendix A: ub-common-name); the library refuses more
+MAX_COMMON_NAME = 64  # octets; the library refuses more (RFC 5280, appendix A: ub-common-name)
 _SAMPLE_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -123,7 +123,7 @@ def complete(prepared: Prepared, public_key: bytes, signer: Signer) -> bytes:
 
 def _throw_away(draft: Draft, issuer: Issuer) -> tuple[bytes, bytes]:
     """The to-be-signed bytes, and a throw-away signature to lint them with."""
-    if draft.profile.ca or draft.subject is not None or len(draft.common_name) > MAX_COMMON_NAME:
+    if draft.profile.ca or draft.subject is not None or len(draft.common_name.encode()) > MAX_COMMON_NAME:
         return _by_library(draft, issuer)
     template, signature = _template(
         issuer, draft.profile, draft.organization, draft.places, bool(draft.common_name), bool(draft.names)

@@ -79,13 +79,14 @@ def read(
     raw: bytes, profile: Profile, issuer: x509.Certificate | None
 ) -> tuple[x509.Certificate | None, list[Finding]]:
     """As `lint`, with the certificate as it was read, if it can be."""
+    certificate = None
     try:
         certificate = x509.load_der_x509_certificate(raw)
         extensions = {extension.oid: extension for extension in certificate.extensions}
-    except (ValueError, UnsupportedAlgorithm) as error:
-        return None, [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
-    case = _Case(certificate, profile, _issuer(issuer) if issuer is not None else None, extensions)
-    return certificate, [finding for rule in _RULES for finding in rule(case)]
+        case = _Case(certificate, profile, _issuer(issuer) if issuer is not None else None, extensions)
+        return certificate, [finding for rule in _RULES for finding in rule(case)]
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        return certificate, [Finding("RFC 5280, 4.1", f"the certificate cannot be read: {error}")]
 
 
 def _form(case: _Case) -> Iterator[Finding]:

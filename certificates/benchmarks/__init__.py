@@ -65,7 +65,7 @@ def _compare(rates: Rates, name: str, unit: str, job: str, peer: str, **more: An
 
 def _issuing(rates: Rates) -> list[Measurement]:
     unit, library = "certificates/s", "the library alone (parse, build, sign; no row)"
-    note = "Ours writes two commits, a grant and the record besides the row."
+    note = "Ours writes a grant and the record besides the row, in one durable statement."
     return [
         _compare(rates, "Issue one at a time", unit, "one", "django-ca issue", against=_DJANGO_CA, goal=2.5, note=note),
         _compare(rates, "Issue in bulk, 100 at a time", unit, "batch", "django-ca issue", against=_DJANGO_CA, goal=5.0),

@@ -134,9 +134,11 @@ class Certificate(models.Model):
 
 
 class IssuanceGrant(models.Model):
-    """The leave to sign one to-be-signed certificate once; written before anything is signed, never deleted.
+    """The leave to sign one to-be-signed certificate once, never deleted.
 
-    Its unique serial is why no serial number is ever used twice, not even by an issuance that failed.
+    It is written before a provider signs; one for a key that the portal keeps, whose signature leaves this process only with
+    a durable certificate, is written with that, or as lost. Its unique serial is why no serial number is ever used twice, not
+    even by an issuance that failed.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -114,7 +114,7 @@ def sign_authority(authority_id: UUID, *, by: Signer | None = None) -> Authority
         actor=_SYSTEM, action="authority.sign", target=target_of(authority), ring_id=authority.ring_id
     ) as act:
         _still_pending(authority)  # or another worker was faster: this grant is then swept up as lost
-        [row] = grants.store(_SYSTEM, above, [granted], [raw])
+        [row] = grants.store(above, [granted], [raw])
         if authority.parent is None:
             Certificate.objects.filter(pk=row.pk).update(issued_under=row)
         activate(authority, row)

@@ -46,7 +46,7 @@ class Granted:
 
 
 def check(issuer: Issuer, drafts: Sequence[tuple[Draft, dict[str, Any]]]) -> list[Granted]:
-    """Lint every draft; what is granted here is written by `store`. Raises LintFailed."""
+    """Lint every draft. The grants have no rows yet: `note` writes them, or they are written with their certificates."""
     return [
         Granted(
             uuid4(), f"{draft.serial:x}", issuance.prepare(draft, issuer), False, row | {"profile": draft.profile.name}
@@ -62,30 +62,37 @@ def write(
 
     Raises LintFailed, Conflict (a serial number was used before).
     """
-    found = [replace(item, written=True) for item in check(issuer, drafts)]
-    _insert(actor, authority, found, {"state": GrantState.SPENT.value})
-    return found
+    return note(actor, authority, check(issuer, drafts))
 
 
-def _insert(
-    actor: Actor, authority: Authority, granted: Sequence[Granted], values: rows.Values, *, unless_there: bool = False,
-    certificates: Sequence[Certificate] = (),
-) -> list[IssuanceGrant]:  # fmt: skip
-    shared = {"authority_id": authority.pk, "requested_by": actor.label[:200], "spent_at": timezone.now(), **values}
-    for_each = certificates or [None] * len(granted)
-    listed = [
-        shared | {
-            "id": item.id, "serial": item.serial, "profile": item.row["profile"], "tbs_sha256": item.prepared.digest,
-            "certificate_id": certificate and certificate.pk,
-        }
-        for item, certificate in zip(granted, for_each, strict=True)
-    ]  # fmt: skip
+def note(actor: Actor, authority: Authority, granted: Sequence[Granted]) -> list[Granted]:
+    """Write the grants, in the caller's transaction; raises Conflict (a serial number was used before)."""
+    _insert(_values(actor, authority, granted, GrantState.SPENT))
+    return [replace(item, written=True) for item in granted]
+
+
+def _values(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], state: GrantState, **more: Any
+) -> list[rows.Values]:
+    shared = {
+        "authority_id": authority.pk, "requested_by": actor.label[:200], "spent_at": timezone.now(), "state": state.value, **more
+    }  # fmt: skip
+    return [
+        shared
+        | {"id": item.id, "serial": item.serial, "profile": item.row["profile"], "tbs_sha256": item.prepared.digest}
+        for item in granted
+    ]
+
+
+def _insert(values: Sequence[rows.Values]) -> list[IssuanceGrant]:
     try:
-        return rows.table(IssuanceGrant).insert(listed, unless_there=unless_there)
+        return rows.insert(IssuanceGrant, values)
     except IntegrityError:
-        raise Conflict(
-            "The serial number was used before.", hint="Try again: the next one is drawn at random."
-        ) from None
+        raise _used_before() from None
+
+
+def _used_before() -> Conflict:
+    return Conflict("The serial number was used before.", hint="Try again: the next one is drawn at random.")
 
 
 def write_open(
@@ -96,10 +103,8 @@ def write_open(
 
     found = []
     for item in check(issuer, drafts):
-        open_until_redeemed = {
-            "state": GrantState.OPEN.value, "spent_at": None, "to_be_signed": item.prepared.to_be_signed, "row": _plain(item.row),
-        }  # fmt: skip
-        found += _insert(actor, authority, [item], open_until_redeemed)
+        more = {"spent_at": None, "to_be_signed": item.prepared.to_be_signed, "row": _plain(item.row)}
+        found += _insert(_values(actor, authority, [item], GrantState.OPEN, **more))
         enqueue_on_commit(redeem_grant, str(item.id))
     return found
 
@@ -115,18 +120,13 @@ def redeem_open(grant_id: UUID) -> Certificate | None:
     prepared = Prepared(grant.authority.key.algorithm, bytes(grant.to_be_signed or b""), b"")
     if prepared.digest != grant.tbs_sha256:
         raise Conflict("What is to be signed is not what was granted.")
-    granted = Granted(grant.pk, grant.serial, prepared, True, dict(grant.row) | {"profile": grant.profile})
+    row = {name: UUID(value) if value and name.endswith("_id") else value for name, value in grant.row.items()}
+    granted = Granted(grant.pk, grant.serial, prepared, True, row | {"profile": grant.profile})
     return sign_and_store(_REDEEMER, grant.authority, issuer_of(grant.authority), [granted])[0]
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    owner = row.get("owner")
-    plain = {
-        name: str(value) if value is not None else None
-        for name, value in row.items()
-        if name not in {"owner", "profile"}
-    }
-    return plain | {"owner_id": str(owner.pk) if owner is not None else None}
+    return {name: str(value) if value is not None else None for name, value in row.items() if name != "profile"}
 
 
 def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted]) -> list[Certificate]:
@@ -134,18 +134,24 @@ def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: 
     from certificates.tasks import presign_new
 
     signed = redeem(actor, authority, issuer, granted)
-    with audit.atomic(actor=actor, action="certificate.issue", ring_id=authority.ring_id) as act:
-        made = store(actor, authority, granted, signed)
-        for row, item in zip(made, granted, strict=True):
-            act.record(
-                {
-                    "authority": authority.name, "profile": row.profile, "serial": row.serial, "fingerprint": row.fingerprint,
-                    "names": row.names[:20], "not_after": row.not_after.isoformat(), "tbs_sha256": item.prepared.digest,
-                    "requested_by": row.requested_by, "renews": str(row.renews_id) if row.renews_id else None,
-                },
-                target=("certificate", row.pk, str(row)),
-            )  # fmt: skip
-        enqueue_gathered(presign_new, PRESIGN_SECONDS)
+    try:
+        with audit.atomic(actor=actor, action="certificate.issue", ring_id=authority.ring_id) as act:
+            if all(item.written for item in granted):
+                made = store(authority, granted, signed)
+            else:
+                made = _store_with_grants(act, actor, authority, granted, signed)
+            for row, item in zip(made, granted, strict=True):
+                act.record(
+                    {
+                        "authority": authority.name, "profile": row.profile, "serial": row.serial, "fingerprint": row.fingerprint,
+                        "names": row.names[:20], "not_after": row.not_after.isoformat(), "tbs_sha256": item.prepared.digest,
+                        "requested_by": row.requested_by, "renews": str(row.renews_id) if row.renews_id else None,
+                    },
+                    target=("certificate", row.pk, str(row)),
+                )  # fmt: skip
+            enqueue_gathered(presign_new, PRESIGN_SECONDS)
+    except IntegrityError:
+        raise _used_before() from None
     return made
 
 
@@ -169,7 +175,6 @@ def redeem(
 
 def _lose(actor: Actor, authority: Authority, granted: Sequence[Granted], error: str) -> None:
     """None of these certificates will be: their serial numbers are burned, and the record says so."""
-    lost = {"state": GrantState.LOST.value, "error": error[:200]}
     with audit.atomic(
         actor=actor,
         action="certificate.issue",
@@ -177,39 +182,52 @@ def _lose(actor: Actor, authority: Authority, granted: Sequence[Granted], error:
         ring_id=authority.ring_id,
     ) as act:
         spent = IssuanceGrant.objects.filter(pk__in=[item.id for item in granted], state=GrantState.SPENT.value)
-        spent.update(**lost)
-        if unwritten := [item for item in granted if not item.written]:
-            _insert(actor, authority, unwritten, lost, unless_there=True)
+        spent.update(state=GrantState.LOST.value, error=error[:200])
+        unwritten = [item for item in granted if not item.written]
+        values = _values(actor, authority, unwritten, GrantState.LOST, error=error[:200])
+        rows.insert(IssuanceGrant, values, unless_there=True)
         act.record({"serials": [item.serial for item in granted], "error": error}, outcome="failed")
 
 
-def store(actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[Certificate]:
+def store(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[Certificate]:
     """The rows of signed certificates with their grants closed, in the caller's transaction.
 
-    Raises Conflict: a serial number was used before, or a grant was given up as lost meanwhile.
+    Raises IntegrityError, and Conflict for a grant that was given up as lost meanwhile.
     """
+    made = rows.insert(Certificate, _certificates(authority, granted, signed))
+    _close({item.id: row.pk for item, row in zip(granted, made, strict=True)})
+    return _of(authority, made)
+
+
+def _store_with_grants(
+    act: audit.atomic, actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]
+) -> list[Certificate]:
+    """As `store`, with the grants' own rows; both are written by the statement that records."""
+    certificates = rows.complete(Certificate, _certificates(authority, granted, signed))
+    done = _values(actor, authority, granted, GrantState.DONE)
+    for values, certificate in zip(done, certificates, strict=True):
+        values["certificate_id"] = certificate["id"]
+    act.write(rows.written(Certificate, certificates))
+    act.write(rows.written(IssuanceGrant, rows.complete(IssuanceGrant, done)))
+    return _of(authority, rows.instances(Certificate, certificates))
+
+
+def _certificates(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[rows.Values]:
     shared = {"ring_id": authority.ring_id, "authority_id": authority.pk, "issued_under_id": authority.certificate_id}
-    listed = []
-    for item, raw in zip(granted, signed, strict=True):
-        values = shared | {"id": uuid4()} | columns(raw, item.prepared.linted) | item.row
-        listed.append(values | {"partition": int(item.serial, 16) % authority.crl_partitions})
-    try:
-        made = rows.table(Certificate).insert(listed)
-    except IntegrityError:
-        raise Conflict("One of the certificates is there already.", hint="Try again.") from None
+    return [
+        shared | {"id": uuid4(), "partition": int(item.serial, 16) % authority.crl_partitions}
+        | columns(raw, item.prepared.linted) | item.row
+        for item, raw in zip(granted, signed, strict=True)
+    ]  # fmt: skip
+
+
+def _of(authority: Authority, made: list[Certificate]) -> list[Certificate]:
     for row in made:
-        row.authority = authority
-    unwritten = [(item, row) for item, row in zip(granted, made, strict=True) if not item.written]
-    if unwritten:
-        items, certificates = zip(*unwritten, strict=True)
-        _insert(actor, authority, items, {"state": GrantState.DONE.value}, certificates=certificates)
-    _close({item.id: row.pk for item, row in zip(granted, made, strict=True) if item.written})
+        row.authority = authority  # known: nobody has to ask for it
     return made
 
 
 def _close(pairs: dict[UUID, UUID]) -> None:
-    if not pairs:
-        return
     with connection.cursor() as cursor:
         states = GrantState.DONE.value, GrantState.SPENT.value
         cursor.execute(_CLOSE, [states[0], list(pairs), list(pairs.values()), states[1]])

@@ -105,10 +105,9 @@ def issue_certificates(
         drafts = [(_draft(office, order), _row(actor, order)) for order in orders]
         _refuse_compromised(looked_up)
         _ask_others(actor, authority, orders, reason)
-        if signs_here(authority.key_version):
-            granted = grants.check(issuer, drafts)
-        else:
-            granted = grants.write(actor, authority, issuer, drafts)
+        granted = grants.check(issuer, drafts)
+        if not signs_here(authority.key_version):
+            granted = grants.note(actor, authority, granted)
     return grants.sign_and_store(actor, authority, issuer, granted)
 
 
@@ -275,7 +274,7 @@ def _open(authority_id: UUID, looked_up: _LookedUp) -> _Office:
     return office
 
 
-_LOOK_UP = b"""
+_LOOK_UP = """
 SELECT xmin::text, EXISTS (SELECT 1 FROM certificates_certificate WHERE spki_sha256 = ANY(%b) AND reason = ANY(%b))
 FROM certificates_authority WHERE id = %b
 """
@@ -339,7 +338,7 @@ def _row(actor: Actor, order: Order) -> dict[str, Any]:
     if owner is None and actor.id is not None and actor.kind == "person":
         owner = Person.objects.filter(pk=actor.id).first()
     return {
-        "requested_by": actor.label[:200], "owner": owner, "owner_label": (str(owner) if owner else actor.label)[:200],
+        "requested_by": actor.label[:200], "owner_id": owner and owner.pk, "owner_label": (str(owner) if owner else actor.label)[:200],
         "key_origin": order.key_origin, "key_id": order.key_id, "renews_id": order.renews_id,
     }  # fmt: skip
 

@@ -101,11 +101,13 @@ def columns(raw: bytes, read: x509.Certificate | None = None) -> dict[str, Any]:
     fingerprint = sha256(raw).hexdigest()
     subject = without_nul(certificate.subject.rfc4514_string())[:300]
     digest = certificate.signature_hash_algorithm
+    public = certificate.public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return {
         "der": raw, "serial": serial[:40], "fingerprint": fingerprint, "subject": subject, "names": names,
         "issuer": without_nul(certificate.issuer.rfc4514_string())[:300],
-        "spki_sha256": sha256(spki_of(certificate)).hexdigest(),
-        "key_algorithm": key_algorithm(certificate.public_key()),
+        "spki_sha256": sha256(spki).hexdigest(),
+        "key_algorithm": key_algorithm(public),
         "signature_algorithm": f"{certificate.signature_algorithm_oid._name}" + (f" {digest.name}" if digest else ""),
         "not_before": certificate.not_valid_before_utc, "not_after": certificate.not_valid_after_utc,
         "search": " ".join([subject, *names, serial, fingerprint]).lower()[:20_000],

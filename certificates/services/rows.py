@@ -1,83 +1,71 @@
-"""Rows of issued certificates and their grants, all of a batch by one statement: the ORM takes longer than the signatures."""
+"""Rows of certificates and grants on their way into the database, a whole batch in one go: the ORM takes longer than the signatures."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
-from uuid import UUID
 
+import orjson
 import psycopg
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Field, Model
 
-from keyvault_portal import arrays
+from keyvault_portal.audit.services import Rows
 
-type Values = Mapping[str, Any]
+type Values = dict[str, Any]
 """Values by column; those that are missing have the model's defaults."""
-
-_PACKED = {"uuid": arrays.UUID, "bytea": arrays.BYTEA}
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    name: str
-    type: str  # PostgreSQL's
-    default: Any
-
-    def pack(self, items: Iterable[Any]) -> arrays.PackedArray:
-        match self.type:
-            case "uuid":
-                return arrays.pack(
-                    [item and (item if isinstance(item, UUID) else UUID(item)).bytes for item in items], arrays.UUID
-                )
-            case "bytea":
-                return arrays.pack(list(items), arrays.BYTEA)
-            case "jsonb":
-                return arrays.pack([json.dumps(item) for item in items], arrays.TEXT)
-        return arrays.pack([item if item is None else str(item) for item in items], arrays.TEXT)
-
-
-@dataclass(frozen=True, slots=True)
-class Table[Row: Model]:
-    """The table of one model, with every column it has."""
-
-    model: type[Row]
-    columns: tuple[_Column, ...]
-    names: tuple[str, ...]
-    statement: bytes
-
-    def insert(self, rows: Sequence[Values], *, unless_there: bool = False) -> list[Row]:
-        """Write the rows in one round trip and return them as they are then; raises IntegrityError."""
-        whole = [[values[c.name] if c.name in values else _default(c) for c in self.columns] for values in rows]
-        parameters = [c.pack(items) for c, items in zip(self.columns, zip(*whole, strict=True), strict=True)]
-        statement = self.statement + (b" ON CONFLICT DO NOTHING" if unless_there else b"")
-        run(statement, parameters)
-        return [self.model.from_db(connection.alias, self.names, values) for values in whole]
-
-
-def _default(column: _Column) -> Any:
-    return column.default() if callable(column.default) else column.default
 
 
 @cache
-def table[Row: Model](model: type[Row]) -> Table[Row]:
-    """The table of `model`."""
-    fields = model._meta.concrete_fields
-    columns = tuple(
-        _Column(field.column, (field.db_type(connection) or "").partition("(")[0], field.get_default if callable(field.default) else field.get_default())
-        for field in fields
-    )  # fmt: skip
-    places = ", ".join(f"%b::{c.type if c.type in _PACKED else 'text'}[]" for c in columns)
-    values = ", ".join(c.name if c.type in _PACKED else f"{c.name}::{c.type}" for c in columns)
-    names = ", ".join(c.name for c in columns)
-    statement = f"INSERT INTO {model._meta.db_table} ({names}) SELECT {values} FROM unnest({places}) AS new ({names})"  # noqa: S608  the model's own names
-    return Table(model, columns, tuple(field.attname for field in fields), statement.encode())
+def _fields(model: type[Model]) -> dict[str, "Field[Any, Any]"]:
+    """The fields of a model that are columns, by the column's name."""
+    return {str(field.column): field for field in model._meta.concrete_fields}
 
 
-def run(statement: bytes, parameters: Sequence[Any] | Mapping[str, Any]) -> "psycopg.Cursor[Any]":
-    """One statement with its parameters in binary, prepared by the server once; raises Django's database errors."""
+@cache
+def _defaults(model: type[Model]) -> Values:
+    """The defaults that are the same for every row."""
+    return {column: field.get_default() for column, field in _fields(model).items() if not callable(field.default)}
+
+
+def complete(model: type[Model], rows: Sequence[Values]) -> list[Values]:
+    """The rows with every column of `model`, by name and in the order of its fields; anything else is left out."""
+    fields, defaults = _fields(model), _defaults(model)
+    found = []
+    for values in rows:
+        one = defaults | values
+        found.append({name: one[name] if name in one else field.get_default() for name, field in fields.items()})
+    return found
+
+
+def instances[Row: Model](model: type[Row], rows: Sequence[Values]) -> list[Row]:
+    """Complete rows as they are once they are written."""
+    names = [field.attname for field in _fields(model).values()]
+    return [model.from_db(connection.alias, names, list(values.values())) for values in rows]
+
+
+def written(model: type[Model], rows: Sequence[Values]) -> Rows:
+    """Complete rows for the statement that writes them."""
+    return Rows(model._meta.db_table, orjson.dumps(rows, default=_plain).decode())
+
+
+def _plain(value: object) -> str:
+    """Octets as PostgreSQL reads them."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    raise TypeError(type(value).__name__)
+
+
+def insert[Row: Model](model: type[Row], rows: Sequence[Values], *, unless_there: bool = False) -> list[Row]:
+    """Write the rows now and return them as they are then; raises IntegrityError."""
+    whole = complete(model, rows)
+    new, unless = written(model, whole), " ON CONFLICT DO NOTHING" if unless_there else ""
+    run(f"INSERT INTO {new.table} SELECT new.* FROM {new.source('%b')}{unless}", [new.content])  # noqa: S608  a name of ours
+    return instances(model, whole)
+
+
+def run(statement: str, parameters: Sequence[Any]) -> "psycopg.Cursor[Any]":
+    """One statement, planned by the server once a connection; raises Django's database errors."""
     connection.ensure_connection()
     with connection.wrap_database_errors:
-        # Below Django's cursor, whose client-side binding would spell every byte as text.
-        return psycopg.Cursor(connection.connection).execute(statement, parameters)
+        # Below Django's cursor, whose client-side binding would spell every value as text.
+        return psycopg.Cursor(connection.connection).execute(statement.encode(), parameters)

@@ -1,12 +1,13 @@
 """Certificates: the inventory, the calendar of their ends, the page of one, issuing, renewing and revoking."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Exists, OuterRef
+from django.db.models import Window
+from django.db.models.functions import RowNumber, TruncDate
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -36,7 +37,7 @@ from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import WrongState
 from keyvault_portal.paging import page_context
 
-CALENDAR_DAYS = 30
+CALENDAR_DAYS, SHOWN_A_DAY, MANY = 30, 6, 1_000
 EXPORTED = {
     "subject": "subject", "names": "names", "issuer": "issuer", "serial": "serial", "fingerprint": "fingerprint",
     "state": "state", "profile": "profile",
@@ -101,27 +102,35 @@ class ExpiryCalendar(ActorRequiredMixin, View):
         now = timezone.now()
         rows = visible_certificates(actor_of(request)).filter(state="valid").exclude(profile="ocsp-responder")
         soon = rows.filter(not_after__gt=now, not_after__lte=now + timedelta(days=CALENDAR_DAYS))
-        shown = soon.only("subject", "names", "serial", "not_after").order_by("not_after", "id")
-        due = list(shown.annotate(renewed=Exists(Certificate.objects.filter(renews=OuterRef("pk"))))[:500])
+        shown = soon.only("subject", "names", "serial", "not_after").annotate(
+            place=Window(RowNumber(), partition_by=TruncDate("not_after"), order_by=["not_after", "id"])
+        )
+        due = list(shown.filter(place__lte=SHOWN_A_DAY).order_by("not_after", "id"))
         context = page_context(request, rows.filter(not_after__gt=now).select_related("authority"), ["not_after", "id"], size=25) | {
             "title": "Expiry calendar", "subtitle": "What ends in the next 30 days. People are told 30, 14, 7 and 1 days before.",
-            "days": _days(now.date(), due),
-            "late": rows.filter(not_after__lte=now, not_after__gt=now - timedelta(days=30))[:1000].count(), "due": len(due),
+            "days": _days(now.date(), due, _renewed(due)),
+            "late": rows.filter(not_after__lte=now, not_after__gt=now - timedelta(days=30))[:MANY].count(), "due": soon[:MANY].count(),
             "columns": [{"label": "Certificate"}, {"label": "Issuer"}, {"label": "Owner"}, {"label": "Ends"}],
             "empty_title": "Nothing ends", "empty_text": "There is no certificate that is still valid.",
         }  # fmt: skip
         return render(request, "certificates/expiry.html", context)
 
 
-def _days(today: date, due: Iterable[Any]) -> list[dict[str, Any]]:
+def _renewed(rows: Collection[Certificate]) -> set[UUID]:
+    """Which of these have a successor; asked for those that are shown only, by their ids."""
+    found = Certificate.objects.filter(renews__in=[row.pk for row in rows])
+    return {renewed for renewed in found.values_list("renews_id", flat=True) if renewed is not None}
+
+
+def _days(today: date, due: Iterable[Certificate], renewed: Collection[UUID]) -> list[dict[str, Any]]:
     by_day: dict[date, list[dict[str, str]]] = {}
     for row in due:
-        state = "done" if row.renewed else "due"
+        state = "done" if row.pk in renewed else "due"
         item = {"title": str(row), "url": f"/certificates/{row.pk}/", "state": state}
         by_day.setdefault(row.not_after.date(), []).append(item)
     days = [today + timedelta(days=number) for number in range(CALENDAR_DAYS)]
     return [
-        {"date": day, "today": day == today, "weekend": day.weekday() > 4, "items_due": by_day.get(day, [])[:6]}
+        {"date": day, "today": day == today, "weekend": day.weekday() > 4, "items_due": by_day.get(day, [])}
         for day in days
     ]
 

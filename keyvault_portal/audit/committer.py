@@ -17,7 +17,6 @@ MAX_GROUP = 1024  # events a transaction
 MAX_WAITING = 8192  # beyond this the portal refuses work instead of promising it
 GATHER_SECONDS, GATHER_STEP = 0.002, 0.0002  # how long a group may grow, and how often it is looked at
 SIGNER_SECONDS = 1.0
-SHARED_GROUPS = 32  # after another process appended in between, so many groups do not hope to be alone
 IDLE_SECONDS = 5.0  # then the thread gives its connection back and ends; the next event starts another
 
 
@@ -44,10 +43,9 @@ class Committer:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._idle = True  # the thread waits or is not there: only then a caller has to take the lock and wake it
-        self._head: ledger.Head | None = None  # where this process left the record
+        self._hope = ledger.Hope()
         self._crowd = False  # whether the last group had several callers
         self._signer: tuple[float, Signer] | None = None
-        self._by_lock = 0  # how many more groups take the lock first
 
     def submit(self, event: PreparedEvent, deadline: float) -> int:
         """The number of `event`, once committed; raises AuditUnavailable after `deadline` seconds or when full."""
@@ -132,17 +130,15 @@ class Committer:
 
     def _write(self, events: list[PreparedEvent]) -> int:
         """Append durably and return the first number: in one round trip while nobody else appends, else by lock."""
-        known, self._head = self._head, None
         head, signer = None, self._load_signer()
-        if known is not None and self._by_lock == 0:
+        if (known := self._hope.take()) is not None:
             head = ledger.append_after(known, events, signer)
             if head is None:
-                self._by_lock = SHARED_GROUPS
+                self._hope.disappointed()
         if head is None:
-            self._by_lock = max(0, self._by_lock - 1)
             with transaction.atomic():
                 head = ledger.append_locked(events, signer)
-        self._head = head
+        self._hope.keep(head)
         return head.frontier.size - len(events)
 
 

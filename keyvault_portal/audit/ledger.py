@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import IntegrityError, connection
+from psycopg.pq import TransactionStatus
 
 from keyvault_portal.arrays import BYTEA, TEXT, UUID, pack
 from keyvault_portal.audit import checkpoint
@@ -39,9 +41,22 @@ WITH head AS (
     INSERT INTO audit_signer (key_id, public_key, name, created_at)
     SELECT %(key_id)b, %(public_key)b, %(name)b, %(at)b FROM head ON CONFLICT DO NOTHING
 )
-INSERT INTO audit_checkpoint (tree_size, at, root_hash, note)
+{companions}INSERT INTO audit_checkpoint (tree_size, at, root_hash, note)
 SELECT %(size)b, %(at)b, %(root)b, %(note)b FROM head
 """
+SHARED_APPENDS = 32  # after another process appended in between, so many appends do not hope to be alone
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table, a JSON array of objects that name every column, to be written by the statement that appends."""
+
+    table: str
+    content: str
+
+    def source(self, placeholder: str) -> str:
+        """The rows as PostgreSQL reads them from the parameter `placeholder`, called `new`."""
+        return f"json_populate_recordset(NULL::{self.table}, {placeholder}::text::json) AS new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +68,64 @@ class Head:
     at: datetime
 
 
-def append(events: Sequence[PreparedEvent]) -> range:
-    """Append `events` in order within the current transaction and return their numbers.
+class Hope:
+    """Where this process left the record, and whether to hope that nobody has appended since. A wrong hope only costs time."""
 
-    Locks the head row until that transaction ends, so this is the last thing it should do. Signs one checkpoint.
-    Raises AuditUnavailable, after which the transaction must be rolled back.
+    def __init__(self) -> None:
+        self._head: Head | None = None
+        self._by_lock = 0  # how many more appends take the lock first
+
+    def take(self) -> Head | None:
+        """The end to append after without locking first; None where the lock is the better way."""
+        head, self._head = self._head, None
+        if self._by_lock:
+            self._by_lock -= 1
+            return None
+        return head
+
+    def disappointed(self) -> None:
+        """Somebody else appended: take the lock for a while."""
+        self._by_lock = SHARED_APPENDS
+
+    def keep(self, head: Head) -> None:
+        self._head = head
+
+
+_hope = Hope()  # of transactions; the committer has one of its own
+
+
+def append(events: Sequence[PreparedEvent], companions: Sequence[Rows] = ()) -> range:
+    """Append `events` in order within the current transaction, write `companions` with them, and return their numbers.
+
+    Locks the head row until that transaction ends, so this is the last thing it should do. Signs one checkpoint. A
+    transaction that has not said anything yet becomes durable here, in one round trip, while nobody else appends.
+    Raises AuditUnavailable, or IntegrityError for a companion; the transaction must then be rolled back.
     """
     connection.ensure_connection()
     assert connection.in_atomic_block, "an append outlives its transaction only by commit"
-    head = append_locked(events, load_signer())
+    signer, head = load_signer(), None
+    if _is_silent() and (known := _hope.take()) is not None:
+        connection.connection.autocommit = True  # the statement is the whole transaction
+        try:
+            head = append_after(known, events, signer, companions)
+        finally:
+            if not connection.connection.closed:
+                connection.connection.autocommit = False
+        if head is None:
+            _hope.disappointed()
+    if head is None:
+        head = append_locked(events, signer, companions)
+    _hope.keep(head)
     return range(head.frontier.size - len(events), head.frontier.size)
 
 
-def append_locked(events: Sequence[PreparedEvent], signer: Signer) -> Head:
+def _is_silent() -> bool:
+    """Whether the current transaction is the outermost one, will commit, and has not reached the server yet."""
+    idle = connection.connection.info.transaction_status is TransactionStatus.IDLE
+    return idle and len(connection.atomic_blocks) == 1 and not connection.needs_rollback
+
+
+def append_locked(events: Sequence[PreparedEvent], signer: Signer, companions: Sequence[Rows] = ()) -> Head:
     """As `append`; returns where the record ends then, which holds once the transaction has committed."""
     # Below Django's cursor: its client-side binding would spell every hash as text.
     with _unavailable(), psycopg.Cursor(connection.connection) as cursor:
@@ -73,24 +133,29 @@ def append_locked(events: Sequence[PreparedEvent], signer: Signer) -> Head:
         if row is None:
             raise AuditUnavailable("The audit head is missing.")
         size, packed, root, at = row
-        head = _append(cursor, Head(Frontier.unpack(size, bytes(packed)), bytes(root), at), events, signer)
-        if head is None:
+        head = Head(Frontier.unpack(size, bytes(packed)), bytes(root), at)
+        moved = _append(cursor, head, events, signer, companions)
+        if moved is None:
             raise AuditUnavailable("The audit head changed under its lock.")
-        return head
+        return moved
 
 
-def append_after(head: Head, events: Sequence[PreparedEvent], signer: Signer) -> Head | None:
+def append_after(
+    head: Head, events: Sequence[PreparedEvent], signer: Signer, companions: Sequence[Rows] = ()
+) -> Head | None:
     """Append `events` durably in one round trip if the record still ends at `head`; None, writing nothing, if not.
 
-    Must run outside a transaction. Raises AuditUnavailable.
+    The connection must be in autocommit. Raises AuditUnavailable, or IntegrityError for a companion.
     """
     connection.ensure_connection()
-    assert not connection.in_atomic_block, "the statement is its own transaction"
+    assert connection.connection.autocommit, "the statement is its own transaction"
     with _unavailable(), psycopg.Cursor(connection.connection) as cursor:
-        return _append(cursor, head, events, signer)
+        return _append(cursor, head, events, signer, companions)
 
 
-def _append(cursor: psycopg.Cursor[Any], head: Head, events: Sequence[PreparedEvent], signer: Signer) -> Head | None:
+def _append(
+    cursor: psycopg.Cursor[Any], head: Head, events: Sequence[PreparedEvent], signer: Signer, companions: Sequence[Rows]
+) -> Head | None:
     size = head.frontier.size
     at = max(datetime.now(UTC), head.at)  # a clock set back must not put events out of order
     text = timestamp(at)
@@ -101,7 +166,8 @@ def _append(cursor: psycopg.Cursor[Any], head: Head, events: Sequence[PreparedEv
     note = checkpoint.sign(checkpoint.Checkpoint(signer.name, frontier.size, root), signer.name, signer.key)
     *texts, rings, outcomes = zip(*(event.columns for event in events), strict=True)
     actor_ids, actor_labels, actions, target_types, target_ids = (pack(column, TEXT) for column in texts)
-    cursor.execute(_APPEND, {
+    more = {f"companion_{place}": rows.content for place, rows in enumerate(companions)}
+    cursor.execute(_statement(tuple(rows.table for rows in companions)), more | {
         "at": at, "leaves": pack(leaves, BYTEA), "leaf_hashes": pack(hashes, BYTEA),
         "actor_ids": actor_ids, "actor_labels": actor_labels, "actions": actions,
         "target_types": target_types, "target_ids": target_ids, "outcomes": pack(outcomes, TEXT),
@@ -115,9 +181,23 @@ def _append(cursor: psycopg.Cursor[Any], head: Head, events: Sequence[PreparedEv
     return Head(frontier, root, at) if cursor.rowcount else None
 
 
+@cache
+def _statement(tables: tuple[str, ...]) -> bytes:
+    """The statement that appends and writes rows of these tables; their rows are written if the head's move is."""
+    companions = "".join(
+        f", companion_{place} AS (INSERT INTO {table} SELECT new.* FROM head, {Rows(table, '').source(f'%(companion_{place})b')})\n"  # noqa: S608  names of tables of ours
+        for place, table in enumerate(tables)
+    )  # fmt: skip
+    return _APPEND.replace("{companions}", companions).encode()
+
+
 @contextmanager
 def _unavailable() -> Iterator[None]:
     try:
         yield
+    except psycopg.IntegrityError as error:
+        if not (error.diag.table_name or "audit_").startswith("audit_"):
+            raise IntegrityError(error.diag.constraint_name) from error  # of a companion
+        raise AuditUnavailable("The audit record cannot be written.") from error
     except psycopg.Error as error:
         raise AuditUnavailable("The audit record cannot be written.") from error

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from keyvault_portal.audit import committer, ledger
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.events import FAILED, REFUSED, SUCCESS, Doer, Event, PreparedEvent, Target, prepare
+from keyvault_portal.audit.ledger import Rows
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.signing import ensure_signing_key
 from keyvault_portal.errors import ApprovalRequired, PortalError
@@ -21,6 +22,7 @@ from keyvault_portal.errors import ApprovalRequired, PortalError
 __all__ = [
     "AuditUnavailable",
     "Event",
+    "Rows",
     "append_group",
     "atomic",
     "ensure_signing_key",
@@ -37,6 +39,7 @@ class _Pending:
 
     frames: "list[atomic]" = field(default_factory=list)
     events: list[PreparedEvent] = field(default_factory=list)
+    companions: list[Rows] = field(default_factory=list)
     refusals: list[PreparedEvent] = field(default_factory=list)
 
 
@@ -71,7 +74,7 @@ class atomic:
         self.actor, self.action, self.target, self.ring_id = actor, action, target, ring_id
         self._transaction = transaction.atomic()
         self._names_attempt = action is not None
-        self._mark = 0
+        self._mark = 0, 0
 
     def about(
         self,
@@ -100,6 +103,13 @@ class atomic:
             self._event(details or {}, outcome, action=action, target=target, ring_id=ring_id)
         )
 
+    def write(self, rows: Rows) -> None:
+        """Write rows by the very statement that records, after everything else; there has to be an event as well.
+
+        Leaving the outermost block then raises IntegrityError where they break a constraint.
+        """
+        _threads.pending.companions.append(rows)
+
     def _event(
         self,
         details: Mapping[str, Any],
@@ -124,7 +134,7 @@ class atomic:
             self.actor, self.action = self.actor or outer.actor, self.action or outer.action
             self.target, self.ring_id = self.target or outer.target, self.ring_id or outer.ring_id
         self._transaction.__enter__()
-        self._mark = len(pending.events)
+        self._mark = len(pending.events), len(pending.companions)
         pending.frames.append(self)
         return self
 
@@ -152,8 +162,10 @@ class atomic:
 
     def _flush(self, pending: _Pending) -> None:
         try:
+            if pending.companions and not pending.events:
+                raise ValueError("Rows are written with an event that says so.")
             if events := pending.refusals + pending.events:
-                ledger.append(events)
+                ledger.append(events, pending.companions)
         except BaseException as failure:
             self._transaction.__exit__(type(failure), failure, failure.__traceback__)
             raise
@@ -161,7 +173,7 @@ class atomic:
 
     def _refuse(self, pending: _Pending, error: BaseException | None) -> None:
         """Forget what rolls back; note the attempt, once, where it is known best: in the innermost frame naming it."""
-        del pending.events[self._mark :]
+        del pending.events[self._mark[0] :], pending.companions[self._mark[1] :]
         named = self._names_attempt or len(pending.frames) == 1
         if not isinstance(error, Exception) or not named or self.actor is None or self.action is None:
             return
