@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser import driving
+from tests.browser.contrast import faint
 from tests.browser.pages import MORE, NOT_PAGES, PAGES, Entry, get_pages, path_of
 from tests.browser.portal import RunningPortal
 
@@ -57,11 +58,11 @@ def test_page(label: str, name: str, entry: Entry, portal: RunningPortal, window
         assert page.locator("h1").count() == 1
         found = driving.axe(page)
         page.emulate_media(color_scheme="dark")
-        found += driving.axe(page, driving.COLOURS)
+        found += faint(page)
         page.set_viewport_size(driving.PHONE)
         found += driving.axe(page)
         page.emulate_media(color_scheme="light")
-        found += driving.axe(page, driving.COLOURS)
+        found += faint(page)
         sideways, cut_off = page.evaluate(SIDEWAYS), page.evaluate(CUT_OFF)
     assert found == []
     assert sideways <= 0, f"{label} scrolls sideways by {sideways} px on a phone"
