@@ -121,12 +121,13 @@ def test_an_abort_erases_the_components_that_were_entered(brought, place):
     enter(made, "hana", parts[0])
     enter(made, "igor", parts[1])
     assert SealedValue.objects.filter(purpose="component of a key").count() == 2
+    late = made.seal("jane", parts[2].reveal().hex(), step="enter")
     made.abort()
     assert (made.now.status, made.ceremony.result["intact"]) == (CeremonyState.ABORTED, True)
     assert not SealedValue.objects.filter(purpose="component of a key").exists()
     assert KeyImport.objects.get().state == "aborted"
     with pytest.raises(WrongState):
-        enter(made, "jane", parts[2])
+        bringing.enter_component(actor=made.actor("jane"), ceremony_id=made.id, step=made.now.step, sealed=late)
     assert place.keys["data"].versions.count() == 1
 
 
