@@ -1,6 +1,5 @@
 """REST: the custody register."""
 
-from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -42,7 +41,7 @@ class ShareSetViewSet(ActorView, ReadOnlyModelViewSet[ShareGeneration]):
     @action(detail=True, methods=["get"])
     def package(self, request: Request, pk: str) -> HttpResponse:
         """The offline package, as `offline.py` reads it; each download is on the record."""
-        found = custody.download_package(actor=self.actor, generation_id=UUID(pk))
+        found = custody.download_package(actor=self.actor, generation_id=self.get_object().pk)
         return HttpResponse(
             bytes(found.package), content_type="application/json", headers={"Cache-Control": "no-store"}
         )

@@ -26,7 +26,7 @@ from keys.services.overview import visible_keys
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
 
-SEAT_PATH = "(?P<participant_id>[0-9a-f-]{36})"
+SEAT_PATH = "(?P<participant_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 SEAT = OpenApiParameter("participant_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
