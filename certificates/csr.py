@@ -176,7 +176,8 @@ def common_name_of(wanted: Wanted, profile: Profile) -> str:
         case "none":
             return ""
         case "first_name":
-            first = wanted.names[0][1] if wanted.names else ""
+            # Never an address: clients read a common name as a name in DNS.
+            first = next((value for kind, value in wanted.names if kind == "dns"), "")
             return first if len(first) <= 64 else ""
     if not re.fullmatch(profile.common_name, wanted.common_name):
         raise refused(

@@ -22,12 +22,12 @@ def test_the_provider_signs_the_root(organisation, lay, portal, kind):
     ground.register(organisation)
     ada, ceremony = organisation.actor("ada"), uuid4()
     subject = {
-        "title": "Example Root CA", "name": "example-root", "organization": "Example", "ring": str(organisation.rings["shop"].pk),
-        "algorithm": "ECDSA-P256-SHA256", "provider": ground.alias, "parent": None, "days": 3650, "crl_hours": 2160,
+        "title": "Example Root CA", "name": "example-root", "organization": "Example", "ring": str(organisation.ring.pk),
+        "algorithm": "ECDSA-P256-SHA256", "provider": ground.alias, "parent": str(organisation.keys["kek"].pk), "days": 3650, "crl_hours": 2160,
     }  # fmt: skip
     act = held_acts.find("certificates.root")
     assert act is not None
-    assert act.check(actor=ada, subject=subject) == organisation.rings["shop"].pk
+    assert act.check(actor=ada, subject=subject) == organisation.ring.pk
     with pytest.raises(NotYet):
         act.prepare(actor=ada, subject=subject, ceremony_id=ceremony)
     with pytest.raises(NotYet):
