@@ -66,6 +66,7 @@ def server() -> Iterator[str]:
         "SERVICES": "kms", "LOG_LEVEL": "ERROR",
     }  # fmt: skip
     program = python.parent / "ministack"
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen([program], env=environment, stdout=log, stderr=log, cwd=folder)
     address = f"http://127.0.0.1:{port}"
