@@ -434,27 +434,46 @@ def test_every_key_is_listed(place):
         assert place.provider.describe(handle).opaque == handle.opaque
 
 
-def test_a_changed_policy_or_tag_is_told_and_put_back(place):
-    need(place, Capability.METADATA)
+def changed_behind_our_back(place, tag):
+    """A key, what its provider told of it, once that has been changed there by somebody else."""
     assert place.change_metadata is not None
-    provider = place.provider
-    tag = str(uuid4())
     algorithm = any_of(place)
-    handle = handle_of(algorithm, provider.generate(algorithm, **({"tag": tag} if place.can(Capability.TAGS) else {})))
-    accepted = provider.metadata(handle)
-    assert metadata.digest(json.loads(json.dumps(accepted))) == metadata.digest(provider.metadata(handle)), "plain JSON"
+    marked = {"tag": tag} if place.can(Capability.TAGS) else {}
+    handle = handle_of(algorithm, place.provider.generate(algorithm, **marked))
+    accepted = place.provider.metadata(handle)
+    assert metadata.digest(json.loads(json.dumps(accepted))) == metadata.digest(place.provider.metadata(handle)), (
+        "plain JSON"
+    )
     assert tag not in str(accepted), "its own mark is compared by itself"
     place.change_metadata(handle.opaque)
-    assert metadata.changes(accepted, provider.metadata(handle))
-    assert provider.metadata_owner(handle) == provider.metadata_owner(KeyHandle(algorithm, handle.opaque))
-    if not place.can(Capability.METADATA_RESTORE):
-        return
+    return handle, accepted
+
+
+def test_a_changed_policy_or_tag_is_told(place):
+    need(place, Capability.METADATA)
+    handle, accepted = changed_behind_our_back(place, str(uuid4()))
+    assert metadata.changes(accepted, place.provider.metadata(handle))
+    again = KeyHandle(handle.algorithm, handle.opaque)
+    assert place.provider.metadata_owner(handle) == place.provider.metadata_owner(again)
+
+
+def test_a_changed_policy_or_tag_is_put_back(place):
+    need(place, Capability.METADATA_RESTORE)
+    tag = str(uuid4())
+    handle, accepted = changed_behind_our_back(place, tag)
     for _ in range(2):  # harmless when repeated
-        provider.restore_metadata(handle, accepted, tag=tag)
-        assert metadata.changes(accepted, provider.metadata(handle)) == []
-    described = provider.describe(handle)
+        place.provider.restore_metadata(handle, accepted, tag=tag)
+        assert metadata.changes(accepted, place.provider.metadata(handle)) == []
+    described = place.provider.describe(handle)
     assert described.state is RemoteState.ENABLED
     assert not place.can(Capability.TAGS) or described.tags[TAG] == tag
+
+
+def test_a_key_carries_the_portals_mark(place):
+    need(place, Capability.TAGS)
+    tag, algorithm = str(uuid4()), any_of(place)
+    described = place.provider.describe(handle_of(algorithm, place.provider.generate(algorithm, tag=tag)))
+    assert described.tags[TAG] == tag
 
 
 def test_a_disabled_key_has_the_same_metadata(place):
