@@ -1,6 +1,5 @@
 """REST: the custody register."""
 
-
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
