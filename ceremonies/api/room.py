@@ -15,9 +15,9 @@ from rest_framework.response import Response
 from ceremonies import serializers as shapes
 from ceremonies.models import Ceremony
 from ceremonies.services import bringing, dealing, endings, gathering, looking, outside, proving, room
-from ceremonies.services.deeds import DEEDS
+from ceremonies.services.deeds import deed_of
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.errors import PermissionRefused, ValidationFailed
+from keyvault_portal.errors import PermissionRefused
 
 _DEED_VALUES = ("bag", "place", "outcome", "component_values", "check_value")
 
@@ -31,10 +31,7 @@ class _Act(NamedTuple):
 
 def _perform(*, actor: Actor, ceremony_id: Any, step: int, **values: Any) -> None:
     """The portal's own part of the current step, whichever it is."""
-    steps = Ceremony.objects.get(pk=ceremony_id).read_script().steps
-    deed = DEEDS.get(steps[min(step, len(steps) - 1)].action)
-    if deed is None:
-        raise ValidationFailed("There is nothing for the portal to do in this step.")
+    deed = deed_of(Ceremony.objects.get(pk=ceremony_id), step)
     deed(actor=actor, ceremony_id=ceremony_id, step=step, **values)
 
 

@@ -39,7 +39,7 @@ from ceremonies.services import (
     room,
     subjects,
 )
-from ceremonies.services.deeds import DEEDS
+from ceremonies.services.deeds import deed_of
 from ceremonies.states import ENDED
 from ceremonies.views.entering import enter, frame_for
 from ceremonies.views.guests import banner
@@ -184,10 +184,7 @@ def _sign(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> 
 
 def _perform(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
     """The portal's part of the current step, whichever it is."""
-    steps = ceremony.read_script().steps
-    deed = DEEDS.get(steps[min(step, len(steps) - 1)].action)
-    if deed is None:
-        raise ValidationFailed("There is nothing for the portal to do in this step.")
+    deed = deed_of(ceremony, step)
     if deed.action not in _ASKING:
         deed(actor=actor, ceremony_id=ceremony.pk, step=step)
         return None

@@ -189,6 +189,19 @@ export function wordRows(words) {
   });
 }
 
+// What the portal answers to a form and these values, if it holds something sealed; otherwise the form says why not.
+export async function ask(form, values) {
+  const body = new FormData(form);
+  Object.entries(values).forEach(([name, value]) => body.set(name, value));
+  const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+  const answered = await response.json().catch(() => ({}));
+  if (response.ok && answered.sealed) {
+    return answered;
+  }
+  say(form, [answered.title, answered.detail, answered.hint].filter(Boolean).join(" ") || "The portal did not answer as expected.");
+  return null;
+}
+
 // A share sealed to a key that this page makes for the one answer: no server on the way reads it.
 async function receive(event) {
   const form = event.target.closest?.("form[data-ceremony-own]");
@@ -203,13 +216,8 @@ async function receive(event) {
     return;
   }
   const mine = await receiver();
-  const body = new FormData(form);
-  body.set("kind", "hpke_x25519");
-  body.set("key", toBase64(mine.publicKey));
-  const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
-  const answered = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    say(form, [answered.title, answered.detail, answered.hint].filter(Boolean).join(" ") || "The portal did not answer as expected.");
+  const answered = await ask(form, { kind: "hpke_x25519", key: toBase64(mine.publicKey) });
+  if (!answered) {
     return;
   }
   const { ceremony, script } = form.dataset;

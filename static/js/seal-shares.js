@@ -1,7 +1,7 @@
 // The shares of a new seal of the portal: they come sealed to a key that this page makes for the one answer.
 //
 // <form data-seal-shares data-bound="what they are bound to"> with a place [data-says]; each [data-share] shows one, each [data-shown] appears.
-import { fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
+import { ask, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
 
 async function show(event) {
   const form = event.target.closest?.("form[data-seal-shares]");
@@ -15,12 +15,8 @@ async function show(event) {
     return;
   }
   const mine = await receiver();
-  const body = new FormData(form);
-  body.set("key", toBase64(mine.publicKey));
-  const response = await fetch(form.action || location.href, { method: "POST", body, headers: { Accept: "application/json" } });
-  const answered = await response.json().catch(() => ({}));
-  if (!response.ok || !answered.sealed) {
-    say(form, [answered.title, answered.detail, answered.hint].filter(Boolean).join(" ") || "The portal did not answer as expected.");
+  const answered = await ask(form, { key: toBase64(mine.publicKey) });
+  if (!answered) {
     return;
   }
   const info = new TextEncoder().encode(form.dataset.bound);
