@@ -229,7 +229,8 @@ def _hand_out(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     if share.state == ShareState.HELD:
         return Part("wait", "Your share is confirmed. Others are still at theirs.")
     if share.state == ShareState.SHOWN:
-        return Part("confirm_share", "Type the words asked for from your card.", share)
+        text = "Type the words asked for from your card, not from the screen. They are encrypted before they leave this page."
+        return Part("confirm_share", text, share, _sealing(ceremony, step, share.custodian_id))
     return Part("show_share", "Make sure that nobody else sees your screen. Your share is shown once.", share)
 
 
