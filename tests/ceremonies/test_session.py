@@ -101,12 +101,12 @@ def test_a_lost_share_is_issued_again_to_one_person(escrowed):
         room.give(attempt, who)
     room.session.reissue(attempt=attempt, index=2, custodian_id="bea")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=2, custodian_id="ben")
+        room.see(2, "ben")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=1, custodian_id="bea")
-    words, _, _ = room.session.share_for(index=2, custodian_id="bea")
-    assert words.reveal().decode() == room.cards["ben"]
-    assert room.session.confirm(custodian_id="bea", typed=words) == 2
+        room.see(1, "bea")
+    words, _, _ = room.see(2, "bea")
+    assert words == room.cards["ben"]
+    assert room.confirm("bea", words) == 2
 
 
 def test_a_rehearsal_reads_and_imports_nothing(room):

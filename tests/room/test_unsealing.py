@@ -1,6 +1,5 @@
 """The portal's own seal opened from a room: real shares, a real keyholder, a wrong share named to everybody."""
 
-import re
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from tests.api.conftest import make_person, sign_in
 from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
 from tests.keyholder.sealing import Made, make_shares, offer
 from tests.room.cast import Cast, agree, agreed, plan
+from tests.room.windows import Window
 
 __all__ = ["keyholder", "socket_path", "start_keyholder"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,9 +194,9 @@ def test_new_shares_of_the_seal_are_rehearsed(planner: Any, people: Any, process
     dealing.deal_again(actor=made.actor("lena"), ceremony_id=made.id, reason="Hana wrote nothing down.")
     made.perform(Action.DEAL_SEAL)
     made.sign_all()
-    page = sign_in(people["hana"]).post(reverse("ceremonies:room-share", args=[made.id]), {"step": made.now.step})
-    assert "open the seal of the portal" in " ".join(page.content.decode().split())
-    made.words["hana"] = " ".join(re.findall(r'<span class="share-number">\d+</span> (\w+)', page.content.decode()))
+    window = Window(sign_in(people["hana"]), made, "hana")
+    assert "open the seal of the portal" in " ".join(window.look("room-share").split())
+    assert window.show().status_code == 200
     made.confirm("hana")
     for name in ("igor", "gus"):
         made.see(name)
