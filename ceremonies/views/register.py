@@ -35,9 +35,12 @@ class Register(ActorRequiredMixin, View):
             sets = sets.exclude(state=GenerationState.DEAD.value)
         page = page_context(request, sets, ["-created_at", "-id"], size=20)
         found = [(row, custody.health_of(row, row.shares.all())) for row in page["object_list"]]
+        seal = custody.unregistered_seal(actor)
         context = page | {
             "title": "Custody register", "subtitle": "Where each share and each package is, and who had access.", "sets": found,
-            "due": custody.due(actor), "ended": request.GET.get("ended") == "1", "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
+            "unregistered": seal, "unregistered_numbers": range(1, (seal.shares or 0) + 1) if seal else [],
+            "due": custody.due(actor), "ended": request.GET.get("ended") == "1",
+            "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
         }  # fmt: skip
         return render(request, "ceremonies/register.html", context)
 

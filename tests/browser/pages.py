@@ -190,6 +190,7 @@ PAGES: dict[str, Entry] = {
     "ceremonies:share-accept-risk": Entry(args=("ceremonies.share",)),
     "ceremonies:call-off": Entry(args=("ceremonies.planned",)),
     "ceremonies:room": Entry(args=("ceremonies.open",)),
+    "ceremonies:room-share": Entry("boris", ("ceremonies.dealt",)),
     "ceremonies:register": Entry(),
     "ceremonies:share-detail": Entry("boris", ("ceremonies.share",)),
     "ceremonies:script-list": Entry("fay"),

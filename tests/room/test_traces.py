@@ -70,7 +70,7 @@ def test_nothing_is_left_by_the_rooms_and_what_is_planted_is_found(people, plann
     made = ShareGeneration.objects.get()
     assert packages.read(bytes(made.package)).open(escrow_key) == master
 
-    recovery = Cast(planner, plan(planner, "recovery:1", title="Recovery", key=root, practice=False, provider="local"), cast.words)  # fmt: skip
+    recovery = Cast(planner, plan(planner, "recovery:2", title="Recovery", key=root, practice=False, provider="local"), cast.words)  # fmt: skip
     recovery.seat_staff()
     agree(recovery, *officers).gather()
     recovery.start()

@@ -74,6 +74,11 @@ def test_new_shares_are_verified_before_the_old_ones_end(
 ) -> None:
     officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
     old = _shares(planner, *officers)
+    page = " ".join(
+        sign_in(Person.objects.get(email="lena@example.org")).get("/ceremonies/custody/").content.decode().split()
+    )
+    assert page.count("Not on record. Shown to Lena") == old.seal.shares
+    assert f"the shares of {old.seal} were made without a ceremony" in " ".join(text for _, text, _ in custody.due())
     running = start_process(PORTAL_KEYHOLDER_SOCKET=str(socket_path))
     settings.CEREMONY_SOCKET = str(running.client.path)
 
@@ -122,6 +127,7 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert old.seal.wrapped is None
     assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
     _the_register_knows_them(made, planner)
+    assert custody.unregistered_seal() is None
     assert set(made.words.values()).isdisjoint(first.words.values())
     assert not opens(old.mnemonics[:2])
     assert not opens([first.words["hana"], first.words["igor"]])

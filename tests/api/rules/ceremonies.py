@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "GET ceremonies:minutes": _SEEN,
     "GET ceremonies:room": _SEEN,
     "GET ceremonies:room-live": _SEEN,
+    "GET ceremonies:room-share": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="a share holder"),
     "POST ceremonies:room-share": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="a share holder"),
     "POST ceremonies:room-sealed-share": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="a share holder"),
     "POST ceremonies:room-act": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="somebody with a seat"),
