@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+import pypdfium2
 import segno
 from playwright.sync_api import Page, Request, Response, expect
 
@@ -47,6 +48,9 @@ def test_a_share_is_opened_in_the_page_and_typed_back_sealed(
     expect(card.get_by_role("img", name="The words as a QR code")).to_be_visible()
     code = segno.make(" ".join(words), error="m", micro=False).matrix
     assert dark_modules(page) == {(x, y) for y, row in enumerate(code) for x, dark in enumerate(row) if dark}
+    (sheet,) = sheets(page.pdf(prefer_css_page_size=True))
+    assert sheet.count("PRACTICE") >= 3
+    assert set(words) <= set(sheet.split())
     page.get_by_role("link", name="It is written down: confirm it").click()
     page.go_back()
     expect(page.locator("[data-card-words] li")).to_have_count(0)  # shown once: coming back shows nothing
@@ -65,6 +69,22 @@ def test_a_share_is_opened_in_the_page_and_typed_back_sealed(
     assert not passed.has(words)
     passed.pieces.append(" ".join(words[6:9]))
     assert passed.has(words), "this way of looking finds what is there"
+
+
+def sheets(pdf: bytes) -> list[str]:
+    """The text of each page."""
+    return [page.get_textpage().get_text_bounded() for page in pypdfium2.PdfDocument(pdf)]
+
+
+def test_every_sheet_of_a_rehearsal_says_practice(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page, held = page_of("ada"), portal.facts["ceremonies"]["held"]
+    page.goto(f"/ceremonies/{held}/")
+    printed = sheets(page.pdf(prefer_css_page_size=True))
+    minutes = sheets(page.context.request.get(f"/ceremonies/{held}/minutes.pdf").body())
+    assert len(printed) > 2
+    assert all("PRACTICE" in sheet for sheet in printed + minutes)
+    page.goto("/ceremonies/scripts/escrow:1/")
+    assert "Open the ceremony" in sheets(page.pdf(prefer_css_page_size=True))[0]  # no sheet is left empty before it
 
 
 def dark_modules(page: Page) -> set[tuple[int, int]]:
