@@ -7,8 +7,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.cache import never_cache
 
+from ceremonies import packages
 from ceremonies.forms import CustodyForm, WhyForm
 from ceremonies.models import CustodyEntry, Share
 from ceremonies.services import custody, risks
@@ -121,14 +124,29 @@ class RiskAccept(ActorRequiredMixin, View):
 
 
 class Package(ActorRequiredMixin, View):
-    """The offline package; each download is on the record."""
+    """The offline package for a medium: a zip of the package, the tool, instructions and checksums. Each download is on the record."""
 
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
         found = custody.download_package(actor=actor_of(request), generation_id=generation_id)
         headers = {
-            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"',
+            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.zip"',
             "Cache-Control": "no-store",
         }
-        return HttpResponse(bytes(found.package), content_type="application/json", headers=headers)
+        return HttpResponse(packages.read(bytes(found.package)).file(), content_type="application/zip", headers=headers)
+
+
+class PackagePrint(ActorRequiredMixin, View):
+    """The package on paper: manifest, instructions, and lines that can be typed back. Each look is on the record."""
+
+    required_permission = Permission.CEREMONY_VIEW
+
+    @method_decorator(never_cache)
+    def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
+        found = custody.download_package(actor=actor_of(request), generation_id=generation_id)
+        context = {
+            "title": f"Package of set {found.set_name}, generation {found.number}", "subtitle": found.about, "generation": found,
+            "text": packages.read(bytes(found.package)).printed(), "practice_banner": banner(found.practice),
+        }  # fmt: skip
+        return render(request, "ceremonies/package.html", context)

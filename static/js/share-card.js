@@ -1,7 +1,7 @@
 // A share on its card: it comes sealed to a key that this page makes for the one answer, and is opened here (ceremonies/process/cards.py).
 //
 // <form data-ceremony-own data-ceremony data-script> with a place [data-says]; then [data-card-words], [data-qr] and [data-check] are filled
-// and each [data-shown] appears. [data-print] prints.
+// and each [data-shown] appears.
 import { ask, context, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
 
 const QUIET = 4; // modules of light around the code (ISO/IEC 18004, 6.3.8)
@@ -53,4 +53,3 @@ async function receive(event) {
 }
 
 document.addEventListener("submit", receive, true);
-document.querySelector("[data-print]").addEventListener("click", () => window.print());

@@ -1,6 +1,9 @@
 """The room over HTTP: guests at the door, acts by the right person, the poll's price, the share in one browser once."""
 
+import html
+import io
 import re
+import zipfile
 from typing import Any
 
 import pytest
@@ -9,9 +12,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from ceremonies import offline
 from ceremonies.models import Ceremony, Participant
 from ceremonies.services import invitations, room
 from keyvault_portal.approvals.models import Notice
+from keyvault_portal.audit.models import AuditEvent
 from tests.api.conftest import make_person, sign_in
 from tests.room.cast import plan
 from tests.room.windows import Window
@@ -152,6 +157,20 @@ def test_minutes_and_calendar(cast, people):
     assert b"BEGIN:VEVENT\r\n" in calendar
     assert all(len(line) <= 75 for line in calendar.split(b"\r\n"))
     assert lena.get(reverse("ceremonies:detail", args=[cast.id])).status_code == 200
+    made = cast.now.generation
+    dana = sign_in(make_person("dana", "operator"))
+    for name in ("ceremonies:package", "ceremonies:package-print"):
+        assert dana.get(reverse(name, args=[made.pk])).status_code == 403  # she operated another one
+    packed = lena.get(reverse("ceremonies:package", args=[made.pk]))
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert archive.read("package.json") == bytes(made.package)
+        assert archive.read("READ-ME.txt").startswith(b"PRACTICE")
+    paper = lena.get(reverse("ceremonies:package-print", args=[made.pk]))
+    [printed] = re.findall(r"<pre[^>]*>(.*?)</pre>", html.unescape(paper.content.decode()), re.S)
+    assert offline.read_package(printed.encode()) == offline.read_package(bytes(made.package))
+    assert made.package_sha256 in paper.content.decode()
+    assert "PRACTICE" in paper.content.decode()
+    assert AuditEvent.objects.filter(action="custody.download_package", outcome="ok").count() == 2
     register = lena.get(reverse("ceremonies:register"))
     assert "5 of 5 proved today, threshold 3, spare 2" in register.content.decode()
     assert len(room.transcript(cast.now)) > 30

@@ -65,6 +65,7 @@ RULES: dict[str, Rule] = {
     "GET ceremonies:share-accept-risk": sees(P.CEREMONY_VIEW, opens=P.CEREMONY_MANAGE),
     "POST ceremonies:share-accept-risk": acts(P.CEREMONY_MANAGE, REASON, **_CEREMONY),
     "GET ceremonies:package": acts(P.CEREMONY_MANAGE, **_API_CEREMONY),
+    "GET ceremonies:package-print": acts(P.CEREMONY_MANAGE, **_API_CEREMONY),
     "GET ceremonies:script-list": lists(P.CEREMONY_VIEW),
     "GET ceremonies:script-detail": lists(P.CEREMONY_VIEW),
     "GET ceremonies:script-upload": lists(P.CEREMONY_MANAGE),
