@@ -195,6 +195,13 @@ export function wordRows(words) {
   });
 }
 
+// Buttons [data-by-script] wait for the script that listens to their form: without it the form would be sent as it is.
+export function enable() {
+  document.querySelectorAll("[data-by-script]").forEach((button) => {
+    button.disabled = false;
+  });
+}
+
 // What the portal answers to a form and these values, if it holds something sealed; otherwise the form says why not.
 export async function ask(form, values) {
   const body = new FormData(form);

@@ -2,7 +2,7 @@
 //
 // <form data-ceremony-own data-ceremony data-script> with a place [data-says]; then [data-card-words], [data-qr] and [data-check] are filled
 // and each [data-shown] appears.
-import { ask, context, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
+import { ask, context, enable, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
 
 const QUIET = 4; // modules of light around the code (ISO/IEC 18004, 6.3.8)
 const SVG = "http://www.w3.org/2000/svg";
@@ -53,3 +53,4 @@ async function receive(event) {
 }
 
 document.addEventListener("submit", receive, true);
+enable();
