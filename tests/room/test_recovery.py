@@ -40,7 +40,7 @@ def test_what_was_encrypted_before_the_loss_is_read_through_another_provider(
 ):
     place, officers = build_place("payments"), [make_person(name, "security_officer") for name in ("boris", "chen")]
     registration.register_provider(
-        actor=planner, kind=ground.kind, alias="hsm", title="Elsewhere", values=ground.values
+        actor=planner, kind=ground.kind, alias="hsm", title="Elsewhere", values=ground.values | {"timeout": "30"}
     )
     settings.CEREMONY_SOCKET = str(start_process(**ground.environment).client.path)
     root, data = place.keys["root"], place.keys["data"]

@@ -170,7 +170,7 @@ def test_minutes_and_calendar(cast, people):
     assert offline.read_package(printed.encode()) == offline.read_package(bytes(made.package))
     assert made.package_sha256 in paper.content.decode()
     assert "PRACTICE" in paper.content.decode()
-    assert AuditEvent.objects.filter(action="custody.download_package", outcome="ok").count() == 2
+    assert AuditEvent.objects.filter(action="custody.download_package", outcome="success").count() == 2
     register = lena.get(reverse("ceremonies:register"))
     assert "5 of 5 proved today, threshold 3, spare 2" in register.content.decode()
     assert len(room.transcript(cast.now)) > 30
