@@ -154,6 +154,21 @@ def test_a_passphrase_is_needed_again(room):
     assert again.session.unwrap(package=package).key.key_id == KEY_ID
 
 
+def test_new_shares_that_make_another_key_are_not_verified(room):
+    """As when the leader typed another passphrase meanwhile: then nobody could open the package with these shares."""
+    for phrase in ("correct horse", "battery staple"):
+        sealed = room.sealed("ann", phrase, step="phrase")
+        room.session.seal_passphrase(custodian_id="ann", step="phrase", ciphertext=sealed)
+        if not room.cards:
+            room.escrow()
+    attempt = room.session.verify_new_shares()
+    for who in ("ann", "ben", "cleo", "dan"):
+        assert not room.give(attempt, who).verified
+    with pytest.raises(SecretNotRecovered, match="split it again"):
+        room.give(attempt, "eva")
+    assert not room.session.status()["verified"]
+
+
 def sessions(clock=None, **more):
     return Sessions(OneKey(), clock=clock or Clock(), **more)
 
