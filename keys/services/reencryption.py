@@ -7,9 +7,10 @@ that dies in between leaves rows that are already on the new version; reading th
 import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
+from itertools import compress, pairwise
 from operator import is_not
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +19,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from keys.datastores.base import Answer, Cell, Change, Row, StoreAdapter
+from keys.datastores.base import Answer, Cell, Page, StoreAdapter
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
 from keys.services import census, materials, rewrap, turns
 from keys.services.opening import open_store
@@ -172,11 +173,12 @@ def work(job_id: UUID, seconds: float) -> bool:
 
 
 @dataclass(slots=True)
-class _Page:
+class _Step:
     """A page worked out: what it needs written, up to which key it goes, and what came of it."""
 
     cursor: str | None
-    changes: list[Change]
+    page: Page  # without the rows that stay
+    new: list[list[Cell]]
     cells: int  # that move
     aside: int  # cells set aside
     written: Answer[set[str]] = set
@@ -186,9 +188,14 @@ class _Page:
     def count(self) -> None:
         """Wait until the page is written, and see how much of it was."""
         written = self.written()
-        whole = len(written) == len(self.changes)
-        self.moved = self.cells if whole else sum(_differing(it) for it in self.changes if it.row.pk in written)
-        self.meanwhile = len(self.changes) - len(written)
+        self.meanwhile = len(self.page) - len(written)
+        self.moved = self.cells
+        if self.meanwhile:
+            kept = [key in written for key in self.page.keys]
+            self.moved = sum(
+                sum(map(is_not, compress(new, kept), compress(olds, kept)))
+                for new, olds in zip(self.new, self.page.columns, strict=True)
+            )
 
 
 class _Walker:
@@ -231,50 +238,50 @@ class _Walker:
         While a page is worked out here, the store writes the one before and reads the one after.
         """
         state, rate, before = part.state, part.rate, None
-        rows, last = self._ask(part, part.cursor, rate)()
-        ahead = None if last else self._ask(part, rows[-1].pk, rate)
+        page, last = self._ask(part, part.cursor, rate)()
+        ahead = None if last else self._ask(part, page.keys[-1], rate)
         while state == JobState.RUNNING.value and time.monotonic() < deadline:
-            page = self._work_out(rows, before.cursor if before else part.cursor)
-            following, ends = ahead() if ahead else ([], True)
+            step = self._work_out(page, before.cursor if before else part.cursor)
+            following, ends = ahead() if ahead else (page, True)
             if before is not None:
                 before.count()
-            if rate and page.cells:
-                RateLimiter(f"job:{self.job.pk}", rate).acquire(page.cells)
-            page.written = self.adapter.ask_write(page.changes)
-            ahead = None if ends else self._ask(part, following[-1].pk, rate)
+            if rate and step.cells:
+                RateLimiter(f"job:{self.job.pk}", rate).acquire(step.cells)
+            step.written = self.adapter.ask_write(step.page, step.new)
+            ahead = None if ends else self._ask(part, following.keys[-1], rate)
             if before is not None:
                 saved = self._save(part, before, finished=False)
                 if saved is None:
-                    page.count()
+                    step.count()
                     return False
                 state, rate = saved
-            before = page
+            before = step
             if last:
-                page.count()
-                return self._save(part, page, finished=True) is not None
-            rows, last = following, ends
+                step.count()
+                return self._save(part, step, finished=True) is not None
+            page, last = following, ends
         if before is not None:
             before.count()
             self._save(part, before, finished=False)
         ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
         return False
 
-    def _ask(self, part: _Part, after: str | None, rate: int | None) -> Answer[tuple[list[Row], bool]]:
+    def _ask(self, part: _Part, after: str | None, rate: int | None) -> Answer[tuple[Page, bool]]:
         """The next page of a range, and whether it is the last."""
         size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
         answer = self.adapter.ask_page(after, part.upper, size)
 
-        def read() -> tuple[list[Row], bool]:
-            rows = answer()
-            return rows, len(rows) < size or rows[-1].pk == part.upper
+        def read() -> tuple[Page, bool]:
+            page = answer()
+            return page, len(page) < size or page.keys[-1] == part.upper
 
         return read
 
-    def _work_out(self, rows: list[Row], cursor: str | None) -> "_Page":
-        self.recoder.prepare(rows)
-        self.recoder.reserve(rows)
-        changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
-        return _Page(rows[-1].pk if rows else cursor, changes, cells, self._set_aside(aside))
+    def _work_out(self, page: Page, cursor: str | None) -> "_Step":
+        self.recoder.prepare(page)
+        self.recoder.reserve(page)
+        changing, new, aside, cells = recode_page(self.recoder, self.adapter.columns, page)
+        return _Step(page.keys[-1] if page else cursor, changing, new, cells, self._set_aside(aside))
 
     def _set_aside(self, found: list[tuple[str, str, str]]) -> int:
         """Note unreadable cells, each once a job; returns how many are new."""
@@ -289,7 +296,7 @@ class _Walker:
             )
             return int(cursor.rowcount)
 
-    def _save(self, part: _Part, page: "_Page", *, finished: bool) -> tuple[str, int | None] | None:
+    def _save(self, part: _Part, step: "_Step", *, finished: bool) -> tuple[str, int | None] | None:
         """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
 
         None when somebody else holds the range by now. One statement, for a page has few milliseconds.
@@ -299,8 +306,8 @@ class _Walker:
         with connection.cursor() as db:
             db.execute(
                 _SAVE,
-                [page.cursor, finished, until, part.pk, self.name,
-                 page.moved, page.aside, page.meanwhile, calls, now, self.job.pk],
+                [step.cursor, finished, until, part.pk, self.name,
+                 step.moved, step.aside, step.meanwhile, calls, now, self.job.pk],
             )  # fmt: skip
             row: tuple[str, int | None] | None = db.fetchone()
         if row is not None:
@@ -342,28 +349,29 @@ class _Walker:
         return again and job.state == JobState.RUNNING.value
 
 
-def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Change], list[tuple[str, str, str]], int]:
-    """What a page needs written, the cells that cannot be read (key, column, reason), and how many cells move.
+def recode_page(
+    recode: Recoder, names: Sequence[str], page: Page
+) -> tuple[Page, list[list[Cell]], list[tuple[str, str, str]], int]:
+    """The rows of a page that change, what to write over them, the cells that cannot be read (key, column, reason), and
+    how many cells move.
 
     A row with one unreadable cell still moves its readable ones.
     """
-    if not rows:
-        return [], [], 0
     aside: list[tuple[str, str, str]] = []
     news: list[list[Cell]] = []
     moved = 0
-    _, cells, contexts, _ = zip(*rows, strict=True)
-    for name, olds, bound in zip(columns, zip(*cells, strict=True), zip(*contexts, strict=True), strict=True):
+    for name, olds, bound in zip(names, page.columns, page.contexts, strict=bool(page)):
         new, unreadable = recode.recode_column(olds, bound)
-        aside += [(rows[place].pk, name, reason) for place, reason in unreadable]
+        aside += [(page.keys[place], name, reason) for place, reason in unreadable]
         moved += sum(map(is_not, new, olds))
         news.append(new)
-    changes = [Change(row, new) for row, new in zip(rows, zip(*news, strict=True), strict=True) if new != row.cells]
-    return changes, aside, moved
-
-
-def _differing(change: Change) -> int:
-    return sum(map(is_not, change.row.cells, change.new))
+    if moved < len(page) * len(news):
+        differing = [
+            any(map(is_not, *cells))
+            for cells in zip(zip(*news, strict=True), zip(*page.columns, strict=True), strict=True)
+        ]
+        page, news = page.pick(differing), [list(compress(new, differing)) for new in news]
+    return page, news, aside, moved
 
 
 def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
