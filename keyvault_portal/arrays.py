@@ -39,7 +39,9 @@ psycopg.adapters.register_dumper(PackedArray, ArrayDumper)
 def pack(items: Sequence[bytes | str | None], kind: int) -> PackedArray:
     """An array of `kind`: str for TEXT, bytes for BYTEA, 16 bytes each for UUID; None is NULL."""
     head = _HEAD.pack(1, 1, kind, len(items), 1)
-    blobs: Sequence[Any] = [item and item.encode() for item in items] if kind == TEXT else items  # type: ignore[union-attr]
+    blobs: Sequence[Any] = items
+    if kind == TEXT:
+        blobs = [item.encode() if isinstance(item, str) else item for item in items]
     try:
         parts = chain.from_iterable(zip(map(_LENGTH.pack, map(len, blobs)), blobs, strict=True))
         return PackedArray(b"".join(chain((head,), parts)))

@@ -71,11 +71,12 @@ class Page(Sequence[Row]):
 
     def pick(self, wanted: Sequence[bool]) -> Self:
         """Only the rows that are wanted."""
-        columns, contexts, stamps = (
-            [tuple(compress(column, wanted)) for column in kind]
-            for kind in (self.columns, self.contexts, self.stamps)
-        )  # fmt: skip
-        return type(self)(tuple(compress(self.keys, wanted)), columns, contexts, stamps)
+        return type(self)(
+            tuple(compress(self.keys, wanted)),
+            [tuple(compress(column, wanted)) for column in self.columns],
+            [tuple(compress(column, wanted)) for column in self.contexts],
+            [tuple(compress(column, wanted)) for column in self.stamps],
+        )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -85,12 +86,15 @@ class Page(Sequence[Row]):
     @overload
     def __getitem__(self, place: slice) -> Self: ...
     def __getitem__(self, place: int | slice) -> Row | Self:
-        columns, contexts, stamps = (
-            tuple(column[place] for column in kind) for kind in (self.columns, self.contexts, self.stamps)
+        if isinstance(place, int):
+            cells = tuple(column[place] for column in self.columns)
+            return Row(self.keys[place], cells, tuple(column[place] for column in self.contexts))
+        return type(self)(
+            self.keys[place],
+            [column[place] for column in self.columns],
+            [column[place] for column in self.contexts],
+            [column[place] for column in self.stamps],
         )
-        if isinstance(place, slice):
-            return type(self)(self.keys[place], columns, contexts, stamps)
-        return Row(self.keys[place], columns, contexts)
 
     def __iter__(self) -> Iterator[Row]:
         return map(Row, self.keys, zip(*self.columns, strict=True), zip(*self.contexts, strict=True))

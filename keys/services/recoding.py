@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import Protocol
+from itertools import compress, groupby
+from operator import is_not
+from typing import Protocol, cast
 from uuid import UUID
 
 from keys.crypto.aead import Aead
@@ -161,7 +162,7 @@ class CompactRecoder:
             elif held[0] == self._old_pk:
                 payloads, aads = [cells[place] for place in where], [head + bound[place] for place in where]
                 try:
-                    opened += held[1].decrypt_all(payloads, aads, SEGMENT_HEADER_SIZE)
+                    opened += held[1].decrypt_all(cast("list[bytes]", payloads), aads, SEGMENT_HEADER_SIZE)
                     places += where
                 except DecryptFailed:
                     others += where  # one by one, to see which
@@ -327,6 +328,31 @@ RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
 def recoder(store: DataStore, old: KeyVersion, new: KeyVersion) -> Recoder:
     """The recoder of a store's format."""
     return RECODERS[store.format](store, old, new)
+
+
+def recode_page(
+    recode: Recoder, names: Sequence[str], page: Page
+) -> tuple[Page, list[list[Cell]], list[tuple[str, str, str]], int]:
+    """The rows of a page that change, what to write over them, the cells that cannot be read (key, column, reason), and
+    how many cells move.
+
+    A row with one unreadable cell still moves its readable ones.
+    """
+    aside: list[tuple[str, str, str]] = []
+    news: list[list[Cell]] = []
+    moved = 0
+    for name, olds, bound in zip(names, page.columns, page.contexts, strict=bool(page)):
+        new, unreadable = recode.recode_column(olds, bound)
+        aside += [(page.keys[place], name, reason) for place, reason in unreadable]
+        moved += sum(map(is_not, new, olds))
+        news.append(new)
+    if moved < len(page) * len(news):
+        differing = [
+            any(map(is_not, *cells))
+            for cells in zip(zip(*news, strict=True), zip(*page.columns, strict=True), strict=True)
+        ]
+        page, news = page.pick(differing), [list(compress(new, differing)) for new in news]
+    return page, news, aside, moved
 
 
 def _version(key_id: UUID, number: int) -> KeyVersion:
