@@ -1,5 +1,6 @@
 """Copies of keys in other regions, on ministack with two of them: shown, used while the first is cut off, and put right."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,7 +9,7 @@ import pytest
 
 from keys.models import KeyProvider, ProviderFinding
 from keys.providers import registry
-from keys.services import key_views, operations
+from keys.services import key_views, lifecycle, operations
 from keys.services.overview import attention
 from keys.services.providers import breaker, comparison, findings, health, registration
 from keyvault_portal.accounts.permissions import Role
@@ -18,6 +19,7 @@ from tests.api.conftest import make_person, sign_in
 from tests.faults.proxy import Proxy
 from tests.keys.conftest import actor_of
 from tests.provider_services.conftest import hurry, intent_of, work
+from tests.providers.place_aws_kms import STRANGER
 
 FIRST, SECOND = "eu-central-1", "eu-west-1"
 
@@ -169,6 +171,74 @@ def test_copies_are_compared_shown_and_put_right(regions, far, remote_key, servi
     finding.refresh_from_db()
     assert finding.state == "resolved"
     assert [row.state for row in version.replicas.all()] == ["enabled"]
+
+
+def test_a_copys_own_policy_is_a_difference_with_its_region(regions, far, remote_key, officer):
+    key = made(remote_key("records", "dek"))
+    assert comparison.compare(far.pk) == 0
+    copy = key.current.handle.replace(FIRST, SECOND)
+    assert far.accepted_metadata.filter(owner=copy).exists()
+    client = registry.provider("far")._connection.client_for(copy)
+    accepted = json.loads(client.get_key_policy(KeyId=copy, PolicyName="default")["Policy"])
+    wide = json.dumps({**accepted, "Statement": [*accepted["Statement"], STRANGER]})
+
+    def opened_wide():
+        client.put_key_policy(KeyId=copy, PolicyName="default", Policy=wide)
+        comparison.compare(far.pk)
+        return far.findings.get(state="open")
+
+    finding = opened_wide()
+    assert (finding.kind, finding.opaque, finding.facts["region"]) == ("metadata_drift", copy, SECOND)
+    assert f"The copy of {key.current} in {SECOND}" in finding.detail[:200].replace("the copy", "The copy")
+    assert {row["place"].split(" / ")[2] for row in finding.facts["changes"]} == {"stranger"}
+    findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+    assert work(key, "restore_metadata").state == "done"
+    assert json.loads(client.get_key_policy(KeyId=copy, PolicyName="default")["Policy"]) == accepted
+    assert comparison.compare(far.pk) == 0
+
+    finding = opened_wide()
+    findings.accept_finding(
+        actor=officer, alias="far", finding_id=finding.pk, seen=finding.facts["sha256"], reason="The other site reads."
+    )
+    assert comparison.compare(far.pk) == 0
+    assert far.accepted_metadata.get(owner=key.current.handle).reason == "", "the key's own are another matter"
+
+
+def test_a_copy_that_is_open_wider_from_the_first_day_is_a_difference(regions, far, remote_key):
+    key = made(remote_key("records", "dek"))
+    copy = key.current.handle.replace(FIRST, SECOND)
+    client = registry.provider("far")._connection.client_for(copy)
+    client.tag_resource(KeyId=copy, Tags=[{"TagKey": "team", "TagValue": "shop"}])
+    assert comparison.compare(far.pk) == 1
+    finding = far.findings.get(state="open")
+    assert (finding.opaque, [row["place"] for row in finding.facts["changes"]]) == (copy, ["tags / team"])
+
+
+def test_copies_are_put_right_from_every_state(regions, far, remote_key, officer):
+    key = made(remote_key("records", "dek"))
+    version, copy = key.current, key.current.handle.replace(FIRST, SECOND)
+    client = registry.provider("far")._connection.client_for(copy)
+
+    def put_right(act):
+        comparison.compare(far.pk)
+        finding = far.findings.get(state="open")
+        assert finding.kind == "replica_drift"
+        findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+        assert work(key, act).state == "done", intent_of(key).last_error
+        assert comparison.compare(far.pk) == 0
+
+    client.schedule_key_deletion(KeyId=copy, PendingWindowInDays=7)
+    put_right("enable")
+    lifecycle.suspend_version(actor=officer, version_id=version.pk, reason="r")
+    work(key, "disable")
+    client.enable_key(KeyId=copy)
+    put_right("disable")
+    lifecycle.schedule_deletion(actor=officer, version_id=version.pk, grace_days=10)
+    work(key, "schedule_deletion")
+    client.cancel_key_deletion(KeyId=copy)
+    client.enable_key(KeyId=copy)
+    put_right("schedule_deletion")
+    assert client.describe_key(KeyId=copy)["KeyMetadata"]["KeyState"] == "PendingDeletion"
 
 
 def test_a_copy_that_is_missing_is_made(regions, far, remote_key, officer):
