@@ -8,7 +8,7 @@ from keys.models import KeyPolicy, ProviderFinding
 from keys.providers.base import Capability, RemoteState
 from keys.services import lifecycle
 from keys.services.providers import comparison, findings
-from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
 from tests.api.conftest import make_person, sign_in
@@ -112,8 +112,8 @@ def test_an_officer_of_another_ring_changes_no_policy_here(drift, key, officer, 
     """To manage providers is one right, to edit the keys of this ring another."""
     real = type(officer).can
 
-    def without(self, permission, **where):
-        return permission != "key.edit" and real(self, permission, **where)
+    def without(self, permission, *where, **more):
+        return permission != Permission.KEY_EDIT and real(self, permission, *where, **more)
 
     monkeypatch.setattr(type(officer), "can", without)
     with pytest.raises(PermissionRefused):
