@@ -22,7 +22,7 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.sealing import shares_for
+from tests.keyholder.sealing import retired, shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -168,9 +168,9 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
     with pytest.raises(Conflict):
         seals.register_shares(actor=officer, name="Again", threshold=2, count=3, reason="r")
     file = RootSeal.objects.get(kind="file")
-    seals.retire_seal(actor=officer, seal_id=file.pk)
+    retired(organisation, file)
     with pytest.raises(Conflict):
-        seals.retire_seal(actor=officer, seal_id=made.seal.pk)
+        seals.retire_seal(actor=officer, seal_id=made.seal.pk, reason="r")
     keyholder.seal()
     forget()
 

@@ -10,6 +10,7 @@ import pytest
 from keys.models import KeyProvider, ProviderFinding
 from keys.providers import registry
 from keys.services import key_views, lifecycle, operations
+from keys.services.policies import PolicyValues
 from keys.services.overview import attention
 from keys.services.providers import breaker, comparison, findings, health, registration
 from keyvault_portal.accounts.permissions import Role
@@ -219,7 +220,8 @@ def test_a_copy_that_is_open_wider_from_the_first_day_is_a_difference(regions, f
 
 
 def test_copies_are_put_right_from_every_state(regions, far, remote_key, officer):
-    key = made(remote_key("records", "dek"))
+    alone = PolicyValues(cryptoperiod_days=90, rotate_roles=["security_officer"], destroy_roles=["security_officer"])
+    key = made(remote_key("records", "dek", policy=alone))
     version, copy = key.current, key.current.handle.replace(FIRST, SECOND)
     client = registry.provider("far")._connection.client_for(copy)
 
