@@ -6,6 +6,7 @@ portal's back and put right by the button; then keys are moved, and all pages ab
 
 import base64
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keyvault_portal.settings")
 import django  # noqa: E402
 
 django.setup()
+logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
 from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
 
@@ -233,7 +235,7 @@ class Walk:
         path = f"/keys/providers/{stop.alias}/"
         self.page.goto(path)
         self.page.get_by_role("button", name="Compare now").click()
-        return self.until(lambda: not self.has("compared never") and wanted(), path, 120)
+        return self.until(lambda: not self.has("never compared") and wanted(), path, 120)
 
     def drift(self, stop: Stop, what: str, change: Callable[[str], None]) -> None:
         change(self.handle(stop))

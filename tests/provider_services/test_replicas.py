@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.utils import timezone
 
 from keys.models import KeyProvider, ProviderFinding
 from keys.providers import registry
+from keys.providers.base import KeyHandle, RemoteState, Replica
 from keys.services import key_views, lifecycle, operations
-from keys.services.policies import PolicyValues
 from keys.services.overview import attention
-from keys.services.providers import breaker, comparison, findings, health, registration
+from keys.services.policies import PolicyValues
+from keys.services.providers import breaker, comparison, effects, findings, health, registration, replication
+from keys.services.providers.effects import Order
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.errors import ProviderUnavailable
@@ -244,6 +248,41 @@ def test_copies_are_put_right_from_every_state(regions, far, remote_key, officer
     client.enable_key(KeyId=copy)
     put_right("schedule_deletion")
     assert client.describe_key(KeyId=copy)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+class Recorder:
+    """What an order does to copies."""
+
+    alias, region_names = "far", (FIRST, SECOND)
+
+    def replicas(self, handle: Any) -> list[Replica]:
+        return []
+
+    def align_replicas(self, handle: Any, state: RemoteState, days: int) -> None:
+        self.told = (state, days)
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (10, (RemoteState.PENDING_DELETION, 10)),
+        (2, (RemoteState.PENDING_DELETION, 7)),
+        (30, (RemoteState.PENDING_DELETION, 30)),
+        (90, (RemoteState.DISABLED, 90)),
+    ],
+)
+def test_copies_are_not_ended_before_their_key(left, told):
+    """A provider waits 7 to 30 days; a longer grace is waited out with the copy disabled, as with the key itself."""
+    keeper, due = Recorder(), timezone.now() + timedelta(days=left) - timedelta(minutes=1)
+    order = Order(keeper, "schedule_deletion", KeyHandle("AES-256-GCM", "k"), "", due_at=due, everywhere=True)
+    effects.perform(order)
+    assert keeper.told == told
+
+
+def test_a_copy_that_is_gone_already_is_right_for_a_key_on_its_way_out():
+    gone = [Replica(SECOND, None)]
+    assert list(replication.amiss(gone, {RemoteState.PENDING_DELETION, RemoteState.DISABLED})) == []
+    assert list(replication.amiss(gone, {RemoteState.DISABLED})) == [(SECOND, "there is none")]
 
 
 def test_a_copy_that_is_missing_is_made(regions, far, remote_key, officer):

@@ -140,6 +140,13 @@ def test_what_protects_nothing_new_need_not_be_rotated(key, held, far, officer):
     assert comparison.compare(far.pk) == 1, "but nobody may rotate it unasked"
 
 
+def test_material_brought_from_elsewhere_is_not_to_be_rotated_there(key, held, far):
+    agree(key, 90)
+    assert comparison.compare(far.pk) == 1
+    held.imported = True
+    assert comparison.compare(far.pk) == 0
+
+
 def test_versions_that_share_the_setting_are_one_difference(key, there, far, remote_key, monkeypatch):
     work(remote_key("other"))
     for found in there.keys.values():
