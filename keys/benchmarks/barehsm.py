@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from os import urandom
+from typing import Any
 
 from keys.benchmarks.pairs import AAD
 
@@ -43,7 +44,7 @@ def _serve(connection: Connection, module: str, token: str, pin: str) -> None:
     from pkcs11 import GCMParams, KeyType, Mechanism
 
     with pkcs11.lib(module).get_token(token_label=token).open(user_pin=pin) as session:
-        key = session.generate_key(KeyType.AES, 256, store=False)
+        key: Any = session.generate_key(KeyType.AES, 256, store=False)
         connection.send("ready")
         try:
             while True:

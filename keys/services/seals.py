@@ -275,8 +275,7 @@ def when_retired(seal: RootSeal, left: int) -> list[str]:
         RootSeal.Kind.PROVIDER.value: f"The key at {seal.provider} opens the portal on no machine any more.",
     }.get(seal.kind, "The key file opens the portal on no machine any more.")
     others = "one other way opens" if left == 1 else f"{left} other ways open"
-    return [what, f"From then on {others} the portal: if that is lost, so is every key that the portal itself keeps." if left == 1
-            else f"From then on {others} the portal.", "Nobody can take it back; another seal can be registered."]  # fmt: skip
+    return [what, f"From then on {others} the portal.", "Nobody can take it back; another seal can be registered."]
 
 
 def _retire(seal: RootSeal, actor: Actor) -> None:

@@ -83,5 +83,7 @@ def _kept(connection: Connection, arn: str) -> dict[str, Any]:
         policy, tags = metadata.policy_of(client, arn), metadata.tags_of(client, arn)
     return {
         "Policy": json.dumps(policy),
-        "Tags": [{"TagKey": name, "TagValue": value} for name, value in tags.items()],
+        "Tags": [
+            {"TagKey": name, "TagValue": tags[name]} for name in tags if not name.startswith("aws:")
+        ],  # those are Amazon's
     }
