@@ -261,10 +261,7 @@ def refuse_last(seal_id: UUID, *, lock: bool = False) -> RootSeal:
     if seal is None:
         raise NotFound("There is no such seal in use.")
     if not any(row.state == SealStanding.IN_USE.value for row in rows if row is not seal):
-        raise Conflict(
-            "This is the only way to open the portal.",
-            hint="Register another seal first, and wait until it is in use.",
-        )
+        raise Conflict("This is the only way to open the portal.", hint="Register another seal, and wait for it.")
     return seal
 
 
