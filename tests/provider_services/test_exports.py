@@ -109,6 +109,18 @@ def test_under_another_key_of_the_hierarchy(loose, tree, officer):
             export(officer, loose, wrapping_key=wrong)
 
 
+def test_nothing_is_given_out_under_what_it_wraps_itself(tree, officer):
+    """Whoever had the exported key would have the key around it as well, however far below it stands."""
+    above = tree.make("above", "master", "AES-256-GCM", None, exportable=True)
+    between = tree.make("between", "kek", "AES-256-GCM", above)
+    below = tree.make("below", "dek", "AES-256-GCM", between)
+    for wrong in (between, below):
+        with pytest.raises(ValidationFailed) as caught:
+            export(officer, above, wrapping_key=wrong.pk)
+        assert set(caught.value.errors) == {"wrapping_key"}
+    assert export(officer, above, wrapping_key=tree.kek.pk).state == "ready"
+
+
 @pytest.mark.usefixtures("sealing")
 def test_export_and_import_make_the_same_key_elsewhere(far, there, loose, tree, officer):
     from tests.provider_services.conftest import work
