@@ -169,7 +169,7 @@ def test_signatures_of_a_key_kept_here_are_checked_once_and_of_a_provider_always
     monkeypatch.setattr(signers, "_sign", lambda *what: b"0" * 70 if wrong else sign(*what))
 
     def answer(answerer):
-        return answerer.sign([(asked, ocsp.Status())], now=now, known_at=now)
+        return answerer.sign([answering.said(asked, ocsp.Status(), now)], now=now)
 
     here = answering.Answerer(authority)
     wrong.append(True)
@@ -234,9 +234,9 @@ def test_every_answer_is_read_by_the_library_as_it_was_meant(serial, nonce, said
     asked = ocsp.Asked(name, *hashed, serial, nonce)
     responder = ocsp.Responder("ECDSA-P256-SHA256", _PUBLIC)
     since, until = now - timedelta(seconds=age), now + timedelta(days=4)
+    single = ocsp.single(asked, said, this_update=since, next_update=until)
     raw = ocsp.build(
-        [(asked, said)], responder, lambda body: _KEY.sign(body, ec.ECDSA(hashes.SHA256())), now=now, this_update=since,
-        next_update=until,
+        [single], responder, lambda body: _KEY.sign(body, ec.ECDSA(hashes.SHA256())), now=now, nonce=nonce
     )  # fmt: skip
     found = library.load_der_ocsp_response(raw)
     _KEY.public_key().verify(found.signature, found.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
