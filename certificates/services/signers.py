@@ -8,7 +8,6 @@ from django.conf import settings
 from certificates.issuance import Places
 from certificates.models import Authority
 from certificates.signing import Signer
-from keys.crypto.compact import parse_text
 from keys.models import KeyVersion
 from keys.providers.registry import LOCAL
 from keys.services import operations
@@ -25,8 +24,7 @@ def signer(version: KeyVersion) -> Signer:
 
 
 def _sign(key_id: UUID, number: int, message: bytes) -> bytes:
-    signed = operations.sign(SYSTEM, key_id, message, number)
-    return parse_text(signed.signature)[1]
+    return operations.sign_bare(SYSTEM, key_id, message, number)
 
 
 def signs_here(version: KeyVersion) -> bool:
