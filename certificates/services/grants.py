@@ -19,9 +19,10 @@ from certificates.issuance import Draft, Issuer, Prepared
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.services import rows
 from certificates.services.reading import columns, issuer_of
-from certificates.services.signers import signer
+from certificates.services.signers import signer, signs_here
 from certificates.signing import Signer
 from certificates.states import GrantState
+from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict
@@ -131,11 +132,19 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted]) -> list[Certificate]:
     """The effect before or between short transactions, and the last of them."""
+    return record(actor, authority, granted, redeem(actor, authority, issuer, granted))
+
+
+def record(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes], *guards: audit.Guard
+) -> list[Certificate]:  # fmt: skip
+    """Store what was signed and record it; raises Conflict, and Overtaken where a guard does not hold."""
     from certificates.tasks import presign_new
 
-    signed = redeem(actor, authority, issuer, granted)
     try:
         with audit.atomic(actor=actor, action="certificate.issue", ring_id=authority.ring_id) as act:
+            for guard in guards:
+                act.require(guard)
             if all(item.written for item in granted):
                 made = store(authority, granted, signed)
             else:
@@ -158,19 +167,33 @@ def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: 
 def redeem(
     actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted], *, by: Signer | None = None
 ) -> list[bytes]:
-    """The certificates in DER; outside any transaction, because an HSM may be asked. A grant that fails is lost for good.
+    """As `sign`, outside any transaction, because an HSM may be asked. A grant that fails is lost for good."""
+    try:
+        return sign(authority, issuer, granted, by=by)
+    except Exception as error:
+        _lose(actor, authority, granted, type(error).__name__)
+        raise
+
+
+def sign(
+    authority: Authority, issuer: Issuer, granted: Sequence[Granted], *, by: Signer | None = None
+) -> list[bytes]:  # fmt: skip
+    """The certificates in DER. Of a key that is kept here one signature a minute is checked, of all others every one.
 
     `by` signs instead of the key's provider: whoever holds the key, such as a ceremony.
     """
-    signing = by or signer(authority.key_version)
+    version = authority.key_version
+    signing, known = by or signer(version), (version.pk, issuer.public_key)
     found = []
     for item in granted:
-        try:
-            found.append(issuance.complete(item.prepared, issuer.public_key, signing))
-        except Exception as error:
-            _lose(actor, authority, granted, type(error).__name__)
-            raise
+        trusted = by is None and _trusted.get(known) is not None
+        found.append(issuance.complete(item.prepared, issuer.public_key, signing, trusted=trusted))
+        if by is None and signs_here(version):
+            _trusted.put(known, True)
     return found
+
+
+_trusted: BoundedCache[tuple[int, bytes], bool] = BoundedCache(max_entries=100, max_age=60.0)
 
 
 def _lose(actor: Actor, authority: Authority, granted: Sequence[Granted], error: str) -> None:

@@ -66,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition in SQL without which nothing is written; `{0}`, `{1}` ... in it are its values."""
+    """A condition in SQL without which nothing is written; each `{}` in it is one of its values, in their order."""
 
     condition: str
     values: tuple[Any, ...]
@@ -223,7 +223,7 @@ def _statement(tables: tuple[str, ...], conditions: tuple[str, ...], tile: bool,
         more += f", companion_{place} AS (INSERT INTO {table} SELECT new.* FROM head, {source})\n"  # noqa: S608  names of tables of ours
     guards = ""
     for place, condition in enumerate(conditions):
-        names = (f"%(guard_{place}_{number})b" for number in range(condition.count("{")))
+        names = (f"%(guard_{place}_{number})b" for number in range(condition.count("{}")))
         guards += f" AND {condition.format(*names)}"
     return _APPEND.replace("{more}", more).replace("{guards}", guards).encode()
 

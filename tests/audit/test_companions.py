@@ -146,7 +146,7 @@ def test_a_record_that_cannot_be_written_writes_no_rows(record, hope, monkeypatc
     assert written() == ["c-first"]
 
 
-NAMED = "EXISTS (SELECT FROM accounts_keyring WHERE name = {0})"
+NAMED = "EXISTS (SELECT FROM accounts_keyring WHERE name = {})"
 
 
 @pytest.mark.parametrize("silent", [True, False])
