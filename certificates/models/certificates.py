@@ -16,7 +16,7 @@ REASONS = [(reason.value, reason.value.replace("_", " ").capitalize()) for reaso
 
 
 class Certificate(models.Model):
-    """One certificate in DER. `serial` is lower-case hexadecimal; `search` is what a person may type to find it."""
+    """One certificate in DER. `serial` is lower-case hexadecimal; `search` holds the words that find it: those of its names and its subject."""
 
     class Source(models.TextChoices):
         ISSUED = "issued", "Issued here"
@@ -122,10 +122,10 @@ class Certificate(models.Model):
             models.Index(fields=["renews"], condition=Q(renews__isnull=False), name="pki_certificate_renews"),
             models.Index(fields=["key"], condition=Q(key__isnull=False), name="pki_certificate_of_key"),
             models.Index(fields=["owner"], condition=Q(owner__isnull=False), name="pki_certificate_owner"),
-            models.Index(fields=["fingerprint"], name="pki_certificate_fingerprint"),
+            models.Index(fields=["fingerprint"], opclasses=["varchar_pattern_ops"], name="pki_certificate_fingerprint"),
             models.Index(fields=["ring", "id"], condition=~Q(weaknesses=[]), name="pki_certificate_weak"),
             models.Index(fields=["ring", "id"], condition=Q(key_origin="unknown"), name="pki_certificate_keyless"),
-            models.Index(fields=["serial"], name="pki_certificate_serial"),
+            models.Index(fields=["serial"], opclasses=["varchar_pattern_ops"], name="pki_certificate_serial"),
             GinIndex(fields=["search"], opclasses=["gin_trgm_ops"], name="pki_certificate_search"),
         ]
 
