@@ -136,7 +136,7 @@ def _issue_at_once(actor: Actor, authority_id: UUID, orders: Sequence[Order]) ->
         return None
     guard = audit.Guard(_STILL_SO, (authority_id, version, pack(_key_digests(orders), TEXT)))
     with suppress(audit.Overtaken):
-        return grants.record(actor, authority, granted, signed, guard)
+        return grants.record_at_once(actor, authority, granted, signed, guard)
     return None
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +30,7 @@ __all__ = [
     "ensure_signing_key",
     "events_for_target",
     "record",
+    "write",
 ]
 
 logger = logging.getLogger(__name__)
@@ -221,6 +222,11 @@ def record(
     """Record one event with the open audit.atomic, or durably at once if there is none."""
     with atomic(actor=actor, action=action, target=target, ring_id=ring_id) as act:
         act.record(details, outcome=outcome)
+
+
+def write(events: Sequence[Event], rows: Sequence[Rows], *guards: Guard) -> None:
+    """Record `events` and write `rows` durably, outside any transaction, by one statement; raises as leaving `atomic` does."""
+    ledger.append_durably([prepare(event) for event in events], rows, guards)
 
 
 def append_group(event: Event) -> int:
