@@ -1,6 +1,6 @@
 """Profiles: what a certificate of each purpose may hold, as data (RFC 5280, 4.2; CA/Browser Forum BR 7.1.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -83,3 +83,8 @@ _ROWS = (
 
 PROFILES: Mapping[str, Profile] = {row.name: row for row in _ROWS}
 LEAF_PROFILES = tuple(row.name for row in _ROWS if not row.ca and row.name != "ocsp-responder")
+
+
+def titles_of(names: Iterable[str]) -> str:
+    """What an authority that issues by these profiles issues, in words."""
+    return ", ".join(PROFILES[name].title for name in names) or "subordinate authorities only"

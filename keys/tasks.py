@@ -16,7 +16,7 @@ from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavailable
 
 logger = logging.getLogger(__name__)
-SLICE_SECONDS = 20.0
+SLICE_SECONDS = 5.0  # what else waits for a worker, such as an act that was agreed to, gets its turn in between
 CENSUS_EVERY = timedelta(hours=1)
 _WAIT = (1, 2, 4, 8, 15, 30)
 

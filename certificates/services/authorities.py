@@ -15,7 +15,7 @@ from certificates.csr import refused
 from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate
 from certificates.names import NameRules, complaint
-from certificates.profiles import LEAF_PROFILES, PROFILES
+from certificates.profiles import LEAF_PROFILES, PROFILES, titles_of
 from certificates.services import crls, grants
 from certificates.services.reading import issuer_of
 from certificates.services.signers import places_of, public_key_of
@@ -190,7 +190,7 @@ def consequences(plan: Plan) -> list[str]:
         f"It is trusted by whoever trusts {parent}."
         if parent
         else "It is a root: nobody trusts it until they install it.",
-        f"It issues: {', '.join(plan.profiles) or 'subordinate authorities only'}.",
+        f"It issues: {titles_of(plan.profiles)}.",
         f"Names: {allowed or 'none of its own'}{', wildcards too' if plan.names.get('wildcards') else ''}.",
         "Its key is used for nothing else from then on.",
     ]

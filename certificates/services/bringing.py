@@ -13,7 +13,7 @@ from django.utils import timezone
 from certificates.csr import check_public_key, refused
 from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.profiles import PROFILES
+from certificates.profiles import PROFILES, titles_of
 from certificates.services import grants
 from certificates.services.authorities import (
     Plan,
@@ -146,7 +146,7 @@ def consequences(authority: Authority) -> list[str]:
     until = f"until {row.not_after:%-d %B %Y}" if row is not None else ""
     return [
         f"{authority} issues here {until}, with whatever trust it has out there.",
-        f"It issues: {', '.join(authority.profiles) or 'subordinate authorities only'}.",
+        f"It issues: {titles_of(authority.profiles)}.",
         "Serial numbers that it used elsewhere are not known here; new ones are random.",
     ]
 

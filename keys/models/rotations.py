@@ -63,7 +63,7 @@ class Rotation(models.Model):
         indexes = [models.Index(fields=["-created_at", "id"], name="keys_rotation_recent")]
 
     def __str__(self) -> str:
-        return f"{self.key}: v{self.old_version.key_version} rotated"
+        return f"{self.key} from version {self.old_version.key_version}"
 
     @property
     def version_ids(self) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class Consequences:
         used = (
             f"Last used on {self.last_used_at:%Y-%m-%d %H:%M} UTC by {self.last_used_by}."
             if self.last_used_at
-            else "Never used."
+            else "No caller's use is on record."
         )
         lost = [
             (

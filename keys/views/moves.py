@@ -14,7 +14,7 @@ from keys.models import FailedItem, Key, Move
 from keys.services import census, moving, policies, reencryption, rotation
 from keys.states import MoveState
 from keys.views.keys import agreement_words, visible_key
-from keys.views.walks import OneWalk, WalkAct, WalkConfirm, WalkThrottle
+from keys.views.walks import AFTER_GRACE, OneWalk, WalkAct, WalkConfirm, WalkThrottle
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -303,7 +303,7 @@ class MoveDrop(OneMove, WalkConfirm):
         "Ask for dropping it",
     )
     done = "The old version now waits out its grace period."
-    irreversible = True
+    irreversible = AFTER_GRACE
 
     def consequences(self, found: Move) -> list[str]:
         return rotation.consequences(found.rotation) if found.rotation else []

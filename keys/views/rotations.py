@@ -16,7 +16,7 @@ from keys.services import census, reencryption, rotation
 from keys.services.dependents import dependents_of
 from keys.states import RotationState
 from keys.views.keys import agreement_words, visible_key
-from keys.views.walks import OneWalk, WalkAct, WalkConfirm, WalkThrottle, errors_of
+from keys.views.walks import AFTER_GRACE, OneWalk, WalkAct, WalkConfirm, WalkThrottle, errors_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -280,7 +280,7 @@ class Decommission(OneRotation, WalkConfirm):
         "Ask for decommissioning",
     )
     done = "The old version now waits out its grace period."
-    irreversible = True
+    irreversible = AFTER_GRACE
 
     def consequences(self, found: Rotation) -> list[str]:
         return rotation.consequences(found)

@@ -13,6 +13,7 @@ from keys.forms import CompromiseForm, DeletionForm, ReasonForm, ServiceForm
 from keys.models import Key, KeyVersion
 from keys.services import lifecycle, rotation
 from keys.views.keys import agreement_words, visible_key
+from keys.views.walks import AFTER_GRACE
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -28,7 +29,7 @@ class VersionAct(ActorRequiredMixin, View):
     words: ClassVar[tuple[str, str, str]]  # title, question, button
     done: ClassVar[str]
     danger = False
-    irreversible = False
+    irreversible: ClassVar[bool | str] = False  # or AFTER_GRACE
 
     def get(self, request: HttpRequest, key_id: UUID, number: int) -> HttpResponse:
         key, version = self._find(request, key_id, number)
@@ -141,7 +142,7 @@ class ScheduleDeletion(VersionAct):
     )
     done = "{version} is scheduled for deletion."
     danger = True
-    irreversible = True
+    irreversible = AFTER_GRACE
 
     def needs_approval(self, key: Key) -> str:
         return agreement_words(key.policy.destroy_groups)
@@ -157,7 +158,7 @@ class ConfirmDeletion(VersionAct):
     )
     done = "The clock of {version} runs again."
     danger = True
-    irreversible = True
+    irreversible = AFTER_GRACE
 
 
 class CancelDeletion(VersionAct):

@@ -15,6 +15,8 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.errors import ValidationFailed
 
+AFTER_GRACE = "after the grace period"  # when an act that ends something can be undone no more
+
 
 class OneWalk(ActorRequiredMixin, View):
     """A view of the one that `walk` finds by the only value in the address, which services take by the same name."""
@@ -65,7 +67,8 @@ class WalkConfirm(OneWalk):
     """A page that says the consequences and asks for a reason, for the acts that end something."""
 
     words: ClassVar[tuple[str, str, str]]  # title, question, button
-    danger = irreversible = False
+    danger = False
+    irreversible: ClassVar[bool | str] = False  # or AFTER_GRACE
 
     def get(self, request: HttpRequest, **which: UUID) -> HttpResponse:
         return self._page(self.find(**which), ReasonForm())

@@ -50,7 +50,7 @@ class Supervisor:
             "keyholder": ["manage.py", "keyholder"],
             "ceremonies": ["manage.py", "ceremony_process"],
             "web": ["manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"],
-            "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle",
+            "worker": [*celery, "worker", "--pool", "prefork", "--concurrency", "3", "--without-gossip", "--without-mingle",
                        "--hostname", "quickstart@%h", "--loglevel", "INFO"],
             "beat": [*celery, "beat", "--schedule", str(root / "run" / "celerybeat-schedule"), "--pidfile", "", "--loglevel", "INFO"],
         }  # fmt: skip
@@ -129,7 +129,7 @@ class Supervisor:
         """Worker, beat and ceremony process, for whom nobody waits."""
         for name in ("worker", "beat", "ceremonies"):
             self.children[name].start()
-        self.line("Worker", "2 processes", self.children["worker"].log)
+        self.line("Worker", "3 processes", self.children["worker"].log)
         self.line("Beat", "schedule", self.children["beat"].log)
         self.line("Ceremonies", "alone holds shares", self.children["ceremonies"].log)
 

@@ -8,6 +8,7 @@ import pytest
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from keyvault_portal.accounts import services
@@ -299,3 +300,9 @@ def test_the_last_officer_may_lose_what_is_held_on_one_ring(officer_actor, offic
     binding = RoleBinding.objects.create(person=officer, role="security_officer", ring=ring, created_by="test")
     services.unbind_role(actor=officer_actor, binding=binding)
     assert officer.bindings.get().ring_id is None
+
+
+@pytest.mark.parametrize("command", ["createsuperuser", "changepassword"])
+def test_no_command_makes_or_changes_people_past_the_record(command: str) -> None:
+    with pytest.raises(CommandError, match=r"page (People|Account)"):
+        call_command(command)

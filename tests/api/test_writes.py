@@ -193,7 +193,7 @@ def test_a_whole_life_of_a_version_through_the_api(officer, here):
         assert done.json()["status"] == state
     assert officer.post(f"{url}/versions/1/resume", {"reason": "Again."}, content_type=JSON).status_code == 409
     assert officer.post(f"{url}/versions/7/suspend", {"reason": "None."}, content_type=JSON).status_code == 404
-    assert "Never used." in officer.get(f"{url}/versions/1").json()["consequences"]
+    assert "No caller's use is on record." in officer.get(f"{url}/versions/1").json()["consequences"]
     body = {"reason": "Old.", "grace_days": 3}
     assert officer.post(f"{url}/versions/1/schedule-deletion", body, content_type=JSON).status_code == 422
     asked = officer.post(f"{url}/versions/1/schedule-deletion", body | {"grace_days": 40}, content_type=JSON)

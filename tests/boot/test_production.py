@@ -102,7 +102,7 @@ def test_separate_processes_serve_and_rotate(installation: Installation) -> None
 
     portal.start("web", "manage.py", "serve", "--port", str(portal.port), "--workers", "2", "--threads", "4")
     portal.start(
-        "worker", "-m", "celery", "-A", "keyvault_portal", "worker", "--concurrency", "2", "--loglevel", "INFO"
+        "worker", "-m", "celery", "-A", "keyvault_portal", "worker", "--concurrency", "3", "--loglevel", "INFO"
     )
     portal.start("beat", "-m", "celery", "-A", "keyvault_portal", "beat", "--loglevel", "INFO")
     wait_until(lambda: portal.get("/healthz")[0] == 200, "the web server answers")

@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
     def _links(self, org: organisation.Organisation) -> None:
         """A line for each link, whatever the width of the terminal: a link that is folded cannot be copied."""
-        self.console.print("\n  Sign-in links; link and code work once, the next start prints new ones")
+        self.console.print("\n  Sign-in links; link and code work once, the next start with --demo prints new ones")
         for short, name, role, *_ in organisation.PEOPLE:
             person = org.people[short]
             link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)

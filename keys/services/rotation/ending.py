@@ -133,8 +133,9 @@ def tick_completions() -> int:
 def consequences(rotation: Rotation) -> list[str]:
     """What ending this rotation means, in numbers."""
     stores = DataStore.objects.filter(key_id=rotation.key_id).count()
+    follow = f"{deletion.many(stores, 'data store')} follow{'s' if stores == 1 else ''}"
     return [
-        f"Version {rotation.old_version.key_version} of {rotation.key}; {stores} data store{'' if stores == 1 else 's'} follow this key.",
+        f"Version {rotation.old_version.key_version} of {rotation.key}; {follow} this key.",
         *deletion.consequences(rotation.old_version),
         f"The grace period is {rotation.key.policy.grace_days} days; any use in it stops the clock and names the caller.",
     ]
