@@ -321,7 +321,7 @@ class UploadForm(ServiceForm):
 
 
 class CertificateFilterForm(forms.Form):
-    q = forms.CharField(required=False, label="Name, serial number or fingerprint", max_length=200)
+    q = forms.CharField(required=False, label="Name, or start of serial number or fingerprint", max_length=200)
     state = forms.ChoiceField(
         required=False,
         choices=[*ANY, ("valid", "Valid"), ("expired", "Expired"), ("held", "Held"), ("revoked", "Revoked")],

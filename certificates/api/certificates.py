@@ -28,7 +28,9 @@ from keyvault_portal.errors import ValidationFailed
 
 
 class CertificateFilter(filters.FilterSet):
-    q = filters.CharFilter(method="by_text", help_text="Part of a name, a subject, a serial number or a fingerprint.")
+    q = filters.CharFilter(
+        method="by_text", help_text="Part of a name or a subject, or the beginning of a serial number or a fingerprint."
+    )
     authority = filters.UUIDFilter(field_name="authority_id")
     ends_before = filters.IsoDateTimeFilter(field_name="not_after", lookup_expr="lt")
 
