@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -196,27 +195,6 @@ class ConfirmScriptForm(ServiceForm):
     )  # fmt: skip
 
 
-class ConfirmShareForm(ServiceForm):
-    """One field for each word asked for; `words` in their order, for the service."""
-
-    bag = forms.CharField(max_length=50, label="Number of the tamper-evident bag")
-    place = forms.CharField(max_length=200, required=False, label="Where the bag is kept")
-
-    def __init__(self, data: Any = None, *, positions: Iterable[int]) -> None:
-        super().__init__(data)
-        self.names = [f"word_{position}" for position in positions]
-        for name in self.names:
-            self.fields[name] = forms.CharField(
-                max_length=30, label=f"Word {name.removeprefix('word_')}",
-                widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
-            )  # fmt: skip
-        self.order_fields([*self.names, "bag", "place"])
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.cleaned_data[name].strip().lower() for name in self.names)
-
-
 class OwnKeyForm(ServiceForm):
     """A public key of the custodian's own, as bytes in `clean_key`."""
 
@@ -286,6 +264,11 @@ class SealedForm(ServiceForm):
     """What the page's script made of the words; the words themselves have no name and are never sent."""
 
     sealed = forms.CharField(max_length=8192, widget=forms.HiddenInput(attrs={"data-sealed": ""}))
+
+
+class ConfirmShareForm(SealedForm):
+    bag = forms.CharField(max_length=50, label="Number of the tamper-evident bag")
+    place = forms.CharField(max_length=200, required=False, label="Where the bag is kept")
 
 
 class ProofForm(SealedForm):

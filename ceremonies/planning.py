@@ -48,7 +48,6 @@ class Reach:
     """The smallest group of people who hold a quorum between them."""
 
     people: tuple[str, ...]
-    choices: int = 1  # how many groups of this size there are, at most as counted
 
     @property
     def size(self) -> int:

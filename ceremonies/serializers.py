@@ -259,8 +259,8 @@ class RoomSerializer(serializers.Serializer[Any]):
 
 
 ROOM_ACTS = [
-    "confirm", "identify", "start", "sign", "perform", "begin", "passphrase", "submit", "prove", "enter", "give", "exception", "attest", "pause",
-    "resume", "leave", "send-away", "stand-in", "abort", "deal-again", "cancel-verification",
+    "confirm", "identify", "start", "sign", "perform", "begin", "passphrase", "confirm-share", "submit", "prove", "enter", "give", "exception",
+    "attest", "pause", "resume", "leave", "send-away", "stand-in", "abort", "deal-again", "cancel-verification",
 ]  # fmt: skip
 
 
@@ -273,7 +273,7 @@ class RoomActSerializer(serializers.Serializer[Any]):
     )
     how = serializers.CharField(max_length=200, allow_blank=True, default="", help_text="For `identify`.")
     sealed = serializers.CharField(
-        max_length=8192, allow_blank=True, default="", help_text="For `submit`, `enter`, `give`, `passphrase` and `prove`: what `part.command` wrote."
+        max_length=8192, allow_blank=True, default="", help_text="For acts with something typed in secret: what `part.command` wrote."
     )  # fmt: skip
     reason = serializers.CharField(max_length=2000, allow_blank=True, default="")
     expected = serializers.CharField(max_length=500, allow_blank=True, default="", help_text="For `exception`.")
@@ -281,10 +281,16 @@ class RoomActSerializer(serializers.Serializer[Any]):
     decision = serializers.CharField(max_length=2000, allow_blank=True, default="", help_text="For `exception`.")
     agrees = serializers.BooleanField(default=False, help_text="For `attest`.")
     bag = serializers.CharField(
-        max_length=50, allow_blank=True, default="", help_text="For a step that stores the package, and for `prove`."
+        max_length=50,
+        allow_blank=True,
+        default="",
+        help_text="For a step that stores the package, for `confirm-share` and `prove`.",
     )
     place = serializers.CharField(
-        max_length=200, allow_blank=True, default="", help_text="For a step that stores the package."
+        max_length=200,
+        allow_blank=True,
+        default="",
+        help_text="For a step that stores the package, and for `confirm-share`.",
     )
     outcome = serializers.CharField(
         max_length=2000, allow_blank=True, default="", help_text="For a step that is done on another page."

@@ -13,6 +13,7 @@ urlpatterns = [
     path("custody/<int:share_id>/acknowledge/", register.ShareAcknowledge.as_view(), name="share-acknowledge"),
     path("custody/<int:share_id>/accept-risk/", register.RiskAccept.as_view(), name="share-accept-risk"),
     path("sets/<uuid:generation_id>/package", register.Package.as_view(), name="package"),
+    path("sets/<uuid:generation_id>/print/", register.PackagePrint.as_view(), name="package-print"),
     path("scripts/", scripts.ScriptList.as_view(), name="script-list"),
     path("scripts/new/", scripts.ScriptUpload.as_view(), name="script-upload"),
     path("scripts/<str:label>/", scripts.ScriptDetail.as_view(), name="script-detail"),

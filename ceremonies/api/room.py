@@ -1,7 +1,7 @@
 """REST: the room as one person in it sees it, and what they do there.
 
 Where a share, a component or a passphrase is typed, only what `offline.py` or the page's script made of it comes here. A share is
-shown and confirmed in a browser alone.
+shown in a browser alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from ceremonies import serializers as shapes
 from ceremonies.models import Ceremony
-from ceremonies.services import bringing, dealing, endings, gathering, looking, outside, proving, room
+from ceremonies.services import bringing, dealing, endings, gathering, handing, looking, outside, proving, room
 from ceremonies.services.deeds import deed_of
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import PermissionRefused
@@ -44,7 +44,8 @@ ACTS: Mapping[str, _Act] = {
     "confirm": _Act(room.confirm_script, ("read_back",)), "identify": _Act(room.identify, ("participant_id", "how")),
     "start": _Act(room.start), "sign": _Act(room.sign_off, ("step",)), "perform": _Act(_perform, ("step", *_DEED_VALUES)),
     "begin": _Act(dealing.begin, ("step",)), "passphrase": _Act(gathering.seal_passphrase, _SEALED),
-    "submit": _Act(gathering.submit_share, _SEALED), "prove": _Act(_prove, (*_SEALED, "bag")),
+    "confirm-share": _Act(handing.confirm_share, (*_SEALED, "bag", "place")), "submit": _Act(gathering.submit_share, _SEALED),
+    "prove": _Act(_prove, (*_SEALED, "bag")),
     "enter": _Act(bringing.enter_component, _SEALED), "give": _Act(outside.give_share, _SEALED),
     "exception": _Act(room.note_exception, ("expected", "happened", "decision")), "attest": _Act(room.attest, ("agrees", "reason")),
     "pause": _Act(room.pause, ("reason",)), "resume": _Act(room.resume), "leave": _Act(room.leave, ("reason",)),

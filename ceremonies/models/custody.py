@@ -104,6 +104,12 @@ class ShareGeneration(models.Model):
         return "Seal of the portal" if self.seal_id else str(self.key or "Throw-away key")
 
     @property
+    def brought(self) -> "models.QuerySet[Share]":
+        """The shares that can be handed in: those held, or of a set that ended in a recovery all that were in its custodians' hands."""
+        state = ShareState.DEAD if self.state == GenerationState.DEAD else ShareState.HELD
+        return self.shares.filter(state=state.value, confirmed_at__isnull=False)
+
+    @property
     def quorum(self) -> Quorum:
         """Which of its shares open the package together; the names of groups are the ceremony's."""
         if self.ceremony.groups:

@@ -1,8 +1,8 @@
 """Asking the ceremony process. Every method raises PortalErrors of `ceremonies.errors`, ProcessUnavailable among them.
 
-Usual order, escrow: begin, make_escrow_key, wrap_master_key, split, share_for (each custodian), confirm (each), package, destroy.
+Usual order, escrow: begin, make_escrow_key, wrap_master_key, split, sealed_share_for (each custodian), confirm (each), package, destroy.
 Recovery: begin, open_attempt, take_share (until `missing` is 0), reconstruct, unwrap, hand_over, destroy.
-Refresh: begin, the old quorum as in recovery up to unwrap, then make_escrow_key, wrap_master_key, split, share_for, confirm,
+Refresh: begin, the old quorum as in recovery up to unwrap, then make_escrow_key, wrap_master_key, split, sealed_share_for, confirm,
 verify_new_shares, take_share (all N), package, destroy.
 
 A session lives in memory only. It ends with `destroy`, after `idle_seconds` without a call, after `life_seconds` in all, and with
@@ -25,16 +25,14 @@ from ceremonies.process.contract import (
     SealedRoot,
     SealedShare,
     SessionStatus,
-    Shown,
     WrappedMaster,
 )
 from ceremonies.shamir import SetRecord
-from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keyvault_portal.errors import PortalError
 
 __all__ = [
-    "CeremonyProcess", "HandedOver", "HolderGroup", "Opening", "Progress", "RecipientKind", "SealedRoot", "SealedShare", "SessionStatus", "Shown",
+    "CeremonyProcess", "HandedOver", "HolderGroup", "Opening", "Progress", "RecipientKind", "SealedRoot", "SealedShare", "SessionStatus",
     "WrappedMaster",
 ]  # fmt: skip
 TIMEOUT = 60.0  # a split with a high iteration exponent, or an HSM that imports, takes a while
@@ -138,7 +136,7 @@ class CeremonyProcess:
     ) -> tuple[SetRecord, SealedRoot | None]:
         """New shares of the portal's seal with the rights of `person_id`; None for the sealed root in a practice session.
 
-        They go from the keyholder straight into the process, and out as `share_for` says. Nothing is in use before the services
+        They go from the keyholder straight into the process, and out as `sealed_share_for` says. Nothing is in use before the services
         are told. Raises what `seals.split_root` does.
         """
         answer = self._ask(
@@ -151,16 +149,6 @@ class CeremonyProcess:
             int(sealed["count"]), int(sealed["identifier"]),
         )  # fmt: skip
 
-    def share_for(self, *, ceremony_id: UUID, nonce: str, index: int, custodian_id: str) -> Shown:
-        """The words of one share, once, for the custodian it was split for.
-
-        Raises ShareShownAlready, ShareOfAnotherPerson, NotReady. Put the words into the answer to this one request, mark it
-        `Cache-Control: no-store`, and wipe them.
-        """
-        answer = self._ask("share_for", ceremony_id, nonce=nonce, index=index, custodian_id=custodian_id)
-        words = SecretBytes(wire.to_bytes(answer["words"]))
-        return Shown(index, words, tuple(answer["positions"]), str(answer["check"]))
-
     def sealed_share_for(
         self,
         *,
@@ -172,10 +160,10 @@ class CeremonyProcess:
         kind: RecipientKind,
         key: bytes,
     ) -> SealedShare:
-        """As `share_for`, encrypted to the custodian's own public key: neither web server nor database sees the words.
+        """One share, once, for the custodian it was split for, under a key of theirs: no server on the way sees the words.
 
-        A browser may make a key for this one answer (ceremony-seal.js: `receiver()`), or the key is a custodian's own. Raises
-        ShareRefused for a key that cannot be used, and as `share_for`.
+        A browser makes a key for this one answer (ceremony-seal.js: `receiver()`), or the key is a custodian's own. Raises
+        ShareRefused for a key that cannot be used, ShareShownAlready, ShareOfAnotherPerson, NotReady.
         """
         answer = self._ask(
             "sealed_share_for", ceremony_id, nonce=nonce, index=index, custodian_id=custodian_id, step=step, kind=kind.value,
@@ -183,18 +171,12 @@ class CeremonyProcess:
         )  # fmt: skip
         return SealedShare(index, wire.to_bytes(answer["ciphertext"]), tuple(answer["positions"]), str(answer["check"]))
 
-    def confirm(self, *, ceremony_id: UUID, nonce: str, custodian_id: str, typed: SecretBytes) -> int:
+    def confirm(self, *, ceremony_id: UUID, nonce: str, custodian_id: str, step: str, ciphertext: bytes) -> int:
         """Whether the custodian typed back the words asked for (those at `positions`, in order), or all of them.
 
-        Returns the index confirmed; its words are then erased here. Raises ShareRefused, TooManyTries, NotReady.
+        What was typed was sealed in the browser (sealing.context). Returns the index confirmed; its words are then erased here.
+        Raises SealedWrongly, ShareRefused, TooManyTries, NotReady.
         """
-        answer = self._ask(
-            "confirm", ceremony_id, nonce=nonce, custodian_id=custodian_id, typed=wire.to_text(typed.reveal())
-        )
-        return int(answer["index"])
-
-    def confirm_sealed(self, *, ceremony_id: UUID, nonce: str, custodian_id: str, step: str, ciphertext: bytes) -> int:
-        """As `confirm`, with what was typed sealed in the browser; raises SealedWrongly besides."""
         answer = self._ask(
             "confirm",
             ceremony_id,
@@ -299,7 +281,7 @@ class CeremonyProcess:
         return HandedOver(UUID(answer["key_id"]), int(answer["version_id"]), UUID(intent) if intent else None)
 
     def reissue(self, *, ceremony_id: UUID, attempt: str, index: int, custodian_id: str) -> None:
-        """Make a lost share again out of the quorum just gathered, for `custodian_id`; then `share_for` shows it once.
+        """Make a lost share again out of the quorum just gathered, for `custodian_id`; then `sealed_share_for` gives it once.
 
         Before `reconstruct`. Raises QuorumMissing when its own group is not complete.
         """

@@ -10,8 +10,9 @@ from keys.crypto.secret import SecretBytes
 
 
 class RecipientKind(StrEnum):
-    """How a share is sealed to its custodian's own public key."""
+    """How a share is sealed to its custodian: to a key of the page that shows it, or to the custodian's own public key."""
 
+    PAGE = "page"  # `key` is the raw X25519 key of one page, sealed as HPKE_X25519; the plaintext is `cards.for_page`
     HPKE_X25519 = "hpke_x25519"  # `key` is the raw 32 bytes; the result is enc | ciphertext, info = the sealing context
     OPENPGP = "openpgp"  # `key` is a certificate (RFC 9580), armoured or not; the result is an armoured message
     RSA_OAEP = "rsa_oaep"  # `key` is SPKI, DER or PEM, 2048 bits or more; SHA-256 for label and MGF1, no label
@@ -53,23 +54,13 @@ class HolderGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A share on its way to its one reader: `words` for this request's answer only, and which of them to type back."""
-
-    index: int
-    words: SecretBytes
-    positions: tuple[int, ...]  # from 1
-    check: str  # first 8 hex digits of the commitment: printed on the card
-
-
-@dataclass(frozen=True, slots=True)
 class SealedShare:
-    """A share encrypted to its custodian's own public key; `positions` as in Shown."""
+    """A share on its way to its one reader, which nobody else can open."""
 
     index: int
     ciphertext: bytes
-    positions: tuple[int, ...]
-    check: str
+    positions: tuple[int, ...]  # of the words to type back, from 1
+    check: str  # first 8 hex digits of the commitment: printed on the card
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from ceremonies.errors import ShareRefused
+from ceremonies.process import cards
 from ceremonies.process.contract import RecipientKind
 from keys.crypto import receiving
 from keys.crypto.errors import InvalidKey
@@ -31,6 +32,9 @@ def seal_to(kind: RecipientKind, key: bytes, words: SecretBytes, bound_to: bytes
     AES-256-GCM key (nonce of zeros), which goes under the RSA key. The result is the RSA block | ciphertext | tag.
     """
     try:
+        if kind is RecipientKind.PAGE:
+            with cards.for_page(words) as shown:
+                return receiving.seal(key, shown.reveal(), bound_to)
         if kind is RecipientKind.HPKE_X25519:
             return receiving.seal(key, words.reveal(), bound_to)
         if kind is RecipientKind.OPENPGP:

@@ -16,7 +16,6 @@ from ceremonies.process.contract import HolderGroup, RecipientKind, SealedRoot, 
 from ceremonies.process.session import Session
 from ceremonies.process.sessions import Sessions
 from ceremonies.shamir import SetRecord
-from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keyvault_portal.errors import PortalError, ValidationFailed
 
@@ -141,12 +140,6 @@ def _sealed_root(sealed: SealedRoot) -> Message:
     }  # fmt: skip
 
 
-def _share_for(session: Session, message: Message) -> Message:
-    words, positions, check = session.share_for(index=int(message["index"]), custodian_id=str(message["custodian_id"]))
-    with words:
-        return {"words": wire.to_text(words.reveal()), "positions": positions, "check": check}
-
-
 def _sealed_share_for(session: Session, message: Message) -> Message:
     ciphertext, positions, check = session.sealed_share_for(
         index=int(message["index"]), custodian_id=str(message["custodian_id"]), step=str(message["step"]),
@@ -156,9 +149,6 @@ def _sealed_share_for(session: Session, message: Message) -> Message:
 
 
 def _confirm(session: Session, message: Message) -> Message:
-    if "typed" in message:
-        typed = SecretBytes(wire.to_bytes(message["typed"]))
-        return {"index": session.confirm(custodian_id=str(message["custodian_id"]), typed=typed)}
     return {"index": session.confirm(**_sealed(message))}
 
 
@@ -243,7 +233,7 @@ def _wrapped(made: Wrapped) -> Message:
 
 _UNDER_NONCE: dict[str, Callable[[Session, Message], Message]] = {
     "make_escrow_key": _make_escrow_key, "wrap_master_key": _wrap_master_key, "seal_passphrase": _seal_passphrase,
-    "split": _split, "split_root": _split_root, "share_for": _share_for, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
+    "split": _split, "split_root": _split_root, "sealed_share_for": _sealed_share_for, "confirm": _confirm,
     "package": _package, "open_attempt": _open_attempt, "verify_new_shares": _verify_new_shares,
     "cancel_attempt": _cancel_attempt, "unwrap": _unwrap, "hand_over": _hand_over, "take_component": _take_component,
 }  # fmt: skip

@@ -188,31 +188,25 @@ class Session:
         return made.record, sealed
 
     @one_at_a_time
-    def share_for(self, *, index: int, custodian_id: str) -> tuple[SecretBytes, tuple[int, ...], str]:
-        """The words, once; which to type back; what the card is known by."""
-        handout = self._need_handout()
-        words = SecretBytes(handout.unshown(index, custodian_id))
-        return words, *handout.note_shown(index)
-
-    @one_at_a_time
     def sealed_share_for(
         self, *, index: int, custodian_id: str, step: str, kind: RecipientKind, key: bytes
     ) -> tuple[bytes, tuple[int, ...], str]:
-        """As `share_for`, under the custodian's own public key; one that cannot be used costs nothing."""
+        """The words, once, under a key of the custodian's; which to type back; what the card is known by.
+
+        A key that cannot be used costs nothing.
+        """
         handout = self._need_handout()
         words = handout.unshown(index, custodian_id)
         ciphertext = sealing.seal_to(kind, key, words, self._inbox.context(custodian_id, step))
         return ciphertext, *handout.note_shown(index)
 
     @one_at_a_time
-    def confirm(
-        self, *, custodian_id: str, typed: SecretBytes | None = None, step: str = "", ciphertext: bytes = b""
-    ) -> int:
-        """Compare what was typed (or sealed) with the words asked for, or with all; then they are erased here."""
+    def confirm(self, *, custodian_id: str, step: str, ciphertext: bytes) -> int:
+        """Compare what was typed, and sealed, with the words asked for, or with all; then they are erased here."""
         handout = self._need_handout()
         index = handout.to_confirm(custodian_id)
         if index not in handout.confirmed:
-            with self._tries.counted(custodian_id), typed or self._inbox.open(custodian_id, step, ciphertext) as told:
+            with self._tries.counted(custodian_id), self._inbox.open(custodian_id, step, ciphertext) as told:
                 handout.confirm(index, told)
         return index
 
@@ -267,7 +261,7 @@ class Session:
 
     @one_at_a_time
     def reissue(self, *, attempt: str, index: int, custodian_id: str) -> None:
-        """A lost share again, out of the quorum just gathered: `share_for` shows it once to its new holder."""
+        """A lost share again, out of the quorum just gathered: `sealed_share_for` gives it once to its new holder."""
         gathering = self._need_attempt(attempt)
         gathering.need_quorum()
         words = shamir.reissue(gathering.given.values(), gathering.record, index)

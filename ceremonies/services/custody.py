@@ -12,7 +12,8 @@ from django.utils import timezone
 from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration
 from ceremonies.script import Kind
 from ceremonies.states import GenerationState, ShareState
-from keys.models import Key
+from keys.models import Key, RootSeal
+from keys.models.seals import OPENING
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals.eligibility import eligible_people
@@ -91,6 +92,17 @@ def visible_shares(actor: Actor) -> QuerySet[Share]:
     """The shares of these sets."""
     shares = Share.objects.select_related("generation__key__ring", "generation__ceremony")
     return shares.filter(generation__in=visible_generations(actor).values("pk"))
+
+
+def unregistered_seal(actor: Actor | None = None) -> RootSeal | None:
+    """The seal whose shares open the portal, were all shown to one officer, and have no custodian on record; for who sees all rings."""
+    if actor is not None and actor.ring_ids(Permission.CEREMONY_VIEW) is not None:
+        return None
+    registered = ShareGeneration.objects.filter(seal_id=OuterRef("pk"))
+    return RootSeal.objects.filter(~Exists(registered), kind=RootSeal.Kind.SHARES, state__in=OPENING).first()
+
+
+_UNREGISTERED = "the shares of {} were made without a ceremony, so nobody knows who holds them. A ceremony for new shares puts an end to that."
 
 
 def download_package(*, actor: Actor, generation_id: UUID) -> ShareGeneration:
@@ -190,6 +202,8 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
         ]
         if silent:
             found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", False))
+    if (seal := unregistered_seal(actor)) is not None:
+        found.append(("warn", f"Seal of the portal: {_UNREGISTERED.format(seal)}", True))
     covered = {generation.key_id for generation in active if generation.key_id}
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:
@@ -198,7 +212,12 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
     made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
     for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
         found.append(
-            ("danger", f"{key}: without escrow since its recovery. A new escrow with new shares is needed.", True)
+            (
+                "danger",
+                f"{key}: without escrow since its recovery. A new escrow with new shares is needed: "
+                "where its provider gives it to nobody, a refresh out of the shares that brought it back.",
+                True,
+            )
         )
     return found
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from ceremonies.errors import NotReady
 from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.planning import RoomRole
-from ceremonies.process.client import HolderGroup, Opening
+from ceremonies.process.client import HolderGroup, Opening, WrappedMaster
 from ceremonies.room_errors import QuorumLost
 from ceremonies.script import Action, Kind
 from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
@@ -63,6 +63,8 @@ def _make(asked: Asked) -> dict[str, Any]:
         approval_id=ceremony.approval_id,
     )  # fmt: skip
     number, used = _next_number(ceremony)
+    if ceremony.source is not None:
+        used.append(ceremony.source.set_id)
     quorum = ceremony.quorum
     groups = [
         HolderGroup(group.threshold, tuple(str(holders[index].pk) for index in quorum.indices(place)))
@@ -81,7 +83,7 @@ def _made(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     generation = ShareGeneration.objects.create(
         ceremony=ceremony, key=ceremony.key, practice=ceremony.practice, number=found["number"], set_id=record.set_id,
         threshold=ceremony.threshold, share_count=record.count, record=record.as_json(), check_value=master.check,
-        key_version=None if ceremony.practice else master.key_version, with_passphrase=ceremony.with_passphrase,
+        key_version=_version_named(ceremony, master), with_passphrase=ceremony.with_passphrase,
     )  # fmt: skip
     holders: dict[int, Participant] = found["holders"]
     Share.objects.bulk_create([
@@ -247,6 +249,15 @@ def older_records(generation: ShareGeneration) -> list[SetRecord]:
 def _next_number(ceremony: Ceremony) -> tuple[int, list[int]]:
     sets = ShareGeneration.objects.filter(key=ceremony.key, practice=ceremony.practice).exclude(ceremony=ceremony)
     return (sets.aggregate(last=Max("number"))["last"] or 0) + 1, list(sets.values_list("set_id", flat=True)[:1000])
+
+
+def _version_named(ceremony: Ceremony, master: WrappedMaster) -> int | None:
+    """Of the ceremony's own key: a package that brought it back in a recovery names the lost one."""
+    if ceremony.practice:
+        return None
+    if ceremony.key is not None and ceremony.key.pk != master.key_id and (version := ceremony.key.current) is not None:
+        return version.key_version
+    return master.key_version
 
 
 def _version_in_use(ceremony: Ceremony) -> KeyVersion | None:

@@ -104,7 +104,7 @@ def share_brought(ceremony: Ceremony, seat: Participant, action: Action) -> int 
     """The number of the share that this person hands in: in a refresh, of the old set, where a seat's own number is the new one."""
     if action is not Action.COLLECT or ceremony.kind != Kind.REFRESH or ceremony.source is None:
         return seat.share_index
-    held = ceremony.source.shares.filter(state=ShareState.HELD.value, email__iexact=seat.email)
+    held = ceremony.source.brought.filter(email__iexact=seat.email)
     return held.values_list("index", flat=True).first()
 
 

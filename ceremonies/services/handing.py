@@ -1,4 +1,4 @@
-"""Handing shares out: each seen once by one person, in clear or sealed to a key of their own, then typed back and put in a bag."""
+"""Handing shares out: each sealed once to a key of its one reader, then typed back, sealed again, and put in a bag."""
 
 import hashlib
 from uuid import UUID
@@ -7,14 +7,14 @@ from django.db import transaction
 
 from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration, SignOff
 from ceremonies.planning import RoomRole
-from ceremonies.process.client import RecipientKind, SealedShare, Shown
+from ceremonies.process.client import RecipientKind, SealedShare
 from ceremonies.room_errors import AlreadyDone, NotYours
 from ceremonies.script import Action, Kind
 from ceremonies.services.frame import Scene, in_room, locked, need_role
+from ceremonies.services.gathering import unpacked
 from ceremonies.services.room import go_on
 from ceremonies.services.work import RUNNING, ceremony_process, need_action
 from ceremonies.states import SHARE_MOVES, ShareState, may_move
-from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import ValidationFailed, WrongState
 
@@ -23,31 +23,18 @@ NOTED = frozenset({Kind.REISSUE, Kind.REKEY})
 LARGEST_KEY = 16 * 1024  # bytes of a public key or certificate
 
 
-def show_share(*, actor: Actor, ceremony_id: UUID, step: int) -> tuple[Share, Shown]:
-    """The caller's own share, once. The words are for this one answer: wipe them after. Raises AlreadyDone, NotYours.
-
-    It counts as seen before it is asked for, so that an answer that never arrives is not shown a second time.
-    """
-    share, nonce, _ = _seen(actor, ceremony_id, step, "show_share", "")
-    shown = ceremony_process().share_for(
-        ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id
-    )
-    _asked_back(ceremony_id, share, shown.positions, shown.check)
-    return share, shown
-
-
 def seal_share(
     *, actor: Actor, ceremony_id: UUID, step: int, kind: RecipientKind, key: bytes
 ) -> tuple[Share, SealedShare, str]:
-    """As `show_share`, encrypted to a public key of the custodian's own, and the id of the step it is bound to.
+    """The caller's own share, once, under a key of their page or of their own, and the id of the step it is bound to.
 
-    Neither this server nor the database ever has the words. The ciphertext is kept nowhere, either. Raises ShareRefused (of
-    ceremonies.errors) for a key that cannot be used; the share then counts as unseen.
+    Neither this server nor the database ever has the words. The ciphertext is kept nowhere, either. It counts as seen before it
+    is asked for, so that an answer that never arrives is not given a second time. Raises AlreadyDone, NotYours, and ShareRefused
+    (of ceremonies.errors) for a key that cannot be used; the share then counts as unseen.
     """
     if not 0 < len(key) <= LARGEST_KEY:
         raise ValidationFailed(errors={"key": ["Give your public key."]})
-    name = f"{kind.value} SHA-256 {hashlib.sha256(key).hexdigest()}"
-    share, nonce, step_id = _seen(actor, ceremony_id, step, "seal_share", name)
+    share, nonce, step_id = _seen(actor, ceremony_id, step, kind, key)
     try:
         sealed = ceremony_process().sealed_share_for(
             ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id, step=step_id, kind=kind, key=key,
@@ -59,11 +46,13 @@ def seal_share(
     return share, sealed, step_id
 
 
-def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBytes, bag: str, place: str) -> Share:
+def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str, bag: str, place: str) -> Share:
     """The holder types the words asked for back and notes the bag; that is the holder's sign-off of the step, too.
 
-    Raises ShareRefused (of ceremonies.errors), TooManyTries, ValidationFailed without a bag number.
+    The words come sealed to the ceremony, and are compared in its process. Raises SealedWrongly, ShareRefused (of
+    ceremonies.errors), TooManyTries, ValidationFailed without a bag number.
     """
+    ciphertext = unpacked(sealed)
     if not bag.strip() or len(bag) > 50:
         raise ValidationFailed(errors={"bag": ["The number on the tamper-evident bag, at most 50 characters."]})
     with in_room(actor, ceremony_id, "confirm_share_begin", states=RUNNING, step=step) as scene:
@@ -72,8 +61,10 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, typed: SecretBy
             raise WrongState(
                 "Let your share be shown first." if share.state == ShareState.DEALT else "Your share is confirmed."
             )
-        nonce = scene.ceremony.process["nonce"]
-    ceremony_process().confirm(ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, typed=typed)
+        nonce, step_id = scene.ceremony.process["nonce"], scene.step.id
+    ceremony_process().confirm(
+        ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, step=step_id, ciphertext=ciphertext
+    )
     with in_room(actor, ceremony_id, "confirm_share", states=RUNNING, step=step, any_clock=True) as scene:
         share = _own_share(scene)
         _move(share, ShareState.HELD)
@@ -121,9 +112,10 @@ def left_to_confirm(ceremony: Ceremony) -> int:
     return Share.objects.filter(generation__ceremony=ceremony).exclude(state=ShareState.HELD.value).count()
 
 
-def _seen(actor: Actor, ceremony_id: UUID, step: int, act: str, sealed_to: str) -> tuple[Share, str, str]:
+def _seen(actor: Actor, ceremony_id: UUID, step: int, kind: RecipientKind, key: bytes) -> tuple[Share, str, str]:
     """Count the caller's share as seen; the share, the session's nonce, and the step's id."""
-    with in_room(actor, ceremony_id, act, states=RUNNING, step=step) as scene:
+    name = f"{kind.value} SHA-256 {hashlib.sha256(key).hexdigest()}"
+    with in_room(actor, ceremony_id, "seal_share", states=RUNNING, step=step) as scene:
         share = _own_share(scene)
         if share.state != ShareState.DEALT:
             raise AlreadyDone(
@@ -131,9 +123,9 @@ def _seen(actor: Actor, ceremony_id: UUID, step: int, act: str, sealed_to: str) 
                 hint="If you could not write it down, tell the leader: all shares are then dealt again.",
             )
         _move(share, ShareState.SHOWN)
-        share.shown_at, share.sealed_to = scene.now, sealed_to
+        share.shown_at, share.sealed_to = scene.now, "" if kind is RecipientKind.PAGE else name
         _keep(scene.ceremony, share, "state", "shown_at", "sealed_to")
-        scene.record.record({"share": share.index, "custodian": share.custodian, "sealed_to": sealed_to})
+        scene.record.record({"share": share.index, "custodian": share.custodian, "sealed_to": name})
         return share, scene.ceremony.process["nonce"], scene.step.id
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, Share
 from ceremonies.planning import RoomRole
-from ceremonies.script import Action, Script, Step
+from ceremonies.script import Action, Script, Step, Who
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.gathering import PASSPHRASE_AT, share_brought, wants_passphrase
 from ceremonies.services.handing import left_to_confirm, share_to_hand_out
@@ -159,7 +159,8 @@ def _at_work(ceremony: Ceremony, me: Participant, script: Script, step: Step, aw
         return Part("sign", step.expected)
     if ceremony.step + 1 == len(script.steps) and me.attested_at is None:
         return Part("attest", "Say whether you were present throughout and the script was followed.")
-    return Part("wait", "You have done your part of this step.")
+    mine = any(who in step.sign_off for who in (Who.EVERYBODY, me.role))
+    return Part("wait", "You have done your part of this step." if mine else "This step asks nothing of you.")
 
 
 def _before_it_is_done(  # noqa: PLR0911
@@ -229,7 +230,8 @@ def _hand_out(ceremony: Ceremony, me: Participant, step: Step) -> Part:
     if share.state == ShareState.HELD:
         return Part("wait", "Your share is confirmed. Others are still at theirs.")
     if share.state == ShareState.SHOWN:
-        return Part("confirm_share", "Type the words asked for from your card.", share)
+        text = "Type the words asked for from your card, not from the screen. They are encrypted before they leave this page."
+        return Part("confirm_share", text, share, _sealing(ceremony, step, share.custodian_id))
     return Part("show_share", "Make sure that nobody else sees your screen. Your share is shown once.", share)
 
 

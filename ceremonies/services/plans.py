@@ -97,6 +97,8 @@ def plan_ceremony(
         if wanted is Kind.RECOVERY and not practice and not provider:
             errors["provider"] = ["Choose where the key goes."]
         source = _source(key, practice) if wanted in USES_SHARES | {Kind.REFRESH} else None
+        if source is None and key is not None and chosen.number_of(Action.UNWRAP) is not None:
+            source = _brought_back_by(key)
         if source is None and (wanted in USES_SHARES or chosen.number_of(Action.UNWRAP) is not None):
             errors["key"] = ["No set of shares is in force for this key."]
         if (
@@ -367,6 +369,13 @@ def _source(key: Key | None, practice: bool) -> ShareGeneration | None:
     elif key is not None:
         sets = sets.filter(key=key)
     return sets.order_by("-activated_at").first()
+
+
+def _brought_back_by(key: Key) -> ShareGeneration | None:
+    """The set that brought this key back in a recovery: where its provider gives it to nobody, only that package can be opened again."""
+    recoveries = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, result__key=str(key.pk))
+    recovery = recoveries.select_related("source").order_by("-committed_at").first()
+    return recovery.source if recovery else None
 
 
 def _seat_custodians(ceremony: Ceremony, source: ShareGeneration) -> None:

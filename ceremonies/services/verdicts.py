@@ -43,9 +43,7 @@ def _particular_problems(ceremony: Ceremony) -> list[str]:
     if ceremony.kind == Kind.UNSEAL and ceremony.read_script().number_of(Action.GIVE) is not None and not holders:
         problems.append("The plan has no custodian of the seal.")
     if ceremony.source is not None and ceremony.read_script().number_of(Action.UNWRAP) is not None:
-        old = ceremony.source.shares.filter(
-            state=ShareState.HELD.value, email__in=[seat.email.lower() for seat in holders]
-        )
+        old = ceremony.source.brought.filter(email__in=[seat.email.lower() for seat in holders])
         brought = set(old.values_list("index", flat=True))
         if ceremony.source.quorum.missing(brought):
             awaited = ceremony.source.quorum.awaited(brought)

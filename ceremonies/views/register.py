@@ -7,8 +7,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.cache import never_cache
 
+from ceremonies import packages
 from ceremonies.forms import CustodyForm, WhyForm
 from ceremonies.models import CustodyEntry, Share
 from ceremonies.services import custody, risks
@@ -35,9 +38,12 @@ class Register(ActorRequiredMixin, View):
             sets = sets.exclude(state=GenerationState.DEAD.value)
         page = page_context(request, sets, ["-created_at", "-id"], size=20)
         found = [(row, custody.health_of(row, row.shares.all())) for row in page["object_list"]]
+        seal = custody.unregistered_seal(actor)
         context = page | {
             "title": "Custody register", "subtitle": "Where each share and each package is, and who had access.", "sets": found,
-            "due": custody.due(actor), "ended": request.GET.get("ended") == "1", "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
+            "unregistered": seal, "unregistered_numbers": range(1, (seal.shares or 0) + 1) if seal else [],
+            "due": custody.due(actor), "ended": request.GET.get("ended") == "1",
+            "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
         }  # fmt: skip
         return render(request, "ceremonies/register.html", context)
 
@@ -118,14 +124,29 @@ class RiskAccept(ActorRequiredMixin, View):
 
 
 class Package(ActorRequiredMixin, View):
-    """The offline package; each download is on the record."""
+    """The offline package for a medium: a zip of the package, the tool, instructions and checksums. Each download is on the record."""
 
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
         found = custody.download_package(actor=actor_of(request), generation_id=generation_id)
         headers = {
-            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.json"',
+            "Content-Disposition": f'attachment; filename="escrow-{found.set_name}-{found.number}.zip"',
             "Cache-Control": "no-store",
         }
-        return HttpResponse(bytes(found.package), content_type="application/json", headers=headers)
+        return HttpResponse(packages.read(bytes(found.package)).file(), content_type="application/zip", headers=headers)
+
+
+class PackagePrint(ActorRequiredMixin, View):
+    """The package on paper: manifest, instructions, and lines that can be typed back. Each look is on the record."""
+
+    required_permission = Permission.CEREMONY_VIEW
+
+    @method_decorator(never_cache)
+    def get(self, request: HttpRequest, generation_id: UUID) -> HttpResponse:
+        found = custody.download_package(actor=actor_of(request), generation_id=generation_id)
+        context = {
+            "title": f"Package of set {found.set_name}, generation {found.number}", "subtitle": found.about, "generation": found,
+            "text": packages.read(bytes(found.package)).printed(), "practice_banner": banner(found.practice),
+        }  # fmt: skip
+        return render(request, "ceremonies/package.html", context)

@@ -43,7 +43,6 @@ from ceremonies.services.deeds import deed_of
 from ceremonies.states import ENDED
 from ceremonies.views.entering import enter, frame_for
 from ceremonies.views.guests import banner
-from keys.crypto.secret import SecretBytes
 from keys.forms import ServiceForm
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import NotAuthenticated, NotFound, PermissionRefused, PortalError, ValidationFailed
@@ -93,6 +92,7 @@ def room_context(
     part = found["part"]
     return found | {
         "own_key_form": OwnKeyForm() if part.name == "show_share" else None, "subject": subjects.described(ceremony),
+        "command_form": _WITH_A_BAG[part.name](auto_id="id_command_%s") if part.name in _WITH_A_BAG else None,
         "title": str(ceremony), "ceremony": ceremony, "seat": seat, "state": ceremony.state, "practice_banner": banner(ceremony.practice),
         "part_form": _form_of(part, found["step"]), "ended": ceremony.status in ENDED, "exception_form": ExceptionForm(prefix="exception"),
         "may_abort": seat is not None and seat.left_at is None and ceremony.committed_at is None and ceremony.status not in ENDED,
@@ -124,6 +124,9 @@ _ASKING: Mapping[Action, type[ServiceForm]] = {
     Action.STORE_PACKAGE: PackageForm, Action.VISIT: OutcomeForm, Action.ANNOUNCE: AnnounceForm,
 }  # fmt: skip
 
+# Where something is told beside what is sealed, by the page's script or by the offline tool.
+_WITH_A_BAG: Mapping[str, type[ServiceForm]] = {"confirm_share": ConfirmShareForm, "prove": ProofForm}
+
 type Handler = Callable[[HttpRequest, Actor, Ceremony, int], forms.Form | None]
 
 
@@ -152,13 +155,12 @@ def step_of(request: HttpRequest, ceremony: Ceremony) -> int:
 
 
 def _form_of(part: looking.Part, step: Step) -> forms.Form | None:
-    if part.name == "confirm_share" and part.share is not None:
-        return ConfirmShareForm(positions=part.share.positions)
     if part.name == "perform":
         return _ASKING[step.action]() if step.action in _ASKING else None
     makers: Mapping[str, Callable[[], forms.Form]] = {
+        **_WITH_A_BAG,
         "passphrase": SealedForm, "enter": SealedForm, "give": SealedForm, "gathering": WhyForm,
-        "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "prove": ProofForm, "deal_again": WhyForm,
+        "confirm": ConfirmScriptForm, "attest": AttestForm, "submit": SealedForm, "deal_again": WhyForm,
     }  # fmt: skip
     return makers[part.name]() if part.name in makers else None
 
@@ -219,21 +221,10 @@ def _sealed_to(service: Callable[..., object]) -> Handler:
 
 
 def _confirm_share(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:
-    seat = room.seat_of(actor, ceremony.pk)
-    share = handing.share_to_hand_out(ceremony, seat.share_index) if seat else None
-    form = ConfirmShareForm(request.POST, positions=share.positions if share else [])
+    form = ConfirmShareForm(request.POST)
     if form.is_valid():
-        with SecretBytes(form.words.encode()) as typed:
-            form.run(lambda values: handing.confirm_share(
-                actor=actor, ceremony_id=ceremony.pk, step=step, typed=typed, bag=values["bag"], place=values["place"]
-            ))  # fmt: skip
-    return _without_words(form) if form.errors else None
-
-
-def _without_words(form: ConfirmShareForm) -> forms.Form:
-    """The complaints without the words: what was typed of a share goes into no page."""
-    form.data = {name: value for name, value in form.data.items() if name not in form.names}
-    return form
+        form.run(lambda values: handing.confirm_share(actor=actor, ceremony_id=ceremony.pk, step=step, **values))
+    return form if form.errors else None
 
 
 def _submit(request: HttpRequest, actor: Actor, ceremony: Ceremony, step: int) -> forms.Form | None:

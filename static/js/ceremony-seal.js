@@ -4,8 +4,8 @@
 // A form to hand in:   <form data-ceremony-seal data-key="hex" data-ceremony data-script data-step data-custodian>
 // a form to prove:     <form data-ceremony-prove data-salt="hex" data-set-id="number" data-challenge="base64">
 // (with data-bound="text" in place of the four, that text is what it is bound to; with data-verbatim what is typed is sealed as it is; a second field [data-again] must then hold the same);
-// a form to receive:   <form data-ceremony-own data-ceremony data-script>: posts a key made here, shows the words in [data-shown].
-// Each holds a field [data-words] WITHOUT a name, a hidden input [data-sealed] with one, and a place [data-says] for a sentence.
+// Each holds a field [data-words] WITHOUT a name (or several, whose words are joined), a hidden input [data-sealed] with one, and a
+// place [data-says] for a sentence.
 const KEM = Uint8Array.of(0x4b, 0x45, 0x4d, 0x00, 0x20); // "KEM", 0x0020
 const SUITE = Uint8Array.of(0x48, 0x50, 0x4b, 0x45, 0x00, 0x20, 0x00, 0x01, 0x00, 0x02); // "HPKE", kem, kdf, aead
 const NOTHING = new Uint8Array();
@@ -136,14 +136,17 @@ export function say(form, sentence) {
   }
 }
 
+const ready = new WeakSet(); // forms whose words are sealed, on their way
+
 async function submit(event) {
   const form = event.target.closest?.("form[data-ceremony-seal], form[data-ceremony-prove]");
   if (!form) {
     return;
   }
-  const field = form.querySelector("[data-words]");
+  const fields = [...form.querySelectorAll("[data-words]")];
+  const typed = fields.map((field) => field.value).join(" ");
   const sealed = form.querySelector("[data-sealed]");
-  if (sealed.value && !field.value) {
+  if (ready.delete(form)) {
     return; // sealed a moment ago: this is the submission itself
   }
   event.preventDefault();
@@ -151,29 +154,32 @@ async function submit(event) {
   const missing = await obstacle();
   const again = form.querySelector("[data-again]");
   const verbatim = "verbatim" in form.dataset;
-  if (missing || !field.value.trim()) {
+  if (missing || fields.some((field) => !field.value.trim())) {
     say(form, missing || form.dataset.empty || "Type the words of your share.");
     return;
   }
-  if (verbatim && !/^[ -~]*$/.test(field.value)) {
+  if (verbatim && !/^[ -~]*$/.test(typed)) {
     say(form, "Letters, digits and signs of plain ASCII only.");
     return;
   }
-  if (again && again.value !== field.value) {
+  if (again && again.value !== typed) {
     say(form, "The two are not the same.");
     return;
   }
   try {
-    sealed.value = toBase64(await answer(form, field.value));
+    sealed.value = toBase64(await answer(form, typed));
   } catch {
     say(form, TOO_OLD);
     return;
   }
-  field.value = "";
+  fields.forEach((field) => {
+    field.value = "";
+  });
   if (again) {
     again.value = "";
   }
   say(form, "");
+  ready.add(form);
   setTimeout(() => form.requestSubmit(event.submitter)); // a task of its own: Chromium ignores it in this one
 }
 
@@ -186,6 +192,13 @@ export function wordRows(words) {
     number.textContent = String(place + 1);
     row.append(number, ` ${word}`);
     return row;
+  });
+}
+
+// Buttons [data-by-script] wait for the script that listens to their form: without it the form would be sent as it is.
+export function enable() {
+  document.querySelectorAll("[data-by-script]").forEach((button) => {
+    button.disabled = false;
   });
 }
 
@@ -202,42 +215,8 @@ export async function ask(form, values) {
   return null;
 }
 
-// A share sealed to a key that this page makes for the one answer: no server on the way reads it.
-async function receive(event) {
-  const form = event.target.closest?.("form[data-ceremony-own]");
-  if (!form) {
-    return;
-  }
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  const missing = await obstacle();
-  if (missing) {
-    say(form, missing);
-    return;
-  }
-  const mine = await receiver();
-  const answered = await ask(form, { kind: "hpke_x25519", key: toBase64(mine.publicKey) });
-  if (!answered) {
-    return;
-  }
-  const { ceremony, script } = form.dataset;
-  const info = context({ ceremony, script, step: answered.step, custodian: answered.custodian });
-  const words = new TextDecoder().decode(await mine.open(fromBase64(answered.sealed), info)).split(" ");
-  const list = form.querySelector("ol[data-shown]");
-  list.replaceChildren(...wordRows(words));
-  form.querySelectorAll("[data-shown]").forEach((shown) => {
-    shown.hidden = false;
-  });
-  const part = form.closest("#room-part");
-  part.querySelectorAll("button[type=submit]").forEach((button) => {
-    button.disabled = true;
-  });
-  part.removeAttribute("id"); // the page's next look must not take the words away
-}
-
 if (globalThis.document) {
   document.addEventListener("submit", submit, true);
-  document.addEventListener("submit", receive, true);
   obstacle().then((sentence) => {
     if (sentence) {
       document.querySelectorAll("form[data-ceremony-seal], form[data-ceremony-prove]").forEach((form) => say(form, sentence));

@@ -1,7 +1,7 @@
 // The shares of a new seal of the portal: they come sealed to a key that this page makes for the one answer.
 //
 // <form data-seal-shares data-bound="what they are bound to"> with a place [data-says]; each [data-share] shows one, each [data-shown] appears.
-import { ask, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
+import { ask, enable, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
 
 async function show(event) {
   const form = event.target.closest?.("form[data-seal-shares]");
@@ -32,3 +32,4 @@ async function show(event) {
 }
 
 document.addEventListener("submit", show, true);
+enable();

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 from django.utils import timezone
 
+from ceremonies import packages, shamir
 from ceremonies.models import Ceremony, Participant, Share, ShareGeneration
 from ceremonies.services.scripts import tree_scripts
 from certificates.acme.services import serving
@@ -38,6 +39,7 @@ from certificates.models import (
 )
 from certificates.services import authorities, issuing, reading
 from keys.crypto import transport
+from keys.crypto.secret import SecretBytes
 from keys.models import (
     DataStore,
     FailedItem,
@@ -295,6 +297,17 @@ def _acme(authority: Authority) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _package(held: Ceremony) -> bytes:
+    """An offline package that opens."""
+    escrow_key = SecretBytes(bytes(range(32)))
+    key = packages.MasterKey(held.pk, 1, "root", "AES-256-GCM", "local", "abcd")
+    return packages.make(
+        escrow_key=escrow_key, key=key, wrapped=packages.wrap_master(escrow_key, SecretBytes(bytes(32))), made_by="test",
+        record=shamir.split(escrow_key, groups=[(2, 3)], iteration_exponent=0).record, ceremony_id=held.pk,
+        script_hash=held.script_hash, made_at="2026-01-01T00:00:00Z", practice=False,
+    ).data  # fmt: skip
+
+
 def _ceremonies(place: Place) -> dict[str, Any]:
     """One that is planned, and one that was held with its set of shares."""
     script = tree_scripts()["escrow"]
@@ -306,7 +319,7 @@ def _ceremonies(place: Place) -> dict[str, Any]:
     planned = Ceremony.objects.create(title="Planned", **values)
     held = Ceremony.objects.create(title="Held", state="closed", committed_at=timezone.now(), **values)
     generation = ShareGeneration.objects.create(
-        ceremony=held, key=place.keys["root"], set_id=4711, threshold=2, share_count=3, check_value="abcd", record={}, package=b"{}",
+        ceremony=held, key=place.keys["root"], set_id=4711, threshold=2, share_count=3, check_value="abcd", record={}, package=_package(held),
         package_sha256="ab" * 32, package_bag="B0", state="active", activated_at=timezone.now(), key_version=1,
     )  # fmt: skip
     share = Share.objects.create(

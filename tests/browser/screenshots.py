@@ -82,15 +82,15 @@ def _ceremony(portal: Any, browser: Any, sign_ins: Any) -> Iterator[tuple[str, b
     from tests.browser import driving
 
     found = portal.facts["ceremonies"]
-    for name, who, button in (("room", "fay", ""), ("card", "boris", "Show my share, this once")):
+    for name, who, path in (("room", "fay", "room/"), ("card", "boris", "room/share/")):
         context = driving.new_context(
             browser, portal.url, storage_state=sign_ins.state_of(who, browser), viewport=SCREEN | {"height": 900}
         )
         page = context.new_page()
-        page.goto(f"/ceremonies/{found['dealt']}/room/")
-        if button:
-            page.get_by_role("button", name=button).click()
-            page.wait_for_selector(".share-words")
+        page.goto(f"/ceremonies/{found['dealt']}/{path}")
+        if name == "card":
+            page.get_by_role("button", name="Show my share, this once").click()
+            page.wait_for_selector(".share-words li")
         yield name, smaller(page.screenshot(animations="disabled"))
         minutes = context.request.get(f"/ceremonies/{found['held']}/minutes.pdf").body()
         context.close()

@@ -167,7 +167,7 @@ def _ceremonies(org: organisation.Organisation) -> Facts:
     share = held.now.generation.shares.get(index=held.seat("boris").share_index)
     return {
         "held": str(held.id), "open": str(opened.id), "dealt": str(dealt.id), "planned": str(planned.pk), "founding": str(founding.pk),
-        "share": share.pk, "link": link.rstrip("/").rsplit("/", 1)[-1],
+        "share": share.pk, "set": str(share.generation_id), "link": link.rstrip("/").rsplit("/", 1)[-1],
     }  # fmt: skip
 
 

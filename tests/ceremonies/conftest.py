@@ -18,8 +18,9 @@ from ceremonies.errors import ProcessUnavailable
 from ceremonies.packages import MasterKey
 from ceremonies.process import sealing
 from ceremonies.process.client import CeremonyProcess
-from ceremonies.process.contract import HandedOver, HolderGroup
+from ceremonies.process.contract import HandedOver, HolderGroup, RecipientKind
 from ceremonies.process.session import Session
+from keys.crypto import receiving
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
 from tests.conftest import ROOT
@@ -88,10 +89,24 @@ class Room:
         values = {"group_threshold": 1, "iteration_exponent": 0, "extendable": True, "avoid": (), **more}
         record = self.session.split(generation=generation, groups=groups, **values)
         for index, who in enumerate([who for group in groups for who in group.custodians], 1):
-            words, _, _ = self.session.share_for(index=index, custodian_id=who)
-            self.cards[who] = words.reveal().decode()
-            assert self.session.confirm(custodian_id=who, typed=words) == index
+            words, _, _ = self.see(index, who)
+            self.cards[who] = words
+            assert self.confirm(who, words) == index
         return record
+
+    def see(self, index: int, who: str) -> tuple[str, tuple[int, ...], str]:
+        """What the page of `who` shows of a share, the words to type back, and its check value."""
+        mine = receiving.ReceivingKey()
+        ciphertext, positions, check = self.session.sealed_share_for(
+            index=index, custodian_id=who, step="show", kind=RecipientKind.PAGE, key=mine.public
+        )
+        bound = sealing.context(ceremony_id=self.session.ceremony_id, script_hash=SCRIPT, step="show", custodian_id=who)
+        return mine.open(ciphertext, bound).reveal().decode().splitlines()[0], positions, check
+
+    def confirm(self, who: str, text: str) -> int:
+        """Type back."""
+        ciphertext = self.sealed(who, text, step="show")
+        return self.session.confirm(custodian_id=who, step="show", ciphertext=ciphertext)
 
     def give(self, attempt: str, who: str, text: str | None = None, **other: Any) -> Any:
         """Hand in a card."""

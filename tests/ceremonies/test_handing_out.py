@@ -8,6 +8,7 @@ import pytest
 from ceremonies import shamir
 from ceremonies.errors import (
     NotReady,
+    SealedWrongly,
     ShareOfAnotherPerson,
     ShareOfAnotherSet,
     ShareRefused,
@@ -31,16 +32,16 @@ def dealt(room, *who):
 def test_a_share_is_shown_once_to_its_own_custodian(room):
     dealt(room)
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=1, custodian_id="ben")
+        room.see(1, "ben")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=9, custodian_id="ann")
-    words, positions, check = room.session.share_for(index=1, custodian_id="ann")
-    assert len(words.reveal().split()) == 33
+        room.see(9, "ann")
+    words, positions, check = room.see(1, "ann")
+    assert len(words.split()) == 33
     assert len(positions) == 4
     assert min(positions) > 4
     assert len(check) == 8
     with pytest.raises(ShareShownAlready):
-        room.session.share_for(index=1, custodian_id="ann")
+        room.see(1, "ann")
     with pytest.raises(ShareShownAlready):
         room.session.sealed_share_for(
             index=1, custodian_id="ann", step="s", kind=RecipientKind.HPKE_X25519, key=room.session.public_key
@@ -55,7 +56,7 @@ def test_two_people_racing_for_one_share(room):
     def ask():
         barrier.wait()
         try:
-            got.append(room.session.share_for(index=1, custodian_id="ann"))
+            got.append(room.see(1, "ann"))
         except ShareShownAlready as error:
             refused.append(error)
 
@@ -69,44 +70,44 @@ def test_two_people_racing_for_one_share(room):
 
 def test_confirming_by_chosen_words_or_all(room):
     dealt(room)
-    words, positions, _ = room.session.share_for(index=1, custodian_id="ann")
-    parts = words.reveal().decode().split()
+    words, positions, _ = room.see(1, "ann")
+    parts = words.split()
     chosen = " ".join(parts[position - 1] for position in positions)
     with pytest.raises(ShareRefused, match="asked for"):
-        room.session.confirm(custodian_id="ann", typed=SecretBytes(b"academic acid acne acquire"))
+        room.confirm("ann", "academic acid acne acquire")
     with pytest.raises(ShareRefused):
-        room.session.confirm(custodian_id="ann", typed=SecretBytes(" ".join(parts[:4]).encode()))
-    assert (
-        room.session.confirm(
-            custodian_id="ann", step="c", ciphertext=room.sealed("ann", f"  {chosen.upper()}\n", step="c")
-        )
-        == 1
-    )
-    assert room.session.confirm(custodian_id="ann", typed=SecretBytes(b"again")) == 1  # done is done
+        room.confirm("ann", " ".join(parts[:4]))
+    for other in ({"custodian_id": "ben"}, {"step": "give"}, {"ceremony_id": uuid4()}, {"script_hash": "cd" * 32}):
+        replayed = room.sealed("ann", chosen, **({"step": "show"} | other))
+        with pytest.raises(SealedWrongly):
+            room.session.confirm(custodian_id="ann", step="show", ciphertext=replayed)
+        room.clock.now += 100
+    assert room.confirm("ann", f"  {chosen.upper()}\n") == 1
+    assert room.confirm("ann", "again") == 1  # done is done
     with pytest.raises(NotReady, match="not shown"):
-        room.session.confirm(custodian_id="ben", typed=SecretBytes(b"x"))
+        room.confirm("ben", "x")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.confirm(custodian_id="mallory", typed=SecretBytes(b"x"))
-    words, _, _ = room.session.share_for(index=2, custodian_id="ben")
-    assert room.session.confirm(custodian_id="ben", typed=words) == 2
+        room.confirm("mallory", "x")
+    words, _, _ = room.see(2, "ben")
+    assert room.confirm("ben", words) == 2
     with pytest.raises(NotReady, match="confirmed"):
         room.session.package(**MADE)
 
 
 def test_a_browser_closed_mid_share_means_a_new_set(room):
     first = dealt(room)
-    words, _, _ = room.session.share_for(index=1, custodian_id="ann")
-    room.cards["ann"] = words.reveal().decode()
+    words, _, _ = room.see(1, "ann")
+    room.cards["ann"] = words
     second = room.session.split(
         generation=1, groups=[HolderGroup(2, ("ann", "ben", "cleo"))], group_threshold=1, iteration_exponent=0, extendable=True,
         avoid=[first.set_id],
     )  # fmt: skip
     assert second.set_id != first.set_id
     assert room.session.status()["shown"] == []
-    again, _, _ = room.session.share_for(index=1, custodian_id="ann")
+    again, _, _ = room.see(1, "ann")
     with pytest.raises(ShareOfAnotherSet):
         shamir.identify(SecretBytes(room.cards["ann"].encode()), second)
-    assert shamir.identify(again, second) == 1
+    assert shamir.identify(SecretBytes(again.encode()), second) == 1
 
 
 def test_nobody_holds_two_shares(room):
@@ -126,7 +127,7 @@ def test_the_order_is_kept(room):
     with pytest.raises(NotReady):
         room.session.wrap_master_key(version_id=3, person_id=uuid4())
     with pytest.raises(NotReady):
-        room.session.share_for(index=1, custodian_id="ann")
+        room.see(1, "ann")
     with pytest.raises(NotReady):
         room.session.verify_new_shares()
     with pytest.raises(NotReady):

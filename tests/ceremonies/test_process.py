@@ -31,8 +31,8 @@ from ceremonies.errors import (
 from ceremonies.process import doorkeeper, sealing
 from ceremonies.process.client import CeremonyProcess, HolderGroup, RecipientKind
 from ceremonies.shamir import SetRecord
+from keys.crypto import receiving
 from keys.crypto.hpke import X25519_SUITE
-from keys.crypto.secret import SecretBytes
 from keys.keyholder import wire
 from keys.models import Key, KeyExport, KeyVersion, ProviderIntent
 from keys.services import materials
@@ -68,13 +68,18 @@ class Ceremony:
         record = self.client.split(**self.session, generation=1, groups=[HolderGroup(3, PEOPLE)], iteration_exponent=0)
         cards = {}
         for index, who in HOLDERS.items():
-            shown = self.client.share_for(**self.session, index=index, custodian_id=who)
-            cards[who] = shown.words.reveal().decode()
-            typed = " ".join(cards[who].split()[position - 1] for position in shown.positions)
-            self.client.confirm_sealed(
-                **self.session, custodian_id=who, step="confirm", ciphertext=self.sealed(who, typed, "confirm")
+            mine = receiving.ReceivingKey()
+            given = self.client.sealed_share_for(
+                **self.session, index=index, custodian_id=who, step="show", kind=RecipientKind.PAGE, key=mine.public
             )
+            bound = sealing.context(ceremony_id=self.id, script_hash=SCRIPT, step="show", custodian_id=who)
+            cards[who] = mine.open(given.ciphertext, bound).reveal().decode().splitlines()[0]
+            self.confirm(who, " ".join(cards[who].split()[position - 1] for position in given.positions))
         return record, self.client.package(**self.session, **MADE), cards
+
+    def confirm(self, who: str, typed: str) -> int:
+        ciphertext = self.sealed(who, typed, "confirm")
+        return self.client.confirm(**self.session, custodian_id=who, step="confirm", ciphertext=ciphertext)
 
     def gather(self, record: SetRecord, cards: dict[str, str]) -> str:
         attempt = self.client.open_attempt(**self.session, record=record, holders=HOLDERS)
@@ -273,7 +278,7 @@ def test_a_share_can_go_to_its_custodians_own_key(start_process):
     bound = sealing.context(ceremony_id=ceremony.id, script_hash=SCRIPT, step="deal", custodian_id="ann")
     words = X25519_SUITE.decrypt(hpke, ann.ciphertext, bound).decode()
     assert offline.commitment(words, record.salt) == record.commitments[0]
-    assert client.confirm(**ceremony.session, custodian_id="ann", typed=SecretBytes(words.encode())) == 1
+    assert ceremony.confirm("ann", words) == 1
     ben = client.sealed_share_for(**ask, index=2, custodian_id="ben", kind=RecipientKind.RSA_OAEP, key=pem)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     passing = big.decrypt(ben.ciphertext[:256], oaep)
@@ -305,7 +310,7 @@ def test_a_share_can_go_to_an_openpgp_certificate(start_process, tmp_path):
     sealed = client.sealed_share_for(**ask, index=1, custodian_id="ann", key=bytes(tsk.extract_certificate()))
     words = pysequoia.decrypt(decryptor=tsk.decryptor(), bytes=sealed.ciphertext).bytes
     assert offline.commitment(words.decode(), record.salt) == record.commitments[0]
-    assert client.confirm(**ceremony.session, custodian_id="ann", typed=SecretBytes(words)) == 1
+    assert ceremony.confirm("ann", words.decode()) == 1
     if shutil.which("gpg") is None:
         return
     with tempfile.TemporaryDirectory(prefix="kvp-", dir="/tmp") as folder:

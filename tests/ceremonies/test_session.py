@@ -101,12 +101,12 @@ def test_a_lost_share_is_issued_again_to_one_person(escrowed):
         room.give(attempt, who)
     room.session.reissue(attempt=attempt, index=2, custodian_id="bea")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=2, custodian_id="ben")
+        room.see(2, "ben")
     with pytest.raises(ShareOfAnotherPerson):
-        room.session.share_for(index=1, custodian_id="bea")
-    words, _, _ = room.session.share_for(index=2, custodian_id="bea")
-    assert words.reveal().decode() == room.cards["ben"]
-    assert room.session.confirm(custodian_id="bea", typed=words) == 2
+        room.see(1, "bea")
+    words, _, _ = room.see(2, "bea")
+    assert words == room.cards["ben"]
+    assert room.confirm("bea", words) == 2
 
 
 def test_a_rehearsal_reads_and_imports_nothing(room):
@@ -152,6 +152,21 @@ def test_a_passphrase_is_needed_again(room):
     )
     assert again.session.reconstruct(attempt=attempt, escrow_check=check) == check
     assert again.session.unwrap(package=package).key.key_id == KEY_ID
+
+
+def test_new_shares_that_make_another_key_are_not_verified(room):
+    """As when the leader typed another passphrase meanwhile: then nobody could open the package with these shares."""
+    for phrase in ("correct horse", "battery staple"):
+        sealed = room.sealed("ann", phrase, step="phrase")
+        room.session.seal_passphrase(custodian_id="ann", step="phrase", ciphertext=sealed)
+        if not room.cards:
+            room.escrow()
+    attempt = room.session.verify_new_shares()
+    for who in ("ann", "ben", "cleo", "dan"):
+        assert not room.give(attempt, who).verified
+    with pytest.raises(SecretNotRecovered, match="split it again"):
+        room.give(attempt, "eva")
+    assert not room.session.status()["verified"]
 
 
 def sessions(clock=None, **more):

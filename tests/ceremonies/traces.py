@@ -64,6 +64,7 @@ class Places:
     folders: list[Path]
     log_text: str
     pid: int | None = None
+    passed: list[bytes] = field(default_factory=list)  # through the web process: what it was sent, what it answered
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         yield from _tables()
@@ -75,6 +76,8 @@ class Places:
             for path in folder.rglob("*"):
                 if path.is_file():
                     yield f"file {path.name}", path.read_bytes()
+        for piece in self.passed:
+            yield "the web process", re.sub(rb"<[^>]*>", b" ", piece)
         if self.pid is not None:
             for name in ("cmdline", "environ"):
                 yield f"process {name}", Path(f"/proc/{self.pid}/{name}").read_bytes()

@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant
 from ceremonies.process import sealing
+from ceremonies.process.client import RecipientKind
 from ceremonies.script import Action
 from ceremonies.services import endings, gathering, handing, plans, room
 from ceremonies.services.deeds import DEEDS
 from ceremonies.services.frame import guest_actor
 from ceremonies.states import CeremonyState
 from keys.crypto import receiving
-from keys.crypto.secret import SecretBytes
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.approvals import services as approvals
@@ -88,9 +88,15 @@ class Cast:
             self.sign_all()
 
     def see(self, name: str) -> str:
-        _, shown = handing.show_share(actor=self.actor(name), ceremony_id=self.id, step=self.now.step)
-        with shown.words as words:
-            self.words[name] = words.reveal().decode()
+        """As the page's script does: a key for this one answer, and what comes back is opened with it."""
+        mine = receiving.ReceivingKey()
+        share, given, step = handing.seal_share(
+            actor=self.actor(name), ceremony_id=self.id, step=self.now.step, kind=RecipientKind.PAGE, key=mine.public
+        )
+        bound = sealing.context(
+            ceremony_id=self.id, script_hash=self.ceremony.script_hash, step=step, custodian_id=share.custodian_id
+        )
+        self.words[name] = mine.open(given.ciphertext, bound).reveal().decode().splitlines()[0]
         return self.words[name]
 
     def confirm(self, name: str, typed: str | None = None) -> None:
@@ -102,7 +108,9 @@ class Cast:
             actor=self.actor(name),
             ceremony_id=self.id,
             step=self.now.step,
-            typed=SecretBytes(answer.encode()),
+            sealed=self.seal(
+                name, answer, step=self.now.read_script().steps[self.ceremony.step].id, custodian=share.custodian_id
+            ),
             bag=f"BAG-{name}",
             place="Safe",
         )

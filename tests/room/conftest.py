@@ -78,7 +78,7 @@ def cast(planner: Actor, process: Running) -> Cast:
 def recovery_of(planner: Actor) -> Callable[..., Cast]:
     """A rehearsal about the set that a cast put in escrow, its room open."""
 
-    def make(cast: Cast, script: str = "recovery:1") -> Cast:
+    def make(cast: Cast, script: str = "recovery:2") -> Cast:
         made = Cast(planner, plan(planner, script, title="Recovery"), dict(cast.words))
         made.seat_staff()
         return made.open()

@@ -271,7 +271,7 @@ def test_a_place_that_refuses_the_key_leaves_it_for_another(people, planner, pro
     made.seat_staff()
     made.seat_holders("hana", "igor", "jane", "karl", "lucy")
     agree(made, *officers).hold_escrow()
-    recovery = Cast(planner, plan(planner, "recovery:1", title="Recovery", key=root, practice=False, provider="hsm-3"), made.words)  # fmt: skip
+    recovery = Cast(planner, plan(planner, "recovery:2", title="Recovery", key=root, practice=False, provider="hsm-3"), made.words)  # fmt: skip
     recovery.seat_staff()
     agree(recovery, *officers).gather()
     recovery.start()

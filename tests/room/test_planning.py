@@ -104,6 +104,8 @@ def test_a_deputy_stands_in_for_one_person_and_has_no_part_of_their_own():
     )
     assert "may not stand in" in problems(RULES, [*plan, Seat("D", "b", "B", R.DEPUTY, deputy_for="H0")])
     assert "deputy of nobody" in problems(RULES, [*plan, Seat("D", "dora", "Dora", R.DEPUTY, deputy_for="nobody")])
+    of_a_deputy = Seat("E", "emma", "Emma", R.DEPUTY, deputy_for="D")
+    assert "Emma is deputy of nobody" in problems(RULES, [*plan, deputy, of_a_deputy])
 
 
 @given(
@@ -132,6 +134,13 @@ def test_the_smallest_group_is_the_one_that_trying_all_finds(who, deputies, quor
 
 
 GROUPS = Quorum.parse("Security officers: 2 of 3\nLegal: 1 of 2")
+
+
+def test_where_one_group_is_enough_the_smaller_one_is_named():
+    either = Quorum.parse("Security officers: 2 of 3\nLegal: 1 of 2", 1)
+    found = smallest_group(either, seats("a", "b", "c", "d", "e"))
+    assert found is not None
+    assert found.people == ("D",)
 
 
 def test_two_groups_must_both_agree():

@@ -47,7 +47,7 @@ def refresh_of(cast: Cast) -> Cast:
 
 def recovers(cast: Cast, words: dict[str, str], *names: str) -> bool:
     """Whether these words recover what the cast's set holds, in a ceremony that is then aborted."""
-    made = Cast(cast.planner, plan(cast.planner, "recovery:1", title="A try"), dict(words))
+    made = Cast(cast.planner, plan(cast.planner, "recovery:2", title="A try"), dict(words))
     made.seat_staff()
     made.open()
     made.gather()

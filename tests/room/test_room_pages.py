@@ -1,6 +1,9 @@
-"""The room over HTTP: guests at the door, acts by the right person, the poll's price, the share on one page once."""
+"""The room over HTTP: guests at the door, acts by the right person, the poll's price, the share in one browser once."""
 
+import html
+import io
 import re
+import zipfile
 from typing import Any
 
 import pytest
@@ -9,11 +12,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from ceremonies import offline
 from ceremonies.models import Ceremony, Participant
 from ceremonies.services import invitations, room
 from keyvault_portal.approvals.models import Notice
+from keyvault_portal.audit.models import AuditEvent
 from tests.api.conftest import make_person, sign_in
 from tests.room.cast import plan
+from tests.room.windows import Window
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Session, person and rights, five by which allauth notes the session's activity, the seat with its ceremony, all seats.
@@ -79,35 +85,46 @@ def test_the_hash_is_read_back_and_everybody_is_identified_before_the_start(cast
     assert "Hana (not identified and script not confirmed)" in early.content.decode()
 
 
-def test_a_share_is_on_one_page_once_and_never_in_a_page_again(cast, people):
+def test_a_share_is_on_one_page_once_and_no_server_sees_it(cast, people):
     cast.deal()
-    hana, igor = sign_in(people["hana"]), sign_in(people["igor"])
-    url = reverse("ceremonies:room-share", args=[cast.id])
-    assert hana.get(url).status_code == 405
-    shown = hana.post(url, {"step": cast.now.step})
+    hana, igor = (Window(sign_in(people[name]), cast, name) for name in ("hana", "igor"))
+    html = hana.look("room-share")
+    assert "Show my share, this once" in html
+    assert "PRACTICE" in html
+    assert "style=" not in html
+    assert "<noscript>" in html
+    assert hana.post(reverse("ceremonies:room-share", args=[cast.id]), key="bm90IGEga2V5").status_code == 422
+    assert cast.now.generation.shares.get(index=cast.seat("hana").share_index).state == "dealt"
+    shown = hana.show()
     assert shown.status_code == 200
     assert "no-store" in shown["Cache-Control"]
-    html = shown.content.decode()
-    words = re.findall(r'<span class="share-number">\d+</span> (\w+)', html)
+    words = cast.words["hana"].split()
     assert len(words) == 33
-    assert re.search(r'<svg [^>]*viewBox="0 0 \d+ \d+" class="qr-code"', html)  # whole at any size
-    assert "style=" not in html
-    assert "PRACTICE" in html
-    second = hana.post(url, {"step": cast.now.step})
+    share = cast.now.generation.shares.get(index=cast.seat("hana").share_index)
+    assert (share.state, share.sealed_to, share.check_value) == ("shown", "", shown.json()["check"])
+    second = hana.show()
     assert second.status_code == 409
-    assert words[6] not in second.content.decode().split()
-    other = igor.post(url, {"step": cast.now.step}).content.decode()
-    assert re.findall(r'<span class="share-number">\d+</span> (\w+)', other) != words
-    positions = cast.now.generation.shares.get(index=cast.seat("hana").share_index).positions
-    typed = {f"word_{number}": "academic" for number in positions}
-    wrong = act(hana, cast, "confirm-share", step=cast.now.step, bag="B1", place="Safe", **typed)
+    assert "was shown" in second.json()["detail"]
+    assert hana.client.get(reverse("ceremonies:room-share", args=[cast.id])).status_code == 302
+    igor.show()
+    assert cast.words["igor"] != cast.words["hana"]
+    asked = hana.look()
+    assert all(f'id="word-{position}" data-words' in asked for position in share.positions)
+    assert 'name="word' not in asked
+    wrong = hana.confirm("academic acid acne acquire")
     assert wrong.status_code == 422
-    assert 'value="academic"' not in wrong.content.decode()
-    typed = {f"word_{number}": words[number - 1].upper() for number in positions}
-    assert act(hana, cast, "confirm-share", step=cast.now.step, bag="B1", place="Safe", **typed).status_code == 302
-    assert "Your share is confirmed" in page(hana, cast)
-    wilma = sign_in(people["wilma"])
-    assert wilma.post(url, {"step": cast.now.step}).status_code == 403
+    assert "not the words that were asked for" in wrong.content.decode()
+    other = cast.seal("hana", " ".join(words), step="collect")
+    assert hana.act("confirm-share", sealed=other, bag="B1", place="").status_code in {409, 422}
+    assert hana.confirm(bag="").status_code == 422
+    assert cast.now.generation.shares.get(pk=share.pk).state == "shown"
+    assert hana.confirm().status_code == 302
+    assert "Your share is confirmed" in hana.look()
+    passed = b" ".join(b" ".join(hana.passed).split())
+    assert not any(" ".join(words[at : at + 2]).encode() in passed for at in range(4, 32))
+    wilma = Window(sign_in(people["wilma"]), cast, "wilma")
+    assert wilma.show().status_code == 403
+    assert Window(sign_in(make_person("aino", "auditor")), cast, "aino").show().status_code == 403
 
 
 def test_the_poll_is_cheap_and_says_only_what_changed(cast, people):
@@ -140,6 +157,20 @@ def test_minutes_and_calendar(cast, people):
     assert b"BEGIN:VEVENT\r\n" in calendar
     assert all(len(line) <= 75 for line in calendar.split(b"\r\n"))
     assert lena.get(reverse("ceremonies:detail", args=[cast.id])).status_code == 200
+    made = cast.now.generation
+    dana = sign_in(make_person("dana", "operator"))
+    for name in ("ceremonies:package", "ceremonies:package-print"):
+        assert dana.get(reverse(name, args=[made.pk])).status_code == 403  # she operated another one
+    packed = lena.get(reverse("ceremonies:package", args=[made.pk]))
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert archive.read("package.json") == bytes(made.package)
+        assert archive.read("READ-ME.txt").startswith(b"PRACTICE")
+    paper = lena.get(reverse("ceremonies:package-print", args=[made.pk]))
+    [printed] = re.findall(r"<pre[^>]*>(.*?)</pre>", html.unescape(paper.content.decode()), re.S)
+    assert offline.read_package(printed.encode()) == offline.read_package(bytes(made.package))
+    assert made.package_sha256 in paper.content.decode()
+    assert "PRACTICE" in paper.content.decode()
+    assert AuditEvent.objects.filter(action="custody.download_package", outcome="success").count() == 2
     register = lena.get(reverse("ceremonies:register"))
     assert "5 of 5 proved today, threshold 3, spare 2" in register.content.decode()
     assert len(room.transcript(cast.now)) > 30

@@ -1,6 +1,5 @@
 """The portal's own seal opened from a room: real shares, a real keyholder, a wrong share named to everybody."""
 
-import re
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from tests.api.conftest import make_person, sign_in
 from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
 from tests.keyholder.sealing import Made, make_shares, offer
 from tests.room.cast import Cast, agree, agreed, plan
+from tests.room.windows import Window
 
 __all__ = ["keyholder", "socket_path", "start_keyholder"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +74,11 @@ def test_new_shares_are_verified_before_the_old_ones_end(
 ) -> None:
     officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
     old = _shares(planner, *officers)
+    page = " ".join(
+        sign_in(Person.objects.get(email="lena@example.org")).get("/ceremonies/custody/").content.decode().split()
+    )
+    assert page.count("Not on record. Shown to Lena") == old.seal.shares
+    assert f"the shares of {old.seal} were made without a ceremony" in " ".join(text for _, text, _ in custody.due())
     running = start_process(PORTAL_KEYHOLDER_SOCKET=str(socket_path))
     settings.CEREMONY_SOCKET = str(running.client.path)
 
@@ -122,6 +127,7 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert old.seal.wrapped is None
     assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
     _the_register_knows_them(made, planner)
+    assert custody.unregistered_seal() is None
     assert set(made.words.values()).isdisjoint(first.words.values())
     assert not opens(old.mnemonics[:2])
     assert not opens([first.words["hana"], first.words["igor"]])
@@ -194,9 +200,9 @@ def test_new_shares_of_the_seal_are_rehearsed(planner: Any, people: Any, process
     dealing.deal_again(actor=made.actor("lena"), ceremony_id=made.id, reason="Hana wrote nothing down.")
     made.perform(Action.DEAL_SEAL)
     made.sign_all()
-    page = sign_in(people["hana"]).post(reverse("ceremonies:room-share", args=[made.id]), {"step": made.now.step})
-    assert "open the seal of the portal" in " ".join(page.content.decode().split())
-    made.words["hana"] = " ".join(re.findall(r'<span class="share-number">\d+</span> (\w+)', page.content.decode()))
+    window = Window(sign_in(people["hana"]), made, "hana")
+    assert "open the seal of the portal" in " ".join(window.look("room-share").split())
+    assert window.show().status_code == 200
     made.confirm("hana")
     for name in ("igor", "gus"):
         made.see(name)
