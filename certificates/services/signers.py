@@ -9,6 +9,7 @@ from django.conf import settings
 from certificates.issuance import Places
 from certificates.models import Authority
 from certificates.signing import Signer
+from keys.crypto.compact import parse_text
 from keys.models import KeyVersion
 from keys.providers.registry import LOCAL
 from keys.services import operations
