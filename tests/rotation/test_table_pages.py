@@ -208,3 +208,15 @@ def test_a_page_is_its_rows():
     assert list(page[1:3]) == rows[1:3]
     assert list(page.pick([True, False, False, True, False])) == [rows[0], rows[3]]
     assert list(Page.of([])) == []
+
+
+def test_a_row_deleted_and_inserted_again_at_its_old_place_is_left(table, shop):
+    rows = table.ask_page(None, None, 10)()
+    place = "SELECT ctid::text FROM customers WHERE id = 3"
+    before = shop.connection.execute(place).fetchone()
+    shop.connection.execute("DELETE FROM customers WHERE id = 3")
+    shop.connection.execute("VACUUM customers")
+    shop.connection.execute("INSERT INTO customers VALUES (3, 'theirs', NULL)")
+    assert shop.connection.execute(place).fetchone() == before
+    assert table.ask_write(*renewed(rows))() == set(rows.keys) - {"3"}
+    assert shop.connection.execute("SELECT email FROM customers WHERE id = 3").fetchone() == (b"theirs",)
