@@ -5,6 +5,7 @@ from uuid import UUID
 
 from certificates.models import Authority
 from certificates.profiles import PROFILES
+from certificates.renewal import revoking as at_ca
 from certificates.services import authorities, bringing, issuing, revoking
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -96,26 +97,31 @@ class RevokeAuthority:
         return {"authority": str(authority.pk), "url": f"/certificates/authorities/{authority.pk}/"}
 
 
-@operation(revoking.REVOKE_MANY, permission=Permission.CERTIFICATE_REVOKE, title="Revoke many certificates")
+@operation(at_ca.REVOKE_MANY, permission=Permission.CERTIFICATE_REVOKE, title="Revoke many certificates")
 class RevokeMany:
     """All certificates of an owner, or all with one key."""
 
     def build_act(self, params: dict[str, Any]) -> Act:
         ring_id = UUID(params["ring_id"]) if params["ring_id"] else None
-        count = revoking.chosen(params["by"], params["value"], ring_id).count()
+        which = params["by"], params["value"], ring_id
+        count, asked = revoking.chosen(*which).count(), at_ca.chosen_at_cas(*which).count()
+        why = params["reason"].replace("_", " ")
+        consequences = [f"{count:,} certificates are revoked for good: {why}."]
+        if asked:
+            consequences.append(f"{asked:,} that came from CAs outside are revoked there.")
         return Act(
-            operation=revoking.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"], target_label=params["value"],
+            operation=at_ca.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"], target_label=params["value"],
             target_version="", ring_id=ring_id, policy_version=POLICY_VERSION,
-            consequences=[f"{count:,} certificates are revoked for good: {params['reason'].replace('_', ' ')}."],
+            consequences=consequences,
         )  # fmt: skip
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         ring_id = UUID(params["ring_id"]) if params["ring_id"] else None
-        done = revoking.revoke_many(
+        done = at_ca.revoke_many(
             actor=actor, by=params["by"], value=params["value"], ring_id=ring_id, reason=params["reason"], note=params["note"],
             approval_id=request_id,
         )  # fmt: skip
-        return {"revoked": done}
+        return {"revoked": done.revoked, "asked_at_ca": done.asked_at_ca}
 
 
 @operation(issuing.ISSUE, permission=Permission.CERTIFICATE_ISSUE, title="Issue a certificate")

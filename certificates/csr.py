@@ -69,18 +69,26 @@ def _parse(data: bytes) -> x509.CertificateSigningRequest:
 
 def check_public_key(spki: bytes, *, field: str = "key") -> None:
     """Raise ValidationFailed for a key that is too weak or of a kind that is not certified (BR 6.1.5, 6.1.6)."""
-    if wrong := _complaint(spki):
+    if wrong := _examined(spki)[0]:
         raise refused(field, wrong)
 
 
+def plain_key(spki: bytes) -> bytes:
+    """The key as the library writes it: in DER, whatever was read; raises ValueError for what is no key."""
+    wrong, plain = _examined(spki)
+    if not plain:
+        raise ValueError(wrong)
+    return plain
+
+
 @lru_cache(maxsize=1024)
-def _complaint(spki: bytes) -> str:
-    """What is wrong with a public key, or nothing: an order, its draft and the built certificate ask about the same one."""
+def _examined(spki: bytes) -> tuple[str, bytes]:
+    """What is wrong with a public key, or nothing, and its plain form: an order, its draft and the built certificate ask of the same."""
     try:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
-        return "The public key cannot be read."
-    return _kind_complaint(key)
+        return "The public key cannot be read.", b""
+    return _kind_complaint(key), key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _kind_complaint(key: object) -> str:
@@ -112,12 +120,11 @@ def _rsa_complaint(key: rsa.RSAPublicKey) -> str:
 
 def _names(request: x509.CertificateSigningRequest) -> tuple[Name, ...]:
     try:
-        extensions = request.extensions
-        constraints = _value(extensions, ExtensionOID.BASIC_CONSTRAINTS)
-        usage = _value(extensions, ExtensionOID.KEY_USAGE)
-        alternative = _value(extensions, ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+        asked = {extension.oid: extension.value for extension in request.extensions}
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm):
         raise refused("csr", "The request's extensions cannot be read.") from None
+    constraints, usage = asked.get(ExtensionOID.BASIC_CONSTRAINTS), asked.get(ExtensionOID.KEY_USAGE)
+    alternative = asked.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
         raise refused(
             "csr", "The request asks for a CA certificate (basicConstraints CA:TRUE); ask for a subordinate CA."
@@ -130,13 +137,6 @@ def _names(request: x509.CertificateSigningRequest) -> tuple[Name, ...]:
     if others:
         raise refused("csr", f"Names of the kind {others[0]} are not certified.")
     return tuple(names)
-
-
-def _value(extensions: x509.Extensions, oid: x509.ObjectIdentifier) -> x509.ExtensionType | None:
-    try:
-        return extensions.get_extension_for_oid(oid).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _common_name(request: x509.CertificateSigningRequest) -> str:

@@ -5,12 +5,21 @@ that does not answer above all: there the question is asked once more and the er
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from io import BytesIO
 from typing import Any
 
 from certificates.ocsp import MAX_REQUEST
 
 type Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@cache
+def _answering() -> Callable[..., Any]:
+    """The views' own answer, imported when Django is ready."""
+    from certificates.public_views import ocsp_answer
+
+    return ocsp_answer
 
 
 def in_front_of(application: Wsgi) -> Wsgi:
@@ -23,11 +32,9 @@ def in_front_of(application: Wsgi) -> Wsgi:
         name, size = path[len("/pki/") : -len("/ocsp")], environ.get("CONTENT_LENGTH", "")
         if "/" in name or not size.isdecimal():  # without a length, in chunks: the views read that as well
             return application(environ, start_response)
-        from certificates.public_views import ocsp_answer
-
         raw = environ["wsgi.input"].read(min(int(size), MAX_REQUEST + 1))
         try:
-            found = ocsp_answer(name, raw, environ)
+            found = _answering()(name, raw, environ)
         except Exception:  # the views meet it again, and Django closes a connection that is broken
             environ["wsgi.input"] = BytesIO(raw)
             environ["CONTENT_LENGTH"] = str(len(raw))

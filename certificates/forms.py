@@ -1,7 +1,7 @@
 """Forms of the certificates pages; each hands clean values to one service."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -321,13 +321,16 @@ class UploadForm(ServiceForm):
 
 
 class CertificateFilterForm(forms.Form):
-    q = forms.CharField(required=False, label="Name, serial number or fingerprint", max_length=200)
+    q = forms.CharField(required=False, label="Name, or start of serial number or fingerprint", max_length=200)
     state = forms.ChoiceField(
         required=False,
         choices=[*ANY, ("valid", "Valid"), ("expired", "Expired"), ("held", "Held"), ("revoked", "Revoked")],
     )
     ends = forms.ChoiceField(
         required=False, label="Ends within", choices=[*ANY, ("7", "7 days"), ("30", "30 days"), ("90", "90 days")]
+    )
+    on = forms.DateField(
+        required=False, label="Ends on", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
     )
     source = forms.ChoiceField(required=False, choices=[*ANY, *Certificate.Source.choices])
     finding = forms.ChoiceField(
@@ -359,6 +362,9 @@ class CertificateFilterForm(forms.Form):
                 rows = rows.filter(state=state)
         if values["ends"]:
             rows = rows.filter(not_after__gt=now, not_after__lte=now + timedelta(days=int(values["ends"])))
+        if values["on"]:
+            begins = datetime.combine(values["on"], time.min, UTC)
+            rows = rows.filter(not_after__gte=begins, not_after__lt=begins + timedelta(days=1))
         if values["source"]:
             rows = rows.filter(source=values["source"])
         for name in ("finding", "renewal", "place"):

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from certificates import encoding, lint, pkix_lint, signing
+from certificates.csr import plain_key
 from certificates.names import Name, NameRules, constraints_of, to_general_name
 from certificates.profiles import PROFILES, Profile
 from certificates.signing import Signer
@@ -117,7 +118,11 @@ def prepare(draft: Draft, issuer: Issuer) -> Prepared:
 
 def complete(prepared: Prepared, public_key: bytes, signer: Signer) -> bytes:
     """The certificate in DER: exactly the linted bytes, signed by `signer`; raises WrongSignature."""
-    signature = signing.sign(prepared.algorithm, public_key, prepared.to_be_signed, signer)
+    return join(prepared, signing.sign(prepared.algorithm, public_key, prepared.to_be_signed, signer))
+
+
+def join(prepared: Prepared, signature: bytes) -> bytes:
+    """The certificate in DER, whose signature nobody has checked."""
     return signing.assemble(prepared.to_be_signed, signing.scheme(prepared.algorithm).identifier, signature)
 
 
@@ -130,7 +135,7 @@ def _throw_away(draft: Draft, issuer: Issuer) -> tuple[bytes, bytes]:
     )
     filled = template.fill(
         serial=draft.serial, not_before=draft.not_before, not_after=draft.not_after, common_name=draft.common_name,
-        public_key=_plain_key(draft.public_key), key_identifier=key_identifier(draft.public_key), names=draft.names,
+        public_key=plain_key(draft.public_key), key_identifier=key_identifier(draft.public_key), names=draft.names,
     )  # fmt: skip
     return filled, signature
 
@@ -153,12 +158,6 @@ def _template(
 def _by_library(draft: Draft, issuer: Issuer) -> tuple[bytes, bytes]:
     signed = signing.scheme(issuer.algorithm).sign_with_throw_away(_build(draft, issuer))
     return bytes(signed.tbs_certificate_bytes), bytes(signed.signature)
-
-
-@lru_cache(maxsize=1024)
-def _plain_key(public_key: bytes) -> bytes:
-    """The key as the library writes it: in DER, whatever was read."""
-    return load_der_public_key(public_key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _build(draft: Draft, issuer: Issuer) -> x509.CertificateBuilder:

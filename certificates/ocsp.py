@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from hashlib import sha1, sha256
 from urllib.parse import unquote
 
@@ -67,6 +67,11 @@ class Responder:
     def identity(self) -> bytes:
         """ResponderID by the hash of the key (RFC 6960, 4.2.1)."""
         return encoding.tagged(2, encoding.octets(key_identifier(self.public_key)))
+
+    @cached_property
+    def identifier(self) -> bytes:
+        """The AlgorithmIdentifier of the signature."""
+        return signing.scheme(self.algorithm).identifier
 
     @cached_property
     def chain(self) -> bytes:
@@ -146,33 +151,39 @@ def issuer_hashes(subject: bytes, public_key: bytes, digest: str) -> tuple[bytes
     return function(subject).digest(), function(bits).digest()
 
 
-def build(
-    answers: Sequence[tuple[Asked, Status]], responder: Responder, signer: Signer, *, now: datetime, this_update: datetime,
-    next_update: datetime,
-) -> bytes:  # fmt: skip
-    """A whole successful answer in DER, with the nonce that was asked with; raises as `signer` does, which checks its signatures."""
-    data = _response_data(answers, responder, now, this_update, next_update)
-    basic = signing.assemble(data, signing.scheme(responder.algorithm).identifier, signer(data), responder.chain)
-    body = encoding.sequence(encoding.object_identifier(_BASIC), encoding.octets(basic))
-    return encoding.sequence(encoding.enumerated(0), encoding.tagged(0, body))
-
-
-def _response_data(
-    answers: Sequence[tuple[Asked, Status]],
-    responder: Responder,
-    now: datetime,
-    this_update: datetime,
-    next_update: datetime,
-) -> bytes:
+def single(asked: Asked, status: Status, *, this_update: datetime, next_update: datetime) -> bytes:
+    """What is said of one certificate (SingleResponse); it can be part of any number of answers."""
     times = encoding.generalized_time(this_update), encoding.tagged(0, encoding.generalized_time(next_update))
-    singles = [encoding.sequence(_cert_id(asked), _cert_status(status), *times) for asked, status in answers]
-    extensions = b""
-    if (asked_with := answers[0][0].nonce) is not None:
-        nonce = encoding.sequence(encoding.object_identifier(_NONCE), encoding.octets(encoding.octets(asked_with)))
-        extensions = encoding.tagged(1, encoding.sequence(nonce))
-    return encoding.sequence(
-        responder.identity, encoding.generalized_time(now), encoding.sequence(*singles), extensions
-    )
+    return encoding.sequence(_cert_id(asked), _cert_status(status), *times)
+
+
+def build(
+    singles: Sequence[bytes], responder: Responder, signer: Signer, *, now: datetime, nonce: bytes | None = None
+) -> bytes:
+    """A whole successful answer in DER around what `single` made; raises as `signer` does, which checks its signatures."""
+    extensions = b"" if nonce is None else _before_nonce(len(nonce)) + nonce
+    produced = encoding.generalized_time(now)
+    data = encoding.sequence(responder.identity, produced, encoding.sequence(*singles), extensions)
+    content = b"".join((data, responder.identifier, encoding.bits(signer(data)), responder.chain))
+    return _before_basic(len(content)) + content
+
+
+@lru_cache(maxsize=1024)
+def _before_basic(size: int) -> bytes:
+    """What stands before the contents of a basic response: of them it depends on nothing but their length."""
+    basic = encoding.octets(encoding.sequence(bytes(size)))
+    body = encoding.sequence(encoding.object_identifier(_BASIC), basic)
+    whole = encoding.sequence(encoding.enumerated(0), encoding.tagged(0, body))
+    return whole[: len(whole) - size]
+
+
+@cache
+def _before_nonce(size: int) -> bytes:
+    """What stands before the octets of a nonce of this size in responseExtensions."""
+    value = encoding.octets(encoding.octets(bytes(size)))
+    nonce = encoding.sequence(encoding.object_identifier(_NONCE), value)
+    whole = encoding.tagged(1, encoding.sequence(nonce))
+    return whole[: len(whole) - size]
 
 
 def _cert_id(asked: Asked) -> bytes:

@@ -144,6 +144,7 @@ class RevokeManySerializer(serializers.Serializer[dict[str, Any]]):
 
 class CountSerializer(serializers.Serializer[dict[str, Any]]):
     revoked = serializers.IntegerField()
+    asked_at_ca = serializers.IntegerField(help_text="Of CAs outside: each certificate's `ca_revocation` follows it.")
 
 
 class CaRevocationSerializer(serializers.ModelSerializer[CaRevocation]):

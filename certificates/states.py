@@ -83,6 +83,9 @@ class Reason(StrEnum):
         return _CODES[self]
 
 
+COMPROMISES = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]  # a key that is in other hands
+
+
 _CODES = {
     Reason.UNSPECIFIED: 0, Reason.KEY_COMPROMISE: 1, Reason.CA_COMPROMISE: 2, Reason.AFFILIATION_CHANGED: 3, Reason.SUPERSEDED: 4,
     Reason.CESSATION_OF_OPERATION: 5, Reason.CERTIFICATE_HOLD: 6, Reason.PRIVILEGE_WITHDRAWN: 9, Reason.AA_COMPROMISE: 10,

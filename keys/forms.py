@@ -161,6 +161,10 @@ class PolicyForm(ServiceForm):
     initiator_may_enter = forms.BooleanField(
         required=False, label="Whoever opens an import by components may enter one of them"
     )
+    provider_rotates_days = forms.IntegerField(
+        min_value=1, max_value=3650, required=False, label="Its provider rotates it by itself, every so many days",
+        help_text="Beside the portal's own rotation. Empty: never, and a provider that does is shown as a difference.",
+    )  # fmt: skip
     allowed_algorithms = forms.MultipleChoiceField(
         choices=[(name, name) for name in ALGORITHMS], required=False, widget=forms.SelectMultiple(attrs={"size": 6}),
         help_text="Nothing chosen: whatever the kind of key allows.",

@@ -105,24 +105,34 @@ class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):
     key_id = serializers.UUIDField(source="version.key_id", read_only=True, default=None, allow_null=True)
     key_version = serializers.IntegerField(source="version.key_version", read_only=True, default=None, allow_null=True)
     can_mend = serializers.SerializerMethodField()
+    can_accept = serializers.SerializerMethodField()
+    region = serializers.CharField(
+        source="facts.region",
+        read_only=True,
+        default="",
+        help_text="Of the copy that differs; empty for the key itself.",
+    )
     sha256 = serializers.CharField(
         source="facts.sha256",
         read_only=True,
         default="",
-        help_text="Of the policy, attributes and tags that are there.",
+        help_text="Of the policy, attributes and tags, or of the rotation, that is there.",
     )
     changes = ChangeSerializer(source="facts.changes", many=True, read_only=True, default=list)
 
     class Meta:
         model = ProviderFinding
         fields = [
-            "id", "kind", "opaque", "key_id", "key_version", "detail", "state", "can_mend", "sha256", "changes",
+            "id", "kind", "opaque", "key_id", "key_version", "detail", "state", "can_mend", "can_accept", "region", "sha256", "changes",
             "first_seen_at", "last_seen_at", "decided_at", "decided_by", "reason",
         ]  # fmt: skip
         read_only_fields = fields
 
     def get_can_mend(self, finding: ProviderFinding) -> bool:
         return findings.can_mend(finding)
+
+    def get_can_accept(self, finding: ProviderFinding) -> bool:
+        return findings.can_accept(finding)
 
 
 class AdoptionSerializer(serializers.Serializer[dict[str, Any]]):

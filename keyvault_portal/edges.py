@@ -204,7 +204,9 @@ def _field_errors(detail: Any, path: str = "") -> dict[str, list[str]]:
         items = [(str(index), value) for index, value in enumerate(detail)]
     else:
         sentences = detail if isinstance(detail, list) else [detail]
-        return {path or "non_field_errors": [str(sentence) for sentence in sentences]}
+        # A sentence may quote half a surrogate pair, which JSON can carry and UTF-8 cannot.
+        shown = [str(sentence).encode(errors="backslashreplace").decode() for sentence in sentences]
+        return {path or "non_field_errors": shown}
     found: dict[str, list[str]] = {}
     for key, value in items:
         found |= _field_errors(value, f"{path}.{key}" if path else key)

@@ -40,12 +40,12 @@ SYSTEM_PACKAGES = {
 # What takes minutes begins first where files are shared out to several processes, so that all of them end together. Else
 # they would come last, each alone: those without a database are sorted behind the others.
 LONGEST = (
-    "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "readme/test_operating.py",
-    "keyholder/test_provider_seals.py", "boot/test_bootstrap.py", "provider_services/test_real.py", "bench/test_command.py",
-    "room/test_bad_input.py", "room/test_refresh.py", "room/test_outside_acts.py", "boot/test_production.py", "browser/test_ceremony.py",
-    "browser/test_story.py", "browser/test_ways.py", "faults/test_reencryption_faults.py", "faults/test_move_faults.py",
-    "ceremonies/test_process.py", "keyholder/test_process.py", "api/test_schema.py", "provider_services/test_real_transfers.py",
-    "tls/test_matrix.py",
+    "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "api/test_schema.py",
+    "browser/test_ceremony.py", "readme/test_operating.py", "keyholder/test_provider_seals.py", "boot/test_bootstrap.py",
+    "boot/test_production.py", "provider_services/test_real.py", "bench/test_command.py", "room/test_bad_input.py",
+    "room/test_refresh.py", "room/test_outside_acts.py", "browser/test_story.py", "browser/test_ways.py",
+    "faults/test_reencryption_faults.py", "faults/test_move_faults.py", "ceremonies/test_process.py", "keyholder/test_process.py",
+    "acme/test_clients.py", "provider_services/test_real_transfers.py", "tls/test_matrix.py",
 )  # fmt: skip
 
 

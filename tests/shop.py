@@ -19,6 +19,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Role
+from tests.remembered import remembered
 
 TEMPLATE = {"table": "customers", "column": "{column}", "id": "{pk}"}
 
@@ -57,6 +58,10 @@ class Organisation:
 
 @pytest.fixture
 def organisation(transactional_db: None) -> Organisation:
+    return remembered("organisation", _organisation)
+
+
+def _organisation() -> Organisation:
     org = Organisation(KeyRing.objects.create(name="shop", title="Shop"))
     for name in ("ada", "boris", "chen"):
         org.add(name, Role.SECURITY_OFFICER)

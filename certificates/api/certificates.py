@@ -28,7 +28,9 @@ from keyvault_portal.errors import ValidationFailed
 
 
 class CertificateFilter(filters.FilterSet):
-    q = filters.CharFilter(method="by_text", help_text="Part of a name, a subject, a serial number or a fingerprint.")
+    q = filters.CharFilter(
+        method="by_text", help_text="Part of a name or a subject, or the beginning of a serial number or a fingerprint."
+    )
     authority = filters.UUIDFilter(field_name="authority_id")
     ends_before = filters.IsoDateTimeFilter(field_name="not_after", lookup_expr="lt")
 
@@ -99,10 +101,10 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
     @extend_schema(request=shapes.RevokeManySerializer, responses={200: shapes.CountSerializer, 202: ACCEPTED})
     @action(detail=False, methods=["post"], url_path="revoke-many")
     def revoke_many(self, request: Request) -> Response:
-        """Revoke everything of an owner, or everything with one key."""
+        """Revoke everything of an owner, or everything with one key; what came from an ACME CA is revoked there, by a worker."""
         values = self.body(shapes.RevokeManySerializer)
-        done = revoking.revoke_many(actor=self.actor, ring_id=values.pop("ring"), **values)
-        return Response({"revoked": done})
+        done = at_ca.revoke_many(actor=self.actor, ring_id=values.pop("ring"), **values)
+        return Response({"revoked": done.revoked, "asked_at_ca": done.asked_at_ca})
 
     @extend_schema(request=shapes.CertificateUploadSerializer, responses={201: shapes.CertificateUploadedSerializer})
     @action(detail=False, methods=["post"])

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from certificates.states import CertificateState, GrantState, Reason
+from certificates.states import COMPROMISES, CertificateState, GrantState, Reason
 from keys.models import Key
 from keyvault_portal.accounts.models import KeyRing, Person
 
@@ -16,7 +16,7 @@ REASONS = [(reason.value, reason.value.replace("_", " ").capitalize()) for reaso
 
 
 class Certificate(models.Model):
-    """One certificate in DER. `serial` is lower-case hexadecimal; `search` is what a person may type to find it."""
+    """One certificate in DER. `serial` is lower-case hexadecimal; `search` holds the words that find it: those of its names and its subject."""
 
     class Source(models.TextChoices):
         ISSUED = "issued", "Issued here"
@@ -32,9 +32,10 @@ class Certificate(models.Model):
         UNKNOWN = "unknown", "Nowhere in the hierarchy"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    ring = models.ForeignKey(KeyRing, on_delete=models.PROTECT, related_name="certificates")
+    # Every index costs each certificate its time: what stands first in another, or is seldom there, has none of its own.
+    ring = models.ForeignKey(KeyRing, on_delete=models.PROTECT, related_name="certificates", db_index=False)
     authority = models.ForeignKey(
-        "Authority", on_delete=models.PROTECT, null=True, blank=True, related_name="issued",
+        "Authority", on_delete=models.PROTECT, null=True, blank=True, related_name="issued", db_index=False,
         help_text="Who issued it, if that is one of ours.",
     )  # fmt: skip
     issued_under = models.ForeignKey(
@@ -45,7 +46,9 @@ class Certificate(models.Model):
         related_name="+",
         help_text="The next one of its chain.",
     )
-    renews = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewed_by")
+    renews = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="renewed_by", db_index=False
+    )
     source = models.CharField(max_length=10, choices=Source, default=Source.ISSUED)
     profile = models.CharField(max_length=30, blank=True)
     state = models.CharField(max_length=10, choices=CERTIFICATE_STATES, default=CertificateState.VALID.value)
@@ -60,11 +63,15 @@ class Certificate(models.Model):
     key_algorithm = models.CharField(max_length=50)
     signature_algorithm = models.CharField(max_length=50)
     weaknesses = models.JSONField(default=list, blank=True)
-    key = models.ForeignKey(Key, on_delete=models.PROTECT, null=True, blank=True, related_name="certificates")
+    key = models.ForeignKey(
+        Key, on_delete=models.PROTECT, null=True, blank=True, related_name="certificates", db_index=False
+    )
     key_origin = models.CharField(max_length=12, choices=KeyOrigin, default=KeyOrigin.REQUEST)
     not_before = models.DateTimeField()
     not_after = models.DateTimeField()
-    owner = models.ForeignKey(Person, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    owner = models.ForeignKey(
+        Person, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     owner_label = models.CharField(max_length=200, blank=True)
     requested_by = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now)
@@ -107,10 +114,18 @@ class Certificate(models.Model):
                 fields=["authority", "partition", "id"], condition=~Q(state="valid"), name="pki_certificate_revoked"
             ),
             models.Index(fields=["spki_sha256"], name="pki_certificate_key"),
-            models.Index(fields=["fingerprint"], name="pki_certificate_fingerprint"),
+            models.Index(
+                fields=["spki_sha256"],
+                condition=Q(reason__in=COMPROMISES),
+                name="pki_certificate_compromised",
+            ),
+            models.Index(fields=["renews"], condition=Q(renews__isnull=False), name="pki_certificate_renews"),
+            models.Index(fields=["key"], condition=Q(key__isnull=False), name="pki_certificate_of_key"),
+            models.Index(fields=["owner"], condition=Q(owner__isnull=False), name="pki_certificate_owner"),
+            models.Index(fields=["fingerprint"], opclasses=["varchar_pattern_ops"], name="pki_certificate_fingerprint"),
             models.Index(fields=["ring", "id"], condition=~Q(weaknesses=[]), name="pki_certificate_weak"),
             models.Index(fields=["ring", "id"], condition=Q(key_origin="unknown"), name="pki_certificate_keyless"),
-            models.Index(fields=["serial"], name="pki_certificate_serial"),
+            models.Index(fields=["serial"], opclasses=["varchar_pattern_ops"], name="pki_certificate_serial"),
             GinIndex(fields=["search"], opclasses=["gin_trgm_ops"], name="pki_certificate_search"),
         ]
 
@@ -142,7 +157,7 @@ class IssuanceGrant(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    authority = models.ForeignKey("Authority", on_delete=models.PROTECT, related_name="grants")
+    authority = models.ForeignKey("Authority", on_delete=models.PROTECT, related_name="grants", db_index=False)
     serial = models.CharField(max_length=40)
     profile = models.CharField(max_length=30)
     tbs_sha256 = models.CharField(max_length=64)

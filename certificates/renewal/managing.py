@@ -13,7 +13,7 @@ from certificates.names import Name, complaint
 from certificates.renewal.frame import SYSTEM, act_on_managed, target_of, visible_dns_hooks, visible_sources
 from certificates.renewal.states import OPEN_ORDERS, SourceState
 from certificates.services.signers import purpose_of
-from certificates.services.weaknesses import COMPROMISES
+from certificates.states import COMPROMISES
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.models import Key, KeyVersion
 from keys.services import lifecycle

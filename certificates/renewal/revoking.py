@@ -1,9 +1,11 @@
 """Revocation at the CA that issued to us (RFC 8555, 7.6): the wish first, then the CA, then what is known here."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from certificates.csr import refused
@@ -20,11 +22,13 @@ from keys.services import materials, sealing
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices
+from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PortalError, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
 
 REVOKE = "certificate.revoke_at_ca"
+REVOKE_MANY = "certificate.revoke_many"
 # What a subscriber may say (BR 4.9.1.1 and 7.2.2); a hold is nothing that a CA outside takes.
 CA_REASONS = [
     Reason.UNSPECIFIED, Reason.KEY_COMPROMISE, Reason.AFFILIATION_CHANGED, Reason.SUPERSEDED, Reason.CESSATION_OF_OPERATION,
@@ -47,9 +51,58 @@ def revoke(
         return revoking.revoke_certificate(
             actor=actor, certificate_id=certificate_id, reason=reason, note=note, invalid_since=invalid_since
         )
-    if reason not in {item.value for item in CA_REASONS}:
-        raise refused("reason", f"One of: {', '.join(item.value for item in CA_REASONS)}.")
+    revoking.reason_of(reason, CA_REASONS)
     return _ask(actor, certificate_id, reason, note, invalid_since).certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """How many certificates a mass revocation ended here, and how many CAs outside were asked to end."""
+
+    revoked: int
+    asked_at_ca: int
+
+
+def revoke_many(
+    *, actor: Actor, by: str, value: str, ring_id: UUID | None, reason: str, note: str, approval_id: UUID | None = None
+) -> Many:
+    """Revoke every valid certificate of an owner (`by` = "owner"), or with one key ("key": SHA-256 of its SPKI).
+
+    In one ring, or in all of them for `ring_id` None; those that came from an ACME CA are revoked there, by a worker.
+    Raises ValidationFailed, NotFound (there are none), PermissionRefused, ApprovalRequired.
+    """
+    why = revoking.reason_of(reason, CA_REASONS)
+    with audit.atomic(actor=actor, action=REVOKE_MANY, target=(by, value, value), ring_id=ring_id) as act:
+        authorize(actor, Permission.CERTIFICATE_REVOKE, ring_id=ring_id, target="these certificates")
+        here, outside = revoking.chosen(by, value, ring_id), chosen_at_cas(by, value, ring_id)
+        if not here.exists() and not outside.exists():
+            raise NotFound("There is no such certificate that could be revoked.")
+        ring = str(ring_id) if ring_id else None
+        params = {"by": by, "value": value, "ring_id": ring, "reason": reason, "note": note}
+        approvals.need_officers(actor, REVOKE_MANY, params, ring_id=ring_id, reason=note, approval_id=approval_id)
+        asked = 0
+        for certificate_id in outside.order_by("id").values_list("pk", flat=True):
+            with suppress(WrongState):  # somebody asked for it a moment ago
+                _ask(actor, certificate_id, reason, note, None)
+                asked += 1
+        done = Many(revoking.revoke_all(here, why, actor), asked)
+        act.record(
+            {"by": by, "value": value, "reason": why.value, "note": note, "count": done.revoked, "at_ca": done.asked_at_ca}
+        )  # fmt: skip
+    return done
+
+
+def chosen_at_cas(by: str, value: str, ring_id: UUID | None) -> QuerySet[Certificate]:
+    """The certificates that came from an ACME CA, live and are not being revoked there: what a mass revocation asks for."""
+    under_way = CaRevocation.objects.filter(certificate=OuterRef("pk")).exclude(state=CaRevocationState.FAILED.value)
+    return revoking.living(by, value, ring_id).filter(
+        ~Exists(under_way), authority=None, renewal_order__isnull=False, state=CertificateState.VALID.value
+    )
+
+
+def chosen_elsewhere(by: str, value: str, ring_id: UUID | None) -> QuerySet[Certificate]:
+    """The certificates of issuers whom the portal has no account with: a mass revocation cannot reach them."""
+    return revoking.living(by, value, ring_id).filter(authority=None, renewal_order=None)
 
 
 def _ask(actor: Actor, certificate_id: UUID, reason: str, note: str, invalid_since: datetime | None) -> CaRevocation:

@@ -1,9 +1,8 @@
 """Answers to OCSP questions: the one that was signed beforehand while it is true, else one that is signed because it is asked."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import connection
 from django.utils import timezone
@@ -24,23 +23,23 @@ logger = logging.getLogger(__name__)
 VALID_FOR = timedelta(days=4)
 MAX_AGE = 2.0  # seconds for which a revocation in another process may go unseen
 
-# What the database said of a certificate, and when: for answers that nobody keeps.
-_statuses: BoundedCache[tuple[UUID, int], tuple[Status, datetime]] = BoundedCache(max_entries=20_000, max_age=MAX_AGE)
+# What the database said of a certificate, by authority, digest and serial number: for answers that nobody keeps.
+_singles: BoundedCache[tuple[str, str, int], bytes] = BoundedCache(max_entries=20_000, max_age=MAX_AGE)
 
 
 def forget() -> None:
     """Ask the database again."""
-    _statuses.clear()
+    _singles.clear()
 
 
 class Answerer:
     """One authority, what questions call it, and who signs for it; good as long as its row has not changed."""
 
     def __init__(self, authority: Authority) -> None:
-        self.authority = authority
+        self.authority, self.name = authority, authority.name
+        self._answers = authority.certificate is not None
         self._called: dict[str, tuple[bytes, bytes]] = {}
         self._signing: tuple[Responder, Signer] | None = None
-        self._trusted = False
 
     def called(self, digest: str) -> tuple[bytes, bytes]:
         """Hashes of the authority's name and key."""
@@ -54,19 +53,14 @@ class Answerer:
 
     def knows(self, asked: Asked) -> bool:
         """Whether the question is about a certificate of this authority."""
-        if self.authority.certificate is None:
-            return False
-        return self.called(asked.digest) == (asked.name_hash, asked.key_hash)
+        return self._answers and self.called(asked.digest) == (asked.name_hash, asked.key_hash)
 
-    def sign(self, about: Sequence[tuple[Asked, Status]], *, now: datetime, known_at: datetime) -> bytes:
-        """One answer for all that was asked about, true at `known_at`; raises PortalError while the key is away."""
+    def sign(self, singles: Sequence[bytes], *, now: datetime, nonce: bytes | None = None) -> bytes:
+        """One answer for all that was asked about; raises PortalError while the key is away."""
         if self._signing is None:
             self._signing = self._find_signer()
         responder, sign = self._signing
-        known_at = known_at.replace(microsecond=0)
-        return ocsp.build(
-            about, responder, sign, now=now.replace(microsecond=0), this_update=known_at, next_update=known_at + VALID_FOR
-        )  # fmt: skip
+        return ocsp.build(singles, responder, sign, now=now.replace(microsecond=0), nonce=nonce)
 
     def _find_signer(self) -> tuple[Responder, Signer]:
         """Who signs, and what does. Of a key that is kept here the first signature is checked, of a provider's every one."""
@@ -74,10 +68,9 @@ class Answerer:
         sign = signer(version)
 
         def checked(data: bytes) -> bytes:
-            if self._trusted:
-                return sign(data)
             signature = signing.sign(responder.algorithm, responder.public_key, data, sign)
-            self._trusted = signs_here(version)
+            if signs_here(version):
+                self._signing = responder, sign
             return signature
 
         return responder, checked
@@ -122,22 +115,19 @@ def answer(
         questions = ocsp.read(raw)
     except ocsp.MalformedRequest:
         return ocsp.MALFORMED, None
-    ours = {asked.serial for asked in questions if answerer.knows(asked)}
+    ours = [asked for asked in questions if answerer.knows(asked)]
     if not ours:
         return ocsp.UNAUTHORIZED, None  # RFC 5019, 2.2.3: we are not able to say, and sign nothing for guesses
     first, authority, now = questions[0], answerer.authority, timezone.now()
     if len(questions) == 1 and first.nonce is None and (kept := _kept(authority, first, now)):
         return kept
-    known = _known(authority, ours, now)
+    known = _known(answerer, ours, now)
     if not known:
         return ocsp.UNAUTHORIZED, None
     try:
         if may_sign():
-            about = [
-                (asked, known[asked.serial][0] if answerer.knows(asked) and asked.serial in known else _UNKNOWN)
-                for asked in questions
-            ]
-            return answerer.sign(about, now=now, known_at=min(at for _, at in known.values())), None
+            singles = [known.get(asked) or said(asked, _UNKNOWN, now) for asked in questions]
+            return answerer.sign(singles, now=now, nonce=first.nonce), None
     except PortalError as error:
         logger.warning("no fresh OCSP answer for a certificate of %s: %s", authority.name, error.code)
     kept = _kept(authority, first, now) if len(questions) == 1 else None
@@ -155,21 +145,30 @@ def _kept(authority: Authority, asked: Asked, now: datetime) -> tuple[bytes, dat
     return None if found is None else (bytes(found[0]), found[1])
 
 
-def _known(authority: Authority, serials: Collection[int], now: datetime) -> dict[int, tuple[Status, datetime]]:
-    """What is known of these certificates since when, for two seconds at most; those that are not there are left out."""
-    found = {serial: kept for serial in serials if (kept := _statuses.get((authority.pk, serial)))}
-    if len(found) < len(serials):
-        for serial, status in _asked(authority, [serial for serial in serials if serial not in found]):
-            found[serial] = status, now
-            _statuses.put((authority.pk, serial), (status, now))
+def _known(answerer: Answerer, asked: Sequence[Asked], now: datetime) -> dict[Asked, bytes]:
+    """What is known of these certificates, for two seconds at most; those that are not there are left out."""
+    found = {one: kept for one in asked if (kept := _singles.get((answerer.name, one.digest, one.serial)))}
+    missing = [one for one in asked if one not in found]
+    if missing:
+        statuses = _asked(answerer.authority, {one.serial for one in missing})
+        for one in missing:
+            if one.serial in statuses:
+                found[one] = said(one, statuses[one.serial], now)
+                _singles.put((answerer.name, one.digest, one.serial), found[one])
     return found
 
 
-def _asked(authority: Authority, serials: Collection[int]) -> Iterable[tuple[int, Status]]:
+def said(asked: Asked, status: Status, now: datetime) -> bytes:
+    """What an answer says of a certificate whose status is known since `now`."""
+    since = now.replace(microsecond=0)
+    return ocsp.single(asked, status, this_update=since, next_update=since + VALID_FOR)
+
+
+def _asked(authority: Authority, serials: Collection[int]) -> dict[int, Status]:
     with connection.cursor() as cursor:
         cursor.execute(_STATUS, [authority.pk, [f"{serial:x}" for serial in serials]])
         rows = cursor.fetchall()
-    return [(int(serial, 16), status_of(revoked_at, reason)) for serial, revoked_at, reason in rows]
+    return {int(serial, 16): status_of(revoked_at, reason) for serial, revoked_at, reason in rows}
 
 
 def status_of(revoked_at: datetime | None, reason: str) -> Status:

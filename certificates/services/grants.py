@@ -14,14 +14,15 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from certificates import issuance
+from certificates import issuance, signing
 from certificates.issuance import Draft, Issuer, Prepared
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.services import rows
 from certificates.services.reading import columns, issuer_of
-from certificates.services.signers import signer
+from certificates.services.signers import sign_here, signer, signs_here
 from certificates.signing import Signer
 from certificates.states import GrantState
+from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict
@@ -131,46 +132,91 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def sign_and_store(actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted]) -> list[Certificate]:
     """The effect before or between short transactions, and the last of them."""
+    return record(actor, authority, granted, redeem(actor, authority, issuer, granted))
+
+
+def record(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]
+) -> list[Certificate]:
+    """Store what was signed and record it; raises Conflict."""
     from certificates.tasks import presign_new
 
-    signed = redeem(actor, authority, issuer, granted)
     try:
         with audit.atomic(actor=actor, action="certificate.issue", ring_id=authority.ring_id) as act:
             if all(item.written for item in granted):
                 made = store(authority, granted, signed)
             else:
-                made = _store_with_grants(act, actor, authority, granted, signed)
-            for row, item in zip(made, granted, strict=True):
-                act.record(
-                    {
-                        "authority": authority.name, "profile": row.profile, "serial": row.serial, "fingerprint": row.fingerprint,
-                        "names": row.names[:20], "not_after": row.not_after.isoformat(), "tbs_sha256": item.prepared.digest,
-                        "requested_by": row.requested_by, "renews": str(row.renews_id) if row.renews_id else None,
-                    },
-                    target=("certificate", row.pk, str(row)),
-                )  # fmt: skip
+                made, new = _with_grants(actor, authority, granted, signed)
+                for written in new:
+                    act.write(written)
+            for event in _events(actor, authority, granted, made):
+                act.record(event.details, target=event.target)
             enqueue_gathered(presign_new, PRESIGN_SECONDS)
     except IntegrityError:
         raise _used_before() from None
     return made
 
 
+def record_at_once(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes], guard: audit.Guard
+) -> list[Certificate]:
+    """As `record`, by one statement that is a transaction by itself; raises Overtaken, too, unless `guard` holds then."""
+    from certificates.tasks import presign_new
+
+    made, new = _with_grants(actor, authority, granted, signed)
+    try:
+        audit.write(_events(actor, authority, granted, made), new, guard)
+    except IntegrityError:
+        raise _used_before() from None
+    enqueue_gathered(presign_new, PRESIGN_SECONDS)
+    return made
+
+
+def _events(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], made: Sequence[Certificate]
+) -> list[audit.Event]:
+    return [
+        audit.Event(
+            actor, "certificate.issue", ("certificate", row.pk, str(row)), authority.ring_id, details={
+                "authority": authority.name, "profile": row.profile, "serial": row.serial, "fingerprint": row.fingerprint,
+                "names": row.names[:20], "not_after": row.not_after.isoformat(), "tbs_sha256": item.prepared.digest,
+                "requested_by": row.requested_by, "renews": str(row.renews_id) if row.renews_id else None,
+            },
+        )
+        for row, item in zip(made, granted, strict=True)
+    ]  # fmt: skip
+
+
 def redeem(
     actor: Actor, authority: Authority, issuer: Issuer, granted: Sequence[Granted], *, by: Signer | None = None
 ) -> list[bytes]:
-    """The certificates in DER; outside any transaction, because an HSM may be asked. A grant that fails is lost for good.
+    """As `sign`, outside any transaction, because an HSM may be asked. A grant that fails is lost for good."""
+    try:
+        return sign(authority, issuer, granted, by=by)
+    except Exception as error:
+        _lose(actor, authority, granted, type(error).__name__)
+        raise
+
+
+def sign(
+    authority: Authority, issuer: Issuer, granted: Sequence[Granted], *, by: Signer | None = None
+) -> list[bytes]:  # fmt: skip
+    """The certificates in DER. Of a key that is kept here one signature a minute is checked, of all others every one.
 
     `by` signs instead of the key's provider: whoever holds the key, such as a ceremony.
     """
-    signing = by or signer(authority.key_version)
-    found = []
-    for item in granted:
-        try:
-            found.append(issuance.complete(item.prepared, issuer.public_key, signing))
-        except Exception as error:
-            _lose(actor, authority, granted, type(error).__name__)
-            raise
-    return found
+    version, prepared = authority.key_version, [item.prepared for item in granted]
+    if by is not None or not signs_here(version):
+        return [issuance.complete(item, issuer.public_key, by or signer(version)) for item in prepared]
+    signatures = sign_here(version, [item.to_be_signed for item in prepared])
+    known = version.pk, issuer.public_key
+    if not _trusted.get(known):
+        signing.verify(issuer.algorithm, issuer.public_key, prepared[0].to_be_signed, signatures[0])
+        _trusted.put(known, True)
+    return [issuance.join(item, signature) for item, signature in zip(prepared, signatures, strict=True)]
+
+
+_trusted: BoundedCache[tuple[int, bytes], bool] = BoundedCache(max_entries=100, max_age=60.0)
 
 
 def _lose(actor: Actor, authority: Authority, granted: Sequence[Granted], error: str) -> None:
@@ -199,17 +245,19 @@ def store(authority: Authority, granted: Sequence[Granted], signed: Sequence[byt
     return _of(authority, made)
 
 
-def _store_with_grants(
-    act: audit.atomic, actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]
-) -> list[Certificate]:
-    """As `store`, with the grants' own rows; both are written by the statement that records."""
+def _with_grants(
+    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]
+) -> tuple[list[Certificate], list[audit.Rows]]:
+    """As `store`, with the grants' own rows, for the statement that records."""
     certificates = rows.complete(Certificate, _certificates(authority, granted, signed))
     done = _values(actor, authority, granted, GrantState.DONE)
     for values, certificate in zip(done, certificates, strict=True):
         values["certificate_id"] = certificate["id"]
-    act.write(rows.written(Certificate, certificates))
-    act.write(rows.written(IssuanceGrant, rows.complete(IssuanceGrant, done)))
-    return _of(authority, rows.instances(Certificate, certificates))
+    new = [
+        rows.written(Certificate, certificates),
+        rows.written(IssuanceGrant, rows.complete(IssuanceGrant, done)),
+    ]
+    return _of(authority, rows.instances(Certificate, certificates)), new
 
 
 def _certificates(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[rows.Values]:

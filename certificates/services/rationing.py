@@ -21,10 +21,10 @@ _MINUTE, _SHARES = 60, 10
 class _Lease:
     """What is left in this process of one address's minute, and whether there is no more to take."""
 
-    __slots__ = ("left", "over")
+    __slots__ = ("left", "lock", "over")
 
     def __init__(self) -> None:
-        self.left, self.over = 0, False
+        self.left, self.over, self.lock = 0, False, threading.Lock()
 
 
 _leases: BoundedCache[tuple[str | None, int, int], _Lease] = BoundedCache(max_entries=20_000, max_age=_MINUTE)
@@ -40,21 +40,23 @@ def may_sign(address: str | None) -> bool:
     """Whether one more answer may be signed for `address` in this minute."""
     limit, minute = settings.OCSP_SIGNATURES_A_MINUTE, int(time.time()) // _MINUTE
     key = address, minute, limit
+    lease = _leases.get(key) or _begun(key)
+    with lease.lock:  # one question takes a share for all that wait: each would take its own
+        if not lease.left and not lease.over:
+            lease.left, lease.over = _take(f"kvp:ocsp:{address}:{minute}", max(1, limit // _SHARES), limit)
+        if not lease.left:
+            return False
+        lease.left -= 1
+        return True
+
+
+def _begun(key: tuple[str | None, int, int]) -> _Lease:
     with _lock:
         lease = _leases.get(key)
         if lease is None:
             lease = _Lease()
             _leases.put(key, lease)
-        if lease.left:
-            lease.left -= 1
-            return True
-        if lease.over:
-            return False
-    granted, over = _take(f"kvp:ocsp:{address}:{minute}", max(1, limit // _SHARES), limit)
-    with _lock:
-        lease.over = lease.over or over
-        lease.left += max(0, granted - 1)
-    return granted > 0
+        return lease
 
 
 def _take(name: str, block: int, limit: int) -> tuple[int, bool]:

@@ -22,7 +22,6 @@ from keyvault_portal.jobs import enqueue_on_commit
 
 REVOKE = "certificate.revoke"
 REVOKE_AUTHORITY = "authority.revoke"
-REVOKE_MANY = "certificate.revoke_many"
 _BATCH = 1000
 # A leaf is never revoked for its CA's or an attribute authority's compromise (BR 7.2.2); that act is of its own.
 LEAF_REASONS = [
@@ -38,7 +37,7 @@ def revoke_certificate(
 
     Raises NotFound, PermissionRefused, WrongState (not issued here, revoked already), ValidationFailed.
     """
-    why = _reason(reason, LEAF_REASONS)
+    why = reason_of(reason, LEAF_REASONS)
     with audit.atomic(actor=actor, action=REVOKE, target=("certificate", certificate_id, "")) as act:
         row = _locked(certificate_id)
         act.about(target=("certificate", row.pk, str(row)), ring_id=row.ring_id)
@@ -73,37 +72,18 @@ def release_certificate(*, actor: Actor, certificate_id: UUID, note: str = "") -
     return row
 
 
-def revoke_many(
-    *, actor: Actor, by: str, value: str, ring_id: UUID | None, reason: str, note: str, approval_id: UUID | None = None
-) -> int:
-    """Revoke every valid certificate of an owner (`by` = "owner"), or with one key ("key": SHA-256 of its SPKI).
-
-    In one ring, or in all of them for `ring_id` None. Returns how many. Raises ValidationFailed, NotFound (there are
-    none), PermissionRefused, ApprovalRequired.
-    """
-    why = _reason(reason, [item for item in LEAF_REASONS if item is not Reason.CERTIFICATE_HOLD])
-    with audit.atomic(actor=actor, action=REVOKE_MANY, target=(by, value, value), ring_id=ring_id) as act:
-        authorize(actor, Permission.CERTIFICATE_REVOKE, ring_id=ring_id, target="these certificates")
-        rows = chosen(by, value, ring_id)
-        if not rows.exists():
-            raise NotFound("There is no such certificate that could be revoked.")
-        params = {
-            "by": by,
-            "value": value,
-            "ring_id": str(ring_id) if ring_id else None,
-            "reason": reason,
-            "note": note,
-        }
-        approvals.need_officers(actor, REVOKE_MANY, params, ring_id=ring_id, reason=note, approval_id=approval_id)
-        done = _revoke_all(rows, why, actor)
-        act.record({"by": by, "value": value, "reason": why.value, "note": note, "count": done})
-    return done
-
-
 def chosen(by: str, value: str, ring_id: UUID | None) -> QuerySet[Certificate]:
-    """The leaf certificates that live and are not revoked, which a mass revocation would hit."""
-    rows = _living(Certificate.objects.filter(authority__isnull=False))
-    rows = rows.exclude(pk__in=Authority.objects.exclude(certificate=None).values("certificate"))
+    """The leaf certificates of authorities here that live and are not revoked, which a mass revocation would hit."""
+    rows = living(by, value, ring_id).filter(authority__isnull=False)
+    return rows.exclude(pk__in=Authority.objects.exclude(certificate=None).values("certificate"))
+
+
+def living(by: str, value: str, ring_id: UUID | None) -> QuerySet[Certificate]:
+    """Whatever lives and is not revoked of an owner (`by` = "owner") or with one key ("key": SHA-256 of its SPKI).
+
+    In one ring, or in all of them for `ring_id` None. Raises ValidationFailed.
+    """
+    rows = _living(Certificate.objects.all())
     if ring_id is not None:
         rows = rows.filter(ring_id=ring_id)
     match by:
@@ -144,7 +124,7 @@ def _fall(authority: Authority, actor: Actor) -> int:
     authority.save(update_fields=["state"])
     own = authority.certificate
     rows = _living(Certificate.objects.filter(authority=authority))
-    done = _revoke_all(rows.exclude(pk=own.pk) if own else rows, Reason.CA_COMPROMISE, actor)
+    done = revoke_all(rows.exclude(pk=own.pk) if own else rows, Reason.CA_COMPROMISE, actor)
     if own is not None and authority.parent_id is not None and own.state != CertificateState.REVOKED.value:
         _apply(own, Reason.CA_COMPROMISE, actor, timezone.now(), None)
         _publish([own])
@@ -162,8 +142,11 @@ def affected_by(authority: Authority) -> int:
 _FIELDS = ["state", "revoked_at", "revoked_by", "reason", "invalid_since", "crl_entry"]
 
 
-def _revoke_all(rows: QuerySet[Certificate], why: Reason, actor: Actor) -> int:
-    """In pages, so that a million rows need no memory; the caller's transaction makes it one act."""
+def revoke_all(rows: QuerySet[Certificate], why: Reason, actor: Actor) -> int:
+    """Revoke all of these for a caller who has authorised it, whose transaction makes it one act; returns how many.
+
+    In pages, so that a million rows need no memory.
+    """
     done, last = 0, UUID(int=0)
     authorities: dict[UUID, Certificate] = {}
     now = timezone.now()
@@ -219,7 +202,8 @@ def _locked(certificate_id: UUID) -> Certificate:
     return found
 
 
-def _reason(value: str, allowed: list[Reason]) -> Reason:
+def reason_of(value: str, allowed: list[Reason]) -> Reason:
+    """The reason of this name; raises ValidationFailed for one that is not among `allowed`."""
     if value not in {reason.value for reason in allowed}:
         raise refused("reason", f"One of: {', '.join(reason.value for reason in allowed)}.")
     return Reason(value)

@@ -14,7 +14,7 @@ from certificates.models import Authority, Certificate, OcspAnswer
 from certificates.ocsp import Asked
 from certificates.profiles import PROFILES
 from certificates.services import grants
-from certificates.services.answering import VALID_FOR, Answerer, status_of
+from certificates.services.answering import VALID_FOR, Answerer, said, status_of
 from certificates.services.reading import issuer_of, parse
 from certificates.services.signers import places_of, public_key_of
 from certificates.states import AuthorityState, CertificateState
@@ -47,7 +47,7 @@ def presign(certificate_ids: list[UUID]) -> int:
         answerer = answerers.setdefault(row.authority.pk, Answerer(row.authority))
         for digest in ocsp.DIGESTS:
             asked = Asked(digest, *answerer.called(digest), int(row.serial, 16))
-            raw = answerer.sign([(asked, status_of(row.revoked_at, row.reason))], now=now, known_at=now)
+            raw = answerer.sign([said(asked, status_of(row.revoked_at, row.reason), now)], now=now)
             answers.append(
                 OcspAnswer(
                     certificate=row,

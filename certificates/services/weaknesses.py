@@ -3,10 +3,6 @@
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
-from certificates.states import Reason
-
-COMPROMISES = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]  # a key that is in other hands
-
 
 def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     """Faults that the certificate itself shows, in words."""

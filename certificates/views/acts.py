@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views import View
 
 from certificates.models import Authority
+from certificates.renewal import revoking as at_ca
 from certificates.scan_forms import KeyCertificateForm, RevokeManyForm
 from certificates.services import issuing, revoking
 from certificates.views.certificates import issuing_authority
@@ -36,9 +37,9 @@ class RevokeMany(ActorRequiredMixin, View):
             return self._page(request, form, request.POST)
         form = RevokeManyForm(request.POST, actor=actor_of(request))
         if form.is_valid():
-            done = form.run(lambda values: revoking.revoke_many(actor=actor_of(request), **values))
+            done = form.run(lambda values: at_ca.revoke_many(actor=actor_of(request), **values))
             if done is not None:
-                messages.success(request, f"{done:,} certificates are revoked.")
+                messages.success(request, _told(done))
                 return redirect("/certificates/?state=revoked")
         return self._page(request, form, form.data, status=422)
 
@@ -59,19 +60,34 @@ class RevokeMany(ActorRequiredMixin, View):
             return said
         try:
             rings = actor_of(request).ring_ids(Permission.CERTIFICATE_REVOKE)
-            rows = revoking.chosen(by, asked[by].replace(":", ""), UUID(asked["ring"]) if asked.get("ring") else None)
-            rows = on_rings(rows, rings)
+            which = by, asked[by].replace(":", ""), UUID(asked["ring"]) if asked.get("ring") else None
+            here, outside, elsewhere = (
+                on_rings(rows, rings).count()
+                for rows in (revoking.chosen(*which), at_ca.chosen_at_cas(*which), at_ca.chosen_elsewhere(*which))
+            )
         except (ValidationFailed, ValueError):
             return said
-        return [
-            counted(
-                rows.count(),
-                "certificate that still lives is revoked",
-                "certificates that still live are revoked",
-                tone="danger",
-            ),
-            *said,
+        found: list[object] = [
+            counted(here, "certificate that lives is revoked", "certificates that live are revoked", tone="danger")
         ]
+        if outside:
+            one = "certificate that lives is revoked by the CA outside it came from, as soon as that one answers"
+            many = "certificates that live are revoked by the CAs outside they came from, as soon as those answer"
+            found.append(counted(outside, one, many, tone="danger"))
+        if elsewhere:
+            one = "certificate of an issuer that the portal has no account with stays: ask that issuer"
+            many = "certificates of issuers that the portal has no account with stay: ask those issuers"
+            found.append(counted(elsewhere, one, many, tone="warn"))
+        return [*found, *said]
+
+
+def _told(done: at_ca.Many) -> str:
+    said = "1 certificate is revoked." if done.revoked == 1 else f"{done.revoked:,} certificates are revoked."
+    if done.asked_at_ca == 1:
+        return f"{said} 1 more is being revoked by the CA it came from."
+    if done.asked_at_ca:
+        return f"{said} {done.asked_at_ca:,} more are being revoked by the CAs they came from."
+    return said
 
 
 class IssueForKey(ActorRequiredMixin, View):

@@ -1,12 +1,12 @@
 """Certificates: the inventory, the calendar of their ends, the page of one, issuing, renewing and revoking."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Window
+from django.db.models import Count, QuerySet, Window
 from django.db.models.functions import RowNumber, TruncDate
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
@@ -108,7 +108,7 @@ class ExpiryCalendar(ActorRequiredMixin, View):
         due = list(shown.filter(place__lte=SHOWN_A_DAY).order_by("not_after", "id"))
         context = page_context(request, rows.filter(not_after__gt=now).select_related("authority"), ["not_after", "id"], size=25) | {
             "title": "Expiry calendar", "subtitle": "What ends in the next 30 days. People are told 30, 14, 7 and 1 days before.",
-            "days": _days(now.date(), due, _renewed(due)),
+            "days": _days(now.date(), due, _renewed(due), _crowded(soon)),
             "late": rows.filter(not_after__lte=now, not_after__gt=now - timedelta(days=30))[:MANY].count(), "due": soon[:MANY].count(),
             "columns": [{"label": "Certificate"}, {"label": "Issuer"}, {"label": "Owner"}, {"label": "Ends"}],
             "empty_title": "Nothing ends", "empty_text": "There is no certificate that is still valid.",
@@ -122,7 +122,15 @@ def _renewed(rows: Collection[Certificate]) -> set[UUID]:
     return {renewed for renewed in found.values_list("renews_id", flat=True) if renewed is not None}
 
 
-def _days(today: date, due: Iterable[Certificate], renewed: Collection[UUID]) -> list[dict[str, Any]]:
+def _crowded(soon: QuerySet[Certificate]) -> dict[date, int]:
+    """The days on which more end than are shown, and how many in all."""
+    counted = soon.order_by().annotate(day=TruncDate("not_after")).values("day").annotate(count=Count("id"))
+    return dict(counted.filter(count__gt=SHOWN_A_DAY).values_list("day", "count"))
+
+
+def _days(
+    today: date, due: Iterable[Certificate], renewed: Collection[UUID], crowded: Mapping[date, int]
+) -> list[dict[str, Any]]:
     by_day: dict[date, list[dict[str, str]]] = {}
     for row in due:
         state = "done" if row.pk in renewed else "due"
@@ -130,7 +138,14 @@ def _days(today: date, due: Iterable[Certificate], renewed: Collection[UUID]) ->
         by_day.setdefault(row.not_after.date(), []).append(item)
     days = [today + timedelta(days=number) for number in range(CALENDAR_DAYS)]
     return [
-        {"date": day, "today": day == today, "weekend": day.weekday() > 4, "items_due": by_day.get(day, [])}
+        {
+            "date": day,
+            "today": day == today,
+            "weekend": day.weekday() > 4,
+            "items_due": by_day.get(day, []),
+            "more": crowded[day] - SHOWN_A_DAY if day in crowded else 0,
+            "url": f"/certificates/?state=valid&sort=ends&on={day}",
+        }
         for day in days
     ]
 

@@ -55,14 +55,13 @@ class RootSealViewSet(ActorView, ReadOnlyModelViewSet[RootSeal]):
         seal = seals.request_check(actor=self.actor, seal_id=self.get_object().pk)
         return Response(shapes.RootSealSerializer(seal).data, status=status.HTTP_202_ACCEPTED)
 
-    @extend_schema(request=None, responses=shapes.RootSealSerializer)
+    @extend_schema(request=ReasonSerializer, responses=shapes.RootSealSerializer)
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
-        """Stop using it; never the last one that works."""
+        """Stop using it for good, once other officers agree; never the last one that works."""
         self._manager()
-        return Response(
-            shapes.RootSealSerializer(seals.retire_seal(actor=self.actor, seal_id=self.get_object().pk)).data
-        )
+        seal = seals.retire_seal(actor=self.actor, seal_id=self.get_object().pk, **self.body(ReasonSerializer))
+        return Response(shapes.RootSealSerializer(seal).data)
 
     @extend_schema(request=ReasonSerializer, responses={204: None})
     @action(detail=False, methods=["post"], filter_backends=[])

@@ -1,10 +1,11 @@
-"""The acts on the portal's own seal that other officers must agree to: one more way to open it."""
+"""The acts on the portal's own seal that other officers must agree to: one more way to open it, and one less."""
 
 from typing import Any
 from uuid import UUID
 
-from keys.models import Key
+from keys.models import Key, RootSeal
 from keys.services import provider_seals, seals
+from keys.states import SealStanding
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
@@ -54,9 +55,26 @@ class RegisterShares:
         return {"seal": str(seal.pk), "url": "/keys/seals/"}
 
 
-def _act(name: str, params: dict[str, Any], version: str, consequences: list[str]) -> Act:
+@operation(seals.RETIRE, permission=Permission.SETTINGS_MANAGE, title="Retire a seal of the portal")
+class RetireSeal:
+    """Params: seal_id, reason."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        seal = seals.refuse_last(UUID(params["seal_id"]))
+        left = seals.ways_in_use() - (seal.state == SealStanding.IN_USE.value)
+        return _act(seals.RETIRE, params, f"{seal.kind} {seal.provider}".strip(), seals.when_retired(seal, left), seal)
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        seal = seals.retire_seal(
+            actor=actor, seal_id=UUID(params["seal_id"]), reason=params["reason"], approval_id=request_id
+        )
+        return {"seal": str(seal.pk), "url": "/keys/seals/"}
+
+
+def _act(name: str, params: dict[str, Any], version: str, consequences: list[str], seal: RootSeal | None = None) -> Act:
     return Act(
-        operation=name, params=params, target_type="seal", target_id="", target_label=params["name"], target_version=version,
+        operation=name, params=params, target_type="seal", target_id=str(seal.pk) if seal else "",
+        target_label=seal.name if seal else params["name"], target_version=version,
         ring_id=None, policy_version=POLICY_VERSION, consequences=consequences,
     )  # fmt: skip
 

@@ -7,84 +7,40 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from os import environ, urandom
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.test import override_settings
 
-from keys.benchmarks import Tell, missing, openbao, providercalls
+from keys.benchmarks import Tell, barehsm, farplaces, missing, openbao, providercalls
+from keys.benchmarks.pairs import AAD, Pair, bound_cipher, measure, new_handle
 from keys.hosts import HostRule
-from keys.providers.base import Cipher, KeyHandle, Provider
+from keys.providers.base import Provider
 from keys.providers.local import LocalProvider
-from keyvault_portal.measure import Measurement, interleave
+from keyvault_portal.measure import Measurement
 
-ALGORITHM, MESSAGE, AAD = "AES-256-GCM", 1024, b'{"tenant": "acme"}'
-SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
+SOFTHSM, TOKEN, PIN = "/usr/lib/softhsm/libsofthsm2.so", "benchmark", "739154"
 LOOPBACK = HostRule(("127.0.0.0/8",))
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One encryption through the provider and the same through its library alone."""
-
-    title: str
-    ours: Callable[[bytes], object]
-    raw: Callable[[bytes], object] | None
-
-
 def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Calls a second of one caller who encrypts `size` messages of 1 KiB a round, the median call, and the library's share."""
-    message, found = urandom(MESSAGE), []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvp-places-", dir="/tmp")))
-        for place in (_local, _transit, _aws, _pkcs11):
-            answer = stack.enter_context(place(folder))
+    """Calls a second of one caller who uses a key `size` times a round on 1 KiB, how long calls take, the library's share."""
+    found = []
+    for place in (_local, _transit, _aws, _pkcs11, *farplaces.PLACES):
+        with tempfile.TemporaryDirectory(prefix="kvp-places-", dir="/tmp") as folder, place(Path(folder)) as answer:
             if isinstance(answer, Measurement):
                 found.append(answer)
                 continue
             tell(answer.title)
-            found += _measure(answer, message, size, rounds)
+            found.append(measure(answer, size, rounds))
     return found + providercalls.run(10 * size, tell)
 
 
-def _measure(pair: Pair, message: bytes, size: int, rounds: int) -> list[Measurement]:
-    times: list[float] = []
-
-    def ours() -> float:
-        for _ in range(size):
-            start = perf_counter()
-            pair.ours(message)
-            times.append(perf_counter() - start)
-        return size
-
-    def raw() -> float:
-        assert pair.raw is not None
-        for _ in range(size):
-            pair.raw(message)
-        return size
-
-    pair.ours(message)
-    jobs: dict[str, Callable[[], float]] = {"ours": ours} | ({"raw": raw} if pair.raw else {})
-    rates = interleave(jobs, rounds)
-    note = f"median call {median(times) * 1_000_000:,.0f} µs"
-    if pair.raw is None:
-        return [Measurement(pair.title, rates["ours"], "calls/s", note=note)]
-    return [rates.against(pair.title, "calls/s", "ours", "raw", against="its library alone", note=note)]
-
-
 def _cipher(provider: Provider) -> Callable[[bytes], object]:
-    made = provider.generate(ALGORITHM)
-    material = made.material
-    handle = KeyHandle(ALGORITHM, made.opaque, made.public_key, (lambda: material) if material is not None else None)
-    assert isinstance(provider, Cipher)
-    bound = provider.cipher(handle)
-    return lambda message: bound.encrypt(message, AAD)
+    return bound_cipher(provider, new_handle(provider))
 
 
 @contextmanager
@@ -165,30 +121,20 @@ def _pkcs11(folder: Path) -> Iterator[Pair | Measurement]:
 
     pin, conf = folder / "pin", folder / "softhsm2.conf"
     (folder / "tokens").mkdir()
-    pin.write_text("739154")
+    pin.write_text(PIN)
     pin.chmod(0o600)
     conf.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
     before, environ["SOFTHSM2_CONF"] = environ.get("SOFTHSM2_CONF"), str(conf)
     try:
         subprocess.run(
-            [
-                "softhsm2-util",
-                "--init-token",
-                "--free",
-                "--label",
-                "benchmark",
-                "--pin",
-                "739154",
-                "--so-pin",
-                "90281734",
-            ],
+            ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", "90281734"],
             check=True,
             capture_output=True,
         )
         with override_settings(PKCS11_MODULES=[SOFTHSM]):
-            provider = Pkcs11Provider(module=SOFTHSM, token="benchmark", pin_source=f"file:{pin}", timeout=30)  # noqa: S106
-            # Its library would have to live in this process, which is what the provider avoids: no bare twin here.
-            yield Pair("HSM (SoftHSM), out of process", _cipher(provider), None)
+            provider = Pkcs11Provider(module=SOFTHSM, token=TOKEN, pin_source=f"file:{pin}", timeout=30)
+            with barehsm.running(SOFTHSM, TOKEN, PIN) as bare:
+                yield Pair("HSM (SoftHSM), out of process", _cipher(provider), many=bare.encrypt)
     finally:
         if before is None:
             del environ["SOFTHSM2_CONF"]

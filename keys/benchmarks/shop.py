@@ -23,7 +23,7 @@ CELL = 1024
 TEMPLATE = {"table": "customers", "column": "{column}", "id": "{pk}"}
 _TABLES = """
 CREATE TABLE customers (id bigint PRIMARY KEY, body bytea NOT NULL);
-CREATE TABLE peer (id bigint PRIMARY KEY, body bytea NOT NULL);
+CREATE TABLE peer (id bigint PRIMARY KEY, body bytea NOT NULL, key_version integer NOT NULL DEFAULT 1);
 ALTER TABLE customers ALTER body SET STORAGE EXTERNAL;
 ALTER TABLE peer ALTER body SET STORAGE EXTERNAL;
 """

@@ -126,6 +126,17 @@ class Aead:
         except OverflowError:
             raise LimitExceeded("message too long for one call; use the stream form") from None
 
+    def decrypt_all(self, payloads: Sequence[bytes], aads: Sequence[bytes], skip: int = 0) -> list[bytes]:
+        """Undo `encrypt_all` over what comes after `skip` bytes of each; raises DecryptFailed when one does not open."""
+        start, open_ = skip + self.nonce_size, self._open
+        try:
+            return [
+                open_(payload[skip:start], payload[start:], aad)
+                for payload, aad in zip(payloads, aads, strict=True)
+            ]  # fmt: skip
+        except _FAILURES:
+            raise DecryptFailed from None
+
     def encrypt_with_nonce(self, nonce: bytes, plaintext: bytes, aad: bytes = b"") -> bytes:
         """Return ciphertext | tag under a nonce the caller guarantees to be unique for this key."""
         if len(nonce) != self.nonce_size:

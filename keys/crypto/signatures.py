@@ -34,6 +34,7 @@ class RsaPss(SignatureScheme):
     def __init__(self, bits: int) -> None:
         super().__init__(rsa.RSAPrivateKey, rsa.RSAPublicKey, bits)
         self._bits = bits
+        self._how = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.DIGEST_LENGTH), SHA256()
 
     def new_key(self) -> Any:
         return rsa.generate_private_key(public_exponent=65537, key_size=self._bits)
@@ -42,7 +43,7 @@ class RsaPss(SignatureScheme):
         return key.key_size
 
     def _arguments(self) -> tuple[Any, ...]:
-        return padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.DIGEST_LENGTH), SHA256()
+        return self._how
 
 
 class Ecdsa(SignatureScheme):
@@ -51,7 +52,7 @@ class Ecdsa(SignatureScheme):
     def __init__(self, curve: type[ec.EllipticCurve], digest: type[HashAlgorithm]) -> None:
         super().__init__(ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey, curve.name)
         self._curve = curve
-        self._digest = digest
+        self._how = (ec.ECDSA(digest()),)
 
     def new_key(self) -> Any:
         return ec.generate_private_key(self._curve())
@@ -60,7 +61,7 @@ class Ecdsa(SignatureScheme):
         return key.curve.name
 
     def _arguments(self) -> tuple[Any, ...]:
-        return (ec.ECDSA(self._digest()),)
+        return self._how
 
 
 RSA_2048_PSS = RsaPss(2048)

@@ -1,7 +1,8 @@
 """What every data store offers: count by version, read a page by key, write back if unchanged."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+from typing import NamedTuple, Protocol, Self, overload
 from uuid import UUID
 
 from keyvault_portal.errors import PortalError, StoreUnavailable, ValidationFailed
@@ -34,21 +35,69 @@ class Locator(NamedTuple):
 class Row(NamedTuple):
     """One row: its primary key as text, its cells in the order of the store's columns, and what each is bound to.
 
-    A context is the associated data (`context_aad`), None where the store has no template. `stamp` changes whenever
-    anybody writes the row.
+    A context is the associated data (`context_aad`), None where the store has no template.
     """
 
     pk: str
     cells: tuple[Cell, ...]
     contexts: tuple[bytes | None, ...]
-    stamp: str = ""
 
 
-class Change(NamedTuple):
-    """Write `new` over the cells of `row`, as it was read; columns that stay have the same cell in both."""
+class Page(Sequence[Row]):
+    """Rows kept as columns: bulk code that goes along columns does a fraction of the work of going along rows.
 
-    row: Row
-    new: tuple[Cell, ...]
+    `columns` and `contexts` hold one sequence for each column of the store, `stamps` whatever the store needs to tell
+    a row as it was read from the row as somebody wrote it since: any number of sequences.
+    """
+
+    __slots__ = ("columns", "contexts", "keys", "stamps")
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        columns: Sequence[Sequence[Cell]],
+        contexts: Sequence[Sequence[bytes | None]],
+        stamps: Sequence[Sequence[bytes]] = (),
+    ) -> None:
+        self.keys, self.columns, self.contexts, self.stamps = keys, columns, contexts, stamps
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """The same rows as columns."""
+        if not rows:
+            return cls((), (), ())
+        keys, cells, contexts = zip(*rows, strict=True)
+        return cls(keys, tuple(zip(*cells, strict=True)), tuple(zip(*contexts, strict=True)))
+
+    def pick(self, wanted: Sequence[bool]) -> Self:
+        """Only the rows that are wanted."""
+        return type(self)(
+            tuple(compress(self.keys, wanted)),
+            [tuple(compress(column, wanted)) for column in self.columns],
+            [tuple(compress(column, wanted)) for column in self.contexts],
+            [tuple(compress(column, wanted)) for column in self.stamps],
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, place: int | slice) -> Row | Self:
+        if isinstance(place, int):
+            cells = tuple(column[place] for column in self.columns)
+            return Row(self.keys[place], cells, tuple(column[place] for column in self.contexts))
+        return type(self)(
+            self.keys[place],
+            [column[place] for column in self.columns],
+            [column[place] for column in self.contexts],
+            [column[place] for column in self.stamps],
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(Row, self.keys, zip(*self.columns, strict=True), zip(*self.contexts, strict=True))
 
 
 class Counted(NamedTuple):
@@ -83,20 +132,23 @@ class StoreAdapter(Protocol):
         """Ascending primary keys that cut the store into about `parts` ranges."""
         ...
 
-    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
         """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound."""
         ...
 
-    def read_rows(self, keys: Sequence[str]) -> list[Row]:
+    def read_rows(self, keys: Sequence[str]) -> Page:
         """Just these rows, those that exist."""
         ...
 
-    def sample(self, limit: int) -> list[Row]:
+    def sample(self, limit: int) -> Page:
         """Some rows from all over the store."""
         ...
 
-    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
-        """Write the rows that nobody wrote since they were read, in one transaction; answers with their keys."""
+    def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
+        """Write `new`, a sequence for each column, over the rows of `page` that nobody wrote since they were read.
+
+        All in one transaction; answers with the keys of those rows. A cell that stays is the same in `new`.
+        """
         ...
 
     def settle(self) -> None:
@@ -109,9 +161,9 @@ class StoreAdapter(Protocol):
 __all__ = [
     "Answer",
     "Cell",
-    "Change",
     "Counted",
     "Locator",
+    "Page",
     "Row",
     "StoreAdapter",
     "StoreGone",

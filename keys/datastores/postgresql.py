@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from keys.datastores.base import Answer, Change, Counted, Row, StoreGone, StoreRefused, StoreUnavailable
+from keys.datastores.base import Answer, Cell, Counted, Page, StoreGone, StoreRefused, StoreUnavailable
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate
-from keyvault_portal.arrays import BYTEA, TEXT, pack
+from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
 
-PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "character varying"})
+_TEXT_KEYS = frozenset({"text", "character varying"})  # the others have no blank in them
+PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid"}) | _TEXT_KEYS
 _GONE = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege)
 _DESCRIBE = """
     SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false)
@@ -118,47 +119,65 @@ class PostgresTable:
             share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
             return [str(row[0]) for row in connection.execute(statement, [parts, share])]
 
-    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
         cast = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
-        clauses, values = [], []
-        for operator, bound in ((">", after), ("<=", upto)):
-            if bound is not None:
-                clauses.append(sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk("t"), op=sql.SQL(operator), cast=cast))
-                values.append(bound)
+        bounds = {op: bound for op, bound in ((">", after), ("<=", upto)) if bound is not None}
+        clauses = [sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk("t"), op=sql.SQL(op), cast=cast) for op in bounds]
         where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
         tail = sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))
-        cursor = self._ask(self._select(tail), [*values, limit])
-        return lambda: self._rows(self._answer(cursor))
+        cursor = self._ask(self._select(tail), [*bounds.values(), limit])
+        return lambda: self._page(self._answer(cursor))
 
-    def read_rows(self, keys: Sequence[str]) -> list[Row]:
+    def read_rows(self, keys: Sequence[str]) -> Page:
         clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
             pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key))
         )
         statement = self._select(clause)
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
-            return self._rows(cursor.execute(statement, [list(keys)]).fetchall())
+            return self._page(cursor.execute(statement, [list(keys)]).fetchall())
 
-    def sample(self, limit: int) -> list[Row]:
+    def sample(self, limit: int) -> Page:
         marks = self.boundaries(limit)
         return self.read_rows(marks)
 
     def _select(self, tail: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
-        # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed.
-        return sql.SQL("SELECT {pk}::text AS key_text, xmin::text, {columns} FROM {t} AS t {tail}").format(
+        # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed; ctid is where
+        # the row stands, so that it is written without being looked up again.
+        return sql.SQL("SELECT {pk}::text AS key_text, xmin, ctid, {columns} FROM {t} AS t {tail}").format(
             pk=self._pk("t"), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
         )
 
-    def _rows(self, found: list[tuple[Any, ...]]) -> list[Row]:
+    def _page(self, found: list[tuple[Any, ...]]) -> Page:
         if not found:
-            return []
-        keys, stamps, *columns = zip(*found, strict=True)
-        contexts = [map(bind, keys) for bind in self._binds]
-        return list(map(Row, keys, zip(*columns, strict=True), zip(*contexts, strict=True), stamps))
+            return Page((), (), ())
+        keys, stamps, places, *columns = zip(*found, strict=True)
+        return Page(keys, columns, [list(map(bind, keys)) for bind in self._binds], (stamps, places))
 
-    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
-        if not changes:
+    def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
+        if not page:
             return set
+        kind = self._type(self.spec.primary_key)
+        keys = pack(page.keys, TEXT) if kind in _TEXT_KEYS else " ".join(page.keys)
+        stamps, places = page.stamps
+        cells = [
+            pack(column, BYTEA if self._type(name) == "bytea" else TEXT)
+            for name, column in zip(self.columns, new, strict=True)
+        ]
+        values = [keys, pack_even(stamps, XID), pack_even(places, TID), *cells, len(page)]
+        cursor = self._ask(self._update(), values, begin=True)
+
+        def answer() -> set[str]:
+            written = self._answer(cursor)[0][0]
+            return set(page.keys if written is None else written)
+
+        return answer
+
+    def _update(self) -> sql.Composed:
+        """Writes the rows that stand where and as they were read: the key is asked too, for a table written anew moves its rows.
+
+        The keys come back only when some row was not written: as a rule all were.
+        """
         kinds = [self._type(column) for column in self.columns]
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
         arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
@@ -166,30 +185,17 @@ class PostgresTable:
             sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
-        # The keys come back only when some row was not written: as a rule all were.
-        statement = sql.SQL(
+        kind = self._type(self.spec.primary_key)
+        return sql.SQL(
             "WITH written AS (UPDATE {t} AS t SET {sets} "
-            "FROM unnest(%b::text[]::{kind}[], string_to_array(%b, ' ')::xid[], {arrays}) AS u(pk, stamp, {names}) "
-            "WHERE t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
+            "FROM unnest({keys}::{kind}[], %b::xid[], %b::tid[], {arrays}) AS u(pk, stamp, place, {names}) "
+            "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
             "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END FROM written"
         ).format(
-            t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(self._type(self.spec.primary_key)),
-            arrays=sql.SQL(", ").join(arrays), names=sql.SQL(", ").join(names), pk=self._pk(),
+            t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(kind), arrays=sql.SQL(", ").join(arrays),
+            keys=sql.SQL("%b::text[]" if kind in _TEXT_KEYS else "string_to_array(%b, ' ')"),
+            names=sql.SQL(", ").join(names), pk=self._pk(),
         )  # fmt: skip
-        rows, news = zip(*changes, strict=True)
-        keys, _, _, stamps = zip(*rows, strict=True)
-        cells = [
-            pack(column, BYTEA if kind == "bytea" else TEXT)
-            for column, kind in zip(zip(*news, strict=True), kinds, strict=True)
-        ]
-        values = [pack(keys, TEXT), " ".join(stamps), *cells, len(rows)]
-        cursor = self._ask(statement, values, begin=True)
-
-        def answer() -> set[str]:
-            written = self._answer(cursor)[0][0]
-            return set(keys if written is None else written)
-
-        return answer
 
     def settle(self) -> None:
         with self._errors() as connection, connection.transaction():

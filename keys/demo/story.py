@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keys.datastores.base import Row
+from keys.datastores.base import Page, Row
 from keys.demo import shop
 from keys.demo.organisation import STORY_KEY, Organisation, agree
 from keys.models import DataStore, Rotation
@@ -149,7 +149,7 @@ class Story:
         binds = [template.bind(column) for column in shop.COLUMNS]
 
         def read(batch: list[tuple[int, tuple[bytes, ...]]]) -> Iterator[tuple[int, tuple[bytes, ...]]]:
-            rows = [Row(str(pk), cells, tuple(bind(str(pk)) for bind in binds)) for pk, cells in batch]
+            rows = Page.of([Row(str(pk), cells, tuple(bind(str(pk)) for bind in binds)) for pk, cells in batch])
             reader.prepare(rows)
             for (pk, _), row in zip(batch, rows, strict=True):
                 yield (

@@ -93,6 +93,9 @@ class KeyPolicy(models.Model):
     initiator_may_enter = models.BooleanField(
         default=False, help_text="Whoever opens an import by components may enter one of them."
     )
+    provider_rotates_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How often its provider rotates it by itself, beside the portal; empty: never."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

@@ -116,6 +116,7 @@ class ProviderIntent(models.Model):
         CANCEL_DELETION = "cancel_deletion", "Cancel the deletion"
         DESTROY = "destroy", "Destroy"
         RESTORE_METADATA = "restore_metadata", "Put policy and tags back"
+        SET_ROTATION = "set_rotation", "Set the provider's own rotation"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     version = models.ForeignKey(KeyVersion, on_delete=models.PROTECT, related_name="intents")
@@ -139,7 +140,10 @@ class ProviderIntent(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(state__in=[s.value for s in IntentState]), name="keys_intent_state"),
             models.CheckConstraint(
-                condition=Q(act__in=["create", "import", "disable", "enable", "schedule_deletion", "cancel_deletion", "destroy", "restore_metadata"]),
+                condition=Q(
+                    act__in=["create", "import", "disable", "enable", "schedule_deletion", "cancel_deletion", "destroy",
+                             "restore_metadata", "set_rotation"]
+                ),
                 name="keys_intent_act",
             ),
             models.CheckConstraint(
@@ -207,7 +211,7 @@ class ProviderFinding(models.Model):
         UNKNOWN_KEY = "unknown_key", "Key unknown to the portal"
         MISSING_KEY = "missing_key", "Key missing at the provider"
         STATE_DRIFT = "state_drift", "State differs"
-        ROTATION_DRIFT = "rotation_drift", "Rotates by itself at the provider"
+        ROTATION_DRIFT = "rotation_drift", "The provider's own rotation differs"
         TAGS_DRIFT = "tags_drift", "Tags differ"
         REPLICA_DRIFT = "replica_drift", "Copies differ"
         METADATA_DRIFT = "metadata_drift", "Policy or tags differ"

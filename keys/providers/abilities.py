@@ -31,6 +31,10 @@ WORDS: dict[Capability, tuple[str, str]] = {
         "Takes policy and tags back",
         "Policy and tags are put back by hand, at the provider",
     ),
+    Capability.SELF_ROTATION: (
+        "Its own rotation is seen, and set from here",
+        "Rotates nothing by itself: the portal does",
+    ),
     Capability.TAGS: ("Marks its keys", "Keeps no marks: a lost answer may leave an unknown key"),
 }
 
@@ -49,6 +53,7 @@ WHY_NOT: dict[str, dict[Capability, str]] = {
         _C.REPLICAS: "The database is what is replicated.",
         _C.METADATA: "Policies and labels are rows that change by audited acts only.",
         _C.METADATA_RESTORE: "Policies and labels are rows that change by audited acts only.",
+        _C.SELF_ROTATION: "The portal's own schedule is the key's policy.",
     },
     "aws_kms": {_C.EXPORTER: _NEVER_OUT},
     "gcp_kms": {
@@ -69,6 +74,7 @@ WHY_NOT: dict[str, dict[Capability, str]] = {
         _C.DATA_KEYS: "PKCS#11 has no such call.",
         _C.TAGS: "The only text on an object is its label, which says what the key is for.",
         _C.REPLICAS: "A token has no regions; clusters are the vendor's.",
+        _C.SELF_ROTATION: "PKCS#11 has no schedule.",
     },
     "vault_transit": {_C.REPLICAS: "A cluster replicates as a whole, and that is its operator's."},
     "kmip": {
@@ -81,6 +87,7 @@ WHY_NOT: dict[str, dict[Capability, str]] = {
         _C.DIRECT_IMPORT: "KMIP hands out no wrapping key: Register takes the material inside the TLS connection that both certificates "
             "authenticate, so the worker that brings it holds it for a moment.",
         _C.REPLICAS: "Clusters are the server's own business.",
+        _C.SELF_ROTATION: "KMIP has dates for a key's end and none for its rotation.",
         _C.METADATA_RESTORE: "KMIP lets a client change names, and nothing that decides over use.",
     },
 }  # fmt: skip

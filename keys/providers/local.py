@@ -144,8 +144,10 @@ class _Signer:
         self._key = key
 
     def sign(self, message: bytes) -> bytes:
-        with portal_errors():
+        try:
             return keymaterial.sign(self._key.algorithm, self._key, message)
+        except CryptoError as error:
+            raise portal_error(error) from None
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         return verifies(self._key.algorithm, self._key, message, signature)

@@ -10,10 +10,12 @@ from uuid import UUID
 from django.db import transaction
 
 from keys.models import Key, KeyVersion
+from keys.providers.base import BoundSigner
 from keys.services import reservations, seal_watch
 from keys.services.cache import BoundedCache
 from keys.services.materials import CHAIN
 from keys.states import MAY_PROCESS, MAY_PROTECT, VersionState
+from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import NotFound, WrongState
 
 type KeyRef = UUID | str
@@ -30,6 +32,8 @@ class KeyView:
     versions: dict[int, KeyVersion] = field(repr=False)
     active: KeyVersion | None = field(repr=False)
     reserved: str = ""  # the one purpose of the portal that it serves
+    # By version: whom `operations.sign_bare` has let sign, and with what. It ends with the view.
+    signers: dict[int, tuple[Actor, BoundSigner]] = field(default_factory=dict, repr=False)
 
     @property
     def label(self) -> str:

@@ -32,6 +32,7 @@ class PolicyValues:
     publish_before_use_hours: int = 24
     token_lifetime_hours: int = 24
     initiator_may_enter: bool = False
+    provider_rotates_days: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,6 +73,7 @@ def check(values: PolicyValues, *, kind: KeyKind) -> None:
 
     for name, least, most in (
         ("cryptoperiod_days", 1, 36_500),
+        ("provider_rotates_days", 1, 36_500),
         ("grace_days", LEAST_GRACE_DAYS, 3650),
         ("minimum_grace_days", LEAST_GRACE_DAYS, 3650),
         ("use_share_due", 1, 95),
@@ -79,7 +81,7 @@ def check(values: PolicyValues, *, kind: KeyKind) -> None:
         ("token_lifetime_hours", 0, 8760),
     ):
         value = getattr(values, name)
-        if value is None and name == "cryptoperiod_days":
+        if value is None and name in {"cryptoperiod_days", "provider_rotates_days"}:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             fault(name, f"A whole number from {least} to {most}.")

@@ -1,9 +1,11 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from itertools import compress, groupby
+from operator import is_not
+from typing import Protocol, cast
 from uuid import UUID
 
 from keys.crypto.aead import Aead
@@ -19,8 +21,8 @@ from keys.crypto.compact import (
     segment_key,
 )
 from keys.crypto.envelope import Envelope, open_envelope
-from keys.crypto.errors import CryptoError, MalformedEnvelope
-from keys.datastores.base import Cell, Locator, Row
+from keys.crypto.errors import CryptoError, DecryptFailed, MalformedEnvelope
+from keys.datastores.base import Cell, Locator, Page
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
 from keys.services import budget, materials, rewrap, two_places
@@ -32,6 +34,21 @@ from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
 _SEGMENT = bytes([SEGMENT])
+
+
+def _heads(cells: Sequence[Cell]) -> list[bytes]:
+    """What each cell begins with: the same for all SEGMENT cells of a data key."""
+    return [cell[:SEGMENT_HEADER_SIZE] if isinstance(cell, bytes) else b"" for cell in cells]
+
+
+def _by_head(cells: Sequence[Cell]) -> Iterator[tuple[bytes, Sequence[int]]]:
+    """The places of cells that begin alike, together wherever they stand: applications write with many data keys."""
+    heads, order = _heads(cells), range(len(cells))
+    if len(set(heads)) == 1:
+        yield heads[0], order
+        return
+    for head, where in groupby(sorted(order, key=heads.__getitem__), key=heads.__getitem__):
+        yield head, list(where)
 
 
 class SetAside(Exception):
@@ -57,11 +74,11 @@ class Recoder(Protocol):
         """How many there were so far."""
         ...
 
-    def prepare(self, rows: Sequence[Row]) -> None:
+    def prepare(self, page: Page) -> None:
         """Fetch what it takes to open these rows, in bulk."""
         ...
 
-    def reserve(self, rows: Sequence[Row]) -> None:
+    def reserve(self, page: Page) -> None:
         """Lease the uses of the new version that writing these rows takes, before anything is written."""
         ...
 
@@ -109,13 +126,9 @@ class CompactRecoder:
     def provider_calls(self) -> int:
         return self._writer.calls.made
 
-    def prepare(self, rows: Sequence[Row]) -> None:
-        names = {
-            cell[2:SEGMENT_HEADER_SIZE]
-            for row in rows
-            for cell in row.cells
-            if isinstance(cell, bytes) and len(cell) >= SEGMENT_HEADER_SIZE and cell[0] == SEGMENT
-        }
+    def prepare(self, page: Page) -> None:
+        heads = {head for column in page.columns for head in set(_heads(column))}
+        names = {head[2:] for head in heads if len(head) == SEGMENT_HEADER_SIZE and head[0] == SEGMENT}
         known = {name: self._cache.get(name) for name in names}
         self._data_keys = {name: found for name, found in known.items() if found is not None}
         wanted = [UUID(bytes=name) for name in names - self._data_keys.keys()]
@@ -133,41 +146,32 @@ class CompactRecoder:
             self._data_keys[data_key.pk.bytes] = held
             self._cache.put(data_key.pk.bytes, held)
 
-    def reserve(self, rows: Sequence[Row]) -> None:
+    def reserve(self, page: Page) -> None:
         """Nothing: segments are counted by their own bound, and each takes one use of the key that wraps it."""
 
     def recode_column(self, cells: Sequence[Cell], contexts: Sequence[bytes | None]) -> Recoded:
         """What a store mostly holds by the shortest way: all are opened, then all are sealed."""
-        known, old = self._data_keys, self._old_pk
+        bound = [context or b"" for context in contexts]
         opened: list[bytes] = []
-        bound: list[bytes] = []
         places: list[int] = []
         others: list[int] = []
-        aside: list[tuple[int, str]] = []
-        for place, cell in enumerate(cells):
-            if (
-                not isinstance(cell, bytes)
-                or cell[:1] != _SEGMENT
-                or (held := known.get(cell[2:SEGMENT_HEADER_SIZE])) is None
-            ):
-                if cell is not None:
-                    others.append(place)
-                continue
-            if held[0] != old:
-                continue
-            context = contexts[place] or b""
-            try:
-                opened.append(open_compact(held[1], cell, SEGMENT_HEADER_SIZE, context))
-            except UNREADABLE:
-                aside.append((place, "decrypt_failed"))
-                continue
-            places.append(place)
-            bound.append(context)
+        for head, where in _by_head(cells):
+            held = self._data_keys.get(head[2:]) if head[:1] == _SEGMENT else None
+            if held is None:
+                others += [place for place in where if cells[place] is not None]
+            elif held[0] == self._old_pk:
+                payloads, aads = [cells[place] for place in where], [head + bound[place] for place in where]
+                try:
+                    opened += held[1].decrypt_all(cast("list[bytes]", payloads), aads, SEGMENT_HEADER_SIZE)
+                    places += where
+                except DecryptFailed:
+                    others += where  # one by one, to see which
         new = list(cells)
-        for place, sealed in zip(places, self._writer.seal_all(opened, bound), strict=True):
+        for place, sealed in zip(
+            places, self._writer.seal_all(opened, [bound[place] for place in places]), strict=True
+        ):
             new[place] = sealed
-        aside += _one_by_one(self.recode, new, contexts, others)
-        return new, aside
+        return new, _one_by_one(self.recode, new, contexts, others)
 
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
         version, plaintext = self._read(cell, context, only=self._old_pk)
@@ -226,13 +230,13 @@ class _Direct(ABC):
         self._opening.take(self._copies)
         self._sealing.take(1)
 
-    def prepare(self, rows: Sequence[Row]) -> None:  # noqa: B027
+    def prepare(self, page: Page) -> None:  # noqa: B027
         """Nothing: a cell brings all it needs."""
 
-    def reserve(self, rows: Sequence[Row]) -> None:
+    def reserve(self, page: Page) -> None:
         if self._new.state not in MAY_PROTECT:
             raise WrongState(f"{self._new} is {self._new.status}: nothing may be moved to it.", state=self._new.status)
-        budget.prepare(self._new, sum(cell is not None for row in rows for cell in row.cells))
+        budget.prepare(self._new, sum(cell is not None for column in page.columns for cell in column))
 
     @abstractmethod
     def recode(self, cell: Cell, context: bytes | None) -> Cell: ...
@@ -324,6 +328,31 @@ RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
 def recoder(store: DataStore, old: KeyVersion, new: KeyVersion) -> Recoder:
     """The recoder of a store's format."""
     return RECODERS[store.format](store, old, new)
+
+
+def recode_page(
+    recode: Recoder, names: Sequence[str], page: Page
+) -> tuple[Page, list[list[Cell]], list[tuple[str, str, str]], int]:
+    """The rows of a page that change, what to write over them, the cells that cannot be read (key, column, reason), and
+    how many cells move.
+
+    A row with one unreadable cell still moves its readable ones.
+    """
+    aside: list[tuple[str, str, str]] = []
+    news: list[list[Cell]] = []
+    moved = 0
+    for name, olds, bound in zip(names, page.columns, page.contexts, strict=bool(page)):
+        new, unreadable = recode.recode_column(olds, bound)
+        aside += [(page.keys[place], name, reason) for place, reason in unreadable]
+        moved += sum(map(is_not, new, olds))
+        news.append(new)
+    if moved < len(page) * len(news):
+        differing = [
+            any(map(is_not, *cells))
+            for cells in zip(zip(*news, strict=True), zip(*page.columns, strict=True), strict=True)
+        ]
+        page, news = page.pick(differing), [list(compress(new, differing)) for new in news]
+    return page, news, aside, moved
 
 
 def _version(key_id: UUID, number: int) -> KeyVersion:

@@ -9,7 +9,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
+from itertools import compress, pairwise
 from operator import is_not
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,16 +18,17 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from keys.datastores.base import Answer, Cell, Change, Row, StoreAdapter
+from keys.datastores.base import Answer, Cell, Page, StoreAdapter
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
 from keys.services import census, materials, rewrap, turns
 from keys.services.opening import open_store
 from keys.services.ratelimit import RateLimiter
-from keys.services.recoding import Recoder, recoder
+from keys.services.recoding import Recoder, recode_page, recoder
 from keys.states import JobState, RotationState
 
 PAGE_ROWS = 1_000
 MAX_PASSES = 50
+_SAVE_SECONDS = 0.2  # people see the job move, and a pause or another rate comes through
 # Not flushed page by page: a crash of this database sets the cursor back, and rows that moved already are skipped.
 _SAVE = """
 WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true)), mine AS (
@@ -56,13 +57,19 @@ RETURNING part.id, part.cursor, part.upper, job.state, job.rate_limit
 
 
 class _Part(NamedTuple):
-    """A claimed range, and the job as it was then."""
+    """A claimed range: after `cursor`, up to `upper`."""
 
     pk: int
     cursor: str | None
     upper: str | None
-    state: str
-    rate: int | None
+
+
+class _Read(NamedTuple):
+    """A page as it was read; `last` when its range has none after it."""
+
+    part: _Part
+    page: Page
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +179,12 @@ def work(job_id: UUID, seconds: float) -> bool:
 
 
 @dataclass(slots=True)
-class _Page:
-    """A page worked out: what it needs written, up to which key it goes, and what came of it."""
+class _Step:
+    """A page worked out: what it needs written, and what came of it."""
 
-    cursor: str | None
-    changes: list[Change]
+    read: _Read
+    page: Page  # without the rows that stay
+    new: list[list[Cell]]
     cells: int  # that move
     aside: int  # cells set aside
     written: Answer[set[str]] = set
@@ -186,9 +194,14 @@ class _Page:
     def count(self) -> None:
         """Wait until the page is written, and see how much of it was."""
         written = self.written()
-        whole = len(written) == len(self.changes)
-        self.moved = self.cells if whole else sum(_differing(it) for it in self.changes if it.row.pk in written)
-        self.meanwhile = len(self.changes) - len(written)
+        self.meanwhile = len(self.page) - len(written)
+        self.moved = self.cells
+        if self.meanwhile:
+            kept = [key in written for key in self.page.keys]
+            self.moved = sum(
+                sum(map(is_not, compress(new, kept), compress(olds, kept)))
+                for new, olds in zip(self.new, self.page.columns, strict=True)
+            )
 
 
 class _Walker:
@@ -202,79 +215,80 @@ class _Walker:
         self.old, self.new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
         self.adapter = open_store(self.store)
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
-        self.calls_reported = 0
+        self.state, self.rate = str(job.state), job.rate_limit  # as last seen
+        self.saved_at, self.calls_reported = time.monotonic(), 0
+        self.moved = self.aside = self.meanwhile = 0  # since then
 
     def close(self) -> None:
         self.recoder.close()
         self.adapter.close()
 
     def walk(self, deadline: float) -> bool:
-        while time.monotonic() < deadline:
-            claimed = self._claim()
-            if claimed is None:
-                return self._end_of_pass()
-            if not self._walk_range(claimed, deadline):
-                return self._running()
-        return True
+        """True when there is more to do now.
+
+        While a page is worked out here, the store writes the one before and reads the one after: the next of the range,
+        or the first of another.
+        """
+        ahead = self._ask_after(None)
+        if ahead is None:
+            return self._end_of_pass()
+        found: _Read | None = ahead()
+        ahead, before = self._ask_after(found), None
+        while found is not None and self.state == JobState.RUNNING.value and time.monotonic() < deadline:
+            step = self._work_out(found)
+            found = ahead() if ahead else None
+            if before is not None:
+                before.count()
+            if self.rate and step.cells:
+                RateLimiter(f"job:{self.job.pk}", self.rate).acquire(step.cells)
+            step.written = self.adapter.ask_write(step.page, step.new)
+            ahead = self._ask_after(found) if found else None
+            if before is not None and not self._save(before):
+                step.count()
+                return self._give_back()
+            before = step
+        if before is not None:
+            before.count()
+            self._save(before, now=True)
+        return self._end_of_pass() if found is None else self._give_back()
+
+    def _ask_after(self, read: _Read | None) -> Answer[_Read] | None:
+        """The page after this one, in its range or else in the next that is free; None when none is."""
+        part = read.part if read and not read.last else self._claim()
+        if part is None:
+            return None
+        after = read.page.keys[-1] if read and not read.last else part.cursor
+        size = min(PAGE_ROWS, max(1, self.rate // 4)) if self.rate else PAGE_ROWS
+        answer = self.adapter.ask_page(after, part.upper, size)
+
+        def answered() -> _Read:
+            page = answer()
+            return _Read(part, page, len(page) < size or page.keys[-1] == part.upper)
+
+        return answered
 
     def _claim(self) -> _Part | None:
-        """A free range that is this worker's from now on, with the job's state and rate limit."""
+        """A free range that is this worker's from now on."""
         now = timezone.now()
         with connection.cursor() as db:
             db.execute(_CLAIM, [now + lease(), self.name, self.job.pk, now])
             found: tuple[Any, ...] | None = db.fetchone()
-        return _Part(*found) if found else None
+        if found is None:
+            return None
+        self.state, self.rate = found[3:]
+        return _Part(*found[:3])
 
-    def _walk_range(self, part: _Part, deadline: float) -> bool:
-        """True when the range is finished; False when time, the lease or the job's state stopped it.
+    def _give_back(self) -> bool:
+        """Leave the ranges that are still this worker's to others; True when the job goes on."""
+        mine = ReEncryptionRange.objects.filter(job=self.job, worker=self.name, done=False)
+        mine.update(lease_until=None, worker="")
+        return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
 
-        While a page is worked out here, the store writes the one before and reads the one after.
-        """
-        state, rate, before = part.state, part.rate, None
-        rows, last = self._ask(part, part.cursor, rate)()
-        ahead = None if last else self._ask(part, rows[-1].pk, rate)
-        while state == JobState.RUNNING.value and time.monotonic() < deadline:
-            page = self._work_out(rows, before.cursor if before else part.cursor)
-            following, ends = ahead() if ahead else ([], True)
-            if before is not None:
-                before.count()
-            if rate and page.cells:
-                RateLimiter(f"job:{self.job.pk}", rate).acquire(page.cells)
-            page.written = self.adapter.ask_write(page.changes)
-            ahead = None if ends else self._ask(part, following[-1].pk, rate)
-            if before is not None:
-                saved = self._save(part, before, finished=False)
-                if saved is None:
-                    page.count()
-                    return False
-                state, rate = saved
-            before = page
-            if last:
-                page.count()
-                return self._save(part, page, finished=True) is not None
-            rows, last = following, ends
-        if before is not None:
-            before.count()
-            self._save(part, before, finished=False)
-        ReEncryptionRange.objects.filter(pk=part.pk, worker=self.name).update(lease_until=None, worker="")
-        return False
-
-    def _ask(self, part: _Part, after: str | None, rate: int | None) -> Answer[tuple[list[Row], bool]]:
-        """The next page of a range, and whether it is the last."""
-        size = min(PAGE_ROWS, max(1, rate // 4)) if rate else PAGE_ROWS
-        answer = self.adapter.ask_page(after, part.upper, size)
-
-        def read() -> tuple[list[Row], bool]:
-            rows = answer()
-            return rows, len(rows) < size or rows[-1].pk == part.upper
-
-        return read
-
-    def _work_out(self, rows: list[Row], cursor: str | None) -> "_Page":
-        self.recoder.prepare(rows)
-        self.recoder.reserve(rows)
-        changes, aside, cells = recode_page(self.recoder, self.adapter.columns, rows)
-        return _Page(rows[-1].pk if rows else cursor, changes, cells, self._set_aside(aside))
+    def _work_out(self, read: _Read) -> _Step:
+        self.recoder.prepare(read.page)
+        self.recoder.reserve(read.page)
+        changing, new, aside, cells = recode_page(self.recoder, self.adapter.columns, read.page)
+        return _Step(read, changing, new, cells, self._set_aside(aside))
 
     def _set_aside(self, found: list[tuple[str, str, str]]) -> int:
         """Note unreadable cells, each once a job; returns how many are new."""
@@ -289,26 +303,32 @@ class _Walker:
             )
             return int(cursor.rowcount)
 
-    def _save(self, part: _Part, page: "_Page", *, finished: bool) -> tuple[str, int | None] | None:
-        """Move the cursor and the job's counters together; the job's state and rate limit as they are now.
+    def _save(self, step: _Step, *, now: bool = False) -> bool:
+        """Count a step; now and then, and with the last page of a range, write cursor and counters down together.
 
-        None when somebody else holds the range by now. One statement, for a page has few milliseconds.
+        False when somebody else holds the range by now. One statement, which also brings the job's state and rate limit
+        as they are: a page has few milliseconds. What is not written down yet is read again after a crash, and skipped.
         """
-        calls, now = self.recoder.provider_calls - self.calls_reported, timezone.now()
-        until = None if finished else now + lease()
+        self.moved, self.aside = self.moved + step.moved, self.aside + step.aside
+        self.meanwhile += step.meanwhile
+        (part, page, last), clock = step.read, time.monotonic()
+        if not (last or now or self.rate or clock >= self.saved_at + _SAVE_SECONDS):
+            return True
+        calls, at = self.recoder.provider_calls - self.calls_reported, timezone.now()
+        cursor, until = page.keys[-1] if page else part.cursor, None if last else at + lease()
         with connection.cursor() as db:
             db.execute(
                 _SAVE,
-                [page.cursor, finished, until, part.pk, self.name,
-                 page.moved, page.aside, page.meanwhile, calls, now, self.job.pk],
+                [cursor, last, until, part.pk, self.name,
+                 self.moved, self.aside, self.meanwhile, calls, at, self.job.pk],
             )  # fmt: skip
             row: tuple[str, int | None] | None = db.fetchone()
-        if row is not None:
-            self.calls_reported += calls
-        return row
-
-    def _running(self) -> bool:
-        return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
+        if row is None:
+            return False
+        self.state, self.rate = row
+        self.calls_reported, self.saved_at = self.calls_reported + calls, clock
+        self.moved = self.aside = self.meanwhile = 0
+        return True
 
     def _end_of_pass(self) -> bool:
         """No range is free: others still walk theirs, or the pass is over and the census says whether another is due."""
@@ -340,30 +360,6 @@ class _Walker:
                 job.items_total = job.items_done + blocked
             job.save(update_fields=["passes", "state", "heartbeat_at", "finished_at", "last_error", "items_total"])
         return again and job.state == JobState.RUNNING.value
-
-
-def recode_page(recode: Recoder, columns: Any, rows: list[Row]) -> tuple[list[Change], list[tuple[str, str, str]], int]:
-    """What a page needs written, the cells that cannot be read (key, column, reason), and how many cells move.
-
-    A row with one unreadable cell still moves its readable ones.
-    """
-    if not rows:
-        return [], [], 0
-    aside: list[tuple[str, str, str]] = []
-    news: list[list[Cell]] = []
-    moved = 0
-    _, cells, contexts, _ = zip(*rows, strict=True)
-    for name, olds, bound in zip(columns, zip(*cells, strict=True), zip(*contexts, strict=True), strict=True):
-        new, unreadable = recode.recode_column(olds, bound)
-        aside += [(rows[place].pk, name, reason) for place, reason in unreadable]
-        moved += sum(map(is_not, new, olds))
-        news.append(new)
-    changes = [Change(row, new) for row, new in zip(rows, zip(*news, strict=True), strict=True) if new != row.cells]
-    return changes, aside, moved
-
-
-def _differing(change: Change) -> int:
-    return sum(map(is_not, change.row.cells, change.new))
 
 
 def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:

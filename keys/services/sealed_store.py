@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from keys.crypto.envelope import context_aad
-from keys.datastores.base import Answer, Change, Counted, Locator, Row
+from keys.datastores.base import Answer, Cell, Counted, Locator, Page, Row
 from keys.datastores.formats import FORMATS
 from keys.models import DataStore, SealedValue
 from keys.services.sealing import value_context
@@ -37,27 +37,25 @@ class SealedValues:
         step = max(1, len(names) // parts)
         return names[step - 1 :: step]
 
-    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[list[Row]]:
+    def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
         rows = self._mine()
         rows = rows.filter(pk__gt=after) if after else rows
         rows = rows.filter(pk__lte=upto) if upto else rows
-        found = [_row(sealed) for sealed in rows.order_by("pk")[:limit]]
+        found = _page(rows.order_by("pk")[:limit])
         return lambda: found
 
-    def read_rows(self, keys: Sequence[str]) -> list[Row]:
-        return [_row(sealed) for sealed in self._mine().filter(pk__in=[UUID(key) for key in keys])]
+    def read_rows(self, keys: Sequence[str]) -> Page:
+        return _page(self._mine().filter(pk__in=[UUID(key) for key in keys]))
 
-    def sample(self, limit: int) -> list[Row]:
-        return [_row(sealed) for sealed in self._mine().order_by("pk")[:limit]]
+    def sample(self, limit: int) -> Page:
+        return _page(self._mine().order_by("pk")[:limit])
 
-    def ask_write(self, changes: Sequence[Change]) -> Answer[set[str]]:
+    def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
         with transaction.atomic():
             written = {
-                change.row.pk
-                for change in changes
-                if SealedValue.objects.filter(pk=change.row.pk, ciphertext=change.row.cells[0]).update(
-                    ciphertext=change.new[0]
-                )
+                row.pk
+                for row, cells in zip(page, zip(*new, strict=True), strict=True)
+                if SealedValue.objects.filter(pk=row.pk, ciphertext=row.cells[0]).update(ciphertext=cells[0])
             }
         return lambda: written
 
@@ -75,5 +73,5 @@ class SealedValues:
             return [bytes(row[0]) for row in cursor.fetchall()]
 
 
-def _row(sealed: SealedValue) -> Row:
-    return Row(str(sealed.pk), (bytes(sealed.ciphertext),), (context_aad(value_context(sealed)),))
+def _page(found: Iterable[SealedValue]) -> Page:
+    return Page.of([Row(str(it.pk), (bytes(it.ciphertext),), (context_aad(value_context(it)),)) for it in found])

@@ -28,7 +28,7 @@ from keyvault_portal.errors import Conflict, NotFound, PermissionRefused, Portal
 
 logger = logging.getLogger(__name__)
 MAX_SHARES = 16  # SLIP-39: four bits of member index
-REGISTER_PROVIDER, REGISTER_SHARES = "seal.register_provider", "seal.register_shares"
+REGISTER_PROVIDER, REGISTER_SHARES, RETIRE = "seal.register_provider", "seal.register_shares", "seal.retire"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,23 +234,45 @@ def request_check(*, actor: Actor, seal_id: UUID) -> RootSeal:
     return seal
 
 
-def retire_seal(*, actor: Actor, seal_id: UUID) -> RootSeal:
-    """Stop using one way to open the portal; never the last one that works. Raises PermissionRefused, NotFound, Conflict."""
+def retire_seal(*, actor: Actor, seal_id: UUID, reason: str, approval_id: UUID | None = None) -> RootSeal:
+    """Stop using one way to open the portal, for good: once other officers agreed, unless it never opened anything.
+
+    Raises PermissionRefused, NotFound, ValidationFailed (no reason), Conflict (the last one that works), ApprovalRequired.
+    """
     with audit.atomic(actor=actor, action="seal.retire", target=("seal", seal_id, "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        rows = list(RootSeal.objects.select_for_update(of=("self",)).filter(retired_at=None))
-        seal = next((row for row in rows if row.pk == seal_id), None)
-        if seal is None:
-            raise NotFound("There is no such seal in use.")
-        if not any(row.state == SealStanding.IN_USE.value for row in rows if row is not seal):
-            raise Conflict(
-                "This is the only way to open the portal.",
-                hint="Register another seal first, and wait until it is in use.",
-            )
+        if not reason.strip():
+            raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+        seal = refuse_last(seal_id, lock=True)
+        if seal.state != SealStanding.PREPARING.value:
+            params = {"seal_id": str(seal_id), "reason": reason.strip()}
+            approvals.need_officers(actor, RETIRE, params, ring_id=None, reason=reason, approval_id=approval_id)
         _retire(seal, actor)
         act.about(target=("seal", seal.pk, seal.name))
-        act.record({"kind": seal.kind})
+        act.record({"kind": seal.kind, **_agreement(reason.strip(), approval_id)})
     return seal
+
+
+def refuse_last(seal_id: UUID, *, lock: bool = False) -> RootSeal:
+    """A seal without which another still opens the portal; raises NotFound, Conflict."""
+    found = RootSeal.objects.filter(retired_at=None)
+    rows = list(found.select_for_update(of=("self",)) if lock else found)
+    seal = next((row for row in rows if row.pk == seal_id), None)
+    if seal is None:
+        raise NotFound("There is no such seal in use.")
+    if not any(row.state == SealStanding.IN_USE.value for row in rows if row is not seal):
+        raise Conflict("This is the only way to open the portal.", hint="Register another seal, and wait for it.")
+    return seal
+
+
+def when_retired(seal: RootSeal, left: int) -> list[str]:
+    """What follows from retiring it, where `left` other ways go on opening the portal, in sentences."""
+    what = {
+        RootSeal.Kind.SHARES.value: f"The {seal.shares} shares that custodians hold open nothing any more.",
+        RootSeal.Kind.PROVIDER.value: f"The key at {seal.provider} opens the portal on no machine any more.",
+    }.get(seal.kind, "The key file opens the portal on no machine any more.")
+    others = "one other way opens" if left == 1 else f"{left} other ways open"
+    return [what, f"From then on {others} the portal.", "Nobody can take it back; another seal can be registered."]
 
 
 def _retire(seal: RootSeal, actor: Actor) -> None:

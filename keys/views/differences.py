@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views import View
 
 from keys.forms import AdoptionForm
-from keys.models import KeyProvider
+from keys.models import KeyProvider, ProviderFinding
 from keys.services.providers import findings
 from keys.views.providers import ProviderConfirmed
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -76,10 +76,17 @@ class FindingAccept(ProviderConfirmed):
     template_name = "keys/finding_accept.html"
 
     def words(self, row: KeyProvider, actor: Actor, **which: Any) -> tuple[str, list[str]]:
-        return "Accept the change", [
-            "From now on this is what the key is compared with.",
-            "Your reason and every changed place go into the record.",
-        ]
+        rotation = (
+            findings.find_finding(actor, row.alias, which["finding_id"]).kind == ProviderFinding.Kind.ROTATION_DRIFT
+        )
+        follows = (
+            ["The key's policy says so from now on, beside the portal's own rotation.",
+             "The census counts the portal's versions: what the provider makes by itself under one name it cannot tell apart, "
+             "and what it makes under a new name appears here as unknown."]
+            if rotation
+            else ["From now on this is what the key is compared with."]
+        )  # fmt: skip
+        return "Accept the change", [*follows, "Your reason and every changed place go into the record."]
 
     def more(self, actor: Actor, alias: str, **which: Any) -> dict[str, Any]:
         finding = findings.find_finding(actor, alias, which["finding_id"])

@@ -17,7 +17,6 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 
-COUNTED = "From the uses counted of the keys you see, as a year of such days."
 CALLS_A_YEAR = 10_000_000  # where no use was counted yet
 
 
@@ -28,7 +27,7 @@ class InventoryForm(forms.Form):
         min_value=0,
         max_value=10**12,
         label="Calls a year",
-        help_text="From the uses counted of the keys you see, as a year of such days.",
+        help_text="At most, for the keys you see: as many as processes have reserved, in blocks, as a year of such days.",
     )
     advanced = forms.BooleanField(required=False, label="RSA over 2048 bits or elliptic curves")
 

@@ -139,7 +139,9 @@ class ProviderDetail(ActorRequiredMixin, View):
             "title": row.title, "provider": row, "state": row.shown_state, "may_manage": may_manage,
             "capabilities": _capabilities(row), "figures": figures.of(alias), "complaints": figures.complaints(alias),
             "circuit": f"circuit_{breaker.look(alias).value}",
-            "findings": [{"finding": finding, "can_mend": findings.can_mend(finding)} for finding in shown],
+            "findings": [
+                {"finding": finding, "can_mend": findings.can_mend(finding), "can_accept": findings.can_accept(finding)} for finding in shown
+            ],
             "work": list(_work(actor, alias)[:WORK_SHOWN]), "regions": replication.regions_of(row),
             "data_keys": data_key_cache.figures_of(alias), "data_key_bounds": data_key_cache.bounds(),
             "events": audit.events_for_target("provider", str(row.pk), 15) if actor.can(Permission.AUDIT_VIEW) else [],

@@ -137,10 +137,30 @@ class SealCheck(ActorRequiredMixin, View):
 class SealRetire(ActorRequiredMixin, View):
     required_permission = Permission.SETTINGS_MANAGE
 
+    def get(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
+        return self._page(request, seal_id, ReasonForm())
+
     def post(self, request: HttpRequest, seal_id: UUID) -> HttpResponse:
-        seals.retire_seal(actor=actor_of(request), seal_id=seal_id)
-        messages.success(request, "This seal opens the portal no more.")
-        return redirect("keys:seal-list")
+        form = ReasonForm(request.POST)
+        if form.is_valid():
+            actor = actor_of(request)
+            if form.run(lambda values: seals.retire_seal(actor=actor, seal_id=seal_id, **values)) is not None:
+                messages.success(request, "This seal opens the portal no more.")
+                return redirect("keys:seal-list")
+        return self._page(request, seal_id, form, status=422)
+
+    def _page(self, request: HttpRequest, seal_id: UUID, form: ReasonForm, status: int = 200) -> HttpResponse:
+        authorize(actor_of(request), Permission.SETTINGS_MANAGE, target="the portal's seal")
+        seal = seals.find(seal_id)
+        left = seals.ways_in_use() - (seal.state == SealStanding.IN_USE.value)
+        agree = approvals.officers_needed(actor_of(request), None)
+        asks = agree and seal.state != SealStanding.PREPARING.value
+        context = {
+            "title": f"Retire the seal {seal}", "form": form, "danger": True, "cancel_url": "/keys/seals/",
+            "consequences": seals.when_retired(seal, left),
+            "submit_label": "Ask to retire it" if asks else "Retire it",
+        }  # fmt: skip
+        return render(request, "generic/confirm.html", context, status=status)
 
 
 class SealNow(ActorRequiredMixin, View):

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from keyvault_portal.audit import committer, ledger
-from keyvault_portal.audit.errors import AuditUnavailable
+from keyvault_portal.audit.errors import AuditUnavailable, Overtaken
 from keyvault_portal.audit.events import FAILED, REFUSED, SUCCESS, Doer, Event, PreparedEvent, Target, prepare
-from keyvault_portal.audit.ledger import Rows
+from keyvault_portal.audit.ledger import Guard, Rows
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.signing import ensure_signing_key
 from keyvault_portal.errors import ApprovalRequired, PortalError
@@ -22,12 +22,15 @@ from keyvault_portal.errors import ApprovalRequired, PortalError
 __all__ = [
     "AuditUnavailable",
     "Event",
+    "Guard",
+    "Overtaken",
     "Rows",
     "append_group",
     "atomic",
     "ensure_signing_key",
     "events_for_target",
     "record",
+    "write",
 ]
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class _Pending:
     frames: "list[atomic]" = field(default_factory=list)
     events: list[PreparedEvent] = field(default_factory=list)
     companions: list[Rows] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
     refusals: list[PreparedEvent] = field(default_factory=list)
 
 
@@ -74,7 +78,7 @@ class atomic:
         self.actor, self.action, self.target, self.ring_id = actor, action, target, ring_id
         self._transaction = transaction.atomic()
         self._names_attempt = action is not None
-        self._mark = 0, 0
+        self._mark = 0, 0, 0
 
     def about(
         self,
@@ -110,6 +114,13 @@ class atomic:
         """
         _threads.pending.companions.append(rows)
 
+    def require(self, guard: Guard) -> None:
+        """Let the statement that records write nothing unless `guard` holds then.
+
+        Leaving the outermost block then raises Overtaken.
+        """
+        _threads.pending.guards.append(guard)
+
     def _event(
         self,
         details: Mapping[str, Any],
@@ -134,7 +145,7 @@ class atomic:
             self.actor, self.action = self.actor or outer.actor, self.action or outer.action
             self.target, self.ring_id = self.target or outer.target, self.ring_id or outer.ring_id
         self._transaction.__enter__()
-        self._mark = len(pending.events), len(pending.companions)
+        self._mark = len(pending.events), len(pending.companions), len(pending.guards)
         pending.frames.append(self)
         return self
 
@@ -162,10 +173,10 @@ class atomic:
 
     def _flush(self, pending: _Pending) -> None:
         try:
-            if pending.companions and not pending.events:
+            if (pending.companions or pending.guards) and not pending.events:
                 raise ValueError("Rows are written with an event that says so.")
             if events := pending.refusals + pending.events:
-                ledger.append(events, pending.companions)
+                ledger.append(events, pending.companions, pending.guards)
         except BaseException as failure:
             self._transaction.__exit__(type(failure), failure, failure.__traceback__)
             raise
@@ -173,7 +184,8 @@ class atomic:
 
     def _refuse(self, pending: _Pending, error: BaseException | None) -> None:
         """Forget what rolls back; note the attempt, once, where it is known best: in the innermost frame naming it."""
-        del pending.events[self._mark[0] :], pending.companions[self._mark[1] :]
+        events, companions, guards = self._mark
+        del pending.events[events:], pending.companions[companions:], pending.guards[guards:]
         named = self._names_attempt or len(pending.frames) == 1
         if not isinstance(error, Exception) or not named or self.actor is None or self.action is None:
             return
@@ -210,6 +222,11 @@ def record(
     """Record one event with the open audit.atomic, or durably at once if there is none."""
     with atomic(actor=actor, action=action, target=target, ring_id=ring_id) as act:
         act.record(details, outcome=outcome)
+
+
+def write(events: Sequence[Event], rows: Sequence[Rows], *guards: Guard) -> None:
+    """Record `events` and write `rows` durably, outside any transaction, by one statement; raises as leaving `atomic` does."""
+    ledger.append_durably([prepare(event) for event in events], rows, guards)
 
 
 def append_group(event: Event) -> int:

@@ -4,8 +4,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from rest_framework.request import Request
 
 from keyvault_portal.accounts import services
+from keyvault_portal.accounts.api_auth import SessionAuthentication
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import RoleBinding
 
@@ -165,3 +167,10 @@ def test_queries_do_not_grow(path, officer, officer_actor, person, ring, signed_
     fill("b", 12)
     with django_assert_num_queries(len(few)):
         assert client.get(path).status_code == 200
+
+
+def test_a_session_of_somebody_inactive_is_nobodys(rf, person):
+    """Whatever the sessions' own backend says: the API asks again."""
+    request = rf.get("/api/v1/people/")
+    request.user = person("ann", is_active=False)
+    assert SessionAuthentication().authenticate(Request(request)) is None

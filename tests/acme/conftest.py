@@ -32,6 +32,7 @@ from keys.services import stores
 from tests.certificates.conftest import make_authority
 from tests.certificates.requests import csr
 from tests.keys.conftest import auditor, fresh_caches, officer, tree
+from tests.remembered import remembered
 from tests.tls.servers import http_server
 
 __all__ = ["auditor", "fresh_caches", "officer", "tree"]
@@ -320,14 +321,18 @@ def serve(tree: Any, dns_server: tuple[Zone, str], web: Web, capture: Any, **mor
     zone.asked.clear()
     zone.file = None
     cache.clear()
-    root = make_authority(tree, "root", path_length=1)
-    servers = make_authority(tree, "servers", root, profiles=["server", "client"], names=NAMES, path_length=0)
+    root, servers = remembered("acme", lambda: _authorities(tree))
     rules = serving.Rules(
         profiles=["server", "client"], wildcards=True, external_account_required=False, networks=["127.0.0.0/8"], resolvers=[address],
         caa_identities=["ca.example.org"], http_port=web.port, **more,
     )  # fmt: skip
     server = serving.save_server(actor=tree.officer, authority_id=servers.pk, rules=rules)
     return World(tree, root, servers, server, zone, web, capture)
+
+
+def _authorities(tree: Any) -> tuple[Authority, Authority]:
+    root = make_authority(tree, "root", path_length=1)
+    return root, make_authority(tree, "servers", root, profiles=["server", "client"], names=NAMES, path_length=0)
 
 
 @pytest.fixture

@@ -290,6 +290,7 @@ def test_a_signer_that_is_away_ends_the_order(world: World, monkeypatch):
     client = world.client()
     order = client.order("a.example.org")
     world.prove(client, order)
+    monkeypatch.setattr(grants, "signs_here", lambda version: False)
     monkeypatch.setattr(grants, "signer", lambda version: away)
     assert client.finalize(order, "a.example.org").json()["status"] == "processing"
     found = client.post(order["Location"]).json()

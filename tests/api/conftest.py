@@ -20,6 +20,7 @@ from keyvault_portal.accounts.permissions import TOKEN_SCOPES, Permission
 from keyvault_portal.accounts.services import create_token
 from tests.keys.conftest import forget_all
 from tests.provider_services.stand_in import PLACES, Counterpart
+from tests.remembered import remembered
 
 SYSTEM = system_actor("test", *Permission)
 KINDS = (
@@ -54,6 +55,10 @@ class Place:
 
 
 def build_place(name: str) -> Place:
+    return remembered(f"place {name}", lambda: _place(name))
+
+
+def _place(name: str) -> Place:
     place = Place(KeyRing.objects.create(name=name, title=name.title()))
     for key, kind, algorithm, parent in KINDS:
         place.keys[key] = create_key(

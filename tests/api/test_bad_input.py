@@ -195,6 +195,7 @@ def test_text_that_is_no_text(officers, here, text):
         ("POST", f"{url}/rotate", f'{{"reason": "{text}"}}'),
         ("POST", "/api/v1/stores", f'{{"ring": "{here.ring.pk}", "columns": ["{text}"]}}'),
         ("POST", "/api/v1/audit-exports", f'{{"format": "csv", "text": "{text}"}}'),
+        ("POST", "/api/v1/audit-exports", f'{{"format": "{text}"}}'),
         ("POST", f"{url}/encrypt", f'{{"plaintext": "{text}"}}'),
     ):
         answer = officers[0].generic(method, path, body, content_type=JSON)

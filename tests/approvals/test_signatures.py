@@ -165,6 +165,12 @@ def test_what_is_no_signature_is_refused(ask, oskar, otto, text):
         approve(oskar, request, text)
 
 
+def test_a_signature_is_read_up_to_the_length_that_is_said(oskar):
+    for length, said in ((signatures.LONGEST, "No key of this kind"), (signatures.LONGEST + 1, "too long")):
+        with pytest.raises(SignatureRefused, match=said):
+            signatures.check(oskar.id, b"act", "A" * length)
+
+
 def test_an_ed25519_key_signs_offline_by_the_tool_and_by_openssh(ask, oskar, otto, tmp_path, capsys):
     key = Ed25519PrivateKey.generate()
     registered = own_key(oskar, ssh_line(key), otto)

@@ -57,6 +57,13 @@ def test_malformed(note):
         checkpoint.verify(note, KEYS)
 
 
+def test_a_second_spelling_of_the_same_bytes_is_refused():
+    respelled = NOTE.replace("AAA=\n", "AAB=\n")
+    assert base64.b64decode(respelled.splitlines()[2], validate=True) == STATED.root
+    with pytest.raises(checkpoint.CheckpointError, match="base64"):
+        checkpoint.parse(respelled)
+
+
 def test_an_unknown_key_is_refused():
     with pytest.raises(checkpoint.CheckpointError, match="No known key"):
         checkpoint.verify(NOTE, {})

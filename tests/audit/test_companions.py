@@ -11,7 +11,8 @@ from keyvault_portal.audit import ledger
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
-from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.audit.models import AuditEvent, AuditSigner, AuditTile
+from keyvault_portal.audit.signing import ensure_signing_key
 from keyvault_portal.audit.verification import verify
 
 from .conftest import ACTOR
@@ -134,7 +135,7 @@ def test_rows_want_an_event(record, hope):
 
 def test_a_record_that_cannot_be_written_writes_no_rows(record, hope, monkeypatch):
     write("c-first")
-    monkeypatch.setattr(ledger, "_APPEND", ledger._APPEND.replace("audit_tile", "audit_gone"))
+    monkeypatch.setattr(ledger, "_APPEND", ledger._APPEND.replace("audit_checkpoint", "audit_gone"))
     ledger._statement.cache_clear()
     try:
         with pytest.raises(AuditUnavailable):
@@ -143,3 +144,68 @@ def test_a_record_that_cannot_be_written_writes_no_rows(record, hope, monkeypatc
         monkeypatch.undo()
         ledger._statement.cache_clear()
     assert written() == ["c-first"]
+
+
+NAMED = "EXISTS (SELECT FROM accounts_keyring WHERE name = {})"
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_without_what_it_requires_nothing_is_written(record, hope, silent):
+    write("c-first")
+
+    def write_if(name, wanted):
+        with audit.atomic(actor=ACTOR, action="ring.create") as act:
+            if not silent:
+                KeyRing.objects.count()
+            act.record({"name": name})
+            act.write(ring(name))
+            act.require(audit.Guard(NAMED, ("c-first",)))
+            act.require(audit.Guard(NAMED, (wanted,)))
+
+    write_if("c-second", "c-first")
+    with pytest.raises(audit.Overtaken):
+        write_if("c-third", "c-nowhere")
+    assert connection.get_autocommit()
+    write_if("c-fourth", "c-second")
+    assert written() == ["c-first", "c-fourth", "c-second"]
+    assert AuditEvent.objects.count() == 3
+    assert verify(verification_settings(every_signature=True)).finding is None
+
+
+def test_a_guard_that_failed_says_nothing_of_other_writers(record, hope, monkeypatch):
+    write("c-first")
+    with pytest.raises(audit.Overtaken), audit.atomic(actor=ACTOR, action="ring.create") as act:
+        act.record({})
+        act.require(audit.Guard(NAMED, ("c-nowhere",)))
+    write("c-second")  # takes the lock once, to see where the record ends
+    monkeypatch.setattr(ledger, "append_locked", refuse)
+    write("c-third")
+    assert written() == ["c-first", "c-second", "c-third"]
+
+
+def test_a_frame_that_fails_takes_its_guards_with_it(record, hope):
+    with audit.atomic(actor=ACTOR, action="ring.create") as outer:
+        outer.record({})
+        with pytest.raises(ZeroDivisionError), audit.atomic() as inner:
+            inner.require(audit.Guard(NAMED, ("c-nowhere",)))
+            raise ZeroDivisionError
+    assert AuditEvent.objects.count() == 1
+
+
+def test_a_guard_wants_an_event(record, hope):
+    with pytest.raises(ValueError, match="with an event"), audit.atomic(actor=ACTOR, action="ring.create") as act:
+        act.require(audit.Guard("true", ()))
+
+
+def test_tiles_and_signers_are_written_when_they_are_new(record, hope, monkeypatch, tmp_path, settings):
+    """The statement names their tables only then, whichever way it takes."""
+    for number in range(257):
+        with audit.atomic(actor=ACTOR, action="x") as act:
+            act.record({"number": number})
+    assert AuditTile.objects.count() == 1
+    assert AuditSigner.objects.count() == 1
+    settings.AUDIT_KEY_FILE = tmp_path / "another.key"
+    ensure_signing_key()
+    write("c-by-another-key")
+    assert AuditSigner.objects.count() == 2
+    assert verify(verification_settings(every_signature=True)).finding is None

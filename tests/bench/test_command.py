@@ -1,6 +1,7 @@
 """`./manage.py benchmark` in a process of its own, with tiny sizes: nothing is left behind."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from keys.benchmarks import farplaces
 from keyvault_portal.measure import Measurement
 from tests.conftest import other_processes
 
@@ -50,6 +52,14 @@ def measured(django_db_setup, django_db_blocker):
     """The rows of each job in SIZES."""
     with django_db_blocker.unblock():
         return json.loads(run("-c", ALL, json.dumps(SIZES)))
+
+
+def test_places_that_only_tests_have_are_named_where_there_are_none(monkeypatch, tmp_path):
+    """The program without its tests: every place is still a line, and says what it lacks."""
+    monkeypatch.setitem(sys.modules, "tests.providers.place_kmip", None)
+    with farplaces.kmip(tmp_path) as row:
+        assert row.value is None
+        assert row.note.startswith("not installed: the tests' pykmip-server")
 
 
 @pytest.fixture
@@ -95,10 +105,16 @@ def test_the_budget_of_provider_calls_is_never_passed(benchmark):
 
 def test_providers_are_called_beside_their_own_libraries(benchmark):
     rows = benchmark("providers")
-    for name in ("This portal", "OpenBao transit", "AWS KMS (moto)"):
+    places = [name for name, against in rows if against == "its library alone"]
+    assert places == [
+        "This portal", "OpenBao transit", "AWS KMS (moto)", "HSM (SoftHSM), out of process", "Google Cloud KMS (contract fake)",
+        "Azure Key Vault, signing (contract fake)", "Azure Managed HSM (contract fake)", "KMIP (pykmip-server)",
+    ]  # fmt: skip
+    for name in places:
         row = rows[name, "its library alone"]
         assert row["value"] > 0
         assert row["ratio"] > 0
+        assert re.fullmatch(r"a call takes p50 [\d,]+, p95 [\d,]+, p99 [\d,]+ µs", row["note"])
     off, on = (
         next(row for (name, _), row in rows.items() if name == f"Provider calls per million records, {what}")
         for what in ("cache off", "cache on")

@@ -28,7 +28,7 @@ def clone(folder: Path) -> Path:
         pytest.skip("this is no git checkout, so there is nothing to clone")
     home = folder / "portal"
     # The owner of these files may be another user than the one who runs the tests.
-    git = ["git", "-c", "safe.directory=*", "clone", "-q", "--no-hardlinks", f"file://{ROOT}", str(home)]
+    git = ["git", "-c", "safe.directory=*", "clone", "-q", "--depth", "1", f"file://{ROOT}", str(home)]
     done = subprocess.run(git, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return home

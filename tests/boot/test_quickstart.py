@@ -295,29 +295,3 @@ def _counts(home: Path) -> dict[str, int]:
                 assert row is not None
                 found[name] = row[0]
     return found
-
-
-@pytest.mark.slow
-def test_demo_headless_brings_its_own_servers(home: Path) -> None:
-    command = [sys.executable, "manage.py", "demo", "--headless", "--customers", "600", "--orders", "40"]
-    done = subprocess.run(
-        command,
-        cwd=home,
-        env=clean_environment(PORTAL_NO_BOOTSTRAP="1", COLUMNS="160"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for step in (
-        "Dry run",
-        "Boris and Chen agree",
-        "Introduce",
-        "Re-encrypt",
-        "Census",
-        "Decommission",
-        "verifies it offline",
-    ):
-        assert step in done.stdout
-    assert "600 customers read back, all equal" in done.stdout
-    assert listening(ports(home)) == []

@@ -117,6 +117,7 @@ PAGES: dict[str, Entry] = {
     "sealed": Entry(),  # what it says while the portal is not sealed
     "keys:seal-list": Entry(),
     "keys:seal-make-shares": Entry(args=("shares",)),
+    "keys:seal-retire": Entry(args=("shares",)),
     "keys:seal-now": Entry(),
     "keys:store-list": Entry(),
     "keys:store-create": Entry(),

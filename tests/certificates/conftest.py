@@ -15,6 +15,7 @@ from certificates.services import authorities, crls, issuing, reading, status
 from keyvault_portal.accounts.actors import Actor
 from tests.certificates.requests import csr
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
+from tests.remembered import remembered
 
 __all__ = ["auditor", "csr", "fresh_caches", "officer", "service", "tree"]
 SERVERS = {"dns": ["example.org"], "ip": ["10.0.0.0/8"]}
@@ -66,12 +67,16 @@ class Hierarchy:
 
 @pytest.fixture
 def pki(tree: Any) -> Hierarchy:
+    return Hierarchy(tree, *remembered("pki", lambda: _authorities(tree)))
+
+
+def _authorities(tree: Any) -> tuple[Authority, Authority, Authority]:
     root = make_authority(tree, "root", path_length=1)
     servers = make_authority(tree, "servers", root, profiles=["server"], names=SERVERS, path_length=0)
     clients = make_authority(
         tree, "clients", root, profiles=["client", "spiffe", "code-signing"], names=CLIENTS, path_length=0
     )
-    return Hierarchy(tree, root, servers, clients)
+    return root, servers, clients
 
 
 type OpenSsl = Callable[..., subprocess.CompletedProcess[str]]

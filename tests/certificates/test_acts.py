@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from certificates.issuance import new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
+from certificates.renewal import revoking as at_ca
 from certificates.services import authorities, bringing, crls, expiry, grants, issuing, revoking, signers
 from certificates.signing import WrongSignature
 from certificates.states import AUTHORITY_MOVES, CERTIFICATE_MOVES, GRANT_MOVES, CertificateState
@@ -115,11 +116,11 @@ def test_everything_of_an_owner_and_everything_with_a_key(pki):
         row = issuing.issue_certificate(actor=pki.officer, authority_id=pki.servers.pk, order=order)
     other = pki.issue("dns:other.example.org")
     with pytest.raises(NotFound):
-        revoking.revoke_many(
+        at_ca.revoke_many(
             actor=pki.officer, by="key", value="0" * 64, ring_id=None, reason="key_compromise", note="Lost."
         )
     with pytest.raises(ApprovalRequired) as waiting:
-        revoking.revoke_many(
+        at_ca.revoke_many(
             actor=officer_named("Bo"),
             by="key",
             value=row.spki_sha256,

@@ -1,12 +1,15 @@
 """OCSP answers before Django: the same as the views give, no older than two seconds, rationed, and in DER as the library reads it."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as library
 from django.db import OperationalError
@@ -169,7 +172,7 @@ def test_signatures_of_a_key_kept_here_are_checked_once_and_of_a_provider_always
     monkeypatch.setattr(signers, "_sign", lambda *what: b"0" * 70 if wrong else sign(*what))
 
     def answer(answerer):
-        return answerer.sign([(asked, ocsp.Status())], now=now, known_at=now)
+        return answerer.sign([answering.said(asked, ocsp.Status(), now)], now=now)
 
     here = answering.Answerer(authority)
     wrong.append(True)
@@ -197,6 +200,28 @@ def test_the_ration_of_an_address_holds_over_all_processes(settings, monkeypatch
     assert not rationing.may_sign("192.0.2.9")
     assert rationing.may_sign("192.0.2.10")
     shared_memory().delete("kvp:ocsp:192.0.2.9:1000000", "kvp:ocsp:192.0.2.10:1000000")
+
+
+def test_questions_that_come_at_once_take_one_share_together(settings, monkeypatch):
+    settings.OCSP_SIGNATURES_A_MINUTE = 80
+    monkeypatch.setattr(rationing.time, "time", lambda: 60_000_000.0)
+    asked, taken = threading.Barrier(8, timeout=60), []
+
+    def take(name, block, limit):
+        taken.append(block)
+        time.sleep(0.2)  # as long as another has to come by, if it could
+        return block, False
+
+    monkeypatch.setattr(rationing, "_take", take)
+
+    def ask_once():
+        asked.wait()
+        assert rationing.may_sign("192.0.2.12")
+
+    with ThreadPoolExecutor(8) as pool:
+        for one in [pool.submit(ask_once) for _ in range(8)]:
+            one.result()
+    assert taken == [8]
 
 
 def test_without_valkey_each_process_rations_by_itself(settings, monkeypatch):
@@ -234,9 +259,9 @@ def test_every_answer_is_read_by_the_library_as_it_was_meant(serial, nonce, said
     asked = ocsp.Asked(name, *hashed, serial, nonce)
     responder = ocsp.Responder("ECDSA-P256-SHA256", _PUBLIC)
     since, until = now - timedelta(seconds=age), now + timedelta(days=4)
+    single = ocsp.single(asked, said, this_update=since, next_update=until)
     raw = ocsp.build(
-        [(asked, said)], responder, lambda body: _KEY.sign(body, ec.ECDSA(hashes.SHA256())), now=now, this_update=since,
-        next_update=until,
+        [single], responder, lambda body: _KEY.sign(body, ec.ECDSA(hashes.SHA256())), now=now, nonce=nonce
     )  # fmt: skip
     found = library.load_der_ocsp_response(raw)
     _KEY.public_key().verify(found.signature, found.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
@@ -253,3 +278,44 @@ def test_every_answer_is_read_by_the_library_as_it_was_meant(serial, nonce, said
         assert found.revocation_reason is None
     extensions = [item.value.nonce for item in found.extensions]
     assert extensions == ([] if nonce is None else [nonce])
+
+
+_DETERMINISTIC = ed25519.Ed25519PrivateKey.generate()
+_NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Responder")])
+_RESPONDER = (
+    x509.CertificateBuilder(_NAME, _NAME, _DETERMINISTIC.public_key(), 1, datetime(2020, 1, 1), datetime(2120, 1, 1))
+    .sign(_DETERMINISTIC, None)
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    serial=st.integers(1, 2**159),
+    nonce=st.none() | st.binary(min_size=1, max_size=32),
+    said=st.just(ocsp.Status()) | _REVOKED,
+    digest=st.sampled_from([("sha1", hashes.SHA1()), ("sha256", hashes.SHA256())]),
+    since=_MOMENTS,
+    delegated=st.booleans(),
+    data=st.data(),
+)
+def test_every_answer_is_byte_by_byte_the_librarys(serial, nonce, said, digest, since, delegated, data):
+    name, function = digest
+    hashed = [data.draw(st.binary(min_size=function.digest_size, max_size=function.digest_size)) for _ in range(2)]
+    until = since + timedelta(days=4)
+    builder = library.OCSPResponseBuilder().responder_id(library.OCSPResponderEncoding.HASH, _RESPONDER)
+    state = library.OCSPCertStatus.GOOD if said.revoked_at is None else library.OCSPCertStatus.REVOKED
+    named = None
+    if said.revoked_at is not None and said.reason is not Reason.UNSPECIFIED:
+        named = x509.ReasonFlags[said.reason.value]
+    builder = builder.add_response_by_hash(*hashed, serial, function, state, since, until, said.revoked_at, named)
+    if nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    if delegated:
+        builder = builder.certificates([_RESPONDER])
+    theirs = builder.sign(_DETERMINISTIC, None)
+    public = _DETERMINISTIC.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    responder = ocsp.responder_of(_RESPONDER, "Ed25519", public, delegated=delegated)
+    single = ocsp.single(ocsp.Asked(name, *hashed, serial, nonce), said, this_update=since, next_update=until)
+    now = theirs.produced_at_utc
+    ours = ocsp.build([single], responder, _DETERMINISTIC.sign, now=now, nonce=nonce)
+    assert ours == theirs.public_bytes(Encoding.DER)

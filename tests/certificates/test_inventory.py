@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 from cryptography.x509.oid import NameOID
+from django.db import connection
 from django.utils import timezone
 
 from certificates.models import Certificate
@@ -75,8 +76,14 @@ def test_what_is_typed_finds_it(pki):
     pki.issue("dns:mail.example.org")
     rows = Certificate.objects.all()
     colons = ":".join(row.fingerprint[n : n + 2] for n in range(0, 64, 2)).upper()
-    for text in ("www.example", row.serial, f"0{row.serial}".upper(), row.fingerprint, colons):
+    beginnings = row.serial[:12], colons[:29]
+    for text in ("www.example", row.serial, f"0{row.serial}".upper(), row.fingerprint, colons, *beginnings):
         assert [found.pk for found in reading.search(rows, text)] == [row.pk], text
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = reading.search(rows, row.serial[:12]).explain()
+    for index in ("search", "serial", "fingerprint"):
+        assert f"pki_certificate_{index}" in plan
     assert pem(row, *reading.chain_of(row)).count(b"BEGIN CERTIFICATE") == 3
 
 

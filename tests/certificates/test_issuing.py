@@ -4,25 +4,35 @@ from hashlib import sha256
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connection
 
-from certificates.models import Certificate, IssuanceGrant
-from certificates.services import grants, issuing, rows, signers, status
-from certificates.states import GrantState
+from certificates import signing
+from certificates.models import Authority, Certificate, IssuanceGrant
+from certificates.services import grants, issuing, revoking, rows, signers, status
+from certificates.signing import WrongSignature
+from certificates.states import GrantState, Reason
 from keyvault_portal import jobs
+from keyvault_portal.arrays import TEXT, pack
 from keyvault_portal.audit import ledger
 from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.verification import verify
-from keyvault_portal.errors import Conflict, ValidationFailed
+from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
 from tests.certificates.conftest import csr, with_responder
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
     """The authorities' keys count as keys of a provider: their signatures may be out before we know of them."""
-    monkeypatch.setattr(issuing, "signs_here", lambda version: False)
+    keys_elsewhere(monkeypatch)
+
+
+def keys_elsewhere(monkeypatch):
+    for module in (issuing, grants):
+        monkeypatch.setattr(module, "signs_here", lambda version: False)
 
 
 def order(name):
@@ -41,7 +51,7 @@ def grants_of(pki):
 
 def watched(monkeypatch, pki, watch):
     """Call `watch` whenever the authority's key is about to sign."""
-    real = grants.signer
+    real, real_here = grants.signer, grants.sign_here
 
     def signer(version):
         sign = real(version)
@@ -52,7 +62,12 @@ def watched(monkeypatch, pki, watch):
 
         return watching
 
+    def sign_here(version, messages):
+        watch()
+        return real_here(version, messages)
+
     monkeypatch.setattr(grants, "signer", signer)
+    monkeypatch.setattr(grants, "sign_here", sign_here)
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
@@ -110,11 +125,12 @@ def test_a_serial_number_that_was_granted_before_is_refused(pki, where, request,
         request.getfixturevalue("elsewhere")
     monkeypatch.setattr(issuing, "new_serial", lambda: 2**150 + 7)
     monkeypatch.setattr(grants, "signer", lambda version: lambda message: b"")
+    monkeypatch.setattr(grants, "sign_here", lambda version, messages: [])
     with pytest.raises(Exception):  # noqa: B017, PT011  no signature: the grant is lost, and its serial number with it
         issue_many(pki, "a.example.org")
     monkeypatch.undo()
     if where == "elsewhere":
-        monkeypatch.setattr(issuing, "signs_here", lambda version: False)
+        keys_elsewhere(monkeypatch)
     monkeypatch.setattr(issuing, "new_serial", lambda: 2**150 + 7)
     with pytest.raises(Conflict, match="used before"):
         issue_many(pki, "b.example.org")
@@ -133,27 +149,141 @@ def test_what_cannot_be_recorded_is_not_issued(pki, monkeypatch):
     assert not Certificate.objects.filter(authority=pki.servers).exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_key_kept_here_needs_one_durable_statement(tree, monkeypatch):
+@pytest.fixture
+def at_once(transactional_db, tree, monkeypatch):
+    """An authority that has issued in this process, so that the next certificate is issued by what is known of it."""
     from tests.certificates.conftest import SERVERS, make_authority
 
-    root = make_authority(tree, "root", profiles=["server"], names=SERVERS)
     monkeypatch.setattr(ledger, "_hope", ledger.Hope())
+    root = make_authority(tree, "root", profiles=["server"], names=SERVERS)
 
-    def issue(name):
-        return issuing.issue_certificate(actor=tree.officer, authority_id=root.pk, order=order(name))
+    def issue(name="b.example.org", actor=tree.officer, wanted=None):
+        return issuing.issue_certificate(actor=actor, authority_id=root.pk, order=wanted or order(name))
 
     issue("a.example.org")
+    issue.authority = root
+    return issue
+
+
+def outcomes():
+    rows = AuditEvent.objects.filter(action="certificate.issue").order_by("seq")
+    return list(rows.values_list("outcome", flat=True))
+
+
+def test_a_key_kept_here_needs_one_durable_statement(at_once, monkeypatch):
     sent, real = [], ledger.append_after
     monkeypatch.setattr(
         ledger, "append_after", lambda *rest: sent.append(connection.connection.autocommit) or real(*rest)
     )
     monkeypatch.setattr(ledger, "append_locked", lambda *rest: pytest.fail("not under the lock"))
-    row = issue("b.example.org")
+    monkeypatch.setattr(rows, "run", lambda *rest: pytest.fail("nothing is asked before"))
+    monkeypatch.setattr(issuing.audit, "atomic", lambda **rest: pytest.fail("no transaction"))
+    row = at_once()
     assert sent == [True]
     monkeypatch.undo()
-    assert Certificate.objects.get(pk=row.pk).grant.state == "done"
+    stored = Certificate.objects.get(pk=row.pk)
+    assert (stored.grant.state, bytes(stored.der)) == ("done", row.der)
+    assert outcomes()[-2:] == ["success", "success"]
     assert verify(verification_settings(every_signature=True)).finding is None
+
+
+def test_another_who_appended_in_between_costs_time_only(at_once, monkeypatch):
+    hope = ledger._hope
+    monkeypatch.setattr(ledger, "_hope", ledger.Hope())
+    at_once("c.example.org")
+    monkeypatch.setattr(ledger, "_hope", hope)
+    monkeypatch.setattr(rows, "run", lambda *rest: pytest.fail("nothing is asked before"))
+    assert at_once().grant.state == "done"
+    assert verify(verification_settings(every_signature=True)).finding is None
+
+
+def test_an_authority_that_another_process_stopped_issues_nothing(at_once):
+    Authority.objects.filter(pk=at_once.authority.pk).update(state="retired")
+    before = outcomes()
+    with pytest.raises(WrongState, match="issues nothing"):
+        at_once()
+    assert outcomes() == [*before, "refused"]
+    assert Certificate.objects.filter(authority=at_once.authority, profile="server").count() == 1
+    Authority.objects.filter(pk=at_once.authority.pk).update(state="active", max_days=10)
+    row = at_once()
+    assert (row.not_after - row.not_before).days < 10
+    Authority.objects.filter(pk=at_once.authority.pk).update(state="retired")
+    with pytest.raises(WrongState):  # nor does one whose stop is known
+        at_once()
+    Authority.objects.filter(pk=at_once.authority.pk).update(state="active")
+    assert at_once().pk
+
+
+def test_a_key_that_was_revoked_as_compromised_is_refused_by_the_statement_itself(at_once, tree):
+    wanted = order("b.example.org")
+    revoking.revoke_certificate(
+        actor=tree.officer, certificate_id=at_once(wanted=wanted).pk, reason=Reason.KEY_COMPROMISE.value
+    )
+    at_once()  # the authority is known again
+    before = outcomes()
+    with pytest.raises(ValidationFailed, match="compromised"):
+        at_once(wanted=wanted)
+    assert outcomes() == [*before, "refused"]
+
+
+def test_what_is_refused_is_recorded_once(at_once, auditor):
+    before = outcomes()
+    with pytest.raises(ValidationFailed, match="outside"):
+        at_once("b.example.com")
+    with pytest.raises(PermissionRefused):
+        at_once(actor=auditor)
+    assert outcomes() == [*before, "refused", "refused"]
+
+
+def test_what_may_have_been_written_is_not_tried_again(at_once, monkeypatch):
+    tried = []
+
+    def away(*rest):
+        tried.append(rest)
+        raise AuditUnavailable
+
+    monkeypatch.setattr(ledger, "append_after", away)
+    with pytest.raises(AuditUnavailable):
+        at_once()
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_key_that_does_not_fit_its_authority_issues_nothing(at_once, monkeypatch, known):
+    grants._trusted.clear()
+    if not known:
+        issuing._offices.clear()
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    monkeypatch.setattr(
+        grants, "sign_here", lambda _, messages: [stranger.sign(one, ec.ECDSA(hashes.SHA256())) for one in messages]
+    )
+    with pytest.raises(WrongSignature):
+        at_once()
+    assert Certificate.objects.filter(authority=at_once.authority, profile="server").count() == 1
+    assert IssuanceGrant.objects.filter(authority=at_once.authority, state="lost").count() == 1
+
+
+def test_a_signature_of_a_key_kept_here_is_checked_once_a_minute_and_every_one_of_a_provider(pki, monkeypatch):
+    checked, real = [], signing.verify
+    monkeypatch.setattr(signing, "verify", lambda *rest: checked.append(rest) or real(*rest))
+    grants._trusted.clear()
+    issue_many(pki, "a.example.org", "b.example.org")
+    issue_many(pki, "c.example.org")
+    assert len(checked) == 1
+    keys_elsewhere(monkeypatch)
+    issue_many(pki, "d.example.org", "e.example.org")
+    assert len(checked) == 3
+
+
+def test_no_plan_reads_all_certificates_to_find_a_compromised_key(pki):
+    """Whatever the server believes of the table's size: its index is the only way that its words allow."""
+    digest = ["0" * 64]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    explain = "EXPLAIN " + issuing._LOOK_UP
+    plan = "\n".join(line for (line,) in rows.run(explain, [pack(digest, TEXT), pki.servers.pk]).fetchall())
+    assert "pki_certificate_compromised" in plan
+    assert "Seq Scan on certificates_certificate" not in plan
 
 
 def test_the_owner_is_kept_and_known(pki):

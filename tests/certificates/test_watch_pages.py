@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -64,6 +65,33 @@ def test_ranges_are_allowed_and_withdrawn(browser):
     number = page.partition("/certificates/endpoints/ranges/")[2].partition("/")[0]
     assert browser.post(f"/certificates/endpoints/ranges/{number}/withdraw/").status_code == 302
     assert "10.9.0.0/16" not in browser.get("/certificates/endpoints/ranges/").text.partition('id="list"')[2]
+
+
+def test_a_crowded_day_of_the_calendar_says_how_many_more_and_leads_to_all(pki, browser):
+    row, day = pki.issue("dns:www.example.org"), timezone.now().replace(hour=23, minute=59) + timedelta(days=5)
+    rows = []
+    for number in range(10):
+        ends = day if number < 8 else day + timedelta(minutes=number)  # the last two end on the day after
+        rows.append(copied(row, not_after=ends, names=[f"dns:h{number}.example.org"]))
+    page = browser.get("/certificates/expiry/").text
+    assert page.count('class="more"') == 1
+    link = page.partition('class="more" href="')[2].partition('"')[0].replace("&amp;", "&")
+    assert "and 2 more" in page
+    listed = browser.get(link)
+    assert listed.status_code == 200
+    shown = [one for one in rows if str(one.pk) in listed.text]
+    assert shown == rows[:8]
+    assert browser.get("/certificates/?on=yesterday").status_code == 200
+
+
+def copied(row, **other):
+    """Another row like this one."""
+    twin = Certificate.objects.get(pk=row.pk)
+    twin.pk, twin.serial, twin.fingerprint = uuid4(), uuid4().hex, uuid4().hex * 2
+    for name, value in other.items():
+        setattr(twin, name, value)
+    twin.save(force_insert=True)
+    return twin
 
 
 def test_many_are_counted_and_then_revoked(pki, browser):

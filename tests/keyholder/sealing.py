@@ -44,6 +44,13 @@ def far_seal(organisation: Any, key: Key, name: str = "Far") -> RootSeal:
     return RootSeal.objects.get(name=name, retired_at=None)
 
 
+def retired(organisation: Any, seal: RootSeal | None = None) -> None:
+    """One way less, agreed to; the key file unless another is named."""
+    found = seal or RootSeal.objects.get(kind="file", retired_at=None)
+    ada = organisation.actor("ada")
+    agreed(organisation, lambda: seals.retire_seal(actor=ada, seal_id=found.pk, reason="Not needed any more."))
+
+
 @dataclass(frozen=True)
 class Made:
     """A seal of shares, and the words that only the page of whoever asked could read."""

@@ -1,7 +1,9 @@
 """The keyholder as a process: who may ask, what it opens, and that sealing reaches everybody within a second or two."""
 
 import base64
+import ctypes
 import os
+import signal
 import socket
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ from django.test import Client
 
 from keys.crypto import receiving
 from keys.crypto.secret import SecretBytes
-from keys.keyholder import wire
+from keys.keyholder import memory, wire
 from keys.keyholder.client import Keyholder
 from keys.models import RootSeal, SealState
 from keys.services import materials, seals, unsealing
@@ -20,7 +22,7 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.sealing import shares_for
+from tests.keyholder.sealing import retired, shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,6 +94,28 @@ def test_its_memory_cannot_be_dumped(start_keyholder):
     )
 
 
+def test_its_own_user_cannot_look_into_it(user_nobody):
+    """Root's processes are root's anyway; one of another user becomes root's in /proc as soon as it cannot be dumped."""
+    if os.geteuid() != 0:
+        pytest.skip("needs two users")
+    for protected in (False, True):
+        ready, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setuid(user_nobody)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as a fresh program is: the change of user had taken it away
+            if protected:
+                memory.protect()
+            os.write(tell, b"x")
+            time.sleep(600)
+        try:
+            os.read(ready, 1)
+            assert (Path(f"/proc/{child}/mem").stat().st_uid == 0) is protected
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 def test_sealing_reaches_every_user_of_keys_and_survives_a_restart(
     organisation, keyholder, start_keyholder, socket_path
 ):
@@ -144,9 +168,9 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
     with pytest.raises(Conflict):
         seals.register_shares(actor=officer, name="Again", threshold=2, count=3, reason="r")
     file = RootSeal.objects.get(kind="file")
-    seals.retire_seal(actor=officer, seal_id=file.pk)
+    retired(organisation, file)
     with pytest.raises(Conflict):
-        seals.retire_seal(actor=officer, seal_id=made.seal.pk)
+        seals.retire_seal(actor=officer, seal_id=made.seal.pk, reason="r")
     keyholder.seal()
     forget()
 

@@ -25,7 +25,7 @@ from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed
-from tests.keyholder.sealing import PATIENCE, eventually, far_seal, sealed_under
+from tests.keyholder.sealing import PATIENCE, eventually, far_seal, retired, sealed_under
 from tests.keys.conftest import actor_of
 from tests.moving.conftest import turn
 from tests.providers.grounds import KINDS, Ground
@@ -55,9 +55,9 @@ def test_it_opens_by_itself_with_the_providers_key_alone(organisation, ground, p
     seal = sealed_under(organisation, ground)
     assert (seal.version, seal.provider) == (seal.key.current, ground.alias)
     version, payload = secret_of(organisation)
-    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    retired(organisation)
     with pytest.raises(Conflict):
-        seals.retire_seal(actor=officer, seal_id=seal.pk)
+        seals.retire_seal(actor=officer, seal_id=seal.pk, reason="r")
     with pytest.raises(Conflict, match="only thing that opens"):
         registration.disable_provider(actor=officer, alias=ground.alias, reason="r")
     assert not portal(ground).status()["sealed"]
@@ -80,7 +80,7 @@ def test_the_root_follows_the_rotation_of_its_key(organisation, ground, portal, 
     assert seal.version == Rotation.objects.get(pk=moving.pk).new_version != old
     assert bytes(seal.wrapped) != wrapped
     assert (Rotation.objects.get(pk=moving.pk).state, rewrap.count(old.pk)) == ("re_encrypted", 0)
-    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    retired(organisation)
     assert not portal(ground).status()["sealed"]
     assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
     assert [event["to"] for event in recorded("seal.wrap")] == [1, 2]
@@ -112,7 +112,7 @@ def test_the_root_follows_its_key_to_another_place_and_back(organisation, lay, p
     until("re_wrapped")
     assert (seal.provider, seal.version.moved_from, seal.state) == (second.alias, old, "in_use")
     assert rewrap.count(old.pk) == 0, "nothing keeps the old version from being dropped"
-    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    retired(organisation)
     first.take_away()
     assert not portal(first, second).status()["sealed"], "the new place opens it alone"
     assert materials.cipher(sealed[0]).decrypt(sealed[1], b"{}") == b"data"
@@ -132,7 +132,7 @@ def test_the_second_seal_is_there_for_the_day_the_first_is_lost(organisation, la
     officer = organisation.actor("ada")
     seal, other = (sealed_under(organisation, one, one.kind) for one in (first, second))
     version, payload = secret_of(organisation)
-    seals.retire_seal(actor=officer, seal_id=RootSeal.objects.get(kind="file").pk)
+    retired(organisation)
     first.take_away()
     assert not portal(first, second).status()["sealed"]
     assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
@@ -148,14 +148,14 @@ def test_the_second_seal_is_there_for_the_day_the_first_is_lost(organisation, la
     assert all(notice.alarm for notice in told)
     assert f"The seal {seal} does not open the portal" in [row.title for row in attention(officer)]
     with pytest.raises(Conflict):
-        seals.retire_seal(actor=officer, seal_id=other.pk)
+        seals.retire_seal(actor=officer, seal_id=other.pk, reason="r")
     first.give_back()
     breaker.answered(first.alias)
     seal_work(str(seal.pk))
     seal.refresh_from_db()
     assert (seal.state, seal.failures, seal.last_error) == ("in_use", 0, "")
     assert Notice.objects.filter(text__contains="opens the portal again").exists()
-    seals.retire_seal(actor=officer, seal_id=seal.pk)
+    retired(organisation, seal)
     seal.refresh_from_db()
     assert (seal.state, seal.wrapped) == ("retired", None)
 
@@ -164,7 +164,7 @@ def test_a_provider_that_comes_back_after_the_start_opens_it(organisation, lay, 
     ground = lay("vault_transit")
     portal(ground)
     sealed_under(organisation, ground)
-    seals.retire_seal(actor=organisation.actor("ada"), seal_id=RootSeal.objects.get(kind="file").pk)
+    retired(organisation)
     ground.take_away()
     keyholder = portal(ground)
     assert keyholder.status()["sealed"]

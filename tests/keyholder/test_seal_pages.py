@@ -12,10 +12,11 @@ from keys.seal_tasks import seal_work
 from keys.services import keyholders, seals
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.models import ApprovalRequest
-from keyvault_portal.errors import ApprovalRequired, Conflict, PermissionRefused
+from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.errors import ApprovalRequired, Conflict, PermissionRefused, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.sealing import agreed, eventually, far_seal, shares_for
+from tests.keyholder.sealing import agreed, eventually, far_seal, retired, shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +64,15 @@ def test_the_pages_of_a_providers_seal(organisation, lay, portal):
     assert keyholders.machine() in auditor.get("/keys/seals/").content.decode()
     tried = officer.post(f"/keys/seals/{seal.pk}/check/", follow=True).content.decode()
     assert "A worker tries" in tried
-    assert officer.post(f"/keys/seals/{seal.pk}/retire/").status_code == 302
+    where = f"/keys/seals/{seal.pk}/retire/"
+    said = officer.get(where).content.decode()
+    assert f"The key at {ground.alias} opens the portal on no machine any more." in said
+    assert "one other way opens the portal" in said
+    assert officer.post(where, {"reason": ""}).status_code == 422
+    assert "/approvals/" in officer.post(where, {"reason": "Not needed."})["Location"]
+    seal.refresh_from_db()
+    assert seal.state == "in_use", "others must agree first"
+    retired(organisation, seal)
     assert "Retired" in officer.get("/keys/seals/").content.decode()
 
 
@@ -84,8 +93,12 @@ def test_the_seals_in_the_api(organisation, lay, portal):
     assert (shown["state"], shown["key_version"], shown["provider"]) == ("in_use", 1, ground.alias)
     assert not {"wrapped", "handle", "check_value"} & set(shown)
     assert officer.post(f"{where}/check").status_code == 202
-    assert officer.post(f"{where}/retire").json()["state"] == "retired"
-    assert officer.post(f"{where}/retire").status_code == 404
+    reason = {"reason": "Not needed any more."}
+    waits = officer.post(f"{where}/retire", reason, content_type="application/json")
+    assert (waits.status_code, waits.json()["code"]) == (202, "approval_required")
+    retired(organisation, seal)
+    assert officer.get(where).json()["state"] == "retired"
+    assert officer.post(f"{where}/retire", reason, content_type="application/json").status_code == 404
     eventually(lambda: officer.get("/api/v1/seals/keyholders").json())
     assert officer.get("/api/v1/seals/keyholders").json()[0]["machine"] == keyholders.machine()
 
@@ -121,7 +134,34 @@ def test_a_seal_is_made_for_those_who_agreed_and_for_nobody_else(organisation, k
         seals.make_shares(actor=organisation.actor("boris"), seal_id=made.seal.pk, recipient=bytes(32))
     with pytest.raises(Conflict):
         seals.make_shares(actor=ada, seal_id=made.seal.pk, recipient=bytes(32))
-    seals.retire_seal(actor=ada, seal_id=made.seal.pk)
+    retired(organisation, made.seal)
     for name in ("boris", "chen"):
         organisation.people[name].bindings.all().delete()
-    assert seals.register_shares(**ask).state == "preparing"
+    waiting_for_shares = seals.register_shares(**ask)
+    assert waiting_for_shares.state == "preparing"
+
+
+def test_a_way_to_open_the_portal_is_not_given_up_by_one_officer(organisation, keyholder):
+    ada = organisation.actor("ada")
+    made = shares_for(organisation)
+    with pytest.raises(PermissionRefused):
+        seals.retire_seal(actor=organisation.actor("dana"), seal_id=made.seal.pk, reason="r")
+    with pytest.raises(ValidationFailed):
+        seals.retire_seal(actor=ada, seal_id=made.seal.pk, reason=" ")
+    with pytest.raises(ApprovalRequired) as waiting:
+        seals.retire_seal(actor=ada, seal_id=made.seal.pk, reason="Not needed any more.")
+    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
+    with pytest.raises(ApprovalRequired):
+        seals.retire_seal(actor=ada, seal_id=made.seal.pk, reason="Not needed any more.", approval_id=request.pk)
+    assert RootSeal.objects.get(pk=made.seal.pk).wrapped is not None
+    assert "The 3 shares that custodians hold open nothing any more." in bytes(request.act).decode()
+    retired(organisation, made.seal)
+    assert RootSeal.objects.get(pk=made.seal.pk).wrapped is None
+    event = AuditEvent.objects.get(action="seal.retire", outcome="success")
+    assert str(request.pk) in bytes(event.leaf).decode()
+    ask = {"actor": ada, "name": "Again", "threshold": 2, "count": 3, "reason": "r"}
+    agreed(organisation, lambda: seals.register_shares(**ask))
+    fresh = RootSeal.objects.get(kind="shares", retired_at=None)
+    assert seals.retire_seal(actor=ada, seal_id=fresh.pk, reason="Not after all.").state == "retired", (
+        "it opened nothing"
+    )

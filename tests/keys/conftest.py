@@ -13,6 +13,7 @@ from keys.services import budget, creation, key_views, materials, root_key, usag
 from keyvault_portal.accounts.actors import Actor, Grant
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, Role
+from tests.remembered import remembered
 
 
 def actor_of(role: Role, label: str, ring_id: UUID | None = None) -> Actor:
@@ -81,7 +82,9 @@ class Tree:
 
 @pytest.fixture
 def tree(db: None, officer: Actor) -> Tree:
-    return build_tree(officer)
+    made = remembered("tree", lambda: build_tree(officer))
+    made.officer = officer
+    return made
 
 
 def build_tree(officer: Actor) -> Tree:

@@ -178,3 +178,13 @@ def test_a_prepared_transaction_spends_without_asking(officer, django_assert_num
         for _ in range(500):
             budget.spend(version)
     assert reserved(version) == budget.block_size()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_leased_already_is_not_leased_again(officer, django_assert_num_queries):
+    version = materials.active_version(build_tree(officer).dek)
+    budget.prepare(version, 500)
+    left = budget._leases[version.pk]
+    with django_assert_num_queries(0):
+        budget.prepare(version, left)
+    assert budget._leases[version.pk] == left

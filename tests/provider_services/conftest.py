@@ -16,6 +16,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Role
 from tests.keys.conftest import Tree, actor_of, auditor, fresh_caches, officer, service, tree
 from tests.provider_services.stand_in import PLACES, Counterpart, StandIn
+from tests.remembered import remembered
 
 __all__ = ["auditor", "fresh_caches", "officer", "service", "tree"]
 HERE = "tests.provider_services.stand_in"
@@ -60,6 +61,10 @@ def far(there: Counterpart, tree: Tree, officer: Actor) -> KeyProvider:
 @pytest.fixture
 def sealing(tree: Tree) -> Key:
     """The portal can seal values of its own."""
+    return remembered("sealing", lambda: _sealing(tree))
+
+
+def _sealing(tree: Tree) -> Key:
     key = tree.make("portal", "dek", "AES-256-GCM", tree.kek)
     stores.register_sealed_values(actor=tree.officer, key=key)
     return key

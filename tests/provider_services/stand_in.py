@@ -90,7 +90,7 @@ class StandIn:
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.CIPHER, Capability.SIGNER, Capability.IMPORTER, Capability.LIFECYCLE, Capability.DESTROYER, Capability.DISCOVERY,
-            Capability.CONTEXT, Capability.TAGS, Capability.METADATA, Capability.METADATA_RESTORE,
+            Capability.CONTEXT, Capability.TAGS, Capability.METADATA, Capability.METADATA_RESTORE, Capability.SELF_ROTATION,
         }
     )  # fmt: skip
     algorithms: ClassVar[frozenset[str]] = frozenset({"AES-256-GCM", "Ed25519", "ECDSA-P256-SHA256"})
@@ -199,6 +199,13 @@ class StandIn:
         self.there.enter("restore_metadata")
         held = self._held(handle)
         held.policy, held.tags, held.tag = dict(wanted["policy"]), dict(wanted["tags"]), tag
+
+    def rotates_with(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        self.there.enter("set_rotation")
+        self._held(handle).rotation_days = days
 
     def _remote(self, opaque: str, held: Held) -> RemoteKey:
         tags = {**({TAG: held.tag} if held.tag else {}), **held.tags}

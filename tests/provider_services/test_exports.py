@@ -14,8 +14,9 @@ from django.utils import timezone
 from keys.crypto import keycheck
 from keys.crypto.envelope import context_aad
 from keys.models import KeyExport, KeyVersion
-from keys.providers.base import OperationUnsupported
+from keys.providers.base import Capability, OperationUnsupported
 from keys.services import acts, commands, exports, imports, lifecycle, materials
+from keys.services.exports import giving
 from keys.services.policies import PolicyValues
 from keys.states import EXPORT_MOVES, ExportState
 from keys.transfer_tasks import export_work, transfer_tick
@@ -34,6 +35,7 @@ from keyvault_portal.errors import (
     WrongState,
 )
 from tests.provider_services.scanning import dump
+from tests.provider_services.stand_in import StandIn
 from tests.provider_services.transfers import run, upload
 
 SPKI = PublicFormat.SubjectPublicKeyInfo
@@ -107,6 +109,18 @@ def test_under_another_key_of_the_hierarchy(loose, tree, officer):
     for wrong in (loose.pk, tree.token.pk):
         with pytest.raises(ValidationFailed):
             export(officer, loose, wrapping_key=wrong)
+
+
+def test_nothing_is_given_out_under_what_it_wraps_itself(tree, officer):
+    """Whoever had the exported key would have the key around it as well, however far below it stands."""
+    above = tree.make("above", "master", "AES-256-GCM", None, exportable=True)
+    between = tree.make("between", "kek", "AES-256-GCM", above)
+    below = tree.make("below", "dek", "AES-256-GCM", between)
+    for wrong in (between, below):
+        with pytest.raises(ValidationFailed) as caught:
+            export(officer, above, wrapping_key=wrong.pk)
+        assert set(caught.value.errors) == {"wrapping_key"}
+    assert export(officer, above, wrapping_key=tree.kek.pk).state == "ready"
 
 
 @pytest.mark.usefixtures("sealing")
@@ -202,14 +216,19 @@ def test_no_key_is_in_the_database_or_the_log(loose, officer, recipient, caplog)
         assert form not in held
 
 
-def test_a_version_made_never_to_leave_a_provider_stays(far, there, tree, officer, remote_key, recipient):
+def test_a_version_made_never_to_leave_a_provider_stays(far, there, tree, officer, remote_key, recipient, monkeypatch):
     from tests.provider_services.conftest import work
 
     key = remote_key()
     work(key)
     with pytest.raises(OperationUnsupported):
         export(officer, key, recipient.pem)
-    assert KeyVersion.objects.get(key=key).never_extractable
+    version = KeyVersion.objects.select_related("key").get(key=key)
+    assert version.never_extractable
+    # Its provider may learn to give keys out, and a ceremony may ask for one that is not exportable: this one stays.
+    monkeypatch.setattr(StandIn, "capabilities", StandIn.capabilities | {Capability.EXPORTER})
+    with pytest.raises(Conflict, match="never to leave"):
+        giving.require_may_leave(version, even_if_not_exportable=True)
 
 
 @pytest.fixture

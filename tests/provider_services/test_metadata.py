@@ -119,6 +119,7 @@ def test_only_such_a_difference_can_be_accepted(key, held, far, officer):
     held.state = RemoteState.DISABLED
     comparison.compare(far.pk)
     finding = ProviderFinding.objects.get()
+    assert not findings.can_accept(finding)
     with pytest.raises(Conflict):
         findings.accept_finding(actor=officer, alias="far", finding_id=finding.pk, seen="0" * 64, reason="Fine.")
 

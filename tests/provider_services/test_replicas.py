@@ -1,16 +1,22 @@
 """Copies of keys in other regions, on ministack with two of them: shown, used while the first is cut off, and put right."""
 
+import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.utils import timezone
 
 from keys.models import KeyProvider, ProviderFinding
 from keys.providers import registry
-from keys.services import key_views, operations
+from keys.providers.base import KeyHandle, RemoteState, Replica
+from keys.services import key_views, lifecycle, operations
 from keys.services.overview import attention
-from keys.services.providers import breaker, comparison, findings, health, registration
+from keys.services.policies import PolicyValues
+from keys.services.providers import breaker, comparison, effects, findings, health, registration, replication
+from keys.services.providers.effects import Order
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.errors import ProviderUnavailable
@@ -18,6 +24,7 @@ from tests.api.conftest import make_person, sign_in
 from tests.faults.proxy import Proxy
 from tests.keys.conftest import actor_of
 from tests.provider_services.conftest import hurry, intent_of, work
+from tests.providers.place_aws_kms import STRANGER
 
 FIRST, SECOND = "eu-central-1", "eu-west-1"
 
@@ -69,6 +76,12 @@ def sealed(service: Any, key: Any, text: bytes) -> str:
 def opened(service: Any, key: Any, ciphertext: str) -> bytes:
     key_views.forget()
     return operations.decrypt(service, key.pk, ciphertext, {"row": "1"}).plaintext
+
+
+def drifts(far: KeyProvider, key: Any) -> Any:
+    """The open differences of this key after a comparison; the server has other tests' keys, too."""
+    comparison.compare(far.pk)
+    return far.findings.filter(state="open", version__key=key)
 
 
 @pytest.fixture
@@ -169,6 +182,107 @@ def test_copies_are_compared_shown_and_put_right(regions, far, remote_key, servi
     finding.refresh_from_db()
     assert finding.state == "resolved"
     assert [row.state for row in version.replicas.all()] == ["enabled"]
+
+
+def test_a_copys_own_policy_is_a_difference_with_its_region(regions, far, remote_key, officer):
+    key = made(remote_key("records", "dek"))
+    assert not drifts(far, key)
+    copy = key.current.handle.replace(FIRST, SECOND)
+    assert far.accepted_metadata.filter(owner=copy).exists()
+    client = registry.provider("far")._connection.client_for(copy)
+    accepted = json.loads(client.get_key_policy(KeyId=copy, PolicyName="default")["Policy"])
+    wide = json.dumps({**accepted, "Statement": [*accepted["Statement"], STRANGER]})
+
+    def opened_wide():
+        client.put_key_policy(KeyId=copy, PolicyName="default", Policy=wide)
+        return drifts(far, key).get()
+
+    finding = opened_wide()
+    assert (finding.kind, finding.opaque, finding.facts["region"]) == ("metadata_drift", copy, SECOND)
+    assert f"the copy of {key.current} in {SECOND} is not what was accepted" in finding.detail
+    assert {row["place"].split(" / ")[2] for row in finding.facts["changes"]} == {"stranger"}
+    findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+    assert work(key, "restore_metadata").state == "done"
+    assert json.loads(client.get_key_policy(KeyId=copy, PolicyName="default")["Policy"]) == accepted
+    assert not drifts(far, key)
+
+    finding = opened_wide()
+    findings.accept_finding(
+        actor=officer, alias="far", finding_id=finding.pk, seen=finding.facts["sha256"], reason="The other site reads."
+    )
+    assert not drifts(far, key)
+    assert far.accepted_metadata.get(owner=key.current.handle).reason == "", "the key's own are another matter"
+
+
+def test_a_copy_that_is_open_wider_from_the_first_day_is_a_difference(regions, far, remote_key):
+    key = made(remote_key("records", "dek"))
+    copy = key.current.handle.replace(FIRST, SECOND)
+    client = registry.provider("far")._connection.client_for(copy)
+    client.tag_resource(KeyId=copy, Tags=[{"TagKey": "team", "TagValue": "shop"}])
+    finding = drifts(far, key).get()
+    assert (finding.opaque, [row["place"] for row in finding.facts["changes"]]) == (copy, ["tags / team"])
+
+
+def test_copies_are_put_right_from_every_state(regions, far, remote_key, officer):
+    alone = PolicyValues(cryptoperiod_days=90, rotate_roles=["security_officer"], destroy_roles=["security_officer"])
+    key = made(remote_key("records", "dek", policy=alone))
+    version, copy = key.current, key.current.handle.replace(FIRST, SECOND)
+    client = registry.provider("far")._connection.client_for(copy)
+
+    def put_right(act):
+        finding = drifts(far, key).get()
+        assert finding.kind == "replica_drift"
+        findings.mend_finding(actor=officer, alias="far", finding_id=finding.pk)
+        assert work(key, act).state == "done", intent_of(key, act).last_error
+        assert not drifts(far, key)
+
+    client.schedule_key_deletion(KeyId=copy, PendingWindowInDays=7)
+    put_right("enable")
+    lifecycle.suspend_version(actor=officer, version_id=version.pk, reason="r")
+    work(key, "disable")
+    client.enable_key(KeyId=copy)
+    put_right("disable")
+    lifecycle.schedule_deletion(actor=officer, version_id=version.pk, grace_days=10)
+    work(key, "schedule_deletion")
+    client.cancel_key_deletion(KeyId=copy)
+    client.enable_key(KeyId=copy)
+    put_right("schedule_deletion")
+    assert client.describe_key(KeyId=copy)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+class Recorder:
+    """What an order does to copies."""
+
+    alias, region_names = "far", (FIRST, SECOND)
+
+    def replicas(self, handle: Any) -> list[Replica]:
+        return []
+
+    def align_replicas(self, handle: Any, state: RemoteState, days: int) -> None:
+        self.told = (state, days)
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (10, (RemoteState.PENDING_DELETION, 10)),
+        (2, (RemoteState.PENDING_DELETION, 7)),
+        (30, (RemoteState.PENDING_DELETION, 30)),
+        (90, (RemoteState.DISABLED, 90)),
+    ],
+)
+def test_copies_are_not_ended_before_their_key(left, told):
+    """A provider waits 7 to 30 days; a longer grace is waited out with the copy disabled, as with the key itself."""
+    keeper, due = Recorder(), timezone.now() + timedelta(days=left) - timedelta(minutes=1)
+    order = Order(keeper, "schedule_deletion", KeyHandle("AES-256-GCM", "k"), "", due_at=due, everywhere=True)
+    effects.perform(order)
+    assert keeper.told == told
+
+
+def test_a_copy_that_is_gone_already_is_right_for_a_key_on_its_way_out():
+    gone = [Replica(SECOND, None)]
+    assert list(replication.amiss(gone, {RemoteState.PENDING_DELETION, RemoteState.DISABLED})) == []
+    assert list(replication.amiss(gone, {RemoteState.DISABLED})) == [(SECOND, "there is none")]
 
 
 def test_a_copy_that_is_missing_is_made(regions, far, remote_key, officer):

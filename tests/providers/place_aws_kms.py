@@ -58,8 +58,8 @@ STRANGER = {
 
 
 def change_metadata(provider: AwsKmsProvider, opaque: str) -> None:
-    """One more statement in the policy, one more tag, and one that was there gone."""
-    client = provider._connection.client()
+    """One more statement in the policy, one more tag, and one that was there gone; in the region of the ARN."""
+    client = provider._connection.client_for(opaque)
     policy = json.loads(client.get_key_policy(KeyId=opaque, PolicyName="default")["Policy"])
     policy["Statement"].append(STRANGER)
     client.put_key_policy(KeyId=opaque, PolicyName="default", Policy=json.dumps(policy))
@@ -101,6 +101,7 @@ def running() -> Iterator[Place]:
                     "disabled": "moto goes on using a disabled key; proved on ministack",
                     "pending_deletion": "moto goes on using a key that waits for its deletion; proved on ministack",
                     "import": "moto has no key import; proved on ministack",
+                    "rotation_period": "moto forgets the period; proved on ministack",
                     **{
                         name: "moto hashes the digest once more; proved on ministack"
                         for name in AwsKmsProvider.algorithms

@@ -41,11 +41,13 @@ database_path={folder}/kmip.db
 """
 
 
-def certificate(name: str, folder: Path, issuer: Pair | None = None, *, server: bool = False) -> Pair:
-    """Write NAME.pem and NAME.key; without an issuer it is a CA."""
+def certificate(
+    name: str, folder: Path, issuer: Pair | None = None, *, server: bool = False, ahead: timedelta = timedelta(0)
+) -> Pair:
+    """Write NAME.pem and NAME.key, valid from `ahead` of now for a day; without an issuer it is a CA."""
     key = rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + ahead
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

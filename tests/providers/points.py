@@ -120,6 +120,7 @@ POINTS = (
     Point("Policy, attributes and tags told; a change seen",
           ("test_a_changed_policy_or_tag_is_told", "test_a_disabled_key_has_the_same_metadata"), (_C.METADATA,)),
     Point("Policy, attributes and tags put back", ("test_a_changed_policy_or_tag_is_put_back",), (_C.METADATA_RESTORE,)),
+    Point("Its own rotation told, set and switched off", ("test_its_own_rotation_is_set_and_switched_off",), (_C.SELF_ROTATION,)),
     Point("Replicas serve while the first region is down", (), (_C.REPLICAS,),
           elsewhere={"aws_kms": "tests/providers/test_aws_kms.py::test_throttling_and_refusal_are_answers_that_no_replica_softens"}),
     Point("Throttling is named and waited out", not_at=_NO_REMOTE,

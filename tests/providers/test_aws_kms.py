@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from keys.crypto import keymaterial
 from keys.crypto.secret import SecretBytes
-from keys.providers import quotas
+from keys.providers import metadata, quotas
 from keys.providers.aws_kms import AwsKmsProvider
 from keys.providers.aws_kms.using import encryption_context
 from keys.providers.base import (
@@ -28,9 +28,9 @@ from keys.providers.base import (
     ProviderThrottled,
     RemoteState,
 )
-from keyvault_portal.errors import DecryptRefused, ProviderUnavailable, TooLarge, ValidationFailed
+from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge, ValidationFailed
 from tests.providers.place import Place
-from tests.providers.place_aws_kms import LOOPBACK, REGION, ROLE
+from tests.providers.place_aws_kms import LOOPBACK, REGION, ROLE, STRANGER
 from tests.providers.place_aws_kms_ministack import REPLICA
 from tests.providers.troubled import answering, failing
 
@@ -320,10 +320,60 @@ def test_a_key_is_disabled_and_deleted_in_all_its_regions(regions):
     assert half.cipher(handle).decrypt(sealed) == b"kept"
 
 
-def test_replicating_again_is_harmless(regions):
+@pytest.mark.parametrize("wanted", [RemoteState.ENABLED, RemoteState.DISABLED, RemoteState.PENDING_DELETION])
+@pytest.mark.parametrize("there", [RemoteState.ENABLED, RemoteState.DISABLED, RemoteState.PENDING_DELETION])
+def test_copies_are_brought_to_a_state_and_the_key_is_left_alone(regions, there, wanted):
     handle, whole, _ = regions
-    whole.replicate(handle)
-    assert whole.describe(handle).state is RemoteState.ENABLED
+    for state in (there, wanted, wanted):  # the last time it is so already
+        whole.align_replicas(handle, state, 7)
+        assert [(copy.region, copy.state) for copy in whole.replicas(handle)] == [(REPLICA, state)]
+        assert whole.describe(handle).state is RemoteState.ENABLED
+
+
+def test_a_copy_has_a_policy_and_tags_of_its_own(regions):
+    handle, whole, _ = regions
+    accepted = whole.metadata(handle)
+    (copy,) = whole.replicas(handle)
+    there = KeyHandle(AES, copy.opaque)
+    assert whole.metadata_owner(there) == copy.opaque != handle.opaque
+    assert whole.metadata(there) == accepted
+    client = whole._connection.client_for(copy.opaque)
+    assert client.meta.region_name == REPLICA
+    policy = json.dumps({**accepted["policy"], "Statement": [*accepted["policy"]["Statement"], STRANGER]})
+    client.put_key_policy(KeyId=copy.opaque, PolicyName="default", Policy=policy)
+    client.tag_resource(KeyId=copy.opaque, Tags=[{"TagKey": "team", "TagValue": "shop"}])
+    places = {change.place for change in metadata.changes(accepted, whole.metadata(there))}
+    assert {"policy / Statement / stranger / Action", "tags / team"} <= places
+    assert whole.metadata(handle) == accepted, "the key's own are what they were"
+    whole.restore_metadata(there, accepted)
+    assert whole.metadata(there) == accepted
+
+
+def test_a_copy_made_later_is_protected_as_the_key_is(ministack):
+    """KMS by itself would give it the default policy, and the copy would be open to more people than the key."""
+    first = ministack.make(replica_regions=f"{REPLICA}={endpoint_of(ministack)}")
+    handle = KeyHandle(AES, first.generate(AES, tag="7d1a0f2e").opaque)
+    accepted = first.metadata(handle)
+    tight = {"policy": {**accepted["policy"], "Statement": [STRANGER]}, "tags": {"team": "shop"}}
+    first.restore_metadata(handle, tight)
+    third = ministack.make(replica_regions=f"us-west-2={endpoint_of(ministack)}")
+    assert [copy.state for copy in third.replicas(handle)] == [None]
+    third.align_replicas(handle, RemoteState.PENDING_DELETION, 7)
+    assert [copy.state for copy in third.replicas(handle)] == [None], "nothing is made to be deleted"
+    third.align_replicas(handle, RemoteState.ENABLED, 7)
+    (copy,) = third.replicas(handle)
+    assert third.metadata(KeyHandle(AES, copy.opaque)) == tight
+    assert metadata.changes(third.metadata(handle), tight) == []
+
+
+def test_periods_and_keys_that_kms_does_not_rotate(moto, ministack):
+    provider = ministack.provider
+    for days in (89, 2561):
+        with pytest.raises(OperationUnsupported):
+            provider.set_rotation(KeyHandle(AES, provider.generate(AES).opaque), days)
+    signs = provider.generate("ECDSA-P256-SHA256")
+    with pytest.raises(PortalError):
+        moto.provider.set_rotation(KeyHandle("ECDSA-P256-SHA256", signs.opaque, signs.public_key), 90)
 
 
 def test_a_key_that_gets_no_replica_is_given_back(ministack):

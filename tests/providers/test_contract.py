@@ -469,6 +469,18 @@ def test_a_changed_policy_or_tag_is_put_back(place):
     assert not place.can(Capability.TAGS) or described.tags[TAG] == tag
 
 
+def test_its_own_rotation_is_set_and_switched_off(place):
+    need(place, Capability.SELF_ROTATION)
+    handle = new_key(place, any_of(place))
+    assert place.provider.describe(handle).rotation_days is None
+    for days in (120, 180, 180, None, None):  # harmless when repeated
+        place.provider.set_rotation(handle, days)
+        told = place.provider.describe(handle).rotation_days
+        assert told == days or (days and told and "rotation_period" in place.untested)
+    again = KeyHandle(handle.algorithm, handle.opaque)
+    assert place.provider.rotates_with(handle) == place.provider.rotates_with(again)
+
+
 def test_a_key_carries_the_portals_mark(place):
     need(place, Capability.TAGS)
     tag, algorithm = str(uuid4()), any_of(place)

@@ -95,6 +95,7 @@ def test_every_failure_has_the_portals_name(gcp, aes, fake, failing, error):
             act()
         assert type(caught.value) is error
         assert caught.value.__suppress_context__
+        assert ("clock of this machine" in caught.value.hint) == (failing[0] == 401), "a token carries the time"
     fake.failing = None
     assert cipher.decrypt(cipher.encrypt(b"x", AAD), AAD) == b"x"
 

@@ -2,9 +2,13 @@
 
 import multiprocessing
 import os
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -251,6 +255,26 @@ def test_another_server_under_the_same_address_is_not_trusted(place, tmp_path):
     with pytest.raises(ProviderUnavailable) as caught:  # the certificate names 127.0.0.1 only
         place.make(host="localhost").check()
     assert caught.value.code == "provider_unavailable"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=2), timedelta(days=-2)])
+def test_a_clock_that_is_wrong_is_named_as_a_cause(place, tmp_path, ahead):
+    ca = certificate("ca", tmp_path)
+    certificate("server", tmp_path, ca, server=True, ahead=ahead)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            with suppress(OSError), listening.accept()[0] as plain:
+                context.wrap_socket(plain, server_side=True).close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(ProviderUnavailable) as caught:
+            place.make(port=listening.getsockname()[1], ca=str(tmp_path / "ca.pem")).check()
+        thread.join(60)
+    assert "clock of this machine" in caught.value.hint
 
 
 def test_files_that_are_not_there_are_named_as_such(place, tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keys.benchmarks import JOBS
+from keyvault_portal.embedded.config import answers as answers_at
 from tests.boot.checkout import Quickstart, clone
 from tests.boot.processes import ROOT, clean_environment
 from tests.readme.readme import BLOCKS, CLAIMED, TEXT, blocks, proves
@@ -26,6 +27,10 @@ for owner, actor, scopes in (("shop", "ada", ["key.view", "key.encrypt", "key.de
     print(create_token(actor=org.actor(actor), owner=org.people[owner], name="readme", scopes=scopes)[1])
 """
 FEW = ["--customers", "120"]
+STORY = (
+    "Dry run", "Boris and Chen agree", "Introduce", "Re-encrypt", "Census", "Decommission", "A stranger verifies it offline",
+    "120 customers read back, all equal",
+)  # fmt: skip
 
 
 @dataclass
@@ -66,13 +71,21 @@ def demonstration(newcomer: Newcomer) -> Iterator[dict[str, str]]:
     with newcomer.quickstart(plain) as run:
         assert "/set-up/" in run.ready().address
         assert run.interrupt() == 0
-    assert "A stranger verifies it offline" in newcomer.run(" ".join([*headless, *FEW, "--orders", "20"]))
+    told = newcomer.run(" ".join([*headless, *FEW, "--orders", "20"]), COLUMNS="160")
+    assert [step for step in STORY if step not in told] == []
+    assert _listening(newcomer.home) == []
     with newcomer.quickstart(demo, *FEW) as run:
         run.ready()
         made = newcomer.run(f"./manage.py shell --no-imports --command '{TOKENS}'".replace('"', '"')).split()
         origin = re.findall(r"http://localhost:\d+/$", run.address)[0].rstrip("/")
         yield {"PORTAL": origin, "TOKEN": made[0], "OPERATOR": made[1]}
         assert run.interrupt() == 0
+
+
+def _listening(home: Path) -> list[int]:
+    """The ports of its servers that answer."""
+    config = json.loads((home / "var" / "embedded.json").read_text())
+    return [config[name] for name in ("web_port", "postgres_port", "valkey_port") if answers_at(config[name])]
 
 
 @pytest.mark.slow

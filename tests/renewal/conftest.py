@@ -16,6 +16,7 @@ from certificates.renewal import managing, ordering, sources
 from keys.crypto.secret import SecretBytes
 from keys.services import stores
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
+from tests.remembered import remembered
 from tests.renewal.pebble import Pebble, running
 
 __all__ = ["auditor", "fresh_caches", "officer", "service", "tree"]
@@ -97,7 +98,7 @@ def dns(receiver: Receiver, pebble: Pebble) -> Receiver:
 @pytest.fixture
 def home(tree: Any, settings: Any, tmp_path: Path) -> Any:
     """The hierarchy with a data key for the portal's own values, loopback allowed and a folder to deploy into."""
-    stores.register_sealed_values(actor=tree.officer, key=tree.dek)
+    remembered("sealed values", lambda: stores.register_sealed_values(actor=tree.officer, key=tree.dek))
     settings.ACME_ALLOWED_HOSTS = settings.WEBHOOK_ALLOWED_HOSTS = ["127.0.0.0/8"]
     folder = tmp_path / "deployed"
     folder.mkdir()

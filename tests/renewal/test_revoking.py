@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -11,9 +12,13 @@ from django.utils import timezone
 from certificates.models import AcmeSource, CaRevocation, Certificate, ManagedCertificate, RenewalOrder
 from certificates.renewal import revoking, schedule
 from keys.services import lifecycle
-from keyvault_portal.approvals.models import Notice
+from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals import services as approvals
+from keyvault_portal.approvals.execution import execute
+from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import PermissionRefused, ValidationFailed, WrongState
+from keyvault_portal.errors import ApprovalRequired, NotFound, PermissionRefused, ValidationFailed, WrongState
 from tests.api.conftest import bearer, make_person, sign_in, token_of
 from tests.renewal.conftest import ask, carry, make_hook, make_source
 
@@ -83,6 +88,65 @@ def test_a_compromised_key_says_so_itself_and_is_never_certified_again(home, peb
     order = schedule.begin_due(managed.pk)
     assert order.version_id != version.pk
     assert carry(managed).state == "issued"
+
+
+@pytest.mark.parametrize("by", ["key", "owner"])
+def test_a_mass_revocation_reaches_what_came_from_a_ca_outside(home, pebble, managed, by):
+    row, owner = managed.certificate, make_person("Olivia", Role.AUDITOR)
+    Certificate.objects.filter(pk=row.pk).update(owner=owner)
+    value = row.spki_sha256.upper() if by == "key" else str(owner.pk)
+    order = {"actor": home.officer, "by": by, "value": value, "reason": "key_compromise", "note": "Lost."}
+    for elsewhere in ({"ring_id": uuid4()}, {"ring_id": None, "value": "0" * 64 if by == "key" else str(uuid4())}):
+        with pytest.raises(NotFound):
+            revoking.revoke_many(**order | elsewhere)
+    done = revoking.revoke_many(**order, ring_id=home.ring.pk)
+    assert (done.revoked, done.asked_at_ca) == (0, 1)
+    wish = wish_of(managed)
+    assert (wish.state, wish.reason, wish.requested_by) == ("queued", "key_compromise", home.officer.label)
+    leaf = json.loads(AuditEvent.objects.filter(action="certificate.revoke_many").latest("seq").leaf)
+    assert (leaf["details"]["count"], leaf["details"]["at_ca"]) == (0, 1)
+    with pytest.raises(NotFound):  # it is under way
+        revoking.revoke_many(**order, ring_id=home.ring.pk)
+    assert revoking.carry(wish.pk).state == "done"
+    assert pebble.status(row.serial)["Status"] == "Revoked"
+    with pytest.raises(NotFound):
+        revoking.revoke_many(**order, ring_id=home.ring.pk)
+
+
+def test_the_page_of_a_mass_revocation_says_what_it_reaches_and_what_it_leaves(home, managed):
+    row = managed.certificate
+    twin = Certificate.objects.get(pk=row.pk)
+    twin.pk, twin.serial, twin.fingerprint, twin.source = uuid4(), "abc", "ef" * 32, Certificate.Source.UPLOADED
+    twin.save(force_insert=True)
+    client = sign_in(make_person("olga", Role.SECURITY_OFFICER))
+    form = {"by": "key", "key": row.spki_sha256, "reason": "superseded", "note": "Moved."}
+    page = client.post("/certificates/revoke-many/", form | {"count": "1"}).text
+    for said in ("by the CA outside it came from", "of an issuer that the portal has no account with stays"):
+        before = page.partition(said)[0].rpartition("<strong>")[2]
+        assert before.startswith("1<"), said
+    answer = client.post("/certificates/revoke-many/", form, follow=True)
+    assert "1 more is being revoked by the CA it came from." in answer.text
+    assert wish_of(managed).state == "queued"
+    twin.refresh_from_db()
+    assert twin.state == "valid"
+
+
+def test_an_agreed_mass_revocation_says_and_reaches_the_same(home, managed):
+    asks, agrees = (make_person(name, Role.SECURITY_OFFICER) for name in ("Asta", "Bo"))
+    with pytest.raises(ApprovalRequired) as waiting:
+        revoking.revoke_many(
+            actor=actor_for_person(asks, second_factor=True), by="key", value=managed.certificate.spki_sha256, ring_id=None, reason="superseded", note="Moved.",
+        )  # fmt: skip
+    request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
+    assert request.consequences == [
+        "0 certificates are revoked for good: superseded.", "1 that came from CAs outside are revoked there.",
+    ]  # fmt: skip
+    assert not CaRevocation.objects.exists()
+    approvals.approve(
+        actor=actor_for_person(agrees, second_factor=True), request_id=request.pk, act_hash=request.act_hash
+    )
+    assert execute(request.pk) == "executed"
+    assert wish_of(managed).state == "queued"
 
 
 def test_a_key_that_others_reported_as_lost_is_replaced_although_it_is_kept_at_renewals(home, managed):

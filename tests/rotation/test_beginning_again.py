@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from keys.datastores.base import Row
+from keys.datastores.base import Page
 from keys.models import Key, KeyVersion, Rotation
 from keys.services import census, lifecycle, rotation
 from keys.services.recoding import VaultTextRecoder
@@ -147,4 +147,4 @@ def test_no_text_is_written_under_a_version_that_may_protect_nothing(organisatio
     version.status = state
     walker = VaultTextRecoder(None, version, version)
     with pytest.raises(WrongState, match="nothing may be moved to it"):
-        walker.reserve([Row("1", ("vault:v1:AAAA",), (None,), (None,))])
+        walker.reserve(Page(("1",), [("vault:v1:AAAA",)], [(None,)]))

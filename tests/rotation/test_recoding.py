@@ -9,10 +9,12 @@ from psycopg import sql
 from keys.crypto.compact import format_text
 from keys.crypto.envelope import context_aad, seal_envelope
 from keys.crypto.secret import SecretBytes
+from keys.datastores.base import Page
 from keys.datastores.formats import ContextTemplate
 from keys.models import KeyVersion, ReEncryptionJob
 from keys.services import budget, lifecycle, materials, ratelimit, recoding, rotation
 from keys.services.opening import open_store
+from keys.services.segments import SegmentWriter
 from tests.shop import TEMPLATE, register_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
@@ -161,17 +163,15 @@ def test_a_row_written_since_it_was_read_is_left_alone(organisation, customers, 
     """Whatever column was written, and also when the writer commits only while our update waits for it."""
     import threading
 
-    from keys.datastores.base import Change
-
     adapter = open_store(customers[0])
-    first, second, third, *_ = adapter.ask_page(None, None, 10)()
+    page = adapter.ask_page(None, None, 3)()
+    first, second, third = page
     shop.connection.execute("ALTER TABLE customers ADD note text")
     shop.connection.execute("UPDATE customers SET note = 'seen' WHERE id = %s", [int(first.pk)])
-    changes = [Change(row, (b"new", b"new")) for row in (first, second, third)]
     written: list[set[str]] = []
     with shop.connection.transaction():
         shop.connection.execute("UPDATE customers SET email = 'theirs' WHERE id = %s", [int(second.pk)])
-        ours = threading.Thread(target=lambda: written.append(adapter.ask_write(changes)()))
+        ours = threading.Thread(target=lambda: written.append(adapter.ask_write(page, [[b"new"] * 3] * 2)()))
         ours.start()
         waiting = sql.SQL(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -199,3 +199,31 @@ def test_a_bound_template_is_the_context_as_python_writes_it(template, pk, colum
     context = {name: value.replace("{column}", column).replace("{pk}", pk) for name, value in template.items()}
     bound = ContextTemplate(template).bind(column)(pk)
     assert bound == (json.dumps(context).encode() if template else None)
+
+
+def test_cells_of_many_data_keys_in_one_page_each_go_their_way(organisation, customers, active):
+    """Side by side: two data keys of the old version, the new version, NULL, what was changed by hand, what is no cell."""
+    key = organisation.keys["pii"]
+    old = active(key)
+
+    def write(version: KeyVersion, count: int) -> list[bytes]:
+        with SegmentWriter(version, "application") as writer:
+            return [writer.seal(b"%d" % number, b"aad") for number in range(count)]
+
+    first, second = write(old, 3), write(old, 3)
+    new = lifecycle.introduce_version(actor=organisation.actor("ada"), key_id=key.pk, activate=True)
+    old, new = (KeyVersion.objects.select_related(*materials.CHAIN).get(pk=version.pk) for version in (old, new))
+    (moved,) = write(new, 1)
+    broken = first[2][:-1] + bytes([first[2][-1] ^ 1])
+    cells = [moved, first[0], second[0], None, broken, b"\x02short", second[1], first[1]]
+    page = Page([str(number) for number in range(len(cells))], [cells], [[b"aad"] * len(cells)])
+    recode = recoding.recoder(customers[0], old, new)
+    recode.prepare(page)
+    changing, (written,), aside, count = recoding.recode_page(recode, ["email"], page)
+    assert (list(changing.keys), count) == (["1", "2", "6", "7"], 4)
+    assert aside == [("4", "email", "decrypt_failed"), ("5", "email", "malformed")]
+    again = Page(changing.keys, [written], changing.contexts)
+    recode.prepare(again)
+    assert [recode.open(cell, b"aad") for cell in written] == [b"0", b"0", b"1", b"1"]
+    assert recode.recode_column(written, again.contexts[0])[0] == written
+    recode.close()

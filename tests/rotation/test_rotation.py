@@ -288,11 +288,11 @@ def test_rows_written_by_the_application_meanwhile_are_not_lost(organisation, cu
     )  # fmt: skip
     write, raced = PostgresTable.ask_write, []
 
-    def write_after_the_application(self, changes):
+    def write_after_the_application(self, page, new):
         if not raced:
             raced.append(1)
             shop.connection.execute("UPDATE customers SET email = %s WHERE id = 5", [cell])
-        return write(self, changes)
+        return write(self, page, new)
 
     monkeypatch.setattr(PostgresTable, "ask_write", write_after_the_application)
     found = rotation.request_rotation(

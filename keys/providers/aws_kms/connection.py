@@ -76,6 +76,11 @@ class Connection:
                 self._clients[mark] = found
         return found
 
+    def client_for(self, key: str) -> Any:
+        """The client of the region that the key's ARN names: a copy's own, the first region's for all others."""
+        parts = key.split(":")
+        return self.client(next((place for place in self.replicas if parts[3:4] == [place.region]), None))
+
     def _connect(self, place: Place) -> Any:
         # With somewhere else to go, a second try in the same region would use up the time in which a replica can answer.
         alone = not self.replicas

@@ -13,16 +13,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from botocore.exceptions import ClientError
-
 from keys.crypto import keymaterial
 from keys.crypto.algorithms import ALGORITHMS, Kind, Operation
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRule, host_rule
 from keys.providers.addresses import checked_timeout
-from keys.providers.aws_kms import importing, metadata
-from keys.providers.aws_kms.connection import Connection, Place, in_region, is_multi_region, key_id, parse_replicas
-from keys.providers.aws_kms.errors import aws_errors, error_code
+from keys.providers.aws_kms import importing, metadata, replicas
+from keys.providers.aws_kms.connection import Connection, Place, key_id, parse_replicas
+from keys.providers.aws_kms.errors import aws_errors
+from keys.providers.aws_kms.replicas import STATES
 from keys.providers.aws_kms.specs import SPECS, Spec, spec_of
 from keys.providers.aws_kms.using import PublicKeyCipher, RemoteMac, RemoteSigner, SymmetricCipher, encryption_context
 from keys.providers.base import (
@@ -50,13 +49,6 @@ from keys.providers.base import (
 from keys.providers.quotas import quota_of
 from keyvault_portal.errors import PortalError, ValidationFailed
 
-_STATES = {
-    "Enabled": RemoteState.ENABLED,
-    "Updating": RemoteState.ENABLED,
-    "PendingImport": RemoteState.PENDING_IMPORT,
-    "PendingDeletion": RemoteState.PENDING_DELETION,
-    "PendingReplicaDeletion": RemoteState.PENDING_DELETION,
-}
 _DAYS = range(7, 31)
 
 
@@ -81,6 +73,7 @@ class AwsKmsProvider:
             Capability.REPLICAS,
             Capability.METADATA,
             Capability.METADATA_RESTORE,
+            Capability.SELF_ROTATION,
         }
     )
     algorithms: ClassVar[frozenset[str]] = frozenset(SPECS)
@@ -161,18 +154,12 @@ class AwsKmsProvider:
             if material is not None:
                 with aws_errors():
                     importing.bring(self._connection.client(), arn, material)
-            self.replicate(handle)
+            replicas.make(self._connection, arn)
             return GeneratedKey(opaque=arn, public_key=self._public_key(handle))
         except PortalError:
             with suppress(PortalError):
                 self.schedule_deletion(handle, min(_DAYS))
             raise
-
-    def replicate(self, handle: KeyHandle) -> None:
-        """Give a multi-region key its replica in every region of the settings; harmless when repeated."""
-        for place in self._connection.replicas if is_multi_region(handle.opaque) else ():
-            with aws_errors():
-                self._replicate_to(handle.opaque, place)
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -180,21 +167,11 @@ class AwsKmsProvider:
 
     def replicas(self, handle: KeyHandle) -> list[Replica]:
         """One for each region of the settings; none for a key that was made without, which AWS never gives any."""
-        wanted = self._connection.replicas if is_multi_region(handle.opaque) else ()
-        return [Replica(place.region, self._state_in(place, handle.opaque)) for place in wanted]
+        return replicas.look(self._connection, handle.opaque)
 
-    def _state_in(self, place: Place, key: str) -> RemoteState | None:
-        with suppress(KeyMissing), aws_errors():
-            found = self._connection.client(place).describe_key(KeyId=in_region(key, place.region))
-            return _STATES.get(found["KeyMetadata"]["KeyState"], RemoteState.DISABLED)
-        return None
-
-    def _replicate_to(self, arn: str, place: Place) -> None:
-        try:
-            self._connection.client().replicate_key(KeyId=arn, ReplicaRegion=place.region)
-        except ClientError as error:
-            if error_code(error) != "AlreadyExistsException":
-                raise
+    def align_replicas(self, handle: KeyHandle, state: RemoteState, days: int) -> None:
+        """Policy and tags of a new copy are those of the key: KMS by itself gives it the default policy."""
+        replicas.align(self._connection, handle.opaque, state, days)
 
     def _public_key(self, handle: KeyHandle) -> bytes | None:
         if ALGORITHMS[handle.algorithm].symmetric:
@@ -272,14 +249,20 @@ class AwsKmsProvider:
 
     def _everywhere(self, operation: str, handle: KeyHandle, **parameters: Any) -> dict[str, Any]:
         """Replicas first: their states are their own, and one left behind would stay usable. Returns the primary's answer."""
-        replicas = self._connection.replicas if is_multi_region(handle.opaque) else ()
-        for place in replicas:
+        for place in replicas.places_of(self._connection, handle.opaque):
             with suppress(KeyMissing), aws_errors():
                 getattr(self._connection.client(place), operation)(KeyId=key_id(handle.opaque), **parameters)
         with aws_errors():
             client = self._connection.client()
             answer: dict[str, Any] = getattr(client, operation)(KeyId=key_id(handle.opaque), **parameters)
             return answer
+
+    def rotates_with(self, handle: KeyHandle) -> str:
+        return handle.opaque
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        """KMS keeps the key's id; between 90 and 2560 days, symmetric keys that KMS made, copies follow by themselves."""
+        metadata.set_rotation(self._connection.client(), handle.opaque, days)
 
     def describe(self, handle: KeyHandle) -> RemoteKey:
         found = self._describe(handle.opaque, "")
@@ -291,11 +274,11 @@ class AwsKmsProvider:
         return handle.opaque
 
     def metadata(self, handle: KeyHandle) -> dict[str, Any]:
-        """The key policy and the tags, of a key with replicas those of the first region."""
-        return metadata.read(self._connection.client(), handle.opaque)
+        """The key policy and the tags, of a copy its own."""
+        return metadata.read(self._connection.client_for(handle.opaque), handle.opaque)
 
     def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
-        metadata.restore(self._connection.client(), handle.opaque, wanted, tag)
+        metadata.restore(self._connection.client_for(handle.opaque), handle.opaque, wanted, tag)
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """The account's own keys of the region; those that AWS's services keep for themselves are left out."""
@@ -329,7 +312,7 @@ class AwsKmsProvider:
         return RemoteKey(
             opaque=found["Arn"],
             name=name.removeprefix("alias/") or found.get("Description") or found["KeyId"],
-            state=_STATES.get(found["KeyState"], RemoteState.DISABLED),
+            state=STATES.get(found["KeyState"], RemoteState.DISABLED),
             algorithm=spec.algorithm if spec else None,
             created_at=found.get("CreationDate"),
             deletion_due_at=found.get("DeletionDate"),

@@ -26,7 +26,17 @@ from keys.providers.azure_kv.keyforms import (
     transfer_jwk,
     word,
 )
-from keys.providers.azure_kv.remote import ENDS, ORIGIN, OWNER, described, in_bin, kept_with, rotation_days, set_back
+from keys.providers.azure_kv.remote import (
+    ENDS,
+    ORIGIN,
+    OWNER,
+    described,
+    in_bin,
+    kept_with,
+    rotation_days,
+    set_back,
+    with_rotation,
+)
 from keys.providers.base import (
     TAG,
     BoundCipher,
@@ -334,6 +344,16 @@ class AzureKeyVaultProvider:
         """Raises OperationUnsupported for a date that was not there: a vault takes none away."""
         found = self._version(handle)
         self._update(handle, **set_back(found, wanted, tag))
+
+    def rotates_with(self, handle: KeyHandle) -> str:
+        return self._connection.named(handle.opaque)[0]
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        """The rest of the key's rotation policy, notices and expiry, stays as it is."""
+        name, _ = self._connection.named(handle.opaque)
+        there = self._connection.call(lambda client: client.get_key_rotation_policy(name))
+        policy = with_rotation(there, days)
+        self._connection.call(lambda client: client.update_key_rotation_policy(name, policy))
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version, and of a key in the bin its latest one; the key that imports travel under is not one of them."""

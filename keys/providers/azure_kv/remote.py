@@ -5,7 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import isodate
-from azure.keyvault.keys import DeletedKey, KeyRotationPolicy, KeyVaultKey
+from azure.keyvault.keys import (
+    DeletedKey,
+    KeyRotationLifetimeAction,
+    KeyRotationPolicy,
+    KeyRotationPolicyAction,
+    KeyVaultKey,
+)
 
 from keys.providers.azure_kv.keyforms import SYMMETRIC_ROWS, algorithm_of, public_key_of, word
 from keys.providers.base import TAG, OperationUnsupported, RemoteKey, RemoteState
@@ -91,6 +97,13 @@ def rotation_days(policy: KeyRotationPolicy) -> int | None:
             start = datetime.now(UTC)  # a month has no length of its own
             return int((start + isodate.parse_duration(action.time_after_create) - start).days)
     return None
+
+
+def with_rotation(policy: KeyRotationPolicy, days: int | None) -> KeyRotationPolicy:
+    """The same policy with a rotation so many days after a version was made, or with none."""
+    kept = [action for action in policy.lifetime_actions if word(action.action) != "Rotate"]
+    rotate = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create=f"P{days}D")
+    return KeyRotationPolicy(lifetime_actions=[*kept, rotate] if days else kept, expires_in=policy.expires_in)
 
 
 def _moment(text: str) -> datetime | None:

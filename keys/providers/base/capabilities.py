@@ -26,6 +26,7 @@ class Capability(StrEnum):
     REPLICAS = "replicas"  # copies of a key in other regions, which serve while the first one is down
     METADATA = "metadata"  # tells the policy, attributes and tags of a key, so that a change of them is seen
     METADATA_RESTORE = "metadata_restore"  # and sets them back
+    SELF_ROTATION = "self_rotation"  # makes new versions by itself if told to, and takes that setting from here
     CONTEXT = "context"  # AAD is bound by the provider itself; without it the portal's own envelope binds it
 
 

@@ -12,6 +12,7 @@ from keys.providers.base.values import (
     ImportOffer,
     KeyHandle,
     RemoteKey,
+    RemoteState,
     Replica,
     Setting,
 )
@@ -155,6 +156,22 @@ class Rotator(Protocol):
 
 
 @runtime_checkable
+class SelfRotating(Protocol):
+    """Rotates keys by itself if it is told to; `describe` says how often it does."""
+
+    def rotates_with(self, handle: KeyHandle) -> str:
+        """What the setting belongs to there: this version, or the key with all its versions. No call is made."""
+        ...
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        """Every so many days, or with None never; harmless when repeated.
+
+        Raises OperationUnsupported for a period or a kind of key that the provider does not rotate by itself.
+        """
+        ...
+
+
+@runtime_checkable
 class DataKeys(Protocol):
     """Makes a data key in one call: the material, and the same wrapped under the handle with `aad` bound."""
 
@@ -197,11 +214,17 @@ class Replicated(Protocol):
         ...
 
     def replicas(self, handle: KeyHandle) -> list[Replica]:
-        """The copies this key should have; empty for a key that cannot have any. Raises as `describe` does."""
+        """The copies this key should have; empty for a key that cannot have any. Raises as `describe` does.
+
+        The handle of a copy serves `metadata`, `metadata_owner` and `restore_metadata` as that of the key does.
+        """
         ...
 
-    def replicate(self, handle: KeyHandle) -> None:
-        """Make the copies that are missing; harmless when repeated."""
+    def align_replicas(self, handle: KeyHandle, state: RemoteState, days: int) -> None:
+        """Make the copies that are missing, protected as the key is, and bring the others to `state`; harmless when repeated.
+
+        A deletion takes place after `days`, and makes no copy; one that a copy waits for is taken back where `state` is another.
+        """
         ...
 
 

@@ -70,10 +70,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """The copy of a key in another region; None where it should have one and has not."""
+    """The copy of a key in another region, under the provider's own name for it; no state where it should be and is not."""
 
     region: str
     state: RemoteState | None
+    opaque: str = ""
 
 
 @dataclass(frozen=True, slots=True)

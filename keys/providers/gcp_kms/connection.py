@@ -125,7 +125,11 @@ def _translated(code: int, status: str, opening: bool) -> PortalError:
         return KeyUnusable()
     if code == 400 and opening:
         return DecryptRefused()
-    if code in {401, 403}:
+    if code == 401:  # Google says no more than that
+        return CredentialsRefused(
+            hint="Check the service account, and the clock of this machine: tokens carry the time."
+        )
+    if code == 403:
         return CredentialsRefused(hint="Check the roles of the portal's identity in Cloud KMS.")
     if code >= 500:
         return ProviderUnavailable()

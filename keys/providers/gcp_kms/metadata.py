@@ -1,5 +1,6 @@
 """The IAM policy and the labels of a crypto key."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.iam.v1 import policy_pb2
@@ -33,4 +34,14 @@ def restore(connection: Connection, key: str, wanted: dict[str, Any], mark: str)
         connection.call("set_iam_policy", {"resource": key, "policy": right})
     labels = wanted["labels"] | ({TAG: mark} if mark else {})
     request = {"crypto_key": {"name": key, "labels": labels}, "update_mask": {"paths": ["labels"]}}
+    connection.call("update_crypto_key", request)
+
+
+def set_rotation(connection: Connection, key: str, days: int | None) -> None:
+    """Both fields or neither: Cloud KMS takes no period without the time of the first rotation."""
+    schedule: dict[str, Any] = {"name": key}
+    if days is not None:
+        period = timedelta(days=days)
+        schedule |= {"rotation_period": period, "next_rotation_time": datetime.now(UTC) + period}
+    request = {"crypto_key": schedule, "update_mask": {"paths": ["rotation_period", "next_rotation_time"]}}
     connection.call("update_crypto_key", request)

@@ -330,6 +330,15 @@ class GcpKmsProvider:
     def restore_metadata(self, handle: KeyHandle, wanted: dict[str, Any], *, tag: str = "") -> None:
         metadata.restore(self._connection, self._key(handle), wanted, tag.lower())
 
+    def rotates_with(self, handle: KeyHandle) -> str:
+        return self._key(handle)
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        """The first time so many days from now; only keys that encrypt have a schedule there."""
+        if handle.algorithm not in CIPHERS:
+            raise OperationUnsupported("Cloud KMS rotates only keys that encrypt by itself.")
+        metadata.set_rotation(self._connection, self._key(handle), days)
+
     def list_keys(self) -> Iterator[RemoteKey]:
         for key in self._connection.pages("list_crypto_keys", {"parent": self._ring}):
             for version in self._connection.pages("list_crypto_key_versions", {"parent": key.name}):

@@ -55,6 +55,8 @@ _REASONS: tuple[tuple[set[enums.ResultReason], type[PortalError], str], ...] = (
 _CERTIFICATE_ALERTS = ("ALERT_UNKNOWN_CA", "CERTIFICATE", "ALERT_ACCESS_DENIED", "ALERT_HANDSHAKE_FAILURE")
 
 
+_WRONG_TIME = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
 # What the library lets through when a connection breaks, or when an answer makes no sense to it.
 _LIBRARY_ERRORS = (OSError, EOFError, RequestLengthMismatch, exceptions.KmipError, struct.error, ValueError, TypeError,
                    AttributeError, LookupError)  # fmt: skip
@@ -70,6 +72,11 @@ def _portal_error(error: Exception) -> PortalError:
 
 
 def _of_tls(error: ssl.SSLError) -> PortalError:
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _WRONG_TIME:
+        return ProviderUnavailable(
+            "The KMIP server's certificate is not valid at this time.",
+            hint="It has expired, or the clock of this machine is wrong.",
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProviderUnavailable(
             "The KMIP server's certificate is not one that the CA file vouches for, or names another host."

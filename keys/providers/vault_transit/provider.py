@@ -54,6 +54,7 @@ class VaultTransitProvider:
             Capability.MAC,
             Capability.DATA_KEYS,
             Capability.LIFECYCLE,
+            Capability.SELF_ROTATION,
             Capability.DESTROYER,
             Capability.DISCOVERY,
             Capability.ROTATOR,
@@ -284,6 +285,15 @@ class VaultTransitProvider:
         changed = {name: right.get(name, 0) for name in _TWO_WAY if there.get(name, 0) != right.get(name, 0)}
         if changed:
             self._connection.call("post", f"keys/{version.name}/config", **changed)
+
+    def rotates_with(self, handle: KeyHandle) -> str:
+        return Version.of(handle.opaque).name
+
+    def set_rotation(self, handle: KeyHandle, days: int | None) -> None:
+        """Of the key with all its versions."""
+        version = Version.of(handle.opaque)
+        self._present(version)
+        self._connection.call("post", f"keys/{version.name}/config", auto_rotate_period=f"{24 * (days or 0)}h")
 
     def list_keys(self) -> Iterator[RemoteKey]:
         """Every version that can still be had of every key."""

@@ -26,6 +26,7 @@ from keys.services.operations.signatures import (
     mac,
     mac_many,
     sign,
+    sign_bare,
     sign_many,
     verify,
     verify_mac,
@@ -50,6 +51,6 @@ __all__ = [
     "MAX_BATCH", "CiphertextItem", "Decrypted", "Encrypted", "GeneratedDataKey", "KeyRef", "Opened", "PlaintextItem",
     "Signed", "Verified", "WrappedItem", "audited", "authorize_use", "decrypt", "decrypt_many", "encrypt", "encrypt_many",
     "envelope_decrypt", "envelope_decrypt_many", "envelope_encrypt", "envelope_encrypt_many", "generate_data_key",
-    "generate_data_keys", "mac", "mac_many", "rewrap", "rewrap_many", "sign", "sign_many", "unwrap_data_key",
-    "unwrap_data_keys", "verify", "verify_mac", "verify_mac_many", "verify_many",
+    "generate_data_keys", "mac", "mac_many", "rewrap", "rewrap_many", "sign", "sign_bare", "sign_many",
+    "unwrap_data_key", "unwrap_data_keys", "verify", "verify_mac", "verify_mac_many", "verify_many",
 ]  # fmt: skip

@@ -9,7 +9,8 @@ from keys.crypto.compact import format_text
 from keys.crypto.errors import InvalidSignature
 from keys.crypto.jwk import from_jose_signature, jose_signature
 from keys.models import KeyVersion
-from keys.services import materials
+from keys.providers.registry import LOCAL
+from keys.services import key_views, materials
 from keys.services.key_views import KeyRef, KeyView
 from keys.services.operations.values import check_batch, each, only, open_key, parse
 from keys.services.usage import used
@@ -65,6 +66,27 @@ def sign_many(
     results = each(messages, work)
     used(chosen, actor)
     return results
+
+
+def sign_bare(actor: Actor, key_ref: KeyRef, message: bytes, version: int) -> bytes:
+    """The bare signature that `sign` puts into its text, for a part of the portal that signs again and again.
+
+    Of a key that is kept here everything is checked, and the use noted, once for each view of the key: two seconds at
+    most, and not beyond a lifecycle act or a seal. Raises as `sign` does.
+    """
+    found = key_views.view(key_ref)
+    ready = found.signers.get(version)
+    if ready is not None and ready[0] is actor:
+        return ready[1].sign(message)
+    found = open_key(actor, key_ref, Permission.KEY_SIGN, Operation.SIGN)
+    chosen = found.protecting(version)
+    signer = materials.signer(chosen)
+    results = each([message], signer.sign)
+    used(chosen, actor)
+    signature = only(results)
+    if chosen.provider == LOCAL:
+        found.signers[version] = actor, signer
+    return signature
 
 
 def verify(actor: Actor, key_ref: KeyRef, message: bytes, signature: str, *, jose: bool = False) -> Verified:

@@ -13,11 +13,22 @@ from django.utils import timezone
 from keys.models import KeyProvider, KeyVersion, ProviderFinding, ProviderIntent, RootSeal
 from keys.models.providers import OPEN_INTENTS
 from keys.providers import registry
-from keys.providers.base import TAG, Capability, Discovery, KeyHandle, KeyMissing, Provider, RemoteKey, RemoteState
+from keys.providers.base import (
+    TAG,
+    Capability,
+    Discovery,
+    KeyHandle,
+    KeyMissing,
+    Provider,
+    RemoteKey,
+    RemoteState,
+    SelfRotating,
+)
 from keys.services import notices
 from keys.services.providers import metadata, replication
 from keys.services.providers.calls import call
 from keys.services.providers.intents import MAKING
+from keys.services.providers.metadata import often
 from keys.services.providers.registration import find
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
@@ -87,7 +98,7 @@ def compare(provider_id: int) -> int:
         living = _settled_versions(row, started)
         copies = replication.look(row.alias, keeper, living)
         found += _copies_that_differ(living, copies)
-        documents = metadata.look(row.alias, keeper, living)
+        documents = metadata.look(row.alias, keeper, living, copies)
         found += _metadata_that_differs(row, documents)
     return _keep(row, found, copies, documents)
 
@@ -111,26 +122,28 @@ def _copies_that_differ(versions: list[KeyVersion], copies: replication.Copies) 
 
 
 def _metadata_that_differs(row: KeyProvider, documents: metadata.Documents) -> Iterable[Difference]:
-    accepted = metadata.accepted_for(row)
-    for owner, (version, there) in documents.items():
-        facts = metadata.facts_of(accepted[owner], there) if owner in accepted else {}
+    accepted = metadata.accepted_for(row, documents)
+    for owner, told in documents.items():
+        facts = metadata.facts_of(accepted[owner], told.document)
         if facts:
             places = [change["place"] for change in facts["changes"]]
-            told = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+            words = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+            what = f"the copy of {told.version} in {told.region}" if told.region else str(told.version)
             yield Difference(
                 Kind.METADATA_DRIFT, owner,
-                f"What the provider keeps with {version} is not what was accepted on {accepted[owner].accepted_at:%Y-%m-%d}: {told}.",
-                version.pk, facts,
+                f"What the provider keeps with {what} is not what was accepted on {accepted[owner].accepted_at:%Y-%m-%d}: {words}.",
+                told.version.pk, facts | {"region": told.region},
             )  # fmt: skip
 
 
 def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], started: Any) -> Iterable[Difference]:
     theirs = {remote.opaque: remote for remote in remotes}
-    versions = KeyVersion.objects.filter(provider=row.alias).select_related("key")
+    versions = KeyVersion.objects.filter(provider=row.alias).select_related("key__policy").order_by("-key_version")
     ours = {version.handle: version for version in versions.exclude(handle="")}
     intents = ProviderIntent.objects.filter(version__provider=row.alias)
     busy = set(intents.filter(state__in=OPEN_INTENTS).values_list("version_id", flat=True))
     tags = dict(intents.filter(act__in=MAKING).values_list("version_id", "pk"))
+    scheduled: set[str] = set()  # what was looked at already: older versions often share the setting of the newest
     in_the_making = {str(pk) for version_id, pk in tags.items() if version_id in busy}
     for opaque, version in ours.items():
         if version.pk in busy or version.created_at > started:
@@ -145,6 +158,11 @@ def _differences(row: KeyProvider, keeper: Provider, remotes: list[RemoteKey], s
             )  # fmt: skip
         else:
             yield from _drifts(keeper, version, remote, tags.get(version.pk))
+            if isinstance(keeper, SelfRotating):
+                owner = keeper.rotates_with(KeyHandle(version.key.algorithm, opaque))
+                if owner not in scheduled:
+                    scheduled.add(owner)
+                    yield from _rotation_that_differs(version, remote)
     known = ours.keys() | set(RootSeal.objects.filter(provider=row.alias).values_list("handle", flat=True))
     for opaque, remote in theirs.items():
         if opaque not in known and remote.state not in _GOING and remote.tags.get(TAG) not in in_the_making:
@@ -178,19 +196,24 @@ def _drifts(keeper: Provider, version: KeyVersion, remote: RemoteKey, tag: UUID 
             f"{version} is {version.status.replace('_', ' ')} here and {_WORDS[remote.state]} at the provider.",
             version.pk, {"there": remote.state.value},
         )  # fmt: skip
-    if remote.rotation_days:
-        yield Difference(
-            Kind.ROTATION_DRIFT, remote.opaque,
-            f"The provider rotates {version} by itself every {remote.rotation_days} days; here the key's policy does. "
-            "Switch the automatic rotation off at the provider, or ignore this with a reason.",
-            version.pk, {"rotation_days": remote.rotation_days},
-        )  # fmt: skip
     if tag is not None and Capability.TAGS in keeper.capabilities and remote.tags.get(TAG) != str(tag):
         yield Difference(
             Kind.TAGS_DRIFT, remote.opaque,
             f"The mark that this portal put on {version} was changed or taken off. Put the tag {TAG}={tag} back at the "
             "provider, or ignore this with a reason.",
             version.pk, {"wanted": str(tag), "there": remote.tags.get(TAG, "")},
+        )  # fmt: skip
+
+
+def _rotation_that_differs(version: KeyVersion, remote: RemoteKey) -> Iterable[Difference]:
+    """The key's policy says how often; what protects nothing new, or was brought from elsewhere, need not be rotated there."""
+    agreed, there = version.key.policy.provider_rotates_days, remote.rotation_days
+    usual = version.state is VersionState.ACTIVE and remote.state is RemoteState.ENABLED and not remote.imported
+    if there != agreed and (there or usual):
+        yield Difference(
+            Kind.ROTATION_DRIFT, remote.opaque,
+            f"The provider rotates {version} by itself {often(there)}; the key's policy says {often(agreed)}.",
+            version.pk, metadata.rotation_facts(agreed, there),
         )  # fmt: skip
 
 

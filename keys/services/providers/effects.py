@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from keys.providers.base import (
     RemoteState,
     Replicated,
     Restorer,
+    SelfRotating,
     Signer,
 )
 from keys.providers.metadata import digest
@@ -59,6 +60,7 @@ class Order:
     offer: ImportOffer | None = None  # then `secret` is material wrapped for the provider itself
     due_at: datetime | None = None
     everywhere: bool = False  # the copies in other regions are what differs
+    days: int | None = None  # of the provider's own rotation
     wanted: dict[str, Any] | None = None  # the policy, attributes and tags to be put back
 
 
@@ -78,10 +80,13 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
     keeper = registry.provider(version.provider)
     # Made elsewhere it may be less: a key that moves to a place that gives nothing out stays there.
     stays = version.moved_from_id is not None and Capability.EXPORTER not in keeper.capabilities
+    handle = materials.handle(version)
+    if copy := intent.params.get("copy"):
+        handle = replace(handle, opaque=copy)
     return Order(
         keeper,
         intent.act,
-        materials.handle(version),
+        handle,
         str(making.pk) if making else "",
         intent.attempts > 1,
         sealing.open_value(intent.sealed_material) if intent.sealed_material else secret,
@@ -89,9 +94,8 @@ def order_of(intent: ProviderIntent, secret: SecretBytes | None = None) -> Order
         offers.read(making.params["offer"]) if making and "offer" in making.params else None,
         datetime.fromisoformat(due_at) if due_at else None,
         bool(intent.params.get("everywhere")),
-        metadata.wanted(keeper, version.provider, materials.handle(version))
-        if intent.act == Act.RESTORE_METADATA
-        else None,
+        intent.params.get("days"),
+        metadata.wanted(keeper, version.provider, handle) if intent.act == Act.RESTORE_METADATA else None,
     )
 
 
@@ -102,16 +106,17 @@ def perform(order: Order) -> Outcome:
         return _make(order)
     if not handle.opaque:
         return _clean_up(order)
-    if order.act == Act.DESTROY:
-        return _destroy(keeper, handle)
-    if order.act == Act.RESTORE_METADATA:
-        return _restore(keeper, handle, order)
+    plain: dict[str, Callable[[Provider, KeyHandle, Order], Outcome]] = {
+        Act.DESTROY: _destroy, Act.RESTORE_METADATA: _restore, Act.SET_ROTATION: _set_rotation,
+    }  # fmt: skip
+    if order.act in plain or order.everywhere:
+        return plain.get(order.act, _align_copies)(keeper, handle, order)
     if not isinstance(keeper, Lifecycle):
         raise OperationUnsupported(f"The provider {keeper.alias} has no states of its own.")
-    work: dict[str, Callable[[Any, KeyHandle, Order], Outcome]] = {
+    states: dict[str, Callable[[Any, KeyHandle, Order], Outcome]] = {
         Act.DISABLE: _disable, Act.ENABLE: _enable, Act.SCHEDULE_DELETION: _schedule, Act.CANCEL_DELETION: _cancel,
     }  # fmt: skip
-    return work[order.act](keeper, handle, order)
+    return states[order.act](keeper, handle, order)
 
 
 def _make(order: Order) -> Outcome:
@@ -234,18 +239,12 @@ def _state(keeper: Any, handle: KeyHandle) -> RemoteState | None:
 
 
 def _disable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
-    if order.everywhere or _state(keeper, handle) is not RemoteState.DISABLED:
+    if _state(keeper, handle) is not RemoteState.DISABLED:
         keeper.disable(handle)
     return Outcome()
 
 
 def _enable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
-    if order.everywhere and isinstance(keeper, Replicated):
-        if any(copy.state is None for copy in keeper.replicas(handle)):
-            keeper.replicate(handle)  # a fresh copy is usable by itself, and not at once: it takes no order yet
-        else:
-            keeper.enable(handle)
-        return Outcome()
     if _state(keeper, handle) is not RemoteState.ENABLED:
         keeper.enable(handle)
     return Outcome()
@@ -253,8 +252,7 @@ def _enable(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
 
 def _schedule(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
     """The provider's clock must never run out before the portal's: a longer grace is waited out with the key disabled."""
-    assert order.due_at
-    days = -((timezone.now() - order.due_at) // timedelta(days=1))
+    days = _days_left(order)
     if days > LONGEST_WAIT_DAYS:
         _disable(keeper, handle, order)
         return Outcome(details={"provider": "disabled until the grace period is over"})
@@ -262,6 +260,34 @@ def _schedule(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
         return Outcome(details={"provider": "waits for its deletion already"})
     theirs = keeper.schedule_deletion(handle, max(days, SHORTEST_WAIT_DAYS))
     return Outcome(details={"provider_destroys_at": theirs.isoformat()})
+
+
+def _days_left(order: Order) -> int:
+    assert order.due_at
+    return -((timezone.now() - order.due_at) // timedelta(days=1))
+
+
+def _align_copies(keeper: Provider, handle: KeyHandle, order: Order) -> Outcome:
+    """Bring the copies in other regions to the state that the act stands for; the key itself is right already."""
+    if not isinstance(keeper, Replicated):
+        raise OperationUnsupported(f"The provider {keeper.alias} keeps no copies.")
+    states: dict[str, RemoteState] = {
+        Act.ENABLE: RemoteState.ENABLED, Act.DISABLE: RemoteState.DISABLED, Act.SCHEDULE_DELETION: RemoteState.PENDING_DELETION,
+    }  # fmt: skip
+    state, days = states[order.act], SHORTEST_WAIT_DAYS
+    if state is RemoteState.PENDING_DELETION:
+        days = max(_days_left(order), SHORTEST_WAIT_DAYS)
+        if days > LONGEST_WAIT_DAYS:
+            state = RemoteState.DISABLED
+    keeper.align_replicas(handle, state, days)
+    return Outcome(details={"copies": state.value})
+
+
+def _set_rotation(keeper: Provider, handle: KeyHandle, order: Order) -> Outcome:
+    if not isinstance(keeper, SelfRotating):
+        raise OperationUnsupported(f"The provider {keeper.alias} rotates nothing by itself.")
+    keeper.set_rotation(handle, order.days)
+    return Outcome(details={"rotation_days": order.days})
 
 
 def _cancel(keeper: Lifecycle, handle: KeyHandle, order: Order) -> Outcome:
@@ -281,7 +307,7 @@ def _restore(keeper: Provider, handle: KeyHandle, order: Order) -> Outcome:
     return Outcome(details={"sha256": digest(order.wanted)})
 
 
-def _destroy(keeper: Provider, handle: KeyHandle) -> Outcome:
+def _destroy(keeper: Provider, handle: KeyHandle, order: Order) -> Outcome:
     if not isinstance(keeper, Destroyer):
         raise OperationUnsupported(f"The provider {keeper.alias} ends no key.")
     try:

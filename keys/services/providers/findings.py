@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -12,7 +13,7 @@ from keys.hierarchy import KeyKind
 from keys.models import Key, KeyPolicy, KeyProvider, KeyVersion, ProviderFinding, ProviderIntent
 from keys.providers import registry
 from keys.providers.base import Capability, Discovery, KeyHandle, RemoteState
-from keys.services import creation, deletion, policies, versions
+from keys.services import creation, deletion, key_views, policies, versions
 from keys.services.providers import intents, metadata
 from keys.services.providers.calls import call
 from keys.states import VersionState
@@ -66,22 +67,43 @@ def ignore_finding(*, actor: Actor, alias: str, finding_id: int, reason: str) ->
 
 
 def accept_finding(*, actor: Actor, alias: str, finding_id: int, seen: str, reason: str) -> ProviderFinding:
-    """Take the policy, attributes and tags that are there as right; `seen` is the digest (`facts["sha256"]`) of what was looked at.
+    """Take what is there as right: policy, attributes and tags, or the provider's own rotation, which goes into the key's policy.
 
-    Raises PermissionRefused, NotFound, ValidationFailed, WrongState, Conflict (changed again, or another kind of difference).
+    `seen` is the digest (`facts["sha256"]`) of what was looked at. Raises PermissionRefused (a policy takes the right to edit the
+    key, too), NotFound, ValidationFailed, WrongState, Conflict (changed again, or another kind of difference).
     """
     with _act(actor, "provider.accept", alias, finding_id) as (finding, act):
         if not reason.strip():
             raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
-        if finding.kind != Kind.METADATA_DRIFT:
-            raise Conflict("Only a change of policy, attributes or tags can be accepted.")
-        metadata.accept(finding.provider, finding.opaque, finding.facts, seen, actor, reason.strip())
+        if not can_accept(finding):
+            raise Conflict("Only a change of policy, attributes, tags or rotation can be accepted.")
+        told = {"key": finding.opaque, "accepted": finding.facts["changes"], "sha256": seen, "reason": reason.strip()}
+        if finding.kind == Kind.ROTATION_DRIFT:
+            told["policy_version"] = _into_policy(finding, seen, actor)
+        else:
+            metadata.accept(finding.provider, finding.opaque, finding.facts, seen, actor, reason.strip())
+            told["instead_of"] = finding.facts["accepted_sha256"]
         _decide(finding, State.RESOLVED, actor, reason.strip())
-        act.record(
-            {"key": finding.opaque, "accepted": finding.facts["changes"], "sha256": seen, "instead_of": finding.facts["accepted_sha256"],
-             "reason": reason.strip()}
-        )  # fmt: skip
+        act.record(told)
     return finding
+
+
+def can_accept(finding: ProviderFinding) -> bool:
+    """Whether what is there can be taken as right; facts of an older comparison know no digest, and the next one will."""
+    return finding.kind in {Kind.METADATA_DRIFT, Kind.ROTATION_DRIFT} and "sha256" in finding.facts
+
+
+def _into_policy(finding: ProviderFinding, seen: str, actor: Actor) -> int:
+    """Let the key's policy say what its provider does; returns the new number of the policy."""
+    assert finding.version is not None
+    metadata.refuse_unseen(finding.facts, seen)
+    key = versions.locked_key(finding.version.key_id)
+    authorize(actor, Permission.KEY_EDIT, ring_id=key.ring_id, target=f"key {key.name}")
+    policy = KeyPolicy.objects.select_for_update().get(key=key)
+    policy.provider_rotates_days, policy.version = finding.facts["days"], policy.version + 1
+    policy.save()
+    key_views.forget_now_and_on_commit()
+    return policy.version
 
 
 def _decide(finding: ProviderFinding, state: str, actor: Actor, reason: str) -> None:
@@ -111,31 +133,45 @@ def mend_finding(*, actor: Actor, alias: str, finding_id: int) -> ProviderFindin
             deletion.erase(version, act)
         else:
             for wanted in acts:
-                due = version.deletion_due_at.isoformat() if version.deletion_due_at else None
-                intents.follow(version, wanted, actor, due_at=due, everywhere=finding.kind == Kind.REPLICA_DRIFT)
+                intents.follow(version, wanted, actor, **_params(finding, version))
         _decide(finding, State.RESOLVED, actor, "")
         act.record({"kind": finding.kind, "key": finding.opaque, "acts": [str(wanted) for wanted in acts]})
     return finding
 
 
+def _params(finding: ProviderFinding, version: KeyVersion) -> dict[str, Any]:
+    """What the work has to know of the difference."""
+    match finding.kind:
+        case Kind.METADATA_DRIFT if finding.facts.get("region"):
+            return {"copy": finding.opaque}
+        case Kind.ROTATION_DRIFT:
+            return {"days": version.key.policy.provider_rotates_days}
+    due = version.deletion_due_at.isoformat() if version.deletion_due_at else None
+    return {"due_at": due, "everywhere": finding.kind == Kind.REPLICA_DRIFT}
+
+
+# What sets a setting back, and what the provider must be able to do for it.
+_SET_BACK: dict[str, tuple[str, Capability]] = {
+    Kind.METADATA_DRIFT: (Act.RESTORE_METADATA, Capability.METADATA_RESTORE),
+    Kind.TAGS_DRIFT: (Act.RESTORE_METADATA, Capability.METADATA_RESTORE),
+    Kind.ROTATION_DRIFT: (Act.SET_ROTATION, Capability.SELF_ROTATION),
+}
+
+
 def _remedy(finding: ProviderFinding) -> tuple[list[str], str]:
     """The acts that put it right, or why there are none."""
-    version = finding.version
+    version, alias = finding.version, finding.provider.alias
     if version is None:
-        return [], "Follow the advice of the difference, or ignore it with a reason."
-    match finding.kind:
-        case Kind.MISSING_KEY if _given_up(version):
-            return [Act.DESTROY], ""
-        case Kind.REPLICA_DRIFT:
-            return _for_copies(version), "Let the deletion of the key take its course."
-        case Kind.METADATA_DRIFT | Kind.TAGS_DRIFT:
-            can = intents.declares(finding.provider.alias, Capability.METADATA_RESTORE)
-            return [
-                Act.RESTORE_METADATA
-            ] if can else [], "This kind of provider takes nothing back: change it there, or accept it."
-        case Kind.STATE_DRIFT:
-            return _to_its_state(version, RemoteState(finding.facts.get("there", "")))
-    return [], "Follow the advice of the difference, or ignore it with a reason."
+        return [], "Take the key into the inventory, or ignore it with a reason."
+    if finding.kind in _SET_BACK:
+        act, needed = _SET_BACK[finding.kind]
+        can = intents.declares(alias, needed)
+        return ([act] if can else []), "This kind of provider takes nothing back: change it there, or accept it."
+    if finding.kind == Kind.MISSING_KEY:
+        return ([Act.DESTROY] if _given_up(version) else []), "What is lost cannot be made again: replace the key."
+    if finding.kind == Kind.REPLICA_DRIFT:
+        return _for_copies(version), ""
+    return _to_its_state(version, RemoteState(finding.facts.get("there", "")))
 
 
 def _to_its_state(version: KeyVersion, there: RemoteState) -> tuple[list[str], str]:
@@ -144,20 +180,24 @@ def _to_its_state(version: KeyVersion, there: RemoteState) -> tuple[list[str], s
     first: list[str] = [Act.CANCEL_DELETION] if there is RemoteState.PENDING_DELETION else []
     if version.state is VersionState.SUSPENDED:
         return [*first, Act.DISABLE], ""
-    waits = version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is None
-    return ([Act.SCHEDULE_DELETION] if waits else first or [Act.ENABLE]), ""
+    return ([Act.SCHEDULE_DELETION] if _waits(version) else first or [Act.ENABLE]), ""
 
 
 def _for_copies(version: KeyVersion) -> list[str]:
-    if version.state is VersionState.PENDING_DELETION:
-        return []
+    if _waits(version):
+        return [Act.SCHEDULE_DELETION]
     return [Act.DISABLE if version.state is VersionState.SUSPENDED else Act.ENABLE]
+
+
+def _waits(version: KeyVersion) -> bool:
+    """Whether its deletion goes on."""
+    return version.state is VersionState.PENDING_DELETION and version.deletion_halted_at is None
 
 
 def _given_up(version: KeyVersion) -> bool:
     """Whether the inventory only waits for the end of it, so that its end can be written down."""
     over = version.deletion_due_at is not None and version.deletion_due_at <= timezone.now()
-    return version.state is VersionState.PENDING_DELETION and over and version.deletion_halted_at is None
+    return over and _waits(version)
 
 
 def adopt_key(

@@ -40,8 +40,8 @@ class Report:
         who = f" It takes us for {self.identity}." if self.identity else ""
         limits = f" Published limits: {self.quota}" if self.quota else " It publishes no limits."
         ours = f" Background work makes at most {self.budget:,} calls a second of it." if self.budget else ""
-        what = f" {self.detail.rstrip('.')}." if self.detail else ""
-        return f"It answered in {self.milliseconds:,} ms.{who}{what}{ours}{limits}"
+        what = f" ({self.detail.rstrip('.')})" if self.detail else ""
+        return f"It answered in {self.milliseconds:,} ms{what}.{who}{ours}{limits}"
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -81,7 +81,7 @@ def follow(version: KeyVersion, act: str, actor: Actor, **params: Any) -> Provid
 
 
 _NEEDED: dict[str, Capability] = {
-    Act.DESTROY: Capability.DESTROYER, Act.RESTORE_METADATA: Capability.METADATA_RESTORE,
+    Act.DESTROY: Capability.DESTROYER, Act.RESTORE_METADATA: Capability.METADATA_RESTORE, Act.SET_ROTATION: Capability.SELF_ROTATION,
 }  # fmt: skip
 
 

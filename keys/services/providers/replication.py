@@ -65,10 +65,11 @@ def keep(alias: str, copies: Copies) -> None:
 
 
 def amiss(copies: Iterable[Replica], wanted: set[RemoteState]) -> Iterator[tuple[str, str]]:
-    """(region, what is wrong) of every copy that is not as its key should be."""
+    """(region, what is wrong) of every copy that is not as its key should be; one on its way out may be gone already."""
     for copy in copies:
         if copy.state is None:
-            yield copy.region, "there is none"
+            if RemoteState.PENDING_DELETION not in wanted:
+                yield copy.region, "there is none"
         elif copy.state not in wanted:
             yield copy.region, f"it is {copy.state.value.replace('_', ' ')}"
 

@@ -69,7 +69,8 @@ RULES: dict[str, Rule] = {
         P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x", "provider-reason": "r"}, EVERYTHING
     ),
     "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
-    "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
+    "GET keys:seal-retire": lists(P.SETTINGS_MANAGE),
+    "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
     "GET keys:places": lists(P.PROVIDER_VIEW),
     "GET keys:provider-list": lists(P.PROVIDER_VIEW),
     "GET keys:provider-kinds": _provider(P.PROVIDER_MANAGE),
@@ -124,7 +125,7 @@ RULES: dict[str, Rule] = {
     "GET api-seal-keyholders": lists(P.SETTINGS_VIEW),
     "POST api-seal-now": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=REASON),
     "POST api-seal-check": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
-    "POST api-seal-retire": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
+    "POST api-seal-retire": Rule((P.SETTINGS_VIEW,), acts=(P.SETTINGS_MANAGE, EVERYTHING), body=REASON),
     "GET api-provider-list": lists(P.PROVIDER_VIEW),
     "POST api-provider-list": _provider(P.PROVIDER_VIEW, _FAR | {"kind": "stand_in", "alias": "near"}),
     "GET api-provider-kinds": lists(P.PROVIDER_VIEW),

@@ -224,6 +224,13 @@ class FakeVault:
         shown = {"id": f"{self.address}/keys/{name}/rotationpolicy", "attributes": {"created": 1, "updated": 1}}
         return shown | self.policies.get(name, usual)
 
+    def set_policy(self, name: str, *, body: dict[str, Any], query: Any) -> dict[str, Any]:
+        actions = body.get("lifetimeActions", [])
+        if any(action["action"]["type"].lower() == "rotate" and len(action["trigger"]) != 1 for action in actions):
+            raise Refused(400, "BadParameter")
+        self.policies[name] = {"lifetimeActions": actions, "attributes": body.get("attributes", {})}
+        return self.policy(name, body=body, query=query)
+
     def operate(self, name: str, version: str, operation: str, *, body: dict[str, Any], query: Any) -> dict[str, Any]:
         found = self.version(name, version)
         wanted, act = OPERATIONS[operation]
@@ -241,6 +248,7 @@ ROUTES: list[tuple[str, str, Callable[..., dict[str, Any]]]] = [
     ("GET", "/keys", _F.list_keys),
     ("GET", f"/keys/{_NAME}/versions", _F.list_versions),
     ("GET", f"/keys/{_NAME}/rotationpolicy", _F.policy),
+    ("PUT", f"/keys/{_NAME}/rotationpolicy", _F.set_policy),
     ("GET", f"/keys/{_NAME}/({_VERSION[1:-1]}|)", _F.get),
     ("PATCH", f"/keys/{_NAME}/{_VERSION}", _F.update),
     ("DELETE", f"/keys/{_NAME}", _F.delete),

@@ -170,7 +170,15 @@ class FakeCloudKms:
 
     def patch_key(self, name: str, *, body: dict[str, Any], query: dict[str, str]) -> dict[str, Any]:
         key = self.key(name)
-        key.body |= {field: body[field] for field in query["updateMask"].split(",")}
+        for name_of in query["updateMask"].split(","):
+            if name_of in body:
+                key.body[name_of] = body[name_of]
+            else:
+                key.body.pop(name_of, None)
+        if ("rotationPeriod" in key.body) != ("nextRotationTime" in key.body) or (
+            "rotationPeriod" in key.body and key.body["purpose"] != 1
+        ):
+            raise Refused(400, "INVALID_ARGUMENT")
         return key.shown()
 
     def list_keys(self, ring: str, *, body: Any, query: dict[str, str]) -> dict[str, Any]:
