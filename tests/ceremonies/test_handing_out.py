@@ -83,6 +83,7 @@ def test_confirming_by_chosen_words_or_all(room):
             room.session.confirm(custodian_id="ann", step="show", ciphertext=replayed)
         room.clock.now += 100
     assert room.confirm("ann", f"  {chosen.upper()}\n") == 1
+    assert [bool(words) for words in room.session._handout.made.shares] == [False, True, True]  # erased once confirmed
     assert room.confirm("ann", "again") == 1  # done is done
     with pytest.raises(NotReady, match="not shown"):
         room.confirm("ben", "x")

@@ -162,6 +162,8 @@ def test_new_shares_that_make_another_key_are_not_verified(room):
         if not room.cards:
             room.escrow()
     attempt = room.session.verify_new_shares()
+    with pytest.raises(NotReady, match="verifies new shares"):
+        room.session.reconstruct(attempt=attempt)
     for who in ("ann", "ben", "cleo", "dan"):
         assert not room.give(attempt, who).verified
     with pytest.raises(SecretNotRecovered, match="split it again"):
