@@ -19,7 +19,7 @@ from certificates.issuance import Draft, Issuer, Prepared
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.services import rows
 from certificates.services.reading import columns, issuer_of
-from certificates.services.signers import sign_here, signer, signs_here
+from certificates.services.signers import signer, signs_here
 from certificates.signing import Signer
 from certificates.states import GrantState
 from keys.services.cache import BoundedCache
@@ -206,9 +206,10 @@ def sign(
     `by` signs instead of the key's provider: whoever holds the key, such as a ceremony.
     """
     version, prepared = authority.key_version, [item.prepared for item in granted]
+    signing_by = by or signer(version)
     if by is not None or not signs_here(version):
-        return [issuance.complete(item, issuer.public_key, by or signer(version)) for item in prepared]
-    signatures = sign_here(version, [item.to_be_signed for item in prepared])
+        return [issuance.complete(item, issuer.public_key, signing_by) for item in prepared]
+    signatures = [signing_by(item.to_be_signed) for item in prepared]
     known = version.pk, issuer.public_key
     if not _trusted.get(known):
         signing.verify(issuer.algorithm, issuer.public_key, prepared[0].to_be_signed, signatures[0])

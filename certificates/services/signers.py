@@ -1,6 +1,5 @@
 """The keys of authorities and responders at work: signatures by the keys service, wherever the key lives."""
 
-from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
@@ -9,11 +8,9 @@ from django.conf import settings
 from certificates.issuance import Places
 from certificates.models import Authority
 from certificates.signing import Signer
-from keys.crypto.compact import parse_text
 from keys.models import KeyVersion
 from keys.providers.registry import LOCAL
 from keys.services import operations
-from keys.services.operations.values import only
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.accounts.permissions import Permission
 
@@ -28,12 +25,6 @@ def signer(version: KeyVersion) -> Signer:
 
 def _sign(key_id: UUID, number: int, message: bytes) -> bytes:
     return operations.sign_bare(SYSTEM, key_id, message, number)
-
-
-def sign_here(version: KeyVersion, messages: Sequence[bytes]) -> list[bytes]:
-    """What `signer` makes of each message, for a key that the portal keeps: the key is opened once for all of them."""
-    signed = operations.sign_many(SYSTEM, version.key_id, messages, version.key_version)
-    return [parse_text(only([one]).signature)[1] for one in signed]
 
 
 def signs_here(version: KeyVersion) -> bool:

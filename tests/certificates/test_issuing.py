@@ -51,7 +51,7 @@ def grants_of(pki):
 
 def watched(monkeypatch, pki, watch):
     """Call `watch` whenever the authority's key is about to sign."""
-    real, real_here = grants.signer, grants.sign_here
+    real = grants.signer
 
     def signer(version):
         sign = real(version)
@@ -62,12 +62,7 @@ def watched(monkeypatch, pki, watch):
 
         return watching
 
-    def sign_here(version, messages):
-        watch()
-        return real_here(version, messages)
-
     monkeypatch.setattr(grants, "signer", signer)
-    monkeypatch.setattr(grants, "sign_here", sign_here)
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
@@ -124,8 +119,7 @@ def test_a_serial_number_that_was_granted_before_is_refused(pki, where, request,
     if where == "elsewhere":
         request.getfixturevalue("elsewhere")
     monkeypatch.setattr(issuing, "new_serial", lambda: 2**150 + 7)
-    monkeypatch.setattr(grants, "signer", lambda version: lambda message: b"")
-    monkeypatch.setattr(grants, "sign_here", lambda version, messages: [])
+    monkeypatch.setattr(grants, "signer", lambda version: None)
     with pytest.raises(Exception):  # noqa: B017, PT011  no signature: the grant is lost, and its serial number with it
         issue_many(pki, "a.example.org")
     monkeypatch.undo()
@@ -254,9 +248,7 @@ def test_a_key_that_does_not_fit_its_authority_issues_nothing(at_once, monkeypat
     if not known:
         issuing._offices.clear()
     stranger = ec.generate_private_key(ec.SECP256R1())
-    monkeypatch.setattr(
-        grants, "sign_here", lambda _, messages: [stranger.sign(one, ec.ECDSA(hashes.SHA256())) for one in messages]
-    )
+    monkeypatch.setattr(grants, "signer", lambda _: lambda message: stranger.sign(message, ec.ECDSA(hashes.SHA256())))
     with pytest.raises(WrongSignature):
         at_once()
     assert Certificate.objects.filter(authority=at_once.authority, profile="server").count() == 1
