@@ -1,5 +1,6 @@
 """Acts of authorities that other people must agree to."""
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -121,7 +122,7 @@ class RevokeMany:
             actor=actor, by=params["by"], value=params["value"], ring_id=ring_id, reason=params["reason"], note=params["note"],
             approval_id=request_id,
         )  # fmt: skip
-        return {"revoked": done.revoked, "asked_at_ca": done.asked_at_ca}
+        return asdict(done)
 
 
 @operation(issuing.ISSUE, permission=Permission.CERTIFICATE_ISSUE, title="Issue a certificate")

@@ -145,6 +145,7 @@ class RevokeManySerializer(serializers.Serializer[dict[str, Any]]):
 class CountSerializer(serializers.Serializer[dict[str, Any]]):
     revoked = serializers.IntegerField()
     asked_at_ca = serializers.IntegerField(help_text="Of CAs outside: each certificate's `ca_revocation` follows it.")
+    left = serializers.IntegerField(help_text="Of issuers that the portal has no account with: these live on.")
 
 
 class CaRevocationSerializer(serializers.ModelSerializer[CaRevocation]):

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import asdict
 
 from django.db.models import QuerySet, prefetch_related_objects
 from django.http import HttpResponse
@@ -104,7 +105,7 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
         """Revoke everything of an owner, or everything with one key; what came from an ACME CA is revoked there, by a worker."""
         values = self.body(shapes.RevokeManySerializer)
         done = at_ca.revoke_many(actor=self.actor, ring_id=values.pop("ring"), **values)
-        return Response({"revoked": done.revoked, "asked_at_ca": done.asked_at_ca})
+        return Response(asdict(done))
 
     @extend_schema(request=shapes.CertificateUploadSerializer, responses={201: shapes.CertificateUploadedSerializer})
     @action(detail=False, methods=["post"])

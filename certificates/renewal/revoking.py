@@ -57,10 +57,12 @@ def revoke(
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """How many certificates a mass revocation ended here, and how many CAs outside were asked to end."""
+    """How many certificates a mass revocation ended here, how many CAs outside were asked to end, and how many live on
+    because the portal has no account with their issuers."""
 
     revoked: int
     asked_at_ca: int
+    left: int
 
 
 def revoke_many(
@@ -85,9 +87,10 @@ def revoke_many(
             with suppress(WrongState):  # somebody asked for it a moment ago
                 _ask(actor, certificate_id, reason, note, None)
                 asked += 1
-        done = Many(revoking.revoke_all(here, why, actor), asked)
+        left = chosen_elsewhere(by, value, ring_id).count()
+        done = Many(revoking.revoke_all(here, why, actor), asked, left)
         act.record(
-            {"by": by, "value": value, "reason": why.value, "note": note, "count": done.revoked, "at_ca": done.asked_at_ca}
+            {"by": by, "value": value, "reason": why.value, "note": note, "count": done.revoked, "at_ca": done.asked_at_ca, "left": left}
         )  # fmt: skip
     return done
 

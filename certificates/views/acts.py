@@ -84,9 +84,11 @@ class RevokeMany(ActorRequiredMixin, View):
 def _told(done: at_ca.Many) -> str:
     said = "1 certificate is revoked." if done.revoked == 1 else f"{done.revoked:,} certificates are revoked."
     if done.asked_at_ca == 1:
-        return f"{said} 1 more is being revoked by the CA it came from."
-    if done.asked_at_ca:
-        return f"{said} {done.asked_at_ca:,} more are being revoked by the CAs they came from."
+        said += " 1 more is being revoked by the CA it came from."
+    elif done.asked_at_ca:
+        said += f" {done.asked_at_ca:,} more are being revoked by the CAs they came from."
+    if done.left:
+        said += f" Left to their own issuers: {done.left:,}."
     return said
 
 

@@ -100,7 +100,7 @@ def test_a_mass_revocation_reaches_what_came_from_a_ca_outside(home, pebble, man
         with pytest.raises(NotFound):
             revoking.revoke_many(**order | elsewhere)
     done = revoking.revoke_many(**order, ring_id=home.ring.pk)
-    assert (done.revoked, done.asked_at_ca) == (0, 1)
+    assert (done.revoked, done.asked_at_ca, done.left) == (0, 1, 0)
     wish = wish_of(managed)
     assert (wish.state, wish.reason, wish.requested_by) == ("queued", "key_compromise", home.officer.label)
     leaf = json.loads(AuditEvent.objects.filter(action="certificate.revoke_many").latest("seq").leaf)
@@ -125,7 +125,7 @@ def test_the_page_of_a_mass_revocation_says_what_it_reaches_and_what_it_leaves(h
         before = page.partition(said)[0].rpartition("<strong>")[2]
         assert before.startswith("1<"), said
     answer = client.post("/certificates/revoke-many/", form, follow=True)
-    assert "1 more is being revoked by the CA it came from." in answer.text
+    assert "1 more is being revoked by the CA it came from. Left to their own issuers: 1." in answer.text
     assert wish_of(managed).state == "queued"
     twin.refresh_from_db()
     assert twin.state == "valid"
