@@ -4,7 +4,7 @@ from django.urls import path
 
 from certificates.renewal.urls import urlpatterns as renewal_urls
 from certificates.rollover.urls import urlpatterns as rollover_urls
-from certificates.views import acts, authorities, certificates, endpoints, transparency
+from certificates.views import acts, authorities, calendar, certificates, endpoints, transparency
 
 app_name = "certificates"
 _authority = "authorities/<uuid:authority_id>/"
@@ -14,7 +14,7 @@ urlpatterns = [
     *renewal_urls,
     *rollover_urls,
     path("", certificates.CertificateList.as_view(), name="certificate-list"),
-    path("expiry/", certificates.ExpiryCalendar.as_view(), name="expiry"),
+    path("expiry/", calendar.ExpiryCalendar.as_view(), name="expiry"),
     path("upload/", certificates.Upload.as_view(), name="upload"),
     path("revoke-many/", acts.RevokeMany.as_view(), name="revoke-many"),
     path("endpoints/", endpoints.TargetList.as_view(), name="target-list"),
