@@ -69,7 +69,7 @@ RULES: dict[str, Rule] = {
         P.SETTINGS_MANAGE, {"provider-name": "p", "provider-key": "x", "provider-reason": "r"}, EVERYTHING
     ),
     "POST keys:seal-check": makes(P.SETTINGS_MANAGE, {}, EVERYTHING),
-    "GET keys:seal-retire": lists(P.SETTINGS_MANAGE),
+    "GET keys:seal-retire": Rule((P.SETTINGS_MANAGE,), acts=(P.SETTINGS_MANAGE, EVERYTHING)),
     "POST keys:seal-retire": makes(P.SETTINGS_MANAGE, REASON, EVERYTHING),
     "GET keys:places": lists(P.PROVIDER_VIEW),
     "GET keys:provider-list": lists(P.PROVIDER_VIEW),
