@@ -99,7 +99,7 @@ class Cast:
         self.words[name] = mine.open(given.ciphertext, bound).reveal().decode().splitlines()[0]
         return self.words[name]
 
-    def confirm(self, name: str, typed: str | None = None) -> None:
+    def confirm(self, name: str, typed: str | None = None, key: str = "") -> None:
         share = handing.share_to_hand_out(self.now, self.seat(name).share_index)
         assert share is not None
         words = self.words[name].split()
@@ -109,7 +109,11 @@ class Cast:
             ceremony_id=self.id,
             step=self.now.step,
             sealed=self.seal(
-                name, answer, step=self.now.read_script().steps[self.ceremony.step].id, custodian=share.custodian_id
+                name,
+                answer,
+                step=self.now.read_script().steps[self.ceremony.step].id,
+                custodian=share.custodian_id,
+                key=key,
             ),
             bag=f"BAG-{name}",
             place="Safe",

@@ -122,6 +122,7 @@ def test_a_page_that_was_overtaken_signs_nothing(cast):
 
 def test_after_an_abort_nothing_is_taken_and_the_old_state_is_proven_intact(dealt):
     dealt.see("hana")
+    key = dealt.now.process["public_key"]  # her page still has it
     endings.abort(actor=dealt.actor("karl"), ceremony_id=dealt.id, reason="The door was open.")
     ceremony = dealt.now
     assert (ceremony.status, ceremony.aborted_by) == (CeremonyState.ABORTED, "Karl")
@@ -129,7 +130,12 @@ def test_after_an_abort_nothing_is_taken_and_the_old_state_is_proven_intact(deal
     assert ceremony.result["before"] == ceremony.result["after"]
     assert ShareGeneration.objects.get().state == "dead"
     assert not ceremony_process().status(ceremony_id=dealt.id).begun
-    for act in (lambda: dealt.confirm("hana"), lambda: dealt.sign("wilma"), lambda: dealt.see("igor"), dealt.start):
+    for act in (
+        lambda: dealt.confirm("hana", key=key),
+        lambda: dealt.sign("wilma"),
+        lambda: dealt.see("igor"),
+        dealt.start,
+    ):
         with pytest.raises(WrongState):
             act()
 

@@ -196,7 +196,10 @@ def _drifts(keeper: Provider, version: KeyVersion, remote: RemoteKey, tag: UUID 
             f"{version} is {version.status.replace('_', ' ')} here and {_WORDS[remote.state]} at the provider.",
             version.pk, {"there": remote.state.value},
         )  # fmt: skip
-    if tag is not None and Capability.TAGS in keeper.capabilities and remote.tags.get(TAG) != str(tag):
+    marked = (
+        tag is not None and Capability.TAGS in keeper.capabilities and remote.state not in _GOING
+    )  # of those none is read
+    if marked and remote.tags.get(TAG) != str(tag):
         yield Difference(
             Kind.TAGS_DRIFT, remote.opaque,
             f"The mark that this portal put on {version} was changed or taken off. Put the tag {TAG}={tag} back at the "
