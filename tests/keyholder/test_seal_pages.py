@@ -162,6 +162,7 @@ def test_a_way_to_open_the_portal_is_not_given_up_by_one_officer(organisation, k
     ask = {"actor": ada, "name": "Again", "threshold": 2, "count": 3, "reason": "r"}
     agreed(organisation, lambda: seals.register_shares(**ask))
     fresh = RootSeal.objects.get(kind="shares", retired_at=None)
+    assert seals.when_retired(fresh, 1)[0] == "Its shares are never made."
     assert seals.retire_seal(actor=ada, seal_id=fresh.pk, reason="Not after all.").state == "retired", (
         "it opened nothing"
     )
