@@ -3,12 +3,12 @@
 import base64
 import binascii
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django import forms
 
 from ceremonies.models import Ceremony, CustodyEntry, Participant
-from ceremonies.planning import RoomRole
+from ceremonies.planning import TIME_ZONES, RoomRole
 from ceremonies.process.client import RecipientKind
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import LARGEST
@@ -104,7 +104,7 @@ class PlanForm(ServiceForm):
         help_text="A signing key of the hierarchy, which then signs minutes and nothing else.",
     )  # fmt: skip
     place = forms.CharField(max_length=200, help_text="A room, or how people in different places meet.")
-    time_zone = forms.ChoiceField(choices=[(name, name) for name in sorted(available_timezones())], initial="UTC")
+    time_zone = forms.ChoiceField(choices=[(name, name) for name in TIME_ZONES], initial="UTC")
     starts_at = forms.DateTimeField(
         widget=forms.DateTimeInput(attrs=_LOCAL), label="Date and time", help_text="In the time zone above."
     )

@@ -5,8 +5,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
+from zoneinfo import available_timezones
 
 from ceremonies.quorums import Quorum
+
+# Names of places, and UTC: what is left are abbreviations, offsets with the sign turned round, and whatever this machine has set.
+TIME_ZONES = tuple(
+    name for name in sorted(available_timezones()) if name == "UTC" or ("/" in name and not name.startswith("Etc/"))
+)
 
 
 class RoomRole(StrEnum):

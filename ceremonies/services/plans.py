@@ -3,14 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, ShareGeneration
-from ceremonies.planning import RoomRole
+from ceremonies.planning import TIME_ZONES, RoomRole
 from ceremonies.quorums import MAX_EXPONENT, Quorum
 from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
 from ceremonies.script import Action, Kind, Script
@@ -316,7 +315,7 @@ def _wrong_values(
         errors["purpose"] = ["Say what it is for; it is read aloud."]
     if not place.strip():
         errors["place"] = ["Say where people meet."]
-    if time_zone not in available_timezones():
+    if time_zone not in TIME_ZONES:
         errors["time_zone"] = ["Not a time zone of the IANA database, such as Europe/Oslo."]
     if reserve_at is not None and reserve_at <= starts_at:
         errors["reserve_at"] = ["After the first date."]

@@ -1,7 +1,7 @@
 """What goes wrong in a room, one test each: nothing of it changes the old state, and everything of it is on the sheet."""
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -371,3 +371,20 @@ def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, pr
         "approval_required",
         "quorum_unreachable",
     }  # the rehearsal is not what stands in the way
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", " "),
+        ("purpose", ""),
+        ("place", " "),
+        ("time_zone", "localtime"),  # the clock of whichever machine reads it
+        ("time_zone", "Etc/GMT+1"),  # an hour west of Greenwich, which nobody expects
+        ("reserve_at", datetime(2020, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_plan_that_nobody_could_follow_is_refused(planner, field, value):
+    with pytest.raises(ValidationFailed) as refused:
+        plan(planner, **{field: value})
+    assert set(refused.value.errors) == {field}
