@@ -201,6 +201,10 @@ def test_a_root_is_founded_before_witnesses(planner, people, officers, place, pr
     assert certificate.subject.rfc4514_string() == "CN=Example Root CA,O=Example"
     assert authority.certificate.spki_sha256 == known
     assert made.now.result["fingerprint"] == authority.certificate.fingerprint
+    shown = sign_in(people["wilma"]).get(reverse("ceremonies:room", args=[made.id])).content.decode()
+    assert {value in shown for value in (authority.certificate.fingerprint, authority.certificate.serial, known)} == {
+        True
+    }
     act = held_acts.find("certificates.root")
     assert act is not None
     again = act.perform(actor=planner, subject=made.now.subject, ceremony_id=made.id)
