@@ -371,6 +371,7 @@ ROUTES: list[tuple[tuple[str, str, str], Callable[..., dict[str, Any]]]] = [
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out by themselves; together they would wait 40 ms
     fake: FakeCloudKms
 
     def _serve(self) -> None:
