@@ -223,3 +223,33 @@ if (globalThis.document) {
     }
   });
 }
+
+// A form that asks for something once, sealed to a key that this page makes for the one answer: `fill` gets the answer, what opens a
+// sealed part of it (by its bytes' base64 and what it is bound to), and the form, which then goes; each [data-shown] appears.
+export function receiveOnce(selector, fill) {
+  const receive = async (event) => {
+    const form = event.target.closest?.(selector);
+    if (!form) {
+      return;
+    }
+    event.preventDefault();
+    const missing = await obstacle();
+    if (missing) {
+      say(form, missing);
+      return;
+    }
+    const mine = await receiver();
+    const answered = await ask(form, { key: toBase64(mine.publicKey) });
+    if (!answered) {
+      return;
+    }
+    const open = async (sealed, info) => new TextDecoder().decode(await mine.open(fromBase64(sealed), info));
+    await fill(answered, open, form);
+    document.querySelectorAll("[data-shown]").forEach((shown) => {
+      shown.hidden = false;
+    });
+    form.remove();
+  };
+  document.addEventListener("submit", receive, true);
+  enable();
+}

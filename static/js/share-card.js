@@ -2,7 +2,7 @@
 //
 // <form data-ceremony-own data-ceremony data-script> with a place [data-says]; then [data-card-words], [data-qr] and [data-check] are filled
 // and each [data-shown] appears.
-import { ask, context, enable, fromBase64, obstacle, receiver, say, toBase64, wordRows } from "./ceremony-seal.js";
+import { context, receiveOnce, wordRows } from "./ceremony-seal.js";
 
 const QUIET = 4; // modules of light around the code (ISO/IEC 18004, 6.3.8)
 const SVG = "http://www.w3.org/2000/svg";
@@ -24,33 +24,11 @@ function qrCode(rows) {
   return picture;
 }
 
-async function receive(event) {
-  const form = event.target.closest?.("form[data-ceremony-own]");
-  if (!form) {
-    return;
-  }
-  event.preventDefault();
-  const missing = await obstacle();
-  if (missing) {
-    say(form, missing);
-    return;
-  }
-  const mine = await receiver();
-  const answered = await ask(form, { key: toBase64(mine.publicKey) });
-  if (!answered) {
-    return;
-  }
+receiveOnce("form[data-ceremony-own]", async (answered, open, form) => {
   const { ceremony, script } = form.dataset;
   const info = context({ ceremony, script, step: answered.step, custodian: answered.custodian });
-  const [words, ...rows] = new TextDecoder().decode(await mine.open(fromBase64(answered.sealed), info)).split("\n");
+  const [words, ...rows] = (await open(answered.sealed, info)).split("\n");
   document.querySelector("[data-card-words]").replaceChildren(...wordRows(words.split(" ")));
   document.querySelector("[data-qr]").replaceChildren(qrCode(rows));
   document.querySelector("[data-check]").textContent = answered.check;
-  document.querySelectorAll("[data-shown]").forEach((shown) => {
-    shown.hidden = false;
-  });
-  form.remove();
-}
-
-document.addEventListener("submit", receive, true);
-enable();
+});
