@@ -99,9 +99,7 @@ def plan_ceremony(
         if source is None and key is not None and chosen.number_of(Action.UNWRAP) is not None:
             source = _brought_back_by(key)
         if source is None and (wanted in USES_SHARES or chosen.number_of(Action.UNWRAP) is not None):
-            errors["key"] = [
-                f"No set of shares{' of a rehearsal' if practice else ''} is in force for it: hold the escrow first."
-            ]
+            errors["key"] = ["No set of shares is in force for it: hold the escrow, or its rehearsal, first."]
         if (
             wanted is Kind.REISSUE
             and source is not None

@@ -267,11 +267,11 @@ def refuse_last(seal_id: UUID, *, lock: bool = False) -> RootSeal:
 
 def when_retired(seal: RootSeal, left: int) -> list[str]:
     """What follows from retiring it, where `left` other ways go on opening the portal, in sentences."""
-    unmade = seal.state == SealStanding.PREPARING.value
+    lost = f"The {seal.shares} shares that custodians hold open nothing any more."
     what = {
         RootSeal.Kind.SHARES.value: "Its shares are never made."
-        if unmade
-        else f"The {seal.shares} shares that custodians hold open nothing any more.",
+        if seal.state == SealStanding.PREPARING.value
+        else lost,
         RootSeal.Kind.PROVIDER.value: f"The key at {seal.provider} opens the portal on no machine any more.",
     }.get(seal.kind, "The key file opens the portal on no machine any more.")
     others = "one other way opens" if left == 1 else f"{left} other ways open"
