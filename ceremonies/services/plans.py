@@ -9,18 +9,18 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ceremonies.models import Ceremony, Participant, ShareGeneration
-from ceremonies.planning import TIME_ZONES, RoomRole
+from ceremonies.planning import RoomRole
 from ceremonies.quorums import MAX_EXPONENT, Quorum
 from ceremonies.room_errors import NotInTheRoom, PlanImpossible, RehearsalNeeded
-from ceremonies.script import Action, Kind, Script
+from ceremonies.services import choices
 from ceremonies.services.endings import end_without_effect, standing
 from ceremonies.services.frame import locked, move, need_state, target_of
 from ceremonies.services.invitations import tell_people
 from ceremonies.services.minutes import unfit_for_minutes
 from ceremonies.services.room import DEALING
 from ceremonies.services.scripts import find_script, known_person, officers_besides
-from ceremonies.services.verdicts import NEEDS_SHARES, USES_SHARES, verdict
-from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, GenerationState, ShareState
+from ceremonies.services.verdicts import USES_SHARES, verdict
+from ceremonies.states import BEFORE_COMMIT, PLANNING, CeremonyState, ShareState
 from keys.models import Key
 from keys.services import key_views
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -30,7 +30,6 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import ApprovalRequired, Conflict, ValidationFailed
 
 OPEN_ROOM = "ceremony.open"
-NEEDS_KEY = NEEDS_SHARES | {Kind.DESTRUCTION}
 POLICY = {
     "allow_all": False, "distinct_sites": False, "distinct_lines": False, "rehearsed_within_days": 0, "signed_agreement": False,
 }  # fmt: skip
@@ -87,30 +86,12 @@ def plan_ceremony(
         authorize(actor, Permission.CEREMONY_MANAGE, ring_id=ring_id, target=f"ceremony {title}")
         chosen = find_script(script)
         wanted = chosen.kind
-        errors = _wrong_values(
+        errors = choices.wrong_values(
             title=title, purpose=purpose, place=place, time_zone=time_zone, starts_at=starts_at, reserve_at=reserve_at
         )
-        of_the_seal = wanted is Kind.ROLL_CALL and _source(key, practice) is not None
-        if wanted in NEEDS_KEY and key is None and not practice and not of_the_seal:
-            errors["key"] = ["Choose the key this is about."]
-        if wanted is Kind.RECOVERY and not practice and not provider:
-            errors["provider"] = ["Choose where the key goes."]
-        source = _source(key, practice) if wanted in USES_SHARES | {Kind.REFRESH} else None
-        if source is None and key is not None and chosen.number_of(Action.UNWRAP) is not None:
-            source = _brought_back_by(key)
-        if source is None and (wanted in USES_SHARES or chosen.number_of(Action.UNWRAP) is not None):
-            errors["key"] = ["No set of shares is in force for it: hold the escrow, or its rehearsal, first."]
-        if (
-            wanted is Kind.REISSUE
-            and source is not None
-            and not source.shares.filter(state=ShareState.LOST.value).exists()
-        ):
-            errors["key"] = ["No share of its set is reported lost; the custody register takes that."]
-        if wanted is Kind.ESCROW and not practice and key is not None and _source(key, practice) is not None:
-            errors["script"] = [
-                "Shares of this key are in force: plan a refresh, which verifies the new ones before the old ones end."
-            ]
-        quorum = _quorum(chosen, source, groups, threshold, share_count, errors)
+        source = choices.source_for(chosen, key, practice)
+        errors |= choices.wrong_subject(chosen, key, source, practice=practice, provider=provider)
+        quorum = choices.quorum_chosen(chosen, source, groups, threshold, share_count, errors)
         if not 0 <= iteration_exponent <= MAX_EXPONENT:
             errors["iteration_exponent"] = [f"From 0 to {MAX_EXPONENT}."]
         if minutes_key is not None and (why := unfit_for_minutes(actor, minutes_key)):
@@ -305,45 +286,6 @@ class _planning:
         self.scope.__exit__(*error)
 
 
-def _wrong_values(
-    *, title: str, purpose: str, place: str, time_zone: str, starts_at: datetime, reserve_at: datetime | None
-) -> dict[str, list[str]]:
-    errors: dict[str, list[str]] = {}
-    if not title.strip() or len(title) > 150:
-        errors["title"] = ["From 1 to 150 characters."]
-    if not purpose.strip():
-        errors["purpose"] = ["Say what it is for; it is read aloud."]
-    if not place.strip():
-        errors["place"] = ["Say where people meet."]
-    if time_zone not in TIME_ZONES:
-        errors["time_zone"] = ["Not a time zone of the IANA database, such as Europe/Oslo."]
-    if reserve_at is not None and reserve_at <= starts_at:
-        errors["reserve_at"] = ["After the first date."]
-    return errors
-
-
-def _quorum(
-    script: Script,
-    source: ShareGeneration | None,
-    groups: Quorum | None,
-    threshold: int,
-    share_count: int,
-    errors: dict[str, list[str]],
-) -> Quorum:
-    """Which shares open it: of the set in force, or as the plan says; complaints go into `errors`."""
-    kind = script.kind
-    if kind not in NEEDS_SHARES and script.number_of(Action.DEAL_SEAL) is None:
-        return Quorum(())
-    if source is not None and kind in USES_SHARES:
-        return source.quorum
-    if kind is Kind.BYOK:
-        threshold = share_count
-    quorum = groups if groups and kind in DEALING else Quorum.single(threshold, share_count)
-    if complaint := quorum.complaint():
-        errors["groups" if quorum.named else "threshold"] = [complaint]
-    return quorum
-
-
 def _free_share(ceremony: Ceremony, seats: list[Participant], group: str) -> int:
     """The number of the next share to be held, in its group where there are several; raises ValidationFailed."""
     taken, quorum = {seat.share_index for seat in seats}, ceremony.quorum
@@ -359,22 +301,6 @@ def _free_share(ceremony: Ceremony, seats: list[Participant], group: str) -> int
     if free is None:
         raise ValidationFailed(errors={"group": ["All shares of this group have their holders."]})
     return free
-
-
-def _source(key: Key | None, practice: bool) -> ShareGeneration | None:
-    sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=practice)
-    if not practice:
-        sets = sets.filter(key=key, seal_id__isnull=key is not None)
-    elif key is not None:
-        sets = sets.filter(key=key)
-    return sets.order_by("-activated_at").first()
-
-
-def _brought_back_by(key: Key) -> ShareGeneration | None:
-    """The set that brought this key back in a recovery: where its provider gives it to nobody, only that package can be opened again."""
-    recoveries = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, result__key=str(key.pk))
-    recovery = recoveries.select_related("source").order_by("-committed_at").first()
-    return recovery.source if recovery else None
 
 
 def _seat_custodians(ceremony: Ceremony, source: ShareGeneration) -> None:

@@ -88,3 +88,13 @@ def test_page(
     assert cut_off == 0, f"{label} has rows on a phone that are wider than it"
     expected = f"status of {entry.status}" if entry.status != 200 else "no complaint"
     assert [text for text in complaints if expected not in text] == []
+
+
+def test_a_step_with_a_long_title_stays_on_the_phone(portal: RunningPortal, windows: Callable[[str], Page]) -> None:
+    page = windows("boris")
+    page.set_viewport_size(driving.PHONE)
+    page.goto(f"/ceremonies/{portal.facts['ceremonies']['dealt']}/room/")
+    page.locator("#room-part .button").first.evaluate(
+        "it => it.textContent = 'Sign off: Make the escrow key, and all of the shares'"
+    )
+    assert page.evaluate(SIDEWAYS) <= 0

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
+from keys.hierarchy import KeyKind
 from keys.models import Key, KeyExport, KeyVersion
 from keys.providers.base import Capability, Exporter, OperationUnsupported
 from keys.providers.registry import provider
@@ -30,6 +31,18 @@ def why_not(key: Key) -> str:
     return "" if gives else f"Its provider {key.provider} gives no key out."
 
 
+def why_no_escrow(key: Key) -> str:
+    """Why the version in use cannot be wrapped for an escrow now, in a sentence or two; empty if it can."""
+    version = key.current
+    if version is None:
+        return "It has no version in use."
+    try:
+        require_may_leave(version, even_if_not_exportable=key.kind == KeyKind.MASTER.value)
+    except PortalError as error:
+        return f"{error.detail} {error.hint}".strip()
+    return ""
+
+
 def exports_of(key: Key, limit: int = 20) -> QuerySet[KeyExport]:
     """The newest exports of a key: when, by whom, to which public key."""
     rows = KeyExport.objects.filter(version__key=key).select_related("version", "wrapping_version__key")
@@ -40,7 +53,10 @@ def require_may_leave(version: KeyVersion, *, even_if_not_exportable: bool = Fal
     """Raise Conflict, OperationUnsupported, WrongState unless this version may be given out."""
     key = version.key
     if not can(version.provider, Capability.EXPORTER):
-        raise OperationUnsupported(f"The provider {version.provider} gives no key out.")
+        raise OperationUnsupported(
+            f"The provider {version.provider} gives no key out.",
+            hint="A key that is to leave is made where keys are given out, and brought here afterwards.",
+        )
     if not key.exportable and not even_if_not_exportable:
         raise Conflict(f"{key} may not be exported.", hint=why_not(key))
     if version.never_extractable and is_remote(version):

@@ -12,9 +12,10 @@ from keys.crypto.errors import CryptoError
 from keys.crypto.secret import SecretBytes
 from keys.models import Key, KeyVersion, ProviderIntent
 from keys.providers.base import Capability, OperationUnsupported
+from keys.providers.registry import aliases
 from keys.services import policies, versions
 from keys.services.providers import intents
-from keys.services.providers.registration import can
+from keys.services.providers.registration import can, offered_algorithms
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import PortalError, ValidationFailed
 
@@ -61,6 +62,19 @@ def takes_material(key: Key) -> bool:
         return can(key.provider, Capability.IMPORTER)
     except PortalError:
         return False
+
+
+def why_not_brought_to(alias: str, algorithm: str) -> str:
+    """Why a key made elsewhere can never come to this provider, in one sentence; empty if it can, or none can tell now."""
+    if alias not in aliases():
+        return f"No provider {alias} is registered and enabled."
+    if not can(alias, Capability.IMPORTER):
+        return f"The provider {alias} takes no material made elsewhere."
+    try:
+        offered = offered_algorithms(alias)
+    except PortalError:  # it is asked again when the key comes
+        return ""
+    return "" if algorithm in offered else f"The provider {alias} does not offer {algorithm}."
 
 
 def require_importer(key: Key) -> None:
