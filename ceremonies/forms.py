@@ -277,6 +277,20 @@ class ProofForm(SealedForm):
     )
 
 
+class SealCustodianForm(ServiceForm):
+    number = forms.TypedChoiceField(coerce=int, label="Share")
+    custodian = forms.CharField(
+        max_length=150, label="Who has it", help_text="A name, or the e-mail address of somebody with an account here."
+    )
+    bag = forms.CharField(max_length=50, required=False, label="Number of the bag")
+    place = forms.CharField(max_length=200, required=False)
+
+    def __init__(self, data: Any = None, *, shares: int, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, initial=initial)
+        fields: dict[str, Any] = self.fields
+        fields["number"].choices = [(number, f"Share {number} of {shares}") for number in range(1, shares + 1)]
+
+
 class CustodyForm(ServiceForm):
     what = forms.ChoiceField(choices=NOTABLE, label="What happened")
     bag = forms.CharField(max_length=50, required=False, label="Number of the bag")

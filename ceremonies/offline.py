@@ -2,7 +2,7 @@
 """Escrow without the portal: check a package, prove a share, combine shares and unwrap the master key.
 
     python3 offline.py inspect PACKAGE
-    python3 offline.py prove PACKAGE --challenge BASE64
+    python3 offline.py prove (PACKAGE | --salt HEX) --challenge BASE64
     python3 offline.py recover PACKAGE --out FILE
     python3 offline.py sign-act FILE --key PEM
     python3 offline.py seal --to HEX --bound TEXT
@@ -331,7 +331,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspect = commands.add_parser("inspect", help="verify a package and say what is in it")
     inspect.add_argument("package", type=Path, help="the zip file, the JSON, or the printed lines as text")
     proving = commands.add_parser("prove", help="prove for a roll-call that you hold a share")
-    proving.add_argument("package", type=Path, help="the package that your share belongs to")
+    known = proving.add_mutually_exclusive_group(required=True)
+    known.add_argument("package", type=Path, nargs="?", help="the package that your share belongs to")
+    known.add_argument("--salt", metavar="HEX", help="what the page shows, for who has no package")
     proving.add_argument("--challenge", required=True, help="what the roll-call's page shows, in base64")
     recovery = commands.add_parser("recover", help="combine shares and unwrap the master key")
     recovery.add_argument("package", type=Path)
@@ -390,18 +392,17 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _prove(options: argparse.Namespace) -> None:
-    share_set = read_package(options.package.read_bytes())["manifest"]["set"]
+    share_set = read_package(options.package.read_bytes())["manifest"]["set"] if options.package else None
     try:
         challenge = base64.b64decode(options.challenge, validate=True)
+        salt = bytes.fromhex(share_set["salt"] if share_set else options.salt)
     except ValueError:
-        raise Problem("challenge", "The challenge is not base64: copy all of it.") from None
+        raise Problem("challenge", "The challenge or the salt is not as the page shows it: copy all of it.") from None
     words = _ask("Your share's words: ")
-    index = identify(words, share_set)
-    _say(
-        f"This is share {index} of set {set_name(share_set['set_id'])}. The proof, for the roll-call's page:",
-        sys.stderr,
-    )
-    _say(base64.b64encode(prove(words, bytes.fromhex(share_set["salt"]), challenge)).decode())
+    share = read_share(words)
+    which = f"share {identify(words, share_set)}" if share_set else "a share"
+    _say(f"This is {which} of set {set_name(share.identifier)}. The proof, for the roll-call's page:", sys.stderr)
+    _say(base64.b64encode(prove(words, salt, challenge)).decode())
 
 
 def _recover(options: argparse.Namespace) -> None:

@@ -23,6 +23,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own: the same package is the same file
 _REQUIREMENTS = "cryptography>=45\nshamir-mnemonic>=0.3\n"
 
 
+def tool() -> bytes:
+    """The offline tool: one file, which needs nothing of the portal."""
+    return Path(offline.__file__).read_bytes()
+
+
 @dataclass(frozen=True, slots=True)
 class MasterKey:
     """What a package says of the key inside: `check` is `offline.check_value` of its material."""
@@ -93,7 +98,7 @@ class Package:
         """The zip file for offline media: package, tool, instructions, checksums."""
         files = {
             offline.PACKAGE_NAME: self.data,
-            "offline.py": Path(offline.__file__).read_bytes(),
+            "offline.py": tool(),
             "requirements.txt": _REQUIREMENTS.encode(),
             "READ-ME.txt": self.printed().encode(),
         }

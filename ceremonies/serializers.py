@@ -6,7 +6,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from ceremonies.models import Ceremony, CustodyEntry, DeviationNote, Participant, Share, ShareGeneration
+from ceremonies.models import Ceremony, CustodyEntry, DeviationNote, Participant, SealCustodian, Share, ShareGeneration
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES
 from ceremonies.script import LARGEST
 from ceremonies.services import custody, verdicts
@@ -147,6 +147,22 @@ class CustodyNoteSerializer(serializers.Serializer[Any]):
     bag = serializers.CharField(max_length=50, allow_blank=True, default="")
     place = serializers.CharField(max_length=200, allow_blank=True, default="")
     reason = serializers.CharField(max_length=500, allow_blank=True, default="")
+
+
+class SealCustodianSerializer(serializers.ModelSerializer[SealCustodian]):
+    class Meta:
+        model = SealCustodian
+        fields = ["number", "custodian", "person", "bag", "place", "noted_at", "noted_by"]
+        read_only_fields = fields
+
+
+class NameCustodianSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(min_value=1, max_value=MAX_SHARES)
+    custodian = serializers.CharField(
+        max_length=150, help_text="A name, or the e-mail address of somebody with an account."
+    )
+    bag = serializers.CharField(max_length=50, allow_blank=True, default="")
+    place = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
 class DueSerializer(serializers.Serializer[Any]):

@@ -11,7 +11,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from ceremonies import serializers as shapes
 from ceremonies.models import Share, ShareGeneration
-from ceremonies.services import custody, risks
+from ceremonies.services import custody, risks, seal_shares
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.permissions import Permission
 
@@ -35,6 +35,13 @@ class ShareSetViewSet(ActorView, ReadOnlyModelViewSet[ShareGeneration]):
         """What needs a ceremony or a custodian now."""
         found = [{"tone": tone, "text": text, "needs_ceremony": needs} for tone, text, needs in custody.due(self.actor)]
         return Response(shapes.DueSerializer(found, many=True).data)
+
+    @extend_schema(request=shapes.NameCustodianSerializer, responses=shapes.SealCustodianSerializer)
+    @action(detail=False, methods=["post"], url_path="seal-custodians", filter_backends=[])
+    def seal_custodians(self, request: Request) -> Response:
+        """Write down who has a share of the portal's seal that was made without a ceremony."""
+        named = seal_shares.name_custodian(actor=self.actor, **self.body(shapes.NameCustodianSerializer))
+        return Response(shapes.SealCustodianSerializer(named).data)
 
     @extend_schema(responses={(200, "application/json"): OpenApiTypes.BINARY})
     @action(detail=True, methods=["get"])

@@ -11,7 +11,7 @@ from ceremonies.quorums import Quorum, ShareGroup
 from ceremonies.script import Kind
 from ceremonies.shamir import SetRecord
 from ceremonies.states import GenerationState, ShareState
-from keys.models import Key
+from keys.models import Key, RootSeal
 from keyvault_portal.accounts.models import Person
 
 GENERATION_STATES = [(state.value, state.value.capitalize()) for state in GenerationState]
@@ -198,3 +198,23 @@ class CustodyEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_what_display()} by {self.by}"
+
+
+class SealCustodian(models.Model):
+    """Who has a share of a seal of the portal that was made without a ceremony, as an officer wrote it down; nobody has proved it."""
+
+    seal = models.ForeignKey(RootSeal, on_delete=models.PROTECT, related_name="custodians")
+    number = models.PositiveSmallIntegerField(help_text="From 1.")
+    person = models.ForeignKey(Person, on_delete=models.PROTECT, null=True, blank=True, related_name="seal_shares_held")
+    custodian = models.CharField(max_length=150)
+    bag = models.CharField(max_length=50, blank=True)
+    place = models.CharField(max_length=200, blank=True)
+    noted_at = models.DateTimeField(default=timezone.now)
+    noted_by = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["seal", "number"], name="ceremonies_one_custodian_a_seal_share")]
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"Share {self.number} of {self.custodian}"

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from ceremonies.models import Ceremony, CustodyEntry, Share, ShareGeneration
 from ceremonies.script import Kind
+from ceremonies.services import seal_shares
 from ceremonies.states import GenerationState, ShareState
-from keys.models import Key, RootSeal
-from keys.models.seals import OPENING
+from keys.models import Key
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals.eligibility import eligible_people
@@ -94,15 +94,10 @@ def visible_shares(actor: Actor) -> QuerySet[Share]:
     return shares.filter(generation__in=visible_generations(actor).values("pk"))
 
 
-def unregistered_seal(actor: Actor | None = None) -> RootSeal | None:
-    """The seal whose shares open the portal, were all shown to one officer, and have no custodian on record; for who sees all rings."""
-    if actor is not None and actor.ring_ids(Permission.CEREMONY_VIEW) is not None:
-        return None
-    registered = ShareGeneration.objects.filter(seal_id=OuterRef("pk"))
-    return RootSeal.objects.filter(~Exists(registered), kind=RootSeal.Kind.SHARES, state__in=OPENING).first()
-
-
-_UNREGISTERED = "the shares of {} were made without a ceremony, so nobody knows who holds them. A ceremony for new shares puts an end to that."
+_UNNAMED = (
+    "the shares of {} were made without a ceremony, and of {} of {} nobody knows who has them. Name their custodians in the register, "
+    "or hold a ceremony for new shares."
+)
 
 
 def download_package(*, actor: Actor, generation_id: UUID) -> ShareGeneration:
@@ -202,8 +197,8 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
         ]
         if silent:
             found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", False))
-    if (seal := unregistered_seal(actor)) is not None:
-        found.append(("warn", f"Seal of the portal: {_UNREGISTERED.format(seal)}", True))
+    if (seal := seal_shares.unregistered_seal(actor)) is not None and (lacking := seal_shares.unnamed(seal)):
+        found.append(("warn", f"Seal of the portal: {_UNNAMED.format(seal, lacking, seal.shares)}", True))
     covered = {generation.key_id for generation in active if generation.key_id}
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:

@@ -51,7 +51,7 @@ class Part:
         """How the offline tool does what the page's script does, for a part in which something secret is typed."""
         facts = self.facts or {}
         if "challenge" in facts:
-            return f"python3 offline.py prove package.json --challenge {facts['challenge']}"
+            return f"python3 offline.py prove --salt {facts['salt']} --challenge {facts['challenge']}"
         bound = receiving.context(
             **{name: facts[name] for name in ("ceremony", "custodian", "script", "step")}
         ).decode()

@@ -12,11 +12,12 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 
 from ceremonies import packages
-from ceremonies.forms import CustodyForm, WhyForm
-from ceremonies.models import CustodyEntry, Share
-from ceremonies.services import custody, risks
+from ceremonies.forms import CustodyForm, SealCustodianForm, WhyForm
+from ceremonies.models import CustodyEntry, SealCustodian, Share
+from ceremonies.services import custody, risks, seal_shares
 from ceremonies.states import GenerationState
 from ceremonies.views.guests import banner
+from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.paging import page_context
@@ -38,14 +39,51 @@ class Register(ActorRequiredMixin, View):
             sets = sets.exclude(state=GenerationState.DEAD.value)
         page = page_context(request, sets, ["-created_at", "-id"], size=20)
         found = [(row, custody.health_of(row, row.shares.all())) for row in page["object_list"]]
-        seal = custody.unregistered_seal(actor)
+        seal = seal_shares.unregistered_seal(actor)
         context = page | {
             "title": "Custody register", "subtitle": "Where each share and each package is, and who had access.", "sets": found,
-            "unregistered": seal, "unregistered_numbers": range(1, (seal.shares or 0) + 1) if seal else [],
+            "unregistered": seal, "seal_custodians": seal_shares.custodians(seal) if seal else [],
+            "may_name": actor.can(Permission.CEREMONY_MANAGE),
             "due": custody.due(actor), "ended": request.GET.get("ended") == "1",
             "may_plan": actor.can_somewhere(Permission.CEREMONY_MANAGE),
         }  # fmt: skip
         return render(request, "ceremonies/register.html", context)
+
+
+class SealShare(ActorRequiredMixin, View):
+    """Asks who has a share of the portal's seal that was made without a ceremony."""
+
+    required_permission = Permission.CEREMONY_MANAGE
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        number = request.GET.get("share", "")
+        known = dict(self._custodians(request)).get(int(number) if number.isascii() and number.isdigit() else 0)
+        initial = {"number": number} | (
+            {"custodian": known.custodian, "bag": known.bag, "place": known.place} if known else {}
+        )
+        return self._page(request, SealCustodianForm(shares=len(self._custodians(request)), initial=initial))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = SealCustodianForm(request.POST, shares=len(self._custodians(request)))
+        if form.is_valid():
+            named = form.run(lambda values: seal_shares.name_custodian(actor=actor_of(request), **values))
+            if named is not None:
+                messages.success(request, f"{named.custodian} has share {named.number}, says the register.")
+                return redirect("ceremonies:register")
+        return self._page(request, form, 422)
+
+    def _custodians(self, request: HttpRequest) -> list[tuple[int, SealCustodian | None]]:
+        authorize(actor_of(request), Permission.CEREMONY_MANAGE, target="the portal's seal")
+        seal = seal_shares.unregistered_seal()
+        return seal_shares.custodians(seal) if seal else []
+
+    def _page(self, request: HttpRequest, form: SealCustodianForm, status: int = 200) -> HttpResponse:
+        context = {
+            "title": "Who has this share?", "subtitle": "Seal of the portal", "form": form, "submit_label": "Write it down",
+            "cancel_url": reverse("ceremonies:register"),
+            "intro": "These shares were made without a ceremony, so no custodian proved anything. What you write is on the record under your name.",
+        }  # fmt: skip
+        return render(request, "generic/form.html", context, status=status)
 
 
 class ShareDetail(ActorRequiredMixin, View):
@@ -121,6 +159,14 @@ class RiskAccept(ActorRequiredMixin, View):
             "practice_banner": banner(share.generation.practice),
         }  # fmt: skip
         return render(request, "generic/confirm.html", context, status=status)
+
+
+class OfflineTool(View):
+    """The offline tool's one file, for everybody: custodians without an account, and the day on which the portal is sealed."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        headers = {"Content-Disposition": 'attachment; filename="offline.py"'}
+        return HttpResponse(packages.tool(), content_type="text/x-python; charset=utf-8", headers=headers)
 
 
 class Package(ActorRequiredMixin, View):

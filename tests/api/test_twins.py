@@ -44,6 +44,7 @@ TWINS = {
     "ceremonies:replan": "POST api-ceremony-replan",
     "ceremonies:room-act": "POST api-ceremony-room",
     "ceremonies:script-upload": "POST api-ceremony-script-list",
+    "ceremonies:seal-share": "POST api-share-set-seal-custodians",
     "ceremonies:share-accept-risk": "POST api-share-accept-risk",
     "ceremonies:share-acknowledge": "POST api-share-note",
     "ceremonies:share-detail": "POST api-share-note",

@@ -197,6 +197,13 @@ def test_prove_for_a_roll_call(run, escrowed):
     done = run("prove", "package.json", "--challenge", asked, typed=[room.cards["cleo"]])
     assert done.returncode == 0, done.stderr
     assert shamir.whose_proof(challenge, base64.b64decode(done.stdout), record) == shamir.RollCall(3, 1)
+    salt = ("--salt", record.salt.hex())
+    without = run("prove", *salt, "--challenge", asked, typed=[room.cards["cleo"]])
+    assert (without.returncode, without.stdout) == (0, done.stdout), "who has no package proves the same"
+    assert f"a share of set {offline.set_name(record.set_id)}" in without.stderr
+    assert run("prove", "--salt", "no hex", "--challenge", asked, typed=[room.cards["cleo"]]).returncode == 1
+    assert run("prove", "package.json", *salt, "--challenge", asked).returncode == 2
+    assert run("prove", "--challenge", asked).returncode == 2
     assert run("prove", "package.json", "--challenge", "not base64!", typed=[room.cards["cleo"]]).returncode == 1
     assert run("prove", "package.json", "--challenge", asked, typed=["hello"]).returncode == 1
     assert run("prove", "package.json", "--challenge", asked).returncode == 1

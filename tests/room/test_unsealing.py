@@ -11,7 +11,7 @@ from django.utils import timezone
 from ceremonies import offline
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.script import Action
-from ceremonies.services import custody, dealing, endings, outside
+from ceremonies.services import custody, dealing, endings, outside, seal_shares
 from ceremonies.states import CeremonyState
 from keys.models import RootSeal
 from keys.services import seals, unsealing
@@ -127,7 +127,7 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert old.seal.wrapped is None
     assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
     _the_register_knows_them(made, planner)
-    assert custody.unregistered_seal() is None
+    assert seal_shares.unregistered_seal() is None
     assert set(made.words.values()).isdisjoint(first.words.values())
     assert not opens(old.mnemonics[:2])
     assert not opens([first.words["hana"], first.words["igor"]])

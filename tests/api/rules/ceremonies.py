@@ -29,6 +29,7 @@ def _plan_form(world: World) -> dict[str, Any]:
 
 _SEAT = {"role": "holder", "email": "newcomer@example.org", "name": "Newcomer"}
 _CUSTODY = {"what": "moved", "bag": "B2", "place": "Vault"}
+_SEAL_SHARE = {"number": 1, "custodian": "Hana"}
 _CEREMONY: dict[str, Any] = {"view": P.CEREMONY_VIEW}
 _API_CEREMONY: dict[str, Any] = {"view": P.CEREMONY_VIEW, "opens": P.CEREMONY_VIEW}
 _SCRIPT = {"text": (FOLDER / "unseal.yaml").read_text().replace("name: unseal", "name: ours"), "reason": "A test."}
@@ -59,6 +60,9 @@ RULES: dict[str, Rule] = {
     "POST ceremonies:room-sealed-share": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="a share holder"),
     "POST ceremonies:room-act": Rule(sees=(P.CEREMONY_VIEW, HERE), decides="somebody with a seat"),
     "GET ceremonies:register": lists(P.CEREMONY_VIEW),
+    "GET ceremonies:offline-tool": PUBLIC,
+    "GET ceremonies:seal-share": Rule((P.CEREMONY_MANAGE,), acts=(P.CEREMONY_MANAGE, EVERYTHING)),
+    "POST ceremonies:seal-share": makes(P.CEREMONY_MANAGE, _SEAL_SHARE, EVERYTHING),
     "GET ceremonies:share-detail": sees(P.CEREMONY_VIEW),
     "POST ceremonies:share-detail": acts(P.CEREMONY_MANAGE, _CUSTODY, **_API_CEREMONY),
     "POST ceremonies:share-acknowledge": sees(P.CEREMONY_VIEW, decides="its custodian"),
@@ -96,6 +100,9 @@ RULES: dict[str, Rule] = {
     "POST api-share-accept-risk": acts(P.CEREMONY_MANAGE, REASON, **_API_CEREMONY),
     "GET api-share-set-due": lists(P.CEREMONY_VIEW),
     "GET api-share-set-package": acts(P.CEREMONY_MANAGE, **_API_CEREMONY),
+    "POST api-share-set-seal-custodians": Rule(
+        (P.CEREMONY_VIEW,), acts=(P.CEREMONY_MANAGE, EVERYTHING), body=_SEAL_SHARE
+    ),
     "GET api-share-set-list": lists(P.CEREMONY_VIEW),
     "GET api-share-set-detail": sees(P.CEREMONY_VIEW),
 }
