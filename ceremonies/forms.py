@@ -292,7 +292,15 @@ class SealCustodianForm(ServiceForm):
 
 
 class CustodyForm(ServiceForm):
+    """What may be written about a share; `on_paper` where its custodian has no account to acknowledge the duty with."""
+
     what = forms.ChoiceField(choices=NOTABLE, label="What happened")
     bag = forms.CharField(max_length=50, required=False, label="Number of the bag")
     place = forms.CharField(max_length=200, required=False)
     reason = forms.CharField(widget=_text(), max_length=500, required=False)
+
+    def __init__(self, data: Any = None, *, on_paper: bool = False) -> None:
+        super().__init__(data)
+        if on_paper:
+            what: Any = self.fields["what"]
+            what.choices = [*NOTABLE, (CustodyEntry.What.ACKNOWLEDGED.value, "Duty acknowledged on paper")]

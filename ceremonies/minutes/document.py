@@ -38,8 +38,11 @@ def local(ceremony: Ceremony, moment: datetime | None) -> str:
     return ceremony.there(moment) if moment else "—"
 
 
-def write(ceremony: Ceremony, events: Sequence[AuditEvent]) -> bytes:
-    """The PDF; `events` are those of the transcript, oldest first. Before the end every page says DRAFT."""
+def write(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The PDF; `events` are those of the transcript, oldest first, `about` says in names and values what it is about beside the key.
+
+    Before the end every page says DRAFT.
+    """
     out = io.BytesIO()
     ended = ceremony.status in {CeremonyState.CLOSED, CeremonyState.ABORTED}
     marks = [word for word, wanted in (("PRACTICE", ceremony.practice), ("DRAFT", not ended)) if wanted]
@@ -59,11 +62,11 @@ def write(ceremony: Ceremony, events: Sequence[AuditEvent]) -> bytes:
             canvas.drawCentredString(A4[0] / 2, A4[1] - 12 * mm, " · ".join(marks))
         canvas.restoreState()
 
-    document.build(_story(ceremony, events), onFirstPage=furniture, onLaterPages=furniture)
+    document.build(_story(ceremony, events, about), onFirstPage=furniture, onLaterPages=furniture)
     return out.getvalue()
 
 
-def _story(ceremony: Ceremony, events: Sequence[AuditEvent]) -> list[Flowable]:
+def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tuple[str, str]]) -> list[Flowable]:
     certificate = ceremony.kind == Kind.DESTRUCTION.value and ceremony.committed_at is not None
     seats = list(ceremony.participants.all())
     story: list[Flowable] = [
@@ -73,6 +76,7 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent]) -> list[Flowable]:
     ]
     story += _table(["", ""], [
         ["Ceremony", str(ceremony.pk)], ["Kind", ceremony.get_kind_display()], ["Purpose", ceremony.purpose], ["Key", str(ceremony.key or "—")],
+        *[list(said) for said in about], ["Goes to", ceremony.provider or "—"],
         ["Script", f"{ceremony.script_label}\nSHA-256 {ceremony.script_hash}"], ["Place", ceremony.place],
         ["Planned for", local(ceremony, ceremony.starts_at)], ["Began", local(ceremony, ceremony.started_at)],
         ["Committed", local(ceremony, ceremony.committed_at)], ["Ended", local(ceremony, ceremony.ended_at)], ["State", ceremony.get_state_display()],

@@ -124,7 +124,8 @@ def visible_share(actor: Actor, share_id: int) -> Share:
 def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place: str = "", reason: str = "") -> Share:
     """Write one line of the custody log, and change what it changes.
 
-    The custodian may write about their own share, whoever governs ceremonies about any. Reporting a share lost, or a custodian
+    The custodian may write about their own share, whoever governs ceremonies about any: of a custodian without an account also that
+    the duty was acknowledged on paper, and where that paper is. Reporting a share lost, or a custodian
     leaving, makes a ceremony due. Raises NotFound, PermissionRefused, ValidationFailed, WrongState.
     """
     with audit.atomic(actor=actor, action="custody.note", target=("share", share_id, "")) as record:
@@ -145,12 +146,13 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
             What.DESTROYED,
         }:
             raise ValidationFailed(errors={"what": ["Not something the register knows."]})
-        if what == What.ACKNOWLEDGED and not own:
+        if what == What.ACKNOWLEDGED and not own and share.person_id is not None:
             raise PermissionRefused("Only the custodian acknowledges the duty.")
+        on_paper = what == What.ACKNOWLEDGED and not own
         if share.state == ShareState.DEAD and what != What.DESTROYED:
             raise WrongState("This share is dead.", hint="Have the card destroyed, and note that.")
-        if what in {What.LOST, What.LEAVING, What.ACCESSED} and not reason.strip():
-            raise ValidationFailed(errors={"reason": ["Say why."]})
+        if (on_paper or what in {What.LOST, What.LEAVING, What.ACCESSED}) and not reason.strip():
+            raise ValidationFailed(errors={"reason": ["Say where the signed paper is." if on_paper else "Say why."]})
         if what in {What.MOVED, What.SEALED} and not (bag.strip() and place.strip()):
             raise ValidationFailed(errors={"bag": ["Give the bag and the place."]})
         now = timezone.now()

@@ -28,6 +28,7 @@ from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 from keyvault_portal.jobs import enqueue_on_commit
 
 ROLL_CALL_DAYS = 90  # quarterly, as practitioners do
+_SHARES_PROVED = frozenset({Kind.ESCROW, Kind.REFRESH, Kind.REKEY, Kind.ROLL_CALL})  # a roll-call is the next date
 _CLOCK = system_actor("ceremony schedule")
 ENDABLE = (VersionState.DECRYPT_ONLY, VersionState.SUSPENDED, VersionState.COMPROMISED)
 
@@ -83,7 +84,7 @@ def sign_minutes_of(ceremony: Ceremony) -> None:
 def after_close(scene: Scene) -> None:
     """What follows the last attestation: the next date is set, and the end is on the record."""
     ceremony = scene.ceremony
-    if ceremony.kind in {Kind.ESCROW.value, Kind.REFRESH.value, Kind.ROLL_CALL.value} and not ceremony.practice:
+    if Kind(ceremony.kind) in _SHARES_PROVED and not ceremony.practice:
         ceremony.next_due_at = scene.now + timedelta(days=ROLL_CALL_DAYS)
     declined = list(ceremony.participants.filter(attests=False).values_list("name", flat=True))
     scene.record.record({

@@ -11,6 +11,7 @@ from ceremonies.minutes.schemes import SCHEMES
 from ceremonies.models import Ceremony, Minutes
 from ceremonies.services.frame import target_of
 from ceremonies.services.room import transcript
+from ceremonies.services.subjects import described
 from ceremonies.states import ENDED, CeremonyState
 from keys.crypto.compact import parse_text
 from keys.hierarchy import KeyKind
@@ -58,7 +59,7 @@ def _sign(ceremony: Ceremony) -> Minutes:
         chain = [_known_certificate(version) or self_signed(
             found.key.algorithm, bytes(version.public_key or b""), name=f"{found.label} v{version.key_version}", sign=sign, now=timezone.now()
         )]  # fmt: skip
-    pdf = write(ceremony, transcript(ceremony))
+    pdf = write(ceremony, transcript(ceremony), described(ceremony))
     try:
         made = sign_pdf(
             pdf, algorithm=found.key.algorithm, chain=chain, sign=sign, place=ceremony.place, timestamper=timestamper()
@@ -118,7 +119,7 @@ def read_minutes(*, actor: Actor, ceremony: Ceremony) -> bytes:
     from ceremonies.minutes.document import write
 
     kept = Minutes.objects.filter(ceremony=ceremony).first()
-    made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony))
+    made = bytes(kept.pdf) if kept else write(ceremony, transcript(ceremony), described(ceremony))
     audit.record(actor=actor, action="ceremony.minutes", target=target_of(ceremony), ring_id=ceremony.ring_id)
     return made
 

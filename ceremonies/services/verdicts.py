@@ -8,6 +8,8 @@ from ceremonies.script import Action, Kind
 from ceremonies.services.room import ALL_NEEDED, DEALING
 from ceremonies.services.subjects import needs_subject
 from ceremonies.states import ShareState
+from keyvault_portal.accounts.identity import actor_for_person
+from keyvault_portal.accounts.permissions import Permission
 
 USES_SHARES = frozenset({Kind.RECOVERY, Kind.ROLL_CALL, Kind.REISSUE})  # the custodians of the set in force are seated
 NEEDS_SHARES = DEALING | USES_SHARES | {Kind.BYOK}
@@ -32,14 +34,12 @@ def verdict(ceremony: Ceremony) -> Verdict:
 
 def _particular_problems(ceremony: Ceremony) -> list[str]:
     """What a kind asks for beyond the numbers."""
-    problems = []
+    problems: list[str] = []
     holders = [seat for seat in ceremony.participants.all() if seat.role == RoomRole.HOLDER]
     if needs_subject(ceremony) and not ceremony.subject:
         problems.append("The plan does not say what the ceremony is about.")
-    if ceremony.kind == Kind.BYOK and not ceremony.practice:
-        problems += [
-            f"{seat.name} has no account, which entering a component needs." for seat in holders if not seat.person_id
-        ]
+    if not ceremony.practice:
+        problems += _without_the_right(ceremony)
     if ceremony.kind == Kind.UNSEAL and ceremony.read_script().number_of(Action.GIVE) is not None and not holders:
         problems.append("The plan has no custodian of the seal.")
     if ceremony.source is not None and ceremony.read_script().number_of(Action.UNWRAP) is not None:
@@ -66,3 +66,32 @@ def _particular_problems(ceremony: Ceremony) -> list[str]:
             if elsewhere.get(seat.email.lower(), seat.share_index) != seat.share_index
         ]
     return problems
+
+
+# Acts that somebody in the room does with rights of their own: whose, which right, for what, and who has it.
+_OWN_RIGHTS = {
+    Action.ENTER: (RoomRole.HOLDER, Permission.KEY_COMPONENT, "enter components of this key", "a custodian"),
+    Action.BREAK_GLASS: (RoomRole.OPERATOR, Permission.APPROVAL_BREAK_GLASS, "break the glass", "a security officer"),
+}
+
+
+def _without_the_right(ceremony: Ceremony) -> list[str]:
+    """Who would be refused only when the act is to be done."""
+    problems, script = [], ceremony.read_script()
+    for action, (role, permission, what, who) in _OWN_RIGHTS.items():
+        if script.number_of(action) is None:
+            continue
+        for seat in ceremony.participants.filter(role=role.value).select_related("person"):
+            if seat.person is None:
+                problems.append(f"{seat.name} has no account, which is needed to {what}.")
+            elif not actor_for_person(seat.person).can(permission, ceremony.ring_id):
+                problems.append(f"{seat.name} has no right to {what}: seat {who}.")
+            elif action is Action.ENTER and seat.person_id == ceremony.planned_by_id and not _planner_may(ceremony):
+                problems.append(
+                    f"{seat.name} planned this: the key's policy lets nobody enter a part of what they asked for."
+                )
+    return problems
+
+
+def _planner_may(ceremony: Ceremony) -> bool:
+    return ceremony.key is not None and bool(ceremony.key.policy.initiator_may_enter)

@@ -90,10 +90,12 @@ class ShareDetail(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_VIEW
 
     def get(self, request: HttpRequest, share_id: int) -> HttpResponse:
-        return self._page(request, custody.visible_share(actor_of(request), share_id), CustodyForm())
+        share = custody.visible_share(actor_of(request), share_id)
+        return self._page(request, share, CustodyForm(on_paper=share.person_id is None))
 
     def post(self, request: HttpRequest, share_id: int) -> HttpResponse:
-        share, form = custody.visible_share(actor_of(request), share_id), CustodyForm(request.POST)
+        share = custody.visible_share(actor_of(request), share_id)
+        form = CustodyForm(request.POST, on_paper=share.person_id is None)
         noted = None
         if form.is_valid():
             noted = form.run(lambda values: custody.note_custody(actor=actor_of(request), share_id=share_id, **values))

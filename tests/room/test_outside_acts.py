@@ -16,7 +16,9 @@ from ceremonies.minutes.document import local, write
 from ceremonies.models import ShareGeneration
 from ceremonies.room_errors import NotYours, PlanImpossible
 from ceremonies.script import FOLDER, PAGES, Action
-from ceremonies.services import bringing, outside, room, scripts, subjects
+from ceremonies.services import bringing, outside, plans, room, scripts, subjects
+from ceremonies.services.minutes import read_minutes
+from ceremonies.services.verdicts import verdict
 from ceremonies.states import CeremonyState
 from ceremonies.tasks import tick
 from certificates.models import Authority
@@ -140,7 +142,13 @@ def test_a_component_is_no_guests_business_and_shows_on_no_page(planner, place, 
     other.seat_holders("hana", "gus")
     with pytest.raises(PlanImpossible) as refused:
         other.open()
-    assert "Gus has no account" in " ".join(refused.value.errors["people"])
+    assert "Gus has no account, which is needed to enter" in " ".join(refused.value.errors["people"])
+    plans.remove_person(actor=planner, ceremony_id=other.id, participant_id=other.seat("gus").pk)
+    make_person("olaf", "operator")
+    other.seat_holders("olaf", "lena")
+    said = " ".join(verdict(other.now).problems)
+    assert "Olaf has no right to enter components of this key: seat a custodian." in said
+    assert "Lena planned this" in said
     made.sign_all()
     hana = sign_in(people["hana"])
     page = hana.get(reverse("ceremonies:room", args=[made.id])).content.decode()
@@ -294,8 +302,11 @@ def test_the_glass_is_broken_in_the_room(planner, officers, place, process, cele
     with pytest.raises(ApprovalRequired) as waiting:
         wanted.open()
     made = Cast(planner, plan(planner, "break-glass:2", title="Emergency", purpose="Both officers are ill.", practice=False, threshold=0, share_count=0))  # fmt: skip
-    made.operator = "olga"
     made.seat_staff()
+    assert "Otto has no right to break the glass: seat a security officer." in verdict(made.now).problems
+    plans.remove_person(actor=planner, ceremony_id=made.id, participant_id=made.seat("otto").pk)
+    plans.add_person(actor=planner, ceremony_id=made.id, role="operator", email="olga@example.org")
+    made.operator = "olga"
     lena = sign_in(people["lena"])
     url = reverse("ceremonies:subject", args=[made.id])
     assert "Hold a ceremony: PRACTICE" not in lena.get(url).content.decode()
@@ -313,6 +324,8 @@ def test_the_glass_is_broken_in_the_room(planner, officers, place, process, cele
     request.refresh_from_db()
     assert (request.state, request.broken_by) == ("executed", operator.name)
     assert request.broken_because == "Both officers are ill. (Emergency)"
+    minutes = "".join(text_of(read_minutes(actor=planner, ceremony=made.now)).split())
+    assert made.ceremony.subject["act_hash"] in minutes, "which request was performed"
     assert wanted.now.status is CeremonyState.GATHERING
     made.close()
 

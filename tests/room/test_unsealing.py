@@ -125,7 +125,8 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     old.seal.refresh_from_db()
     assert old.seal.retired_at is not None
     assert old.seal.wrapped is None
-    assert made.now.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
+    assert made.now.next_due_at is not None
+    assert made.ceremony.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
     _the_register_knows_them(made, planner)
     assert seal_shares.unregistered_seal() is None
     assert set(made.words.values()).isdisjoint(first.words.values())
