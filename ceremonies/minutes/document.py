@@ -8,11 +8,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import orjson
+from django.utils import timezone
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
 from reportlab.lib.units import mm
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import CondPageBreak, Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from ceremonies.models import Ceremony, CustodyEntry, Participant, Share, ShareGeneration
 from ceremonies.script import Kind
@@ -84,11 +85,11 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
     ], [35 * mm, WIDTH - 35 * mm])  # fmt: skip
     if ceremony.status is CeremonyState.ABORTED:
         story += [
-            Paragraph("Aborted", HEAD),
+            *_head("Aborted"),
             Paragraph(escape(f"{ceremony.aborted_by}: {ceremony.abort_reason}"), BODY),
         ]
     story += [
-        Paragraph("Result", HEAD),
+        *_head("Result"),
         *_table(
             ["What", "Value"],
             [[_words(name), _said(value)] for name, value in ceremony.result.items()] or [["—", "—"]],
@@ -98,7 +99,7 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
     if certificate:
         story += _certificate(ceremony)
     story += [
-        Paragraph("People", HEAD),
+        *_head("People"),
         *_table(
             ["Role", "Name", "Site", "Identified by", "Script confirmed", "Attests"],
             [_person_row(ceremony, seat) for seat in seats],
@@ -111,7 +112,7 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
     for sign in ceremony.sign_offs.select_related("participant").order_by("at"):
         signed.setdefault(sign.step, []).append(f"{sign.participant.name} {sign.at:%H:%M:%S}")
     story += [
-        Paragraph("Script", HEAD),
+        *_head("Script"),
         *_table(
             ["No.", "Step", "Expected", "Signed off (UTC)"],
             [
@@ -122,7 +123,7 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
         ),
     ]
     story += [
-        Paragraph("Exception sheet", HEAD),
+        *_head("Exception sheet"),
         *_table(
             ["Step", "At (UTC)", "Expected", "Happened", "Decision", "By"],
             [
@@ -135,9 +136,9 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
     ]
     generation = ShareGeneration.objects.filter(ceremony=ceremony).first() or ceremony.source
     if generation is not None:
-        story += _custody(generation)
+        story += _custody(generation, None if certificate else ceremony.ended_at)
     story += [
-        Paragraph("Transcript", HEAD),
+        *_head("Transcript"),
         Paragraph(
             "Each line is a leaf of the portal's audit tree: its number there and the SHA-256 of its bytes. The evidence pack proves them offline.",
             BODY,
@@ -164,7 +165,7 @@ def _agreement(ceremony: Ceremony) -> list[Flowable]:
     ]
     digest = next((found.act_hash for found in decisions), "—")
     return [
-        Paragraph("Agreement", HEAD),
+        *_head("Agreement"),
         Paragraph(f"Request {ceremony.approval_id}, SHA-256 of the act {digest}. The evidence pack holds act and signatures.", SMALL),
         *_table(["Who", "Said", "At (UTC)", "Signature"], rows or [["—"] * 4], [45 * mm, 24 * mm, 34 * mm, WIDTH - 103 * mm]),
     ]  # fmt: skip
@@ -191,7 +192,7 @@ def _certificate(ceremony: Ceremony) -> list[Flowable]:
         else "A rehearsal: no key was destroyed."
     )
     return [
-        Paragraph("Versions", HEAD),
+        *_head("Versions"),
         Paragraph(said, BODY),
         *_table(
             ["Version", "State", "Due", "Destroyed"],
@@ -201,13 +202,22 @@ def _certificate(ceremony: Ceremony) -> list[Flowable]:
     ]
 
 
-def _custody(generation: ShareGeneration) -> list[Flowable]:
+def _custody(generation: ShareGeneration, until: datetime | None) -> list[Flowable]:
+    """Where its shares are, and the log up to the end of the ceremony: what came later is no part of these minutes."""
     shares: list[Share] = list(generation.shares.all())
-    log: list[CustodyEntry] = list(generation.log.select_related("share").order_by("at")[:200])
+    newest = generation.log.select_related("share").order_by("-at", "-pk")
+    if until is not None:
+        newest = newest.filter(at__lte=until)
+    log: list[CustodyEntry] = list(newest[:200])[::-1]
+    as_of = (
+        f" Bags, places and states as of {timezone.now():%Y-%m-%d %H:%M} UTC; the log ends with the ceremony."
+        if until
+        else ""
+    )
     package = f"bag {generation.package_bag or '—'}, {generation.package_place or '—'}"
     return [
-        Paragraph(escape(f"Custody: {generation}"), HEAD),
-        Paragraph(escape(f"Package SHA-256 {generation.package_sha256 or '—'}, {package}."), SMALL),
+        *_head(f"Custody: {generation}"),
+        Paragraph(escape(f"Package SHA-256 {generation.package_sha256 or '—'}, {package}.{as_of}"), SMALL),
         *_table(["Share", "Custodian", "Check value", "Bag", "Place", "State"],
                 [[str(share.index), share.custodian, share.check_value, share.bag, share.place, share.get_state_display()] for share in shares],
                 [14 * mm, 40 * mm, 26 * mm, 30 * mm, 40 * mm, WIDTH - 150 * mm]),
@@ -230,6 +240,11 @@ def _leaf_row(event: AuditEvent) -> list[str]:
 def _custody_row(line: CustodyEntry) -> list[str]:
     which = str(line.share.index) if line.share else "package"
     return [f"{line.at:%Y-%m-%d %H:%M}", line.get_what_display(), which, line.bag, line.reason, line.by]
+
+
+def _head(text: str) -> list[Flowable]:
+    """A heading never stands alone at the foot of a page."""
+    return [CondPageBreak(45 * mm), Paragraph(escape(text), HEAD)]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float]) -> list[Flowable]:
@@ -256,16 +271,18 @@ def _attests(seat: Participant) -> str:
 
 def _details(event: AuditEvent) -> str:
     details = orjson.loads(bytes(event.leaf)).get("details") or {}
-    return "; ".join(f"{_words(name).lower()} {_said(value)}" for name, value in details.items())[:700] + (
-        "" if event.outcome == "success" else f" [{event.outcome}]"
-    )
+    said = [f"{_words(name).lower()} {_said(value)}" for name, value in details.items() if value not in ("", None, [])]
+    return "; ".join(said)[:700] + ("" if event.outcome == "success" else f" [{event.outcome}]")
 
 
 def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{_words(name).lower()} {_said(item)}" for name, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_said, value)) or "none"
+        return (
+            ", ".join(f"({_said(item)})" if isinstance(item, list) else _said(item) for item in value if item != "")
+            or "none"
+        )
     return (
         {True: "yes", False: "no", None: "—"}.get(value, str(value))
         if isinstance(value, bool) or value is None
@@ -274,4 +291,4 @@ def _said(value: Any) -> str:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name.replace("_", " ").capitalize().replace("sha256", "SHA-256")

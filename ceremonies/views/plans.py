@@ -129,7 +129,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         "person_form": PersonForm(ceremony=ceremony), "deviations": list(ceremony.deviations.all()),
         "events": audit.events_for_target("ceremony", ceremony.pk, 30) if actor.can(Permission.AUDIT_VIEW, ceremony.ring_id) else [],
         "minutes": signed, "certificate_sha256": sha256(bytes(signed.certificate)).hexdigest() if signed else "",
-        "result": [(name.replace("_", " ").capitalize(), _said(value)) for name, value in result.items()],
+        "result": [(name.replace("_", " ").capitalize().replace("sha256", "SHA-256"), _said(value)) for name, value in result.items()],
         "facts": [(label, value) for label, value in facts if value],
     } | more  # fmt: skip
     return render(request, "ceremonies/detail.html", context, status=status)

@@ -51,6 +51,8 @@ def test_a_share_is_opened_in_the_page_and_typed_back_sealed(
     (sheet,) = sheets(page.pdf(prefer_css_page_size=True))
     assert sheet.count("PRACTICE") >= 3
     assert set(words) <= set(sheet.split())
+    page.locator(".banner").evaluate_all("found => found.forEach(it => it.remove())")
+    assert len(sheets(page.pdf(prefer_css_page_size=True))) == 1, "a real share's card is one sheet, too"
     page.get_by_role("link", name="It is written down: confirm it").click()
     page.go_back()
     expect(page.locator("[data-card-words] li")).to_have_count(0)  # shown once: coming back shows nothing
