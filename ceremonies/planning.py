@@ -47,6 +47,7 @@ class Rules:
     distinct_sites: bool = False
     distinct_lines: bool = False
     deals_shares: bool = True  # recovery and the like need only a quorum of the holders
+    brings_quorum: bool = True  # a roll-call needs none: it is called above all when too few have their shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ def _numbers(rules: Rules, seats: Sequence[Seat], needs_shares: bool) -> list[st
             )
         if rules.deals_shares and (len(numbers) != quorum.count or held != set(range(1, quorum.count + 1))):
             problems.append(f"{quorum.count} shares need {quorum.count} share holders; the plan has {len(numbers)}.")
+        elif not rules.brings_quorum:
+            problems += [] if held else ["Nobody is left who holds a share."]
         elif not rules.deals_shares and quorum.missing(held):
             problems.append(f"Share holders are missing: {quorum.awaited(held)}.")
     for role, word, most in (

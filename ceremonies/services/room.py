@@ -270,8 +270,8 @@ def missing_signers(ceremony: Ceremony, step: Step, people: list[Participant]) -
 
 def quorum_lost(ceremony: Ceremony, people: list[Participant]) -> bool:
     """Whether too few share holders are left for what is still to come; after the commit nothing needs them."""
-    if ceremony.committed_at is not None or not ceremony.threshold:
-        return False
+    if ceremony.committed_at is not None or not ceremony.threshold or ceremony.kind == Kind.ROLL_CALL:
+        return False  # a roll-call is called above all when too few have their shares
     here = _brought(ceremony, people)
     return len(here) < ceremony.share_count if _needs_all(ceremony) else bool(ceremony.quorum.missing(here))
 

@@ -24,9 +24,9 @@ def verdict(ceremony: Ceremony) -> Verdict:
     ]  # fmt: skip
     kind = Kind(ceremony.kind)
     rules = Rules(
-        ceremony.quorum, allow_all=bool(ceremony.policy.get("allow_all")) or kind is Kind.BYOK,
+        ceremony.quorum, allow_all=bool(ceremony.policy.get("allow_all")) or kind in USES_SHARES | {Kind.BYOK},
         distinct_sites=bool(ceremony.policy.get("distinct_sites")), distinct_lines=bool(ceremony.policy.get("distinct_lines")),
-        deals_shares=kind in ALL_NEEDED,
+        deals_shares=kind in ALL_NEEDED, brings_quorum=kind is not Kind.ROLL_CALL,
     )  # fmt: skip
     found = examine(rules, seats, needs_shares=bool(ceremony.threshold))
     return replace(found, problems=(*found.problems, *_particular_problems(ceremony)))

@@ -78,6 +78,9 @@ def test_the_plan_needs_its_roles_and_its_numbers():
     assert not problems(of(3, 5, deals_shares=False), seats("a", "b", "c"))
     assert "Share holders are missing: 1 more" in problems(of(3, 5, deals_shares=False), seats("a", "b"))
     assert not examine(of(0, 0), seats(), needs_shares=False).problems
+    roll = of(3, 5, deals_shares=False, brings_quorum=False)
+    assert not problems(roll, seats("a")), "a roll-call counts who is left"
+    assert problems(roll, seats()) == "Nobody is left who holds a share."
 
 
 def test_no_site_and_no_line_holds_a_quorum():

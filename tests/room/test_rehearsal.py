@@ -1,13 +1,17 @@
 """Whole ceremonies through the services, with a real ceremony process: escrow, recovery, roll-call."""
 
+import base64
 import re
 
 import pytest
 from django.urls import reverse
+from pypdfium2 import PdfDocument
 
+from ceremonies import offline
 from ceremonies.models import ShareGeneration
 from ceremonies.script import Action
 from ceremonies.services import custody, gathering, proving, room
+from ceremonies.services.minutes import read_minutes
 from ceremonies.states import CeremonyState
 from tests.api.conftest import sign_in
 
@@ -53,9 +57,46 @@ def test_recovery_from_any_quorum_ends_the_set(cast, recovery_of):
     assert recovery.now.status is CeremonyState.CLOSED
 
 
-def test_the_roll_is_called(cast, recovery_of):
-    from ceremonies import offline
+def test_a_roll_call_counts_even_fewer_than_a_quorum(cast, recovery_of):
+    cast.hold_escrow()
+    made = ShareGeneration.objects.get()
+    made.shares.filter(custodian__in=["Jane", "Karl"]).update(state="lost")
+    roll = recovery_of(cast, "roll-call:1")
+    roll.gather(besides=("igor", "lucy"))
+    roll.start()
+    roll.until(Action.PROVE)
+    assert not room.quorum_lost(roll.now, room.active_people(roll.now))
+    proof = offline.prove(
+        cast.words["hana"], made.public_record.salt, proving.challenge_for(roll.now, roll.seat("hana"))
+    )
+    proving.prove_share(
+        actor=roll.actor("hana"), ceremony_id=roll.id, step=roll.now.step, proof=base64.b64encode(proof).decode()
+    )
+    roll.sign_all()
+    roll.sign_all()
+    roll.perform(Action.RECORD_PROOFS)
+    assert roll.now.result["missed"] == ["Igor", "Lucy"]
+    health = custody.health_of(made)
+    assert (health.held, health.spare, health.alarm) == (1, -2, True)
+    made.refresh_from_db()
+    text = " ".join(
+        page.get_textpage().get_text_range()
+        for page in PdfDocument(read_minutes(actor=roll.planner, ceremony=roll.now))
+    )
+    assert "Not proved" in text
+    roll.close()
+    custody.note_custody(
+        actor=roll.planner, share_id=made.shares.get(custodian="Igor").pk, what="lost", reason="Under the sofa."
+    )
+    text = " ".join(
+        page.get_textpage().get_text_range()
+        for page in PdfDocument(read_minutes(actor=roll.planner, ceremony=roll.now))
+    )
+    assert "the log ends with the ceremony" in text
+    assert "sofa" not in text, "what came later is no part of these minutes"
 
+
+def test_the_roll_is_called(cast, recovery_of):
     cast.hold_escrow()
     roll = recovery_of(cast, "roll-call:1")
     roll.gather()
@@ -64,8 +105,6 @@ def test_the_roll_is_called(cast, recovery_of):
     salt = roll.now.source.public_record.salt
     for name in ("hana", "igor", "jane", "karl"):
         proof = offline.prove(cast.words[name], salt, proving.challenge_for(roll.now, roll.seat(name)))
-        import base64
-
         proving.prove_share(
             actor=roll.actor(name),
             ceremony_id=roll.id,
