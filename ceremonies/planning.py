@@ -242,12 +242,14 @@ def _notes(rules: Rules, seats: Sequence[Seat]) -> list[str]:
     if numbers and spare >= 0:
         notes.append(f"{spare} of {len(numbers)} shares may be lost before the key is.")
     sites: dict[str, set[int]] = defaultdict(set)
+    written: dict[str, str] = {}
     for seat in seats:
-        if seat.role is RoomRole.HOLDER and seat.site.strip():
-            sites[seat.site.strip()].add(numbers[seat.key])
+        if seat.role is RoomRole.HOLDER and (site := seat.site.strip()):
+            sites[site.casefold()].add(numbers[seat.key])
+            written.setdefault(site.casefold(), site)
     for site, there in sites.items():
         if len(there) > 1 and rules.quorum.missing(set(numbers.values()) - there):
-            notes.append(f"The loss of the site {site} with its {len(there)} shares would lose the key.")
+            notes.append(f"The loss of the site {written[site]} with its {len(there)} shares would lose the key.")
     return notes
 
 

@@ -89,6 +89,11 @@ def test_no_site_and_no_line_holds_a_quorum():
         of(3, 5, distinct_sites=True), plan
     )
     assert not problems(of(3, 5), plan)
+    assert "The loss of the site Oslo with its 3 shares would lose the key." in examine(of(3, 5), plan).notes
+    two = seats("a", "b", "c", "d", "e", a="Oslo", b="Oslo")
+    assert examine(of(3, 5), two).notes == ("2 of 5 shares may be lost before the key is.",)
+    alone = examine(of(3, 3, allow_all=True), seats("a", "b", "c"))
+    assert alone.notes == ("0 of 3 shares may be lost before the key is.",), "one share is no site's"
     assert "The site of A is not known." in problems(
         of(3, 5, distinct_sites=True), seats("a", "b", "c", "d", "e", a=" ")
     )
