@@ -145,6 +145,7 @@ def test_a_component_is_no_guests_business_and_shows_on_no_page(planner, place, 
     assert "Gus has no account, which is needed to enter" in " ".join(refused.value.errors["people"])
     plans.remove_person(actor=planner, ceremony_id=other.id, participant_id=other.seat("gus").pk)
     make_person("olaf", "operator")
+    plans.remove_person(actor=planner, ceremony_id=other.id, participant_id=other.seat("lena").pk)
     other.seat_holders("olaf", "lena")
     said = " ".join(verdict(other.now).problems)
     assert "Olaf has no right to enter components of this key: seat a custodian." in said
