@@ -15,7 +15,7 @@ from ceremonies.script import Action, Kind
 from ceremonies.services.dealing import begun, end_generation, named, older_records
 from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
 from ceremonies.services.room import active_people, go_on
-from ceremonies.services.work import RUNNING, Asked, Deed, ceremony_process, need_action, planner_of
+from ceremonies.services.work import RUNNING, Asked, Deed, ceremony_process, need_action, planner_of, session_over
 from ceremonies.states import SHARE_MOVES, ShareState, may_move
 from keys.models import KeyVersion
 from keys.services.succession import take_place as take_place_of
@@ -72,9 +72,10 @@ def submit_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> 
         custodian = process["holders"].get(str(index), str(me.pk))
         step_id = scene.step.id
     try:
-        progress = ceremony_process().take_share(
-            ceremony_id=ceremony_id, attempt=process["attempt"], custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed),
-        )  # fmt: skip
+        with session_over(actor, ceremony_id, step, nonce=process["nonce"]):
+            progress = ceremony_process().take_share(
+                ceremony_id=ceremony_id, attempt=process["attempt"], custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed),
+            )  # fmt: skip
     except ShareRefused as error:
         note_refused(actor, ceremony_id, me, error)
         raise
@@ -123,9 +124,10 @@ def seal_passphrase(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) 
         if nonce is None:
             raise WrongState("The operator has not begun yet.")
         step_id, custodian = scene.step.id, str(scene.me.pk)
-    ceremony_process().seal_passphrase(
-        ceremony_id=ceremony_id, nonce=nonce, custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed)
-    )
+    with session_over(actor, ceremony_id, step, nonce=nonce):
+        ceremony_process().seal_passphrase(
+            ceremony_id=ceremony_id, nonce=nonce, custodian_id=custodian, step=step_id, ciphertext=unpacked(sealed)
+        )
     with in_room(actor, ceremony_id, "seal_passphrase", states=RUNNING, step=step, any_clock=True) as scene:
         scene.ceremony.process = scene.ceremony.process | {"passphrase": True}
         scene.record.record({"step": step_id})

@@ -13,7 +13,7 @@ from ceremonies.script import Action, Kind
 from ceremonies.services.frame import Scene, in_room, locked, need_role
 from ceremonies.services.gathering import unpacked
 from ceremonies.services.room import go_on
-from ceremonies.services.work import RUNNING, ceremony_process, need_action
+from ceremonies.services.work import RUNNING, ceremony_process, need_action, session_over
 from ceremonies.states import SHARE_MOVES, ShareState, may_move
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.errors import ValidationFailed, WrongState
@@ -36,9 +36,10 @@ def seal_share(
         raise ValidationFailed(errors={"key": ["Give your public key."]})
     share, nonce, step_id = _seen(actor, ceremony_id, step, kind, key)
     try:
-        sealed = ceremony_process().sealed_share_for(
-            ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id, step=step_id, kind=kind, key=key,
-        )  # fmt: skip
+        with session_over(actor, ceremony_id, step, nonce=nonce):
+            sealed = ceremony_process().sealed_share_for(
+                ceremony_id=ceremony_id, nonce=nonce, index=share.index, custodian_id=share.custodian_id, step=step_id, kind=kind, key=key,
+            )  # fmt: skip
     except ValidationFailed:
         _unseen(ceremony_id, share)
         raise
@@ -62,9 +63,10 @@ def confirm_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str, ba
                 "Let your share be shown first." if share.state == ShareState.DEALT else "Your share is confirmed."
             )
         nonce, step_id = scene.ceremony.process["nonce"], scene.step.id
-    ceremony_process().confirm(
-        ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, step=step_id, ciphertext=ciphertext
-    )
+    with session_over(actor, ceremony_id, step, nonce=nonce):
+        ceremony_process().confirm(
+            ceremony_id=ceremony_id, nonce=nonce, custodian_id=share.custodian_id, step=step_id, ciphertext=ciphertext
+        )
     with in_room(actor, ceremony_id, "confirm_share", states=RUNNING, step=step, any_clock=True) as scene:
         share = _own_share(scene)
         _move(share, ShareState.HELD)

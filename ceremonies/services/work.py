@@ -94,7 +94,7 @@ class Deed:
             self.check(values)
         asked = Asked(self._claim(actor, ceremony_id, step), actor, values)
         try:
-            with _session_over(actor, ceremony_id, step):
+            with session_over(actor, ceremony_id, step):
                 found = {**values, **self.effect(asked)}
         except PortalError as error:
             _release(ceremony_id, actor.label, "" if isinstance(error, NotReady) else f"{self.word}: {error.detail}")
@@ -164,20 +164,28 @@ def go_back(scene: Scene, action: Action, *, happened: str, decision: str) -> No
 
 
 @contextmanager
-def _session_over(actor: Actor, ceremony_id: UUID, step: int) -> Iterator[None]:
-    """When the process lost what it held, people begin again where it is gathered or made; nothing was changed outside."""
+def session_over(actor: Actor, ceremony_id: UUID, step: int, *, nonce: str = "") -> Iterator[None]:
+    """When the process lost what it held, people begin again where it is gathered or made; nothing was changed outside.
+
+    With `nonce`, that of the session that was asked: one that somebody has begun since is left alone.
+    """
     try:
         yield
     except SessionOver:
         with in_room(actor, ceremony_id, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
             script = scene.ceremony.read_script()
-            first = next(
-                (
-                    action
-                    for action in (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
-                    if script.number_of(action) is not None
-                ),
-                None,
+            begun_since = bool(nonce) and scene.ceremony.process.get("nonce") != nonce
+            first = (
+                None
+                if begun_since
+                else next(
+                    (
+                        action
+                        for action in (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
+                        if script.number_of(action) is not None
+                    ),
+                    None,
+                )
             )
             if first is not None and scene.ceremony.step >= (script.number_of(first) or 0):
                 go_back(

@@ -277,7 +277,8 @@ def test_a_place_that_refuses_the_key_leaves_it_for_another(people, planner, pro
     made.seat_staff()
     made.seat_holders("hana", "igor", "jane", "karl", "lucy")
     agree(made, *officers).hold_escrow()
-    recovery = Cast(planner, plan(planner, "recovery:2", title="Recovery", key=root, practice=False, provider="hsm-3"), made.words)  # fmt: skip
+    recovery = Cast(planner, plan(planner, "recovery:2", title="Recovery", key=root, practice=False, provider="local"), made.words)  # fmt: skip
+    Ceremony.objects.filter(pk=recovery.id).update(provider="hsm-3")  # as when it is gone by the day of the ceremony
     recovery.seat_staff()
     agree(recovery, *officers).gather()
     recovery.start()
@@ -293,32 +294,6 @@ def test_a_place_that_refuses_the_key_leaves_it_for_another(people, planner, pro
     recovery.perform(Action.RECOVER)
     assert recovery.now.status is CeremonyState.COMMITTED
     assert ShareGeneration.objects.get().state == "dead"
-
-
-def test_what_the_process_forgot_is_gathered_again(cast, recovery_of):
-    cast.hold_escrow()
-    recovery = recovery_of(cast)
-    recovery.gather()
-    recovery.start()
-    recovery.until(Action.COLLECT)
-    collect = recovery.now.step
-    gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=collect)
-    for name in ("hana", "igor", "jane"):
-        recovery.submit(name, cast.words[name])
-    recovery.sign_all()
-    recovery.sign_all()
-    ceremony_process().destroy(ceremony_id=recovery.id)  # as when the process is killed between reconstruct and import
-    with pytest.raises(SessionOver):
-        gathering.recover(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
-    assert (recovery.now.step, recovery.ceremony.status) == (collect, CeremonyState.RUNNING)
-    assert ShareGeneration.objects.get().state == "active"
-    gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=collect)
-    for name in ("lucy", "igor", "karl"):
-        recovery.submit(name, cast.words[name])
-    recovery.sign_all()
-    recovery.sign_all()
-    gathering.recover(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
-    assert recovery.now.status is CeremonyState.COMMITTED
 
 
 def test_a_plan_that_cannot_be_held_opens_no_room(people, planner):
