@@ -31,7 +31,10 @@ class _Glass:
         ]
 
         class Request(forms.Form):
-            request = forms.ChoiceField(choices=choices, label="The waiting request")
+            request = forms.ChoiceField(
+                choices=choices, label="The waiting request",
+                help_text="" if choices else "No request that you may see waits for agreement: ask for the act itself first.",
+            )  # fmt: skip
 
         return Request(data)
 

@@ -300,6 +300,9 @@ def test_the_glass_is_broken_in_the_room(planner, officers, place, process, cele
     operator = make_person("olga", "security_officer")
     wanted = Cast(planner, plan(planner, "destruction:2", title="Wanted", key=place.keys["data"], practice=False, threshold=0, share_count=0))  # fmt: skip
     wanted.seat_staff()
+    early = Cast(planner, plan(planner, "break-glass:2", title="Too early", practice=False, threshold=0, share_count=0))
+    page = sign_in(people["lena"]).get(reverse("ceremonies:subject", args=[early.id])).content.decode()
+    assert "No request that you may see waits for agreement" in page
     with pytest.raises(ApprovalRequired) as waiting:
         wanted.open()
     made = Cast(planner, plan(planner, "break-glass:2", title="Emergency", purpose="Both officers are ill.", practice=False, threshold=0, share_count=0))  # fmt: skip
