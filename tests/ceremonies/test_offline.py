@@ -408,7 +408,10 @@ def test_every_command_of_the_guide_works(run, escrowed):
     tried = set()
     for command in commands:
         words = (
-            command.replace("CHALLENGE", base64.b64encode(challenge).decode()).replace("KEY", "09" + "00" * 31).split()
+            command.replace("CHALLENGE", base64.b64encode(challenge).decode())
+            .replace("KEY", "09" + "00" * 31)
+            .replace("SALT", record.salt.hex())
+            .split()
         )
         if words[:2] == ["python3", "offline.py"]:
             done = run(*words[2:], typed=lines.get(words[2], ()))
