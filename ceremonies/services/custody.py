@@ -146,13 +146,15 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
             What.DESTROYED,
         }:
             raise ValidationFailed(errors={"what": ["Not something the register knows."]})
-        if what == What.ACKNOWLEDGED and not own and share.person_id is not None:
-            raise PermissionRefused("Only the custodian acknowledges the duty.")
-        on_paper = what == What.ACKNOWLEDGED and not own
+        if what == What.ACKNOWLEDGED and not own and (share.person_id is not None or not reason.strip()):
+            raise PermissionRefused(
+                "Only the custodian acknowledges the duty.",
+                hint="Where a custodian without an account signed on paper, say where that paper is.",
+            )
         if share.state == ShareState.DEAD and what != What.DESTROYED:
             raise WrongState("This share is dead.", hint="Have the card destroyed, and note that.")
-        if (on_paper or what in {What.LOST, What.LEAVING, What.ACCESSED}) and not reason.strip():
-            raise ValidationFailed(errors={"reason": ["Say where the signed paper is." if on_paper else "Say why."]})
+        if what in {What.LOST, What.LEAVING, What.ACCESSED} and not reason.strip():
+            raise ValidationFailed(errors={"reason": ["Say why."]})
         if what in {What.MOVED, What.SEALED} and not (bag.strip() and place.strip()):
             raise ValidationFailed(errors={"bag": ["Give the bag and the place."]})
         now = timezone.now()

@@ -15,6 +15,7 @@ from ceremonies.forms import PersonForm, PlanForm, WhyForm
 from ceremonies.models import Ceremony
 from ceremonies.models import Minutes as Signed
 from ceremonies.models.ceremonies import CEREMONY_STATES
+from ceremonies.script import Kind
 from ceremonies.services import custody, invitations, plans, subjects, verdicts
 from ceremonies.services.minutes import read_minutes
 from ceremonies.states import BEFORE_COMMIT, ENDED, OPEN, PLANNING, CeremonyState
@@ -111,7 +112,8 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
         ("Purpose", ceremony.purpose), ("Kind", ceremony.get_kind_display()), ("Key", ceremony.key), ("Place", ceremony.place),
         ("Date", ceremony.there(ceremony.starts_at)),
         ("Reserve date", ceremony.there(ceremony.reserve_at) if ceremony.reserve_at else None),
-        ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold else None),
+        ("Components", f"{ceremony.share_count}, all of them needed" if ceremony.kind == Kind.BYOK else None),
+        ("Shares", ceremony.quorum.words.capitalize() if ceremony.threshold and ceremony.kind != Kind.BYOK else None),
         ("Passphrase", "wanted, beside the shares" if ceremony.with_passphrase else None),
         *subjects.described(ceremony), ("Goes to", ceremony.provider),
         ("Planned by", ceremony.planned_by),
