@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.benchmarks import ours, peers
-from certificates.benchmarks.boxed import CALLERS, Job
+from certificates.benchmarks.boxed import CALLERS, Job, crowd
 from keys.benchmarks import Tell, missing, openbao, portal
 from keys.benchmarks.scratch import scratch
 from keyvault_portal.celery import calm_collector
@@ -29,7 +29,7 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
         authority = ours.make_authority()
         requests = [ours.make_request(number) for number in range(size)]
         stack.enter_context(ours.plain())
-        measured = ours.measured(authority, requests)
+        measured = ours.measured(authority, requests, stack.enter_context(crowd()))
         jobs = dict(measured.jobs)
         tell("starting the server")
         here = stack.enter_context(portal.running(place))

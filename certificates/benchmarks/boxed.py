@@ -1,8 +1,10 @@
 """Jobs that end by the clock: a slow peer does less in a round instead of making everybody wait."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
 
 from django.db import connection
 
@@ -28,17 +30,21 @@ def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], each: int
     return job
 
 
-def crowded[Item](work: Callable[[Item], object], items: Sequence[Item]) -> Job:
-    """As `boxed`, by several threads at the same time, each with its share of `items`."""
+@contextmanager
+def crowd() -> Iterator[ThreadPoolExecutor]:
+    """The callers, each with the connection that it opens at its first use."""
+    together = Barrier(CALLERS)
 
-    def share(start: int) -> float:
-        try:
-            return boxed(work, items[start::CALLERS])()
-        finally:
-            connection.close()
+    def leave(_: int) -> None:
+        together.wait()  # so that every thread closes its own
+        connection.close()
 
-    def job() -> float:
-        with ThreadPoolExecutor(CALLERS) as pool:
-            return sum(pool.map(share, range(CALLERS)))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        yield pool
+        list(pool.map(leave, range(CALLERS)))
 
-    return job
+
+def crowded[Item](work: Callable[[Item], object], items: Sequence[Item], pool: ThreadPoolExecutor) -> Job:
+    """As `boxed`, by all callers at the same time, each with its share of `items`."""
+    shares = [boxed(work, items[start::CALLERS]) for start in range(CALLERS)]
+    return lambda: sum(pool.map(lambda share: share(), shares))

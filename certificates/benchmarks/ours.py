@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,7 @@ class Measured:
     signed: bytes
 
 
-def measured(authority: Authority, requests: list[bytes]) -> Measured:
+def measured(authority: Authority, requests: list[bytes], callers: ThreadPoolExecutor) -> Measured:
     """Issuing and answering, and the library alone beside both."""
     private = ec.generate_private_key(ec.SECP256R1())
     assert authority.certificate is not None
@@ -115,7 +116,7 @@ def measured(authority: Authority, requests: list[bytes]) -> Measured:
     again = _question(leaf, issuer, nonce=b"0123456789abcdef")
     jobs = {
         "one": boxed(one, requests),
-        "callers": crowded(one, requests),
+        "callers": crowded(one, requests, callers),
         "batch": boxed(batch, whole, each=len(whole[0])),
         "library": boxed(lambda raw: _by_library(raw, issuer, private), requests),
         "ocsp library": boxed(lambda _: _answer_by_library(leaf, issuer, private), range(1_000)),
