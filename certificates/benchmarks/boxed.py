@@ -2,18 +2,34 @@
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from keys.benchmarks import JOBS
 
 type Job = Callable[[], float]
 
-SECONDS = 1.5
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done: certificates asked for in a round, seconds of a job at most, entries of the long lists."""
+
+    size: int
+    seconds: float
+    entries: int
+
+    @classmethod
+    def of(cls, size: int) -> "Effort":
+        """A second and a half a job and lists of 100,000; of a smaller size than usual, its share of both."""
+        share = min(1.0, size / JOBS["certificates"].size)
+        return cls(size, 1.5 * share, max(size, round(100_000 * share)))
 
 
-def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], each: int = 1) -> Job:
-    """A job that works through `items` for a second and a half at most and returns how many it did; one of them counts `each`."""
+def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], seconds: float, each: int = 1) -> Job:
+    """A job that works through `items` for so many seconds at most and returns how many it did; one of them counts `each`."""
     listed = list(items)
 
     def job() -> float:
-        until, done = time.perf_counter() + SECONDS, 0
+        until, done = time.perf_counter() + seconds, 0
         for item in listed:
             work(item)
             done += 1
