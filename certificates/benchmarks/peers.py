@@ -142,7 +142,10 @@ def bao_jobs(port: int, token: str, requests: list[bytes], seconds: float) -> di
     leaf = x509.load_pem_x509_certificate(issue(requests[0])["data"]["certificate"].encode())
     issuer = x509.load_pem_x509_certificate(root["data"]["certificate"].encode())
     question = ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer, CERT_ID).build().public_bytes(Encoding.DER)
-    return {"bao issue": boxed(issue, requests, seconds), "bao ocsp": over_http(port, "/v1/pki/ocsp", question, seconds)}
+    return {
+        "bao issue": boxed(issue, requests, seconds),
+        "bao ocsp": over_http(port, "/v1/pki/ocsp", question, seconds),
+    }
 
 
 def over_http(port: int, path: str, question: bytes, seconds: float) -> Job:
