@@ -16,17 +16,16 @@ CALLERS = 16  # threads of one process, as many as each web process has
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done: certificates asked for in a round, seconds of a job at most, entries of the long lists."""
+    """How much is done: seconds of a job at most, entries of the long lists."""
 
-    size: int
     seconds: float
     entries: int
 
     @classmethod
     def of(cls, size: int) -> "Effort":
-        """A second and a half a job and lists of 100,000; of a smaller size than usual, its share of both."""
+        """A second and a half a job and lists of 100,000; for fewer certificates than usual, their share of both."""
         share = min(1.0, size / JOBS["certificates"].size)
-        return cls(size, 1.5 * share, max(size, round(100_000 * share)))
+        return cls(1.5 * share, max(1, round(100_000 * share)))
 
 
 def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], seconds: float, each: int = 1) -> Job:
