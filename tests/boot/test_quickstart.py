@@ -140,6 +140,7 @@ def _killed_while_it_initialises(home: Path, run: Quickstart) -> None:
     for member in run.alive():
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()  # initdb; its folder stays half made
+    shutil.rmtree(home / "var" / "postgres", ignore_errors=True)  # where it was done before it was killed
     shutil.copytree(home / "keys", unfinished, dirs_exist_ok=True)
 
 
