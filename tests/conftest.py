@@ -49,24 +49,6 @@ LONGEST = (
 )  # fmt: skip
 
 
-# Files that share something costly stay together: the tests of the browser drive one running portal.
-TOGETHER = ("tests/browser/",)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of `--dist loadfile`: a file is one piece of work, and so is a folder of TOGETHER."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFile(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
-
-    return ByFile(config, log)
-
-
 def pytest_unconfigure() -> None:
     for services in STARTED:
         services.stop()
