@@ -103,8 +103,9 @@ class Together[Asked, Ready, Done]:
                 self._wake_next()
         with self._at_the_record:
             written = self._write([found for _, found in ready]) if ready else None
-        for (call, _), done in zip(ready, written or [None] * len(ready), strict=True):
-            call.settle(done)
+        if written is not None:
+            for (call, _), done in zip(ready, written, strict=True):
+                call.settle(done)
         for call in group:
             if not call.settled:
                 call.settle(None)
