@@ -10,7 +10,7 @@ from ceremonies.services import custody, seal_shares
 from keys.models import RootSeal
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import PermissionRefused, ValidationFailed, WrongState
+from keyvault_portal.errors import NotFound, PermissionRefused, ValidationFailed, WrongState
 from tests.api.conftest import actor, make_person, sign_in
 from tests.room.cast import plan
 
@@ -72,9 +72,11 @@ def test_what_cannot_be_written(seal: Any, people: Any, planner: Any) -> None:
 
 
 def test_a_ceremony_names_them_itself(seal: Any, planner: Any) -> None:
-    ShareGeneration.objects.create(
+    made = ShareGeneration.objects.create(
         ceremony=plan(planner), seal_id=seal.pk, set_id=7, threshold=2, share_count=3, check_value="ab", record={}
     )
     with pytest.raises(WrongState):
         seal_shares.name_custodian(actor=planner, number=1, custodian="Hana")
+    with pytest.raises(NotFound):
+        custody.download_package(actor=planner, generation_id=made.pk)  # a set of the seal has none
     assert not custody.due()
