@@ -16,6 +16,7 @@ from certificates.services.containers import MAX_BYTES
 from certificates.services.inventory import due, with_places, with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
+from certificates.services.weaknesses import weakness_of_authority
 from certificates.states import AuthorityState, Reason
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.crypto.secret import SecretBytes
@@ -26,6 +27,7 @@ from keyvault_portal.accounts.permissions import Permission
 
 __all__ = ["ReasonForm"]
 SIGNATURES = sorted(name for name, row in ALGORITHMS.items() if row.kind is Kind.SIGNATURE)
+AUTHORITY_SIGNATURES = [name for name in SIGNATURES if not weakness_of_authority(name)]
 
 
 def split(text: str) -> list[str]:
@@ -54,6 +56,7 @@ def parse_names(text: str) -> list[tuple[str, str]]:
 class AuthorityForm(ServiceForm):
     """A new authority over a key that exists; the plan is what an approval binds."""
 
+    algorithms = AUTHORITY_SIGNATURES
     title = forms.CharField(
         max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA."
     )
@@ -111,7 +114,7 @@ class AuthorityForm(ServiceForm):
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["key"].queryset = free_keys(actor)  # type: ignore[attr-defined]
+        self.fields["key"].queryset = free_keys(actor, self.algorithms)  # type: ignore[attr-defined]
         active = visible_authorities(actor).filter(state=AuthorityState.ACTIVE.value).order_by("name")
         self.fields["parent"].queryset = active  # type: ignore[attr-defined]
 
@@ -146,19 +149,20 @@ class AuthorityForm(ServiceForm):
         return {"plan": plan, "reason": values["reason"]}
 
 
-def free_keys(actor: Actor) -> QuerySet[Key]:
-    """Keys that could become an authority's: signature keys with a version in use, which belong to none."""
+def free_keys(actor: Actor, algorithms: list[str]) -> QuerySet[Key]:
+    """Keys that could become an authority's: of these algorithms, with a version in use, and nobody's yet."""
     rings = rings_of(actor, Permission.AUTHORITY_MANAGE)
     taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
     keys = Key.objects.filter(
-        ring__in=rings, kind="transport", algorithm__in=SIGNATURES, current__isnull=False, exportable=False
+        ring__in=rings, kind="transport", algorithm__in=algorithms, current__isnull=False, exportable=False
     )
     return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
 
 
 class ImportForm(AuthorityForm):
-    """As a new authority, but its certificate exists; the key does too, or comes with it."""
+    """As a new authority, but its certificate exists, and its key with whatever algorithm it has."""
 
+    algorithms = SIGNATURES
     certificate = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM")
 
     def service_values(self) -> dict[str, Any]:

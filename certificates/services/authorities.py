@@ -19,6 +19,7 @@ from certificates.profiles import LEAF_PROFILES, PROFILES, titles_of
 from certificates.services import crls, grants
 from certificates.services.reading import issuer_of
 from certificates.services.signers import places_of, public_key_of
+from certificates.services.weaknesses import weakness_of_authority
 from certificates.signing import Signer
 from certificates.states import AUTHORITY_MOVES, AuthorityState
 from keys.crypto.algorithms import ALGORITHMS, Kind
@@ -34,6 +35,7 @@ from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongSt
 from keyvault_portal.jobs import enqueue_on_commit
 
 CREATE = "authority.create"
+STRONGER = "Make a key with ECDSA, RSA of 3,072 bits or more, Ed25519 or ML-DSA."
 _SYSTEM = system_actor("certification authority", Permission.AUTHORITY_MANAGE)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -215,8 +217,11 @@ def parent_of(actor: Actor, plan: Plan) -> Authority | None:
     return parent
 
 
-def check(plan: Plan, parent: Authority | None) -> KeyVersion:
-    """The version of the key that will sign; raises ValidationFailed naming every field at fault."""
+def check(plan: Plan, parent: Authority | None, *, brought: bool = False) -> KeyVersion:
+    """The version of the key that will sign; raises ValidationFailed naming every field at fault.
+
+    An authority that was `brought` from elsewhere keeps the algorithm it has; it is shown to be weak.
+    """
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(plan.name):
         errors["name"] = ["Lower-case letters, digits and hyphens; at most 63, a letter or digit at both ends."]
@@ -239,7 +244,7 @@ def check(plan: Plan, parent: Authority | None) -> KeyVersion:
         errors["crl_hours"] = ["From 1 to 8,784 hours."]
     if not 1 <= plan.crl_partitions <= 1024:
         errors["crl_partitions"] = ["From 1 to 1,024."]
-    version = _usable_version(plan, errors)
+    version = _usable_version(plan, errors, brought=brought)
     if errors or version is None:
         first = next(iter(errors.values()))[0]
         raise ValidationFailed(f"The authority cannot be made. {first}", errors=errors)
@@ -269,7 +274,7 @@ def wrong_rules(names: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | None:
+def _usable_version(plan: Plan, errors: dict[str, list[str]], *, brought: bool) -> KeyVersion | None:
     key = Key.objects.select_related("current", "ring").filter(pk=plan.key_id, ring_id=UUID(plan.ring_id)).first()
     if key is None:
         errors["key"] = ["There is no such key in this ring."]
@@ -277,6 +282,8 @@ def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | No
     version = key.current
     if ALGORITHMS[key.algorithm].kind is not Kind.SIGNATURE or key.kind != "transport":
         errors["key"] = ["An authority needs a transport key with a signature algorithm."]
+    elif not brought and (weak := weakness_of_authority(key.algorithm)):
+        errors["key"] = [f"{weak} {STRONGER}"]
     elif key.exportable:
         errors["key"] = ["A key that may be exported is no key of an authority."]
     elif version is None or version.state is not VersionState.ACTIVE or not public_key_of(version):

@@ -28,6 +28,7 @@ from certificates.services.authorities import (
 )
 from certificates.services.reading import columns, issuer_of, parse, spki_of
 from certificates.services.signers import places_of, public_key_of
+from certificates.services.weaknesses import weakness_of_authority, weaknesses_of
 from certificates.states import AuthorityState
 from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.secret import SecretBytes
@@ -103,7 +104,7 @@ def import_authority(*, actor: Actor, plan: Plan, certificate: str, reason: str)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=ring.pk, target=f"ring {ring.name}")
         parent = parent_of(actor, plan)
         plan = replace(plan, path_length=_path_length(found))
-        version = check(plan, parent)
+        version = check(plan, parent, brought=True)
         if spki_of(found) != public_key_of(version):
             raise refused("certificate", "The certificate is not of this key.")
         if parent is not None and parent.certificate is not None:
@@ -115,6 +116,7 @@ def import_authority(*, actor: Actor, plan: Plan, certificate: str, reason: str)
             ring=ring, source=Certificate.Source.UPLOADED, profile="sub-ca" if parent else "root", key_id=plan.key_id,
             key_origin=Certificate.KeyOrigin.HIERARCHY, requested_by=actor.label[:200],
             issued_under_id=parent.certificate_id if parent else None, **columns(raw),
+            weaknesses=list(filter(None, (*weaknesses_of(found), weakness_of_authority(version.key.algorithm)))),
         )  # fmt: skip
         authority.certificate = row
         authority.save(update_fields=["certificate"])
