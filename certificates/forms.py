@@ -182,7 +182,7 @@ class IssueForm(ServiceForm):
     names = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="One a line, such as www.example.org or spiffe://example.org/service. Empty: those of the request.",
+        help_text="One a line, such as www.example.org or spiffe://example.org/service.",
     )
     common_name = forms.CharField(
         required=False, max_length=64, help_text="For clients and code signing; servers take their first name."
@@ -209,6 +209,10 @@ class CsrForm(IssueForm):
         required=False, max_length=2000, help_text="Needed where others must agree (code signing)."
     )
     field_order = ("csr", "profile", "names", "common_name", "days", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["names"].help_text += " Empty: those of the request."
 
 
 class _Handover(forms.Form):

@@ -263,7 +263,9 @@ def wrong_rules(names: dict[str, Any]) -> list[str]:
                 kind_of_sample, sample = "dns", value.removeprefix(".")
             else:
                 kind_of_sample = kind
-            if value != "*" and complaint((kind_of_sample, sample.rstrip("/"))):
+            if kind_of_sample == "dns" and sample.startswith("*."):
+                wrong.append(f"{kind}: {value} is a wildcard; write {sample[2:]}, and allow wildcards below.")
+            elif value != "*" and complaint((kind_of_sample, sample.rstrip("/"))):
                 wrong.append(f"{kind}: {value} is not a name that can be allowed.")
     try:
         for value in NameRules.parse(names).ip:
