@@ -53,6 +53,11 @@ def parse_names(text: str) -> list[tuple[str, str]]:
     return found
 
 
+_PLAIN = (
+    "title", "name", "organization", "days", "path_length", "profiles", "max_days", "crl_hours", "crl_partitions", "delta_crls",
+)  # fmt: skip
+
+
 class AuthorityForm(ServiceForm):
     """A new authority over a key that exists; the plan is what an approval binds."""
 
@@ -124,21 +129,7 @@ class AuthorityForm(ServiceForm):
             "wildcards": values["wildcards"]
         }
         parent = values["parent"]
-        plain = {
-            name: values[name]
-            for name in (
-                "title",
-                "name",
-                "organization",
-                "days",
-                "path_length",
-                "profiles",
-                "max_days",
-                "crl_hours",
-                "crl_partitions",
-                "delta_crls",
-            )
-        }
+        plain = {"title": ""} | {name: values[name] for name in _PLAIN if name in values}
         plan = Plan(
             ring_id=str(values["key"].ring_id),
             key_id=str(values["key"].pk),
@@ -160,10 +151,14 @@ def free_keys(actor: Actor, algorithms: list[str]) -> QuerySet[Key]:
 
 
 class ImportForm(AuthorityForm):
-    """As a new authority, but its certificate exists, and its key with whatever algorithm it has."""
+    """An authority whose certificate and key exist, of whatever algorithm; the certificate says the rest of what it is."""
 
     algorithms = SIGNATURES
-    certificate = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM")
+    title = organization = days = path_length = None  # type: ignore[assignment]
+    certificate = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM", help_text="Its subject, life and path length stay as they are."
+    )  # fmt: skip
+    field_order = ("certificate", "key", "parent", "name")
 
     def service_values(self) -> dict[str, Any]:
         return super().service_values() | {"certificate": self.cleaned_data["certificate"]}

@@ -67,7 +67,11 @@ class PlanSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ImportSerializer(PlanSerializer):
-    certificate = serializers.CharField(max_length=20_000, help_text="The CA's certificate in PEM.")
+    title = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
+    certificate = serializers.CharField(
+        max_length=20_000,
+        help_text="The CA's certificate in PEM; its subject, life and path length are taken, whatever else is said of them.",
+    )
 
 
 class CrossSignSerializer(serializers.Serializer[dict[str, Any]]):

@@ -220,7 +220,7 @@ def parent_of(actor: Actor, plan: Plan) -> Authority | None:
 def check(plan: Plan, parent: Authority | None, *, brought: bool = False) -> KeyVersion:
     """The version of the key that will sign; raises ValidationFailed naming every field at fault.
 
-    An authority that was `brought` from elsewhere keeps the algorithm it has; it is shown to be weak.
+    An authority that was `brought` from elsewhere keeps its algorithm, which is shown to be weak, and its life.
     """
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(plan.name):
@@ -228,9 +228,11 @@ def check(plan: Plan, parent: Authority | None, *, brought: bool = False) -> Key
     if not 1 <= len(plan.title.strip()) <= 64 or len(plan.organization) > 64:
         errors["title"] = ["The common name and the organization have at most 64 characters (RFC 5280, appendix A)."]
     profile = PROFILES["sub-ca" if parent else "root"]
-    if not 1 <= plan.days <= profile.most_days(timezone.now().date()):
+    if not brought and not 1 <= plan.days <= profile.most_days(timezone.now().date()):
         errors["days"] = [f"From 1 to {profile.max_days} days."]
-    elif parent and parent.certificate and timezone.now() + timedelta(days=plan.days) > parent.certificate.not_after:
+    elif (
+        not brought and parent and parent.certificate and timezone.now() + timedelta(days=plan.days) > parent.certificate.not_after
+    ):  # fmt: skip
         errors["days"] = [f"Not beyond the end of {parent}: {parent.certificate.not_after:%-d %B %Y}."]
     if unknown := sorted(set(plan.profiles) - set(LEAF_PROFILES)):
         errors["profiles"] = [f"Not a profile: {', '.join(unknown)}."]
