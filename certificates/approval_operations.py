@@ -114,9 +114,8 @@ class RevokeMany:
         if asked:
             consequences.append(f"{asked:,} that came from CAs outside are revoked there.")
         return Act(
-            operation=at_ca.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"], target_label=f"certificates {whose}"[:200],
-            target_version="", ring_id=ring_id, policy_version=POLICY_VERSION,
-            consequences=consequences,
+            operation=at_ca.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"],
+            target_label=f"certificates {whose}"[:200], target_version="", ring_id=ring_id, policy_version=POLICY_VERSION, consequences=consequences,
         )  # fmt: skip
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
