@@ -70,6 +70,7 @@ def generalized_time(moment: datetime) -> bytes:
     return _value(_GENERALIZED_TIME, moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
 
 
+@lru_cache(maxsize=1024)
 def time(moment: datetime) -> bytes:
     """UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280, 4.1.2.5)."""
     if moment.astimezone(UTC).year >= 2050:

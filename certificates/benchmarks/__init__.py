@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.benchmarks import ours, peers
-from certificates.benchmarks.boxed import Job
+from certificates.benchmarks.boxed import CALLERS, Job
 from keys.benchmarks import Tell, missing, openbao, portal
 from keys.benchmarks.scratch import scratch
 from keyvault_portal.celery import calm_collector
@@ -65,9 +65,11 @@ def _compare(rates: Rates, name: str, unit: str, job: str, peer: str, **more: An
 
 def _issuing(rates: Rates) -> list[Measurement]:
     unit, library = "certificates/s", "the library alone (parse, build, sign; no row)"
+    crowd = f"Issue one at a time, {CALLERS} callers"
     note = "Ours writes a grant and the record besides the row, in one durable statement."
     return [
         _compare(rates, "Issue one at a time", unit, "one", "django-ca issue", against=_DJANGO_CA, goal=2.5, note=note),
+        _compare(rates, crowd, unit, "callers", "django-ca callers", against=f"{_DJANGO_CA}, as many", goal=2.5),
         _compare(rates, "Issue in bulk, 100 at a time", unit, "batch", "django-ca issue", against=_DJANGO_CA, goal=5.0),
         _compare(
             rates, "Issue one at a time", unit, "one", "bao issue", against=_BAO, note="OpenBao keeps nothing on disk."

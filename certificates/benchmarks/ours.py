@@ -17,7 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext, override_settings
 
 from certificates import crl, pkix_lint
-from certificates.benchmarks.boxed import Job, boxed
+from certificates.benchmarks.boxed import Job, boxed, crowded
 from certificates.models import Authority
 from certificates.services import authorities, issuing, reading, signers, status
 from certificates.states import Reason
@@ -115,6 +115,7 @@ def measured(authority: Authority, requests: list[bytes]) -> Measured:
     again = _question(leaf, issuer, nonce=b"0123456789abcdef")
     jobs = {
         "one": boxed(one, requests),
+        "callers": crowded(one, requests),
         "batch": boxed(batch, whole, each=len(whole[0])),
         "library": boxed(lambda raw: _by_library(raw, issuer, private), requests),
         "ocsp library": boxed(lambda _: _answer_by_library(leaf, issuer, private), range(1_000)),

@@ -18,7 +18,7 @@ from cryptography.x509 import ocsp
 from django.conf import settings
 from django.db import connection
 
-from certificates.benchmarks.boxed import SECONDS, Job, boxed
+from certificates.benchmarks.boxed import CALLERS, SECONDS, Job, boxed
 from certificates.benchmarks.ours import CERT_ID
 from keys.benchmarks import httpload, portal
 from keys.benchmarks.scratch import create_database, drop_database
@@ -47,13 +47,15 @@ class DjangoCa:
     def jobs(self, requests: list[bytes]) -> dict[str, Job]:
         listed = [raw.decode() for raw in requests]
 
-        def issue() -> float:
-            return float(self.ask({"do": "issue", "requests": listed, "seconds": SECONDS})["done"])
+        def issue(callers: int) -> float:
+            asked = {"do": "issue", "requests": listed, "seconds": SECONDS, "callers": callers}
+            return float(self.ask(asked)["done"])
 
-        self.ask({"do": "issue", "requests": listed[:1], "seconds": SECONDS})
+        issue(1)  # the responder is asked of the newest
         asked = self.ask({"do": "ask"})
         return {
-            "django-ca issue": issue,
+            "django-ca issue": lambda: issue(1),
+            "django-ca callers": lambda: issue(CALLERS),
             "django-ca ocsp": over_http(self.port, asked["path"], b64decode(asked["question"])),
         }
 

@@ -146,7 +146,7 @@ def record(
             if all(item.written for item in granted):
                 made = store(authority, granted, signed)
             else:
-                made, new = _with_grants(actor, authority, granted, signed)
+                (made,), new = _with_grants([Lot(actor, authority, granted, signed)])
                 for written in new:
                     act.write(written)
             for event in _events(actor, authority, granted, made):
@@ -157,17 +157,30 @@ def record(
     return made
 
 
-def record_at_once(
-    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes], guard: audit.Guard
-) -> list[Certificate]:
-    """As `record`, by one statement that is a transaction by itself; raises Overtaken, too, unless `guard` holds then."""
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """What one caller asked of one authority, signed and without rows yet."""
+
+    actor: Actor
+    authority: Authority
+    granted: Sequence[Granted]
+    signed: Sequence[bytes]
+
+
+def record_at_once(lots: Sequence[Lot], guard: audit.Guard) -> list[list[Certificate]]:
+    """As `record`, for several callers by one statement that is a transaction by itself.
+
+    Raises Overtaken, too, unless `guard` holds then, and IntegrityError for a serial number that was used before.
+    """
     from certificates.tasks import presign_new
 
-    made, new = _with_grants(actor, authority, granted, signed)
-    try:
-        audit.write(_events(actor, authority, granted, made), new, guard)
-    except IntegrityError:
-        raise _used_before() from None
+    made, new = _with_grants(lots)
+    events = [
+        event
+        for lot, rows_of in zip(lots, made, strict=True)
+        for event in _events(lot.actor, lot.authority, lot.granted, rows_of)
+    ]
+    audit.write(events, new, guard)
     enqueue_gathered(presign_new, PRESIGN_SECONDS)
     return made
 
@@ -246,19 +259,24 @@ def store(authority: Authority, granted: Sequence[Granted], signed: Sequence[byt
     return _of(authority, made)
 
 
-def _with_grants(
-    actor: Actor, authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]
-) -> tuple[list[Certificate], list[audit.Rows]]:
-    """As `store`, with the grants' own rows, for the statement that records."""
-    certificates = rows.complete(Certificate, _certificates(authority, granted, signed))
-    done = _values(actor, authority, granted, GrantState.DONE)
-    for values, certificate in zip(done, certificates, strict=True):
-        values["certificate_id"] = certificate["id"]
+def _with_grants(lots: Sequence[Lot]) -> tuple[list[list[Certificate]], list[audit.Rows]]:
+    """As `store` for each lot, with the grants' own rows, for the statement that records."""
+    made: list[list[Certificate]] = []
+    certificates: list[rows.Values] = []
+    done: list[rows.Values] = []
+    for lot in lots:
+        own = rows.complete(Certificate, _certificates(lot.authority, lot.granted, lot.signed))
+        made.append(_of(lot.authority, rows.instances(Certificate, own)))
+        certificates += own
+        for values, certificate in zip(
+            _values(lot.actor, lot.authority, lot.granted, GrantState.DONE), own, strict=True
+        ):
+            done.append(values | {"certificate_id": certificate["id"]})
     new = [
         rows.written(Certificate, certificates),
         rows.written(IssuanceGrant, rows.complete(IssuanceGrant, done)),
     ]
-    return _of(authority, rows.instances(Certificate, certificates)), new
+    return made, new
 
 
 def _certificates(authority: Authority, granted: Sequence[Granted], signed: Sequence[bytes]) -> list[rows.Values]:

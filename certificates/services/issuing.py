@@ -1,35 +1,34 @@
 """Issuing to end entities: from a request, with a key made here and handed over once, for a key of the hierarchy, renewed."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from certificates import bundles, csr, lifetimes
 from certificates.bundles import Bundle
 from certificates.csr import Wanted, refused
-from certificates.issuance import BACKDATE, Draft, Issuer, Places, new_serial
+from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.names import Name, NameRules
 from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
 from certificates.rollover.steps import successor_of
-from certificates.services import grants, rows
-from certificates.services.reading import chain_of, issuer_of, visible_certificate
+from certificates.services import grants, offices
+from certificates.services.offices import Office
+from certificates.services.reading import chain_of, visible_certificate
 from certificates.services.signers import places_of, public_key_of, signs_here
-from certificates.states import COMPROMISES, AuthorityState, CertificateState
+from certificates.services.together import Together
+from certificates.states import CertificateState
 from keys.models import Key
-from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import services as approvals
-from keyvault_portal.arrays import TEXT, pack
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, NotFound, WrongState
 
@@ -100,14 +99,15 @@ def issue_certificates(
         raise refused("orders", f"From 1 to {MAX_BATCH} orders at a time.")
     if (made := _issue_at_once(actor, authority_id, orders)) is not None:
         return made
-    looked_up = _look_up(authority_id, orders)  # before the transaction, which then often has nothing to say
+    # Before the transaction, which then often has nothing to say.
+    looked_up = offices.look_up(authority_id, _key_digests(orders))
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        office = _open(authority_id, looked_up)
+        office = offices.open_office(authority_id, looked_up)
         authority, issuer = office.authority, office.issuer
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         drafts = [(_draft(office, order), _row(actor, order)) for order in orders]
-        _refuse_compromised(looked_up)
+        offices.refuse_compromised(looked_up)
         _ask_others(actor, authority, orders, reason)
         granted = grants.check(issuer, drafts)
         if not signs_here(authority.key_version):
@@ -115,34 +115,63 @@ def issue_certificates(
     return grants.sign_and_store(actor, authority, issuer, granted)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one caller wants issued by what is known of the authority, asking the database nothing before."""
+
+    actor: Actor
+    office: Office
+    orders: Sequence[Order]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """The same, signed; the digests are those of the orders' keys."""
+
+    office: Office
+    lot: grants.Lot
+    digests: list[str]
+
+
 def _issue_at_once(actor: Actor, authority_id: UUID, orders: Sequence[Order]) -> list[Certificate] | None:
-    """Issue by what is known of the authority, asking nobody before: the statement that writes holds if it is still so.
+    """Issue by what is known of the authority: the statement that writes holds if it is still so.
 
     None where anything stands in the way. Whoever asks first meets it again, says what it is and records it.
     """
-    known = None if connection.in_atomic_block else _offices.get(authority_id)
-    if known is None or not signs_here(known[1].authority.key_version):
+    office = None if connection.in_atomic_block else offices.known(authority_id)
+    if office is None or not signs_here(office.authority.key_version):
         return None  # what a provider signs is granted before
-    version, office = known
+    return _together.do(_Asked(actor, office, orders))
+
+
+def _make_ready(asked: _Asked) -> _Ready | None:
+    actor, office, orders = asked.actor, asked.office, asked.orders
     authority = office.authority
     try:
         if any(PROFILES[order.profile].approval for order in orders):
             return None
-        _check_state(authority)
+        offices.check_state(authority)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         granted = grants.check(office.issuer, [(_draft(office, order), _row(actor, order)) for order in orders])
         signed = grants.sign(authority, office.issuer, granted)
     except Exception:  # whatever it is; nothing was written and no signature has left this process
         return None
-    guard = audit.Guard(_STILL_SO, (authority_id, version, pack(_key_digests(orders), TEXT)))
-    with suppress(audit.Overtaken):
-        return grants.record_at_once(actor, authority, granted, signed, guard)
-    return None
+    return _Ready(office, grants.Lot(actor, authority, granted, signed), _key_digests(orders))
 
 
-def _check_state(authority: Authority) -> None:
-    if authority.state != AuthorityState.ACTIVE.value:
-        raise WrongState(f"{authority} is {authority.state}: it issues nothing.", state=authority.state)
+def _write_ready(ready: list[_Ready]) -> list[list[Certificate]] | None:
+    guard = offices.unchanged([item.office for item in ready], [digest for item in ready for digest in item.digests])
+    try:
+        return grants.record_at_once([item.lot for item in ready], guard)
+    except (audit.Overtaken, IntegrityError):
+        return None
+
+
+_together = Together(_make_ready, _write_ready, lambda asked: len(asked.orders), MAX_BATCH)
+
+
+def _key_digests(orders: Sequence[Order]) -> list[str]:
+    return [sha256(order.wanted.public_key).hexdigest() for order in orders]
 
 
 def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], reason: str) -> None:
@@ -161,13 +190,13 @@ def _ask_others(actor: Actor, authority: Authority, orders: Sequence[Order], rea
 def issue_agreed(*, actor: Actor, authority_id: UUID, order: Order) -> IssuanceGrant:
     """What was agreed to is linted and granted in the executor's transaction; a worker redeems the grant after commit."""
     with audit.atomic(actor=actor, action=ISSUE, target=("authority", authority_id, "")) as act:
-        looked_up = _look_up(authority_id, [order])
-        office = _open(authority_id, looked_up)
+        looked_up = offices.look_up(authority_id, _key_digests([order]))
+        office = offices.open_office(authority_id, looked_up)
         authority = office.authority
         act.about(target=("authority", authority.pk, authority.name), ring_id=authority.ring_id)
         authorize(actor, Permission.CERTIFICATE_ISSUE, ring_id=authority.ring_id, target=f"authority {authority.name}")
         drafts = [(_draft(office, order), _row(actor, order))]
-        _refuse_compromised(looked_up)
+        offices.refuse_compromised(looked_up)
         return grants.write_open(actor, authority, office.issuer, drafts)[0]
 
 
@@ -266,73 +295,14 @@ def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -
     return Order(wanted, old.profile, days or max(1, min(lived, most)), old.owner_id, origin, renews_id=old.pk)
 
 
-@dataclass(frozen=True, slots=True)
-class _Office:
-    """An authority with what follows from its row, so that it is worked out once for each state of that row."""
-
-    authority: Authority
-    issuer: Issuer
-    rules: NameRules
-    places: Places | None  # None: they differ by certificate
-
-
-type _LookedUp = tuple[str, bool] | None
-"""The version of an authority's row, and whether a key of the orders was ever revoked as compromised (BR 6.1.1.3)."""
-
-
-def _look_up(authority_id: UUID, orders: Sequence[Order]) -> _LookedUp:
-    """All that an order has to ask the database, in one round trip; None when there is no such authority."""
-    return rows.run(_LOOK_UP, [pack(_key_digests(orders), TEXT), authority_id]).fetchone()
-
-
-def _key_digests(orders: Sequence[Order]) -> list[str]:
-    return [sha256(order.wanted.public_key).hexdigest() for order in orders]
-
-
-def _open(authority_id: UUID, looked_up: _LookedUp) -> _Office:
-    """The authority as it is now, if it issues.
-
-    It is read whole only when its row has changed, which PostgreSQL's xmin says. What hangs on it (key, version,
-    certificate) never changes in what issuing reads of it. Raises NotFound, WrongState.
-    """
-    if looked_up is None:
-        raise NotFound("There is no such authority.")
-    version, _ = looked_up
-    known = _offices.get(authority_id)
-    if known is None or known[0] != version:
-        related = Authority.objects.select_related("ring", "key", "key_version__key", "certificate")
-        authority = related.get(pk=authority_id)
-        places = places_of(authority) if authority.crl_partitions == 1 else None
-        known = version, _Office(authority, issuer_of(authority), authority.name_rules, places)
-        _offices.put(authority_id, known)
-    office = known[1]
-    _check_state(office.authority)
-    return office
-
-
-# In the words of the index of such keys, so that the server looks nowhere else however it plans.
-_COMPROMISED = f"""EXISTS (
-SELECT FROM certificates_certificate WHERE spki_sha256 = ANY({{}}::text[]) AND reason IN ({str(COMPROMISES)[1:-1]})
-)"""
-_LOOK_UP = f"SELECT xmin::text, {_COMPROMISED.format('%b')} FROM certificates_authority WHERE id = %b"  # noqa: S608
-_STILL_SO = f"EXISTS (SELECT FROM certificates_authority WHERE id = {{}} AND xmin::text = {{}}) AND NOT {_COMPROMISED}"
-_offices: BoundedCache[UUID, tuple[str, _Office]] = BoundedCache(max_entries=100, max_age=60.0)
-"""By authority, with the version of its row."""
-
-
-def _refuse_compromised(looked_up: _LookedUp) -> None:
-    if looked_up is not None and looked_up[1]:
-        raise refused("csr", "A certificate with this key was revoked as compromised; make a new key.")
-
-
-def _draft(office: _Office, order: Order) -> Draft:
+def _draft(office: Office, order: Order) -> Draft:
     authority = office.authority
     profile = PROFILES.get(order.profile)
     if profile is None or profile.name not in LEAF_PROFILES or profile.name not in authority.profiles:
         raise refused("profile", f"{authority} does not issue by the profile {order.profile}.")
     csr.check_public_key(order.wanted.public_key)
     _check_policy(authority, office.rules, order.wanted, profile)
-    now = timezone.now()
+    now = timezone.now().replace(microsecond=0)
     serial = new_serial()
     return Draft(
         profile, order.wanted.public_key, serial, now - BACKDATE, _end(authority, profile, order.days, now),

@@ -1,8 +1,9 @@
 """django-ca as the benchmark of certificates meets it: a program for its own Python, asked by lines of JSON.
 
-`{"do": "issue", "requests": [PEM, ...], "seconds": 2}` is answered with how many of them it issued and in how long; it signs
-by its own manager, one row and one commit a certificate. `{"do": "ask"}` is answered with the path of its responder and a
-question about the newest certificate; `served` is django-ca for a server, which answers that question over HTTP.
+`{"do": "issue", "requests": [PEM, ...], "seconds": 2, "callers": 1}` is answered with how many of them so many
+threads issued and in how long; it signs by its own manager, one row and one commit a certificate. `{"do": "ask"}` is answered
+with the path of its responder and a question about the newest certificate; `served` is django-ca for a server, which answers
+that question over HTTP.
 """
 
 import json
@@ -10,12 +11,14 @@ import os
 import sys
 import time
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection
 from django.urls import include, path
 
 
@@ -69,6 +72,20 @@ def main(database: str, folder: str) -> None:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         return Certificate.objects.create_cert(authority, use, request, subject=leaf_subject, extensions=[names])
 
+    def issue_part(part: tuple[list[str], float]) -> int:
+        requests, end = part
+        for done, raw in enumerate(requests, 1):
+            issue(raw)
+            if time.perf_counter() > end:
+                return done
+        return len(requests)
+
+    def issue_beside(part: tuple[list[str], float]) -> int:
+        try:
+            return issue_part(part)
+        finally:
+            connection.close()
+
     url = reverse("django_ca:ocsp-cert-post", kwargs={"serial": authority.serial})
 
     def ask() -> dict[str, str]:
@@ -82,12 +99,13 @@ def main(database: str, folder: str) -> None:
         if asked["do"] == "ask":
             print(json.dumps(ask()), flush=True)
             continue
-        begun, done = time.perf_counter(), 0
-        for raw in asked["requests"]:
-            issue(raw)
-            done += 1
-            if time.perf_counter() - begun > asked["seconds"]:
-                break
+        begun, callers = time.perf_counter(), asked["callers"]
+        parts = [(asked["requests"][start::callers], begun + asked["seconds"]) for start in range(callers)]
+        if callers == 1:
+            done = issue_part(parts[0])
+        else:
+            with ThreadPoolExecutor(callers) as pool:
+                done = sum(pool.map(issue_beside, parts))
         print(json.dumps({"done": done, "seconds": time.perf_counter() - begun}), flush=True)
 
 

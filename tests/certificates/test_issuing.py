@@ -1,5 +1,8 @@
 """How a certificate becomes durable: with its grant and its record at once, or after a grant that was written first."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -10,7 +13,7 @@ from django.db import connection
 
 from certificates import signing
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.services import grants, issuing, revoking, rows, signers, status
+from certificates.services import grants, issuing, offices, revoking, rows, signers, status
 from certificates.signing import WrongSignature
 from certificates.states import GrantState, Reason
 from keyvault_portal import jobs
@@ -20,8 +23,9 @@ from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.verification import verify
-from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
+from keyvault_portal.errors import Conflict, PermissionRefused, PortalError, ValidationFailed, WrongState
 from tests.certificates.conftest import csr, with_responder
+from tests.certificates.test_together import wait_until
 
 
 @pytest.fixture
@@ -242,11 +246,99 @@ def test_what_may_have_been_written_is_not_tried_again(at_once, monkeypatch):
     assert len(tried) == 1
 
 
+def at_the_same_time(calls):
+    """What each call returned or raised, all of them waiting for the first one's commit before they are looked at."""
+    begun = threading.Barrier(len(calls))
+
+    def one(call):
+        begun.wait(60)
+        try:
+            return call()
+        except PortalError as error:
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+@pytest.fixture
+def slow_record(monkeypatch):
+    """The first commit takes its time, until `wanted` calls wait behind it."""
+    real, sent = ledger.append_after, []
+
+    def append_after(head, events, *rest):
+        sent.append(len(events))
+        if len(sent) == 1:
+            wait_until(lambda: len(issuing._together._waiting) >= slow.wanted)
+        return real(head, events, *rest)
+
+    def slow(wanted):
+        slow.wanted = wanted
+        monkeypatch.setattr(ledger, "append_after", append_after)
+        return sent
+
+    return slow
+
+
+def test_callers_at_the_same_time_share_a_commit(at_once, slow_record):
+    sent = slow_record(7)
+    made = at_the_same_time([partial(at_once, f"h{number}.example.org") for number in range(8)])
+    assert sent == [1, 7]
+    assert [row.names for row in made] == [[f"dns:h{number}.example.org"] for number in range(8)]
+    assert len({row.pk for row in made}) == Certificate.objects.filter(names__0__startswith="dns:h").count() == 8
+    assert {row.grant.state for row in Certificate.objects.filter(pk__in=[row.pk for row in made])} == {"done"}
+    assert outcomes()[-8:] == ["success"] * 8
+    assert verify(verification_settings(every_signature=True)).finding is None
+
+
+def test_what_one_may_not_have_hinders_nobody_beside_it(at_once, slow_record, auditor):
+    sent = slow_record(3)
+    calls = [
+        partial(at_once, "a.example.org"),
+        partial(at_once, "b.example.com"),
+        partial(at_once, actor=auditor),
+        at_once,
+    ]
+    made = at_the_same_time(calls)
+    assert [type(result) for result in made] == [Certificate, ValidationFailed, PermissionRefused, Certificate]
+    assert sum(sent[:2]) == 2
+    assert sorted(outcomes()[-4:]) == ["refused", "refused", "success", "success"]
+
+
+def test_a_compromised_key_hinders_nobody_beside_it(at_once, slow_record, tree):
+    wanted = order("b.example.org")
+    row = at_once(wanted=wanted)
+    revoking.revoke_certificate(actor=tree.officer, certificate_id=row.pk, reason=Reason.KEY_COMPROMISE.value)
+    at_once()
+    slow_record(3)
+    made = at_the_same_time([at_once, partial(at_once, wanted=wanted), at_once, at_once])
+    assert [type(result) for result in made] == [Certificate, ValidationFailed, Certificate, Certificate]
+
+
+def test_a_record_that_cannot_be_written_fails_all_that_wait_for_it_once(at_once, monkeypatch):
+    tried = []
+
+    def away(*rest):
+        tried.append(rest)
+        if len(tried) == 1:
+            wait_until(lambda: len(issuing._together._waiting) >= 3)
+        raise AuditUnavailable
+
+    monkeypatch.setattr(ledger, "append_after", away)
+    monkeypatch.setattr(ledger, "append_locked", away)
+    failed = at_the_same_time([at_once] * 4)
+    assert [type(result) for result in failed] == [AuditUnavailable] * 4
+    assert len({id(result) for result in failed}) == 4, "each thread has its own traceback"
+    assert len(tried) == 2, "nothing is tried again"
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_key_that_does_not_fit_its_authority_issues_nothing(at_once, monkeypatch, known):
     grants._trusted.clear()
     if not known:
-        issuing._offices.clear()
+        offices._offices.clear()
     stranger = ec.generate_private_key(ec.SECP256R1())
     monkeypatch.setattr(grants, "signer", lambda _: lambda message: stranger.sign(message, ec.ECDSA(hashes.SHA256())))
     with pytest.raises(WrongSignature):
@@ -272,7 +364,7 @@ def test_no_plan_reads_all_certificates_to_find_a_compromised_key(pki):
     digest = ["0" * 64]
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-    explain = "EXPLAIN " + issuing._LOOK_UP
+    explain = "EXPLAIN " + offices.LOOK_UP
     plan = "\n".join(line for (line,) in rows.run(explain, [pack(digest, TEXT), pki.servers.pk]).fetchall())
     assert "pki_certificate_compromised" in plan
     assert "Seq Scan on certificates_certificate" not in plan
