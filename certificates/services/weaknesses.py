@@ -36,5 +36,5 @@ def weakness_of_authority(algorithm: str) -> str:
     row = ALGORITHMS[algorithm]
     if row.standing is Standing.RECOMMENDED:
         return ""
-    end = f" and ends with {row.acceptable_until:%-d %B %Y}" if row.acceptable_until else ""
+    end = f", good until {row.acceptable_until:%-d %B %Y}" if row.acceptable_until else ""
     return f"{algorithm} has a strength of {row.strength} bits{end}: too weak for an authority."

@@ -22,7 +22,7 @@ from tests.api.conftest import bearer, make_person, sign_in, token_of
 from tests.certificates.conftest import csr, plan
 
 WEAK = "RSA-2048-PSS-SHA256"
-SAID = "RSA-2048-PSS-SHA256 has a strength of 112 bits and ends with 31 December 2030: too weak for an authority."
+SAID = "RSA-2048-PSS-SHA256 has a strength of 112 bits, good until 31 December 2030: too weak for an authority."
 
 
 @pytest.fixture
