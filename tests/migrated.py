@@ -29,6 +29,13 @@ def template() -> str | None:
     return name
 
 
+def fill(address: str) -> None:
+    """Bring an empty database of any server to where the migrations would, once ours was made; where there is no copy, they must."""
+    name = template()
+    if name and (dump := SHARED / f"{name}.sql").exists():
+        _restore(dump, address)
+
+
 def _mark() -> str:
     """Of everything that has a say in what the migrations make."""
     found = {path for app in APPS for path in (ROOT / app).rglob("migrations/*") if path.suffix in {".py", ".sql"}}
@@ -39,18 +46,25 @@ def _mark() -> str:
 
 def _fill(name: str, address: str, dump: Path) -> None:
     """By the migrations, whoever is first; then from what they made."""
-    from keyvault_portal.embedded.placement import place
-
-    programs = place(VAR).programs
     with (SHARED / "migrated.lock").open("w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
         if not dump.exists():
             _migrate(name)
             partial = dump.with_suffix(".unfinished")
-            _run(programs / "pg_dump", "--no-owner", "--no-comments", "-f", partial, address)
+            _run(_programs() / "pg_dump", "--no-owner", "--no-comments", "-f", partial, address)
             partial.rename(dump)
             return
-    _run(programs / "psql", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f", dump, address)
+    _restore(dump, address)
+
+
+def _restore(dump: Path, address: str) -> None:
+    _run(_programs() / "psql", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f", dump, address)
+
+
+def _programs() -> Path:
+    from keyvault_portal.embedded.placement import place
+
+    return place(VAR).programs
 
 
 def _migrate(name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from certificates.benchmarks import ours, peers
-from certificates.benchmarks.boxed import CALLERS, Job
+from certificates.benchmarks.boxed import CALLERS, Effort, Job, crowd
 from keys.benchmarks import Tell, missing, openbao, portal
 from keys.benchmarks.scratch import scratch
 from keyvault_portal.celery import calm_collector
@@ -19,8 +19,12 @@ _BAO = "OpenBao over HTTP, in memory"
 
 
 def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
-    """Jobs of a second and a half over `size` certificates, in turns; then lists of 100,000 entries and a page over as many rows."""
+    """Jobs of a second and a half over `size` certificates, in turns; then lists of 100,000 entries and a page over as many rows.
+
+    A size below the default makes all of it smaller.
+    """
     calm_collector()  # as in every worker
+    effort = Effort.of(size)
     program = openbao.binary()
     with ExitStack() as stack:
         place = stack.enter_context(scratch(tell))
@@ -29,24 +33,25 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
         authority = ours.make_authority()
         requests = [ours.make_request(number) for number in range(size)]
         stack.enter_context(ours.plain())
-        measured = ours.measured(authority, requests)
+        callers = stack.enter_context(crowd())
+        measured = ours.measured(authority, requests, callers, effort.seconds)
         jobs = dict(measured.jobs)
         tell("starting the server")
         here = stack.enter_context(portal.running(place))
         for name, question in (("kept answer", measured.kept), ("signed answer", measured.signed)):
-            jobs[name] = peers.over_http(here, "/pki/benchmark/ocsp", question)
+            jobs[name] = peers.over_http(here, "/pki/benchmark/ocsp", question, effort.seconds)
         tell("making an authority of django-ca")
         django_ca = stack.enter_context(peers.django_ca(folder))
         if django_ca is not None:
-            jobs |= django_ca.jobs(requests)
+            jobs |= django_ca.jobs(requests, effort.seconds)
         if program is not None:
             port, token = stack.enter_context(openbao.running(program, folder, policy=_ALL))
-            jobs |= peers.bao_jobs(port, token, requests)
+            jobs |= peers.bao_jobs(port, token, requests, effort.seconds)
         tell("issuing and answering")
         rates = _measure(jobs, rounds)
-        lists = _measure(ours.list_jobs(authority, tell), rounds)
-        page = ours.expiry_page(authority, rounds, tell)
-    return [*_issuing(rates), *_answers(rates), *_lists(lists), *page]
+        lists = _measure(ours.list_jobs(authority, effort, tell), rounds)
+        page = ours.expiry_page(effort, rounds, tell)
+    return [*_issuing(rates), *_answers(rates), *_lists(lists, effort), *page]
 
 
 def _measure(jobs: dict[str, Job], rounds: int) -> Rates:
@@ -97,6 +102,6 @@ _HOW = (
 )
 
 
-def _lists(rates: Rates) -> list[Measurement]:
-    name, against = "CRL of 100,000 with one new entry", "full rebuild by the builder's list"
+def _lists(rates: Rates, effort: Effort) -> list[Measurement]:
+    name, against = f"CRL of {effort.entries:,} with one new entry", "full rebuild by the builder's list"
     return [_compare(rates, name, "lists/s", "kept", "rebuilt", against=against, goal=5.0)]

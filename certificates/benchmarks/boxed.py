@@ -1,23 +1,41 @@
 """Jobs that end by the clock: a slow peer does less in a round instead of making everybody wait."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Barrier
 
 from django.db import connection
 
+from keys.benchmarks import JOBS
+
 type Job = Callable[[], float]
 
-SECONDS = 1.5
 CALLERS = 16  # threads of one process, as many as each web process has
 
 
-def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], each: int = 1) -> Job:
-    """A job that works through `items` for a second and a half at most and returns how many it did; one of them counts `each`."""
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done: seconds of a job at most, entries of the long lists."""
+
+    seconds: float
+    entries: int
+
+    @classmethod
+    def of(cls, size: int) -> "Effort":
+        """A second and a half a job and lists of 100,000; for fewer certificates than usual, their share of both."""
+        share = min(1.0, size / JOBS["certificates"].size)
+        return cls(1.5 * share, max(1, round(100_000 * share)))
+
+
+def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], seconds: float, each: int = 1) -> Job:
+    """A job that works through `items` for so many seconds at most and returns how many it did; one of them counts `each`."""
     listed = list(items)
 
     def job() -> float:
-        until, done = time.perf_counter() + SECONDS, 0
+        until, done = time.perf_counter() + seconds, 0
         for item in listed:
             work(item)
             done += 1
@@ -28,17 +46,23 @@ def boxed[Item](work: Callable[[Item], object], items: Iterable[Item], each: int
     return job
 
 
-def crowded[Item](work: Callable[[Item], object], items: Sequence[Item]) -> Job:
-    """As `boxed`, by several threads at the same time, each with its share of `items`."""
+@contextmanager
+def crowd() -> Iterator[ThreadPoolExecutor]:
+    """The callers, each with the connection that it opens at its first use."""
+    together = Barrier(CALLERS)
 
-    def share(start: int) -> float:
-        try:
-            return boxed(work, items[start::CALLERS])()
-        finally:
-            connection.close()
+    def leave(_: int) -> None:
+        together.wait()  # so that every thread closes its own
+        connection.close()
 
-    def job() -> float:
-        with ThreadPoolExecutor(CALLERS) as pool:
-            return sum(pool.map(share, range(CALLERS)))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        yield pool
+        list(pool.map(leave, range(CALLERS)))
 
-    return job
+
+def crowded[Item](
+    work: Callable[[Item], object], items: Sequence[Item], callers: ThreadPoolExecutor, seconds: float
+) -> Job:
+    """As `boxed`, by all callers at the same time, each with its share of `items`."""
+    shares = [boxed(work, items[start::CALLERS], seconds) for start in range(CALLERS)]
+    return lambda: sum(callers.map(lambda share: share(), shares))

@@ -1,5 +1,6 @@
 """`./manage.py quickstart` as a newcomer meets it: real processes in a fresh clone, stopped, killed, and hindered."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -69,22 +70,38 @@ def listening(numbers: list[int]) -> list[int]:
 
 
 @pytest.mark.slow
-def test_link_once_then_stop_and_start_again(
-    home: Path, start: Start, bystander: psutil.Process, free_port: int
-) -> None:
+def test_the_life_of_an_installation(home: Path, start: Start, bystander: psutil.Process, free_port: int) -> None:
+    """In one story, because every start makes seven processes: interrupted, begun, killed, used, stopped, and begun again."""
+    _killed_while_it_initialises(home, start())
+
     first = start().ready()
+    assert not (home / "var" / "postgres.unfinished").exists()
     assert first.address.startswith(f"http://localhost:{free_port}/set-up/")
     assert first.output.count("://") == 1
     assert get(f"http://localhost:{free_port}/healthz")[0] == 200
+    other = start()
+    assert other.end() == 1
+    assert f"Quickstart already runs in {home / 'var'} (process {first.process.pid})" in other.output
+    assert get(first.address)[0] == 200
+    numbers = ports(home)
+    first.kill()
+    assert len(first.alive()) >= 5
+
+    second = start().ready()
+    left = r"Stopped what an interrupted start had left: (postgresql|valkey|web|worker|beat), "
+    assert re.search(left, second.output)
+    assert first.alive() == []
+    assert bystander.is_running()
+    assert second.address != first.address
+    assert ports(home) == numbers
+    assert len(listening(numbers)) == 3
     browser = Browser()
-    address, page = browser.send(first.address, password=PASSWORD, password_again=PASSWORD, **OFFICER)
+    address, page = browser.send(second.address, password=PASSWORD, password_again=PASSWORD, **OFFICER)
     assert "/account/2fa" in address
     with pytest.raises(HTTPError) as refused:
-        Browser().get(first.address)
+        Browser().get(second.address)
     assert refused.value.code == 404
-    numbers = ports(home)
-    assert len(listening(numbers)) == 3
-    names = " ".join(" ".join(member.cmdline()) for member in first.look())
+    names = " ".join(" ".join(member.cmdline()) for member in second.look())
     for part in (
         "bin/postgres",
         "valkey",
@@ -94,63 +111,37 @@ def test_link_once_then_stop_and_start_again(
         "manage.py ceremony_process",
     ):
         assert part in names
-    assert first.interrupt() == 0
-    assert first.alive() == []
+    assert second.interrupt() == 0
+    assert second.alive() == []
     assert listening(numbers) == []
     assert bystander.is_running()
-    secret = first.address.rstrip("/").rsplit("-", 1)[-1]
+    secrets = [run.address.rstrip("/").rsplit("-", 1)[-1] for run in (first, second)]
     for log in (home / "var" / "log").iterdir():
-        assert secret not in log.read_text(), log
+        assert [secret for secret in secrets if secret in log.read_text()] == [], log
     mode = {path.name: path.stat().st_mode & 0o777 for path in (home / "var").glob("*.key")}
     assert mode == {"root.key": 0o600, "audit-signing.key": 0o600}
 
-    second = start().ready()
-    assert second.address == f"http://localhost:{free_port}/"
-    assert "up to date" in second.output
+    third = start().ready()
+    assert third.address == f"http://localhost:{free_port}/"
+    assert "up to date" in third.output
     assert ports(home) == numbers
-    _, page = Browser().send(f"{second.address}account/login/", login=OFFICER["email"], password=PASSWORD)
+    _, page = Browser().send(f"{third.address}account/login/", login=OFFICER["email"], password=PASSWORD)
     assert "second factor" in page.lower() or "two-factor" in page.lower()
-    assert second.interrupt() == 0
-    assert second.alive() == []
+    assert third.interrupt() == 0
+    assert third.alive() == []
 
 
-@pytest.mark.slow
-def test_a_second_one_is_refused_and_what_a_killed_one_left_is_stopped(
-    home: Path, start: Start, bystander: psutil.Process
-) -> None:
-    first = start().ready()
-    link = first.address
-    other = start()
-    assert other.end() == 1
-    assert f"Quickstart already runs in {home / 'var'} (process {first.process.pid})" in other.output
-    assert get(link)[0] == 200
-    first.kill()
-    assert len(first.alive()) >= 5
-    second = start().ready()
-    assert re.search(
-        r"Stopped what an interrupted start had left: (postgresql|valkey|web|worker|beat), ", second.output
-    )
-    assert first.alive() == []
-    assert bystander.is_running()
-    assert second.address != link
-    assert second.interrupt() == 0
-    assert second.alive() == []
-
-
-@pytest.mark.slow
-def test_start_killed_while_it_initialises(home: Path, start: Start) -> None:
-    first = start()
+def _killed_while_it_initialises(home: Path, run: Quickstart) -> None:
     unfinished = home / "var" / "postgres.unfinished"
     wait_until(lambda: unfinished.exists() or (home / "var" / "postgres").exists(), "the database is being initialised")
-    first.look()
-    os.killpg(first.process.pid, 9)
-    first.end()
-    for member in first.alive():
-        member.kill()  # initdb; its folder stays half made
-    shutil.copytree(home / "keys", home / "var" / "postgres.unfinished", dirs_exist_ok=True)
-    second = start().ready()
-    assert not unfinished.exists()
-    assert second.interrupt() == 0
+    run.look()
+    os.killpg(run.process.pid, 9)
+    run.end()
+    for member in run.alive():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()  # initdb; its folder stays half made
+    shutil.rmtree(home / "var" / "postgres", ignore_errors=True)  # where it was done before it was killed
+    shutil.copytree(home / "keys", unfinished, dirs_exist_ok=True)
 
 
 def test_port_in_use(home: Path, start: Start, free_port: int) -> None:
@@ -228,10 +219,11 @@ def test_folder_that_cannot_be_written(start: Start, open_folder: Path) -> None:
     assert "Traceback" not in run.output
 
 
-@pytest.mark.slow
-def test_as_an_ordinary_user(home: Path, free_port: int) -> None:
+@pytest.fixture
+def ordinary(home: Path) -> Callable[..., Quickstart]:
+    """Start it as an ordinary user; these tests may be one already."""
     if os.geteuid() != 0:
-        pytest.skip("these tests run as an ordinary user already")
+        return lambda *arguments: Quickstart(home, list(arguments), clean_environment(PORTAL_NO_BOOTSTRAP="1"))
     user = pwd.getpwnam("nobody")
     # This interpreter may lie where only root may enter; its packages come by PYTHONPATH.
     python = home.parent / "python"
@@ -243,36 +235,35 @@ def test_as_an_ordinary_user(home: Path, free_port: int) -> None:
     prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", str(program)]
     environment = clean_environment(PORTAL_NO_BOOTSTRAP="1", HOME=str(home), PYTHONPATH=sysconfig.get_path("purelib"))
     environment["LD_LIBRARY_PATH"] = str(python / "lib")
-    run = Quickstart(home, ["--port", str(free_port)], environment, prefix)
-    run.start()
-    try:
-        run.ready()
-        assert {member.uids().real for member in run.family} == {user.pw_uid}
-        assert run.interrupt() == 0
-        assert run.alive() == []
-    finally:
-        run.clean_up()
+    return lambda *arguments: Quickstart(home, list(arguments), environment, prefix)
 
 
 @pytest.mark.slow
-def test_demo_makes_everything_once(home: Path, start: Start) -> None:
-    first = start("--demo", "--customers", "400").ready()
+def test_demo_makes_everything_once_for_an_ordinary_user(
+    home: Path, ordinary: Callable[..., Quickstart], free_port: int
+) -> None:
+    words = ("--port", str(free_port), "--demo", "--customers", "400")
     people = ("Ada Berg", "Boris Lind", "Chen Wu", "Dana Ruiz", "Emil Novak", "Fay Okafor")
-    links = _sign_in_links(first.output)
-    assert len(links) == len(set(links)) == len(people)
-    for name in people:
-        assert name in first.output
-    address, _ = Browser().send(links[-1])
-    assert "/account/" in address or address.endswith("/")
-    counts = _counts(home)
-    assert counts["keys"] == 22
-    assert counts["customers"] == 400
-    assert first.interrupt() == 0
-    second = start("--demo", "--customers", "400").ready()
-    assert _counts(home) == counts
-    assert len(set(_sign_in_links(second.output)) - set(links)) == len(people)
-    assert second.interrupt() == 0
-    assert second.alive() == []
+    with ordinary(*words) as first:
+        first.ready()
+        assert {member.uids().real for member in first.family} == {home.stat().st_uid} != {0}
+        links = _sign_in_links(first.output)
+        assert len(links) == len(set(links)) == len(people)
+        for name in people:
+            assert name in first.output
+        address, _ = Browser().send(links[-1])
+        assert "/account/" in address or address.endswith("/")
+        counts = _counts(home)
+        assert counts["keys"] == 22
+        assert counts["customers"] == 400
+        assert first.interrupt() == 0
+        assert first.alive() == []
+    with ordinary(*words) as second:
+        second.ready()
+        assert _counts(home) == counts
+        assert len(set(_sign_in_links(second.output)) - set(links)) == len(people)
+        assert second.interrupt() == 0
+        assert second.alive() == []
 
 
 def _sign_in_links(output: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests import migrated
 from tests.browser import driving
 from tests.browser.portal import RunningPortal
 
@@ -20,8 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPortal]:
-    running = RunningPortal(tmp_path_factory.mktemp("portal")).start()
+def portal(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[RunningPortal]:
+    running = RunningPortal(tmp_path_factory.mktemp("portal"), fill=migrated.fill).start()
     yield running
     running.stop()
 

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from keyvault_portal import embedded
 from keyvault_portal.quickstart import _socket as socket_path
 from tests.boot.processes import free_port
 
@@ -21,8 +23,12 @@ PATIENCE = 300.0  # seconds until the portal must have answered
 class RunningPortal:
     """PostgreSQL, Valkey, web server, worker and beat below `folder`, from `start` to `stop`."""
 
-    def __init__(self, folder: Path, *, customers: int = 300, orders: int = 90) -> None:
+    def __init__(
+        self, folder: Path, *, customers: int = 300, orders: int = 90, fill: Callable[[str], None] | None = None
+    ) -> None:
+        """`fill` is given the address of its empty database, in place of the migrations of the first start."""
         self.folder = folder
+        self.fill = fill
         self.customers, self.orders = customers, orders
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
@@ -47,6 +53,8 @@ class RunningPortal:
     def start(self) -> "RunningPortal":
         """Start everything and make the demonstration; what it made is in `facts`."""
         self._make_token()
+        if self.fill:
+            self._make_database(self.fill)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "manage.py", "quickstart", "--port", str(self.port)], cwd=ROOT, env=self.environment,
@@ -84,6 +92,14 @@ class RunningPortal:
         pin.chmod(0o600)
         command = ["softhsm2-util", "--init-token", "--free", "--label", TOKEN, "--pin", PIN, "--so-pin", "90281734"]
         subprocess.run(command, env=self.environment, check=True, capture_output=True)
+
+    def _make_database(self, fill: Callable[[str], None]) -> None:
+        services = embedded.Services(self.folder / "var")
+        services.start()
+        try:
+            fill(services.config.database_url())
+        finally:
+            services.stop()
 
     def _await_address(self) -> None:
         deadline = time.monotonic() + PATIENCE

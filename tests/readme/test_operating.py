@@ -21,6 +21,7 @@ from keys.keyholder.client import Keyholder
 from keyvault_portal import embedded
 from keyvault_portal.embedded.placement import place
 from keyvault_portal.errors import Sealed
+from tests import migrated
 from tests.boot.checkout import clone
 from tests.boot.processes import clean_environment, free_port, get, stop, wait_until
 from tests.providers.fakes.certificates import authority_and_server
@@ -46,7 +47,7 @@ def _units() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Operator"]:
+def portal(django_db_setup: None) -> Iterator["Operator"]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="keyvault-operate-") as name:
@@ -71,8 +72,10 @@ class Operator:
         commands = [block.text for block in blocks(SYSTEMD)]
         self.draw, self.build, self.set_up, self.health = commands
         values |= {"SECRET_KEY": self._bash(self.draw).strip(), "TOKEN_PEPPER": self._bash(self.draw).strip()}
+        database = services.ensure_database("portal", "portal")
+        migrated.fill(database)  # the migrations' own run on an empty one is seen in tests/boot
         values |= {
-            "DATABASE_URL": services.ensure_database("portal", "portal"),
+            "DATABASE_URL": database,
             "CELERY_BROKER_URL": services.config.broker_url(),
         }
         values |= {

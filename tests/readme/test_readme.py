@@ -172,16 +172,6 @@ def test_tls_files_are_written(newcomer: Newcomer) -> None:
     assert "ssl_client_certificate /etc/nginx/ssl/client-ca-chain.pem;" in nginx
 
 
-@pytest.mark.slow
-@proves("Benchmarks")
-def test_benchmarks(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
-    (one, every), *more = (block.commands() for block in blocks("Benchmarks"))
-    assert more == []
-    assert "Envelope library" in newcomer.run(" ".join([*one, "--size", "20", "--rounds", "1"]))
-    document = json.loads(newcomer.run(" ".join([*every, "--size", "20", "--rounds", "1"])))
-    assert set(document["jobs"]) == set(JOBS)
-
-
 def test_benchmark_table_names_every_job() -> None:
     section = TEXT.split("## Benchmarks")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z-]+)` \|", section, flags=re.MULTILINE)) == set(JOBS)
@@ -228,6 +218,7 @@ def test_pictures_are_described() -> None:
 
 
 def test_every_block_is_claimed() -> None:
+    from tests.bench import test_command  # noqa: F401  claims theirs
     from tests.readme import test_operating  # noqa: F401  claims the rest
 
     assert {(block.section, block.language) for block in BLOCKS} == CLAIMED
