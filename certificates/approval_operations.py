@@ -9,6 +9,7 @@ from certificates.profiles import PROFILES
 from certificates.renewal import revoking as at_ca
 from certificates.services import authorities, bringing, issuing, revoking
 from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
 from keyvault_portal.approvals.services import POLICY_VERSION
@@ -107,13 +108,14 @@ class RevokeMany:
         which = params["by"], params["value"], ring_id
         count, asked = revoking.chosen(*which).count(), at_ca.chosen_at_cas(*which).count()
         why = params["reason"].replace("_", " ")
-        consequences = [f"{count:,} certificates are revoked for good: {why}."]
+        whose = _whose(params["by"], params["value"])
+        many = "1 certificate" if count == 1 else f"{count:,} certificates"
+        consequences = [f"{many} {whose} end{'s' if count == 1 else ''} for good: {why}."]
         if asked:
             consequences.append(f"{asked:,} that came from CAs outside are revoked there.")
         return Act(
-            operation=at_ca.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"], target_label=params["value"],
-            target_version="", ring_id=ring_id, policy_version=POLICY_VERSION,
-            consequences=consequences,
+            operation=at_ca.REVOKE_MANY, params=params, target_type=params["by"], target_id=params["value"],
+            target_label=f"certificates {whose}"[:200], target_version="", ring_id=ring_id, policy_version=POLICY_VERSION, consequences=consequences,
         )  # fmt: skip
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
@@ -123,6 +125,14 @@ class RevokeMany:
             approval_id=request_id,
         )  # fmt: skip
         return asdict(done)
+
+
+def _whose(by: str, value: str) -> str:
+    """Which certificates a mass revocation means, in words for those who agree to it."""
+    if by == "key":
+        return f"with the key {value}"
+    person = Person.objects.filter(pk=value).first()
+    return f"of {person} <{person.email}>" if person is not None else f"of {value}"
 
 
 @operation(issuing.ISSUE, permission=Permission.CERTIFICATE_ISSUE, title="Issue a certificate")

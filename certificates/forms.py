@@ -16,6 +16,7 @@ from certificates.services.containers import MAX_BYTES
 from certificates.services.inventory import due, with_places, with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
+from certificates.services.weaknesses import weakness_of_authority
 from certificates.states import AuthorityState, Reason
 from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.crypto.secret import SecretBytes
@@ -26,6 +27,7 @@ from keyvault_portal.accounts.permissions import Permission
 
 __all__ = ["ReasonForm"]
 SIGNATURES = sorted(name for name, row in ALGORITHMS.items() if row.kind is Kind.SIGNATURE)
+AUTHORITY_SIGNATURES = [name for name in SIGNATURES if not weakness_of_authority(name)]
 
 
 def split(text: str) -> list[str]:
@@ -51,9 +53,15 @@ def parse_names(text: str) -> list[tuple[str, str]]:
     return found
 
 
+_PLAIN = (
+    "title", "name", "organization", "days", "path_length", "profiles", "max_days", "crl_hours", "crl_partitions", "delta_crls",
+)  # fmt: skip
+
+
 class AuthorityForm(ServiceForm):
     """A new authority over a key that exists; the plan is what an approval binds."""
 
+    algorithms = AUTHORITY_SIGNATURES
     title = forms.CharField(
         max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA."
     )
@@ -111,7 +119,7 @@ class AuthorityForm(ServiceForm):
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["key"].queryset = free_keys(actor)  # type: ignore[attr-defined]
+        self.fields["key"].queryset = free_keys(actor, self.algorithms)  # type: ignore[attr-defined]
         active = visible_authorities(actor).filter(state=AuthorityState.ACTIVE.value).order_by("name")
         self.fields["parent"].queryset = active  # type: ignore[attr-defined]
 
@@ -121,21 +129,7 @@ class AuthorityForm(ServiceForm):
             "wildcards": values["wildcards"]
         }
         parent = values["parent"]
-        plain = {
-            name: values[name]
-            for name in (
-                "title",
-                "name",
-                "organization",
-                "days",
-                "path_length",
-                "profiles",
-                "max_days",
-                "crl_hours",
-                "crl_partitions",
-                "delta_crls",
-            )
-        }
+        plain = {"title": ""} | {name: values[name] for name in _PLAIN if name in values}
         plan = Plan(
             ring_id=str(values["key"].ring_id),
             key_id=str(values["key"].pk),
@@ -146,20 +140,25 @@ class AuthorityForm(ServiceForm):
         return {"plan": plan, "reason": values["reason"]}
 
 
-def free_keys(actor: Actor) -> QuerySet[Key]:
-    """Keys that could become an authority's: signature keys with a version in use, which belong to none."""
+def free_keys(actor: Actor, algorithms: list[str]) -> QuerySet[Key]:
+    """Keys that could become an authority's: of these algorithms, with a version in use, and nobody's yet."""
     rings = rings_of(actor, Permission.AUTHORITY_MANAGE)
     taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
     keys = Key.objects.filter(
-        ring__in=rings, kind="transport", algorithm__in=SIGNATURES, current__isnull=False, exportable=False
+        ring__in=rings, kind="transport", algorithm__in=algorithms, current__isnull=False, exportable=False
     )
     return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
 
 
 class ImportForm(AuthorityForm):
-    """As a new authority, but its certificate exists; the key does too, or comes with it."""
+    """An authority whose certificate and key exist, of whatever algorithm; the certificate says the rest of what it is."""
 
-    certificate = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM")
+    algorithms = SIGNATURES
+    title = organization = days = path_length = None  # type: ignore[assignment]
+    certificate = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6}), label="CA certificate in PEM", help_text="Its subject, life and path length stay as they are."
+    )  # fmt: skip
+    field_order = ("certificate", "key", "parent", "name")
 
     def service_values(self) -> dict[str, Any]:
         return super().service_values() | {"certificate": self.cleaned_data["certificate"]}
@@ -178,7 +177,7 @@ class IssueForm(ServiceForm):
     names = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="One a line, such as www.example.org or spiffe://example.org/service. Empty: those of the request.",
+        help_text="One a line, such as www.example.org or spiffe://example.org/service.",
     )
     common_name = forms.CharField(
         required=False, max_length=64, help_text="For clients and code signing; servers take their first name."
@@ -205,6 +204,10 @@ class CsrForm(IssueForm):
         required=False, max_length=2000, help_text="Needed where others must agree (code signing)."
     )
     field_order = ("csr", "profile", "names", "common_name", "days", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["names"].help_text += " Empty: those of the request."
 
 
 class _Handover(forms.Form):

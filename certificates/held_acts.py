@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django import forms
 
-from certificates.forms import SIGNATURES
+from certificates.forms import AUTHORITY_SIGNATURES
 from certificates.services import roots
 from keys.forms import ServiceForm, rings_of
 from keys.models import Key
@@ -26,7 +26,7 @@ class RootForm(ServiceForm):
     name = forms.SlugField(max_length=63, label="Short name", help_text="Part of public addresses; never changes.")
     organization = forms.CharField(max_length=64, required=False)
     ring = forms.ModelChoiceField(KeyRing.objects.none())
-    algorithm = forms.ChoiceField(choices=[(name, name) for name in SIGNATURES])
+    algorithm = forms.ChoiceField(choices=[(name, name) for name in AUTHORITY_SIGNATURES])
     provider = forms.ChoiceField(help_text="Where the key is generated and stays: an HSM, if there is one.")
     parent = forms.ModelChoiceField(
         Key.objects.none(), required=False, empty_label="None", label="Key above it", help_text="For the local provider: the key that wraps it."

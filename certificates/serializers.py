@@ -8,6 +8,7 @@ from certificates.bundles import FORMS, SUBJECT_ALGORITHMS
 from certificates.models import Authority, CaRevocation, Certificate, CertificateList
 from certificates.profiles import LEAF_PROFILES
 from certificates.services.revoking import LEAF_REASONS
+from certificates.services.weaknesses import weakness_of_authority
 
 SUBJECT_KEY_CHOICES = [(name, name) for name in SUBJECT_ALGORITHMS]
 PROFILE_CHOICES = [(name, name) for name in LEAF_PROFILES]
@@ -15,14 +16,22 @@ REVOCATION_REASONS = [(item.value, item.value) for item in LEAF_REASONS]
 
 
 class AuthoritySerializer(serializers.ModelSerializer[Authority]):
+    weakness = serializers.SerializerMethodField(
+        help_text="What is wrong with the algorithm of its key; empty if nothing is."
+    )
+
     class Meta:
         model = Authority
         fields = [
             "id", "ring_id", "name", "title", "organization", "kind", "state", "parent_id", "key_id", "certificate_id", "days",
             "path_length", "profiles",
             "names", "max_days", "crl_hours", "crl_partitions", "delta_crls", "next_crl_at", "crl_error", "responder_id", "created_at", "created_by",
+            "weakness",
         ]  # fmt: skip
         read_only_fields = fields
+
+    def get_weakness(self, row: Authority) -> str:
+        return weakness_of_authority(row.key.algorithm)
 
 
 class NameRulesSerializer(serializers.Serializer[dict[str, Any]]):
@@ -37,7 +46,9 @@ class PlanSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.SlugField(max_length=63)
     title = serializers.CharField(max_length=64)
-    key = serializers.UUIDField(help_text="A transport key with a signature algorithm that nothing else uses.")
+    key = serializers.UUIDField(
+        help_text="A transport key with a signature algorithm the table recommends, that nothing else uses."
+    )
     parent: "serializers.Field[Any, Any, Any, Any]" = serializers.UUIDField(  # type: ignore[assignment]
         required=False, allow_null=True, default=None, help_text="The issuing authority; none for a root."
     )
@@ -56,7 +67,11 @@ class PlanSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class ImportSerializer(PlanSerializer):
-    certificate = serializers.CharField(max_length=20_000, help_text="The CA's certificate in PEM.")
+    title = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
+    certificate = serializers.CharField(
+        max_length=20_000,
+        help_text="The CA's certificate in PEM; its subject, life and path length are taken, whatever else is said of them.",
+    )
 
 
 class CrossSignSerializer(serializers.Serializer[dict[str, Any]]):

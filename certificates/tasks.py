@@ -34,9 +34,7 @@ def redeem_grant(grant_id: str) -> None:
 def publish_crl(authority_id: str) -> None:
     """A new CRL because something was revoked; what fails shows on the authority's page and is tried again by the tick."""
     try:
-        authority = crls.publish(UUID(authority_id))[0].authority
-        if authority.delta_crls:
-            crls.publish_delta(authority.pk)
+        crls.publish(UUID(authority_id))
     except NotFound:
         return
     except PortalError as error:

@@ -37,7 +37,7 @@ class AuthorityViewSet(ActorView, ReadOnlyModelViewSet[Authority]):
     lookup_value_regex = "[0-9a-f-]{36}"
 
     def get_queryset(self) -> QuerySet[Authority]:
-        return visible_authorities(self.actor)
+        return visible_authorities(self.actor).select_related("key")
 
     def _plan(self, values: dict[str, Any]) -> Plan:
         ring = self.ring(values.pop("ring"), Permission.AUTHORITY_MANAGE)

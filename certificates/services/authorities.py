@@ -19,6 +19,7 @@ from certificates.profiles import LEAF_PROFILES, PROFILES, titles_of
 from certificates.services import crls, grants
 from certificates.services.reading import issuer_of
 from certificates.services.signers import places_of, public_key_of
+from certificates.services.weaknesses import weakness_of_authority
 from certificates.signing import Signer
 from certificates.states import AUTHORITY_MOVES, AuthorityState
 from keys.crypto.algorithms import ALGORITHMS, Kind
@@ -34,6 +35,7 @@ from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongSt
 from keyvault_portal.jobs import enqueue_on_commit
 
 CREATE = "authority.create"
+STRONGER = "Make a key with ECDSA, RSA of 3,072 bits or more, Ed25519 or ML-DSA."
 _SYSTEM = system_actor("certification authority", Permission.AUTHORITY_MANAGE)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -215,17 +217,22 @@ def parent_of(actor: Actor, plan: Plan) -> Authority | None:
     return parent
 
 
-def check(plan: Plan, parent: Authority | None) -> KeyVersion:
-    """The version of the key that will sign; raises ValidationFailed naming every field at fault."""
+def check(plan: Plan, parent: Authority | None, *, brought: bool = False) -> KeyVersion:
+    """The version of the key that will sign; raises ValidationFailed naming every field at fault.
+
+    An authority that was `brought` from elsewhere keeps its algorithm, which is shown to be weak, and its life.
+    """
     errors: dict[str, list[str]] = {}
     if not _NAME.fullmatch(plan.name):
         errors["name"] = ["Lower-case letters, digits and hyphens; at most 63, a letter or digit at both ends."]
     if not 1 <= len(plan.title.strip()) <= 64 or len(plan.organization) > 64:
         errors["title"] = ["The common name and the organization have at most 64 characters (RFC 5280, appendix A)."]
     profile = PROFILES["sub-ca" if parent else "root"]
-    if not 1 <= plan.days <= profile.most_days(timezone.now().date()):
+    if not brought and not 1 <= plan.days <= profile.most_days(timezone.now().date()):
         errors["days"] = [f"From 1 to {profile.max_days} days."]
-    elif parent and parent.certificate and timezone.now() + timedelta(days=plan.days) > parent.certificate.not_after:
+    elif (
+        not brought and parent and parent.certificate and timezone.now() + timedelta(days=plan.days) > parent.certificate.not_after
+    ):  # fmt: skip
         errors["days"] = [f"Not beyond the end of {parent}: {parent.certificate.not_after:%-d %B %Y}."]
     if unknown := sorted(set(plan.profiles) - set(LEAF_PROFILES)):
         errors["profiles"] = [f"Not a profile: {', '.join(unknown)}."]
@@ -239,7 +246,7 @@ def check(plan: Plan, parent: Authority | None) -> KeyVersion:
         errors["crl_hours"] = ["From 1 to 8,784 hours."]
     if not 1 <= plan.crl_partitions <= 1024:
         errors["crl_partitions"] = ["From 1 to 1,024."]
-    version = _usable_version(plan, errors)
+    version = _usable_version(plan, errors, brought=brought)
     if errors or version is None:
         first = next(iter(errors.values()))[0]
         raise ValidationFailed(f"The authority cannot be made. {first}", errors=errors)
@@ -258,7 +265,9 @@ def wrong_rules(names: dict[str, Any]) -> list[str]:
                 kind_of_sample, sample = "dns", value.removeprefix(".")
             else:
                 kind_of_sample = kind
-            if value != "*" and complaint((kind_of_sample, sample.rstrip("/"))):
+            if kind_of_sample == "dns" and sample.startswith("*."):
+                wrong.append(f"{kind}: {value} is a wildcard; write {sample[2:]}, and allow wildcards below.")
+            elif value != "*" and complaint((kind_of_sample, sample.rstrip("/"))):
                 wrong.append(f"{kind}: {value} is not a name that can be allowed.")
     try:
         for value in NameRules.parse(names).ip:
@@ -269,7 +278,7 @@ def wrong_rules(names: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | None:
+def _usable_version(plan: Plan, errors: dict[str, list[str]], *, brought: bool) -> KeyVersion | None:
     key = Key.objects.select_related("current", "ring").filter(pk=plan.key_id, ring_id=UUID(plan.ring_id)).first()
     if key is None:
         errors["key"] = ["There is no such key in this ring."]
@@ -277,6 +286,8 @@ def _usable_version(plan: Plan, errors: dict[str, list[str]]) -> KeyVersion | No
     version = key.current
     if ALGORITHMS[key.algorithm].kind is not Kind.SIGNATURE or key.kind != "transport":
         errors["key"] = ["An authority needs a transport key with a signature algorithm."]
+    elif not brought and (weak := weakness_of_authority(key.algorithm)):
+        errors["key"] = [f"{weak} {STRONGER}"]
     elif key.exportable:
         errors["key"] = ["A key that may be exported is no key of an authority."]
     elif version is None or version.state is not VersionState.ACTIVE or not public_key_of(version):

@@ -8,6 +8,7 @@ from uuid import UUID
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
 from django.utils import timezone
 
 from certificates.csr import check_public_key, refused
@@ -28,6 +29,7 @@ from certificates.services.authorities import (
 )
 from certificates.services.reading import columns, issuer_of, parse, spki_of
 from certificates.services.signers import places_of, public_key_of
+from certificates.services.weaknesses import weakness_of_authority, weaknesses_of
 from certificates.states import AuthorityState
 from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.secret import SecretBytes
@@ -102,8 +104,8 @@ def import_authority(*, actor: Actor, plan: Plan, certificate: str, reason: str)
         act.about(ring_id=ring.pk)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=ring.pk, target=f"ring {ring.name}")
         parent = parent_of(actor, plan)
-        plan = replace(plan, path_length=_path_length(found))
-        version = check(plan, parent)
+        plan = _as_certified(plan, found)
+        version = check(plan, parent, brought=True)
         if spki_of(found) != public_key_of(version):
             raise refused("certificate", "The certificate is not of this key.")
         if parent is not None and parent.certificate is not None:
@@ -115,12 +117,25 @@ def import_authority(*, actor: Actor, plan: Plan, certificate: str, reason: str)
             ring=ring, source=Certificate.Source.UPLOADED, profile="sub-ca" if parent else "root", key_id=plan.key_id,
             key_origin=Certificate.KeyOrigin.HIERARCHY, requested_by=actor.label[:200],
             issued_under_id=parent.certificate_id if parent else None, **columns(raw),
+            weaknesses=list(filter(None, (*weaknesses_of(found), weakness_of_authority(version.key.algorithm)))),
         )  # fmt: skip
         authority.certificate = row
         authority.save(update_fields=["certificate"])
         act.about(target=target_of(authority))
         act.record({"plan": plan.as_dict(), "fingerprint": row.fingerprint, "reason": reason})
     return activate_imported(actor=actor, authority_id=authority.pk, reason=reason)
+
+
+def _as_certified(plan: Plan, found: x509.Certificate) -> Plan:
+    """The plan with what the certificate decides: names of its subject, life in days and path length."""
+    title = _first(found, NameOID.COMMON_NAME) or plan.title or plan.name
+    organization = _first(found, NameOID.ORGANIZATION_NAME)
+    days = max(1, (found.not_valid_after_utc - timezone.now()).days)
+    return replace(plan, title=title, organization=organization, days=days, path_length=_path_length(found))
+
+
+def _first(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+    return next((str(item.value)[:64] for item in certificate.subject.get_attributes_for_oid(oid)), "")
 
 
 def activate_imported(*, actor: Actor, authority_id: UUID, reason: str, approval_id: UUID | None = None) -> Authority:

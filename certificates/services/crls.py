@@ -21,7 +21,8 @@ from keyvault_portal.jobs import enqueue_on_commit
 
 logger = logging.getLogger(__name__)
 _SYSTEM = system_actor("CRL schedule")
-KEEP = 5  # lists of one kind and partition
+KEEP = 5  # lists of one kind and partition, and that which deltas build on
+SLOWEST = timedelta(minutes=10)  # a revocation's transaction may have ended after a list was signed that began after it
 RETRY = timedelta(minutes=5)
 REVOKED = (CertificateState.REVOKED.value, CertificateState.HELD.value)
 
@@ -34,7 +35,7 @@ def publish_later(authority: Authority) -> None:
 
 
 def publish(authority_id: UUID, *, only: int | None = None) -> list[CertificateList]:
-    """Sign and store a new CRL for every partition, or one of them; returns the lists.
+    """Sign and store a new CRL for every partition, or one of them, and the delta that goes with it; returns the full lists.
 
     When another worker published meanwhile, it is done again: a number is used once. Raises NotFound,
     WrongState, ProviderUnavailable.
@@ -53,6 +54,8 @@ def publish(authority_id: UUID, *, only: int | None = None) -> list[CertificateL
         _keep(authority, lists, now)
     except IntegrityError:
         return publish(authority_id, only=only)
+    if authority.delta_crls:
+        publish_delta(authority_id)
     return lists
 
 
@@ -63,42 +66,50 @@ def _keep(authority: Authority, lists: list[CertificateList], now: datetime) -> 
         # Half of its life is left when the next one is due: time to mend what fails, and to be fetched.
         due = now + timedelta(hours=authority.crl_hours) / 2
         Authority.objects.filter(pk=authority.pk).update(next_crl_at=due, crl_error="")
-        _forget_old(authority)
+        _forget_old(authority, now)
         act.record(
             {"lists": [{"partition": item.partition, "number": item.number, "entries": item.entries} for item in lists]}
         )
 
 
 def publish_delta(authority_id: UUID) -> CertificateList | None:
-    """Sign a delta CRL over the newest full one (RFC 5280, 5.2.4); None while there is no full one."""
+    """Sign a delta CRL (RFC 5280, 5.2.4); None while there is no full one, or where there are partitions.
+
+    It builds on the oldest full one that has not run out: whoever fetched that, or any since, needs no more than this.
+    """
     authority = Authority.objects.select_related("ring", "key", "key_version__key", "certificate").get(pk=authority_id)
-    base = newest(authority, 0)
+    now = timezone.now().replace(microsecond=0)
+    base = _base(authority, now)
     if base is None or authority.crl_partitions > 1:
         return None
-    now = timezone.now().replace(microsecond=0)
-    since = Q(authority=authority, partition=0, not_after__gte=base.this_update)
-    changed = Certificate.objects.filter(since, state__in=REVOKED, revoked_at__gte=base.this_update).order_by("id")
+    since, after = Q(authority=authority, partition=0, not_after__gte=base.this_update), base.this_update - SLOWEST
+    changed = Certificate.objects.filter(since, state__in=REVOKED, revoked_at__gte=after).order_by("id")
     entries = [bytes(entry or b"") for entry in changed.values_list("crl_entry", flat=True)]
-    back = Certificate.objects.filter(since, state=CertificateState.VALID.value, released_at__gte=base.this_update)
+    back = Certificate.objects.filter(since, state=CertificateState.VALID.value, released_at__gte=after)
     entries += [
         crl.removal(int(serial, 16), at or now)
         for serial, at in back.order_by("id").values_list("serial", "released_at")
     ]
     number = _next_number(authority)
-    plan = crl.Plan(number, now, min(base.next_update, now + timedelta(hours=authority.crl_hours)), base=base.number)
+    plan = crl.Plan(number, now, now + timedelta(hours=authority.crl_hours), base=base.number)
     raw = crl.build(plan, issuer_of(authority), entries, signer(authority.key_version))
-    with audit.atomic(
-        actor=_SYSTEM,
-        action="crl.publish",
-        target=("authority", authority.pk, authority.name),
-        ring_id=authority.ring_id,
-    ) as act:
-        made = CertificateList.objects.create(
-            authority=authority, kind=CertificateList.Kind.DELTA, number=number, base_number=base.number, entries=len(entries), der=raw,
-            this_update=now, next_update=plan.next_update,
-        )  # fmt: skip
-        act.record({"delta": number, "base": base.number, "entries": len(entries)})
+    made = CertificateList(
+        authority=authority, kind=CertificateList.Kind.DELTA, number=number, base_number=base.number, entries=len(entries), der=raw,
+        this_update=now, next_update=plan.next_update,
+    )  # fmt: skip
+    target = ("authority", authority.pk, authority.name)
+    try:
+        with audit.atomic(actor=_SYSTEM, action="crl.publish", target=target, ring_id=authority.ring_id) as act:
+            made.save(force_insert=True)
+            act.record({"delta": number, "base": base.number, "entries": len(entries)})
+    except IntegrityError:
+        return publish_delta(authority_id)
     return made
+
+
+def _base(authority: Authority, now: datetime) -> CertificateList | None:
+    rows = CertificateList.objects.filter(authority=authority, kind=CertificateList.Kind.FULL, partition=0)
+    return rows.filter(next_update__gt=now).order_by("number").first()
 
 
 def newest(authority: Authority, partition: int, kind: str = CertificateList.Kind.FULL) -> CertificateList | None:
@@ -147,11 +158,12 @@ def _next_number(authority: Authority) -> int:
     return int(found or 0) + 1
 
 
-def _forget_old(authority: Authority) -> None:
+def _forget_old(authority: Authority, now: datetime) -> None:
+    base = _base(authority, now) if authority.delta_crls else None
     for partition in range(authority.crl_partitions):
         for kind in CertificateList.Kind.values:
             rows = CertificateList.objects.filter(authority=authority, partition=partition, kind=kind)
-            kept = list(rows.order_by("-number").values_list("pk", flat=True)[:KEEP])
+            kept = [*rows.order_by("-number").values_list("pk", flat=True)[:KEEP], *([base.pk] if base else [])]
             rows.exclude(pk__in=kept).delete()
 
 

@@ -12,6 +12,7 @@ from certificates.csr import refused
 from certificates.models import Authority
 from certificates.services.authorities import (
     CREATE,
+    STRONGER,
     Plan,
     check,
     draft_of,
@@ -23,6 +24,7 @@ from certificates.services.authorities import (
 )
 from certificates.services.reading import issuer_of
 from certificates.services.signers import public_key_of
+from certificates.services.weaknesses import weakness_of_authority
 from keys.models import Key
 from keys.services import creation
 from keys.states import VersionState
@@ -35,7 +37,7 @@ CEREMONY_LABEL = "made-in-ceremony"
 
 
 def may_found(*, actor: Actor, subject: Subject) -> UUID:
-    """The ring of the root, when its name is free there and the actor may make keys and authorities in it."""
+    """The ring of the root, when its name is free there, its algorithm good enough, and the actor may make keys and authorities in it."""
     plan = plan_of(subject, "")
     ring = ring_of(plan)
     for permission in (Permission.AUTHORITY_MANAGE, Permission.KEY_CREATE):
@@ -45,6 +47,8 @@ def may_found(*, actor: Actor, subject: Subject) -> UUID:
         or Key.objects.filter(ring=ring, name=_key_name(subject)).exists()
     ):
         raise refused("name", "An authority of this name, or its key, exists already.")
+    if weak := weakness_of_authority(str(subject["algorithm"])):
+        raise refused("algorithm", f"{weak} {STRONGER}")
     return ring.pk
 
 

@@ -3,6 +3,8 @@
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
+from keys.crypto.algorithms import ALGORITHMS, Standing
+
 
 def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     """Faults that the certificate itself shows, in words."""
@@ -27,3 +29,12 @@ def weaknesses_of(certificate: x509.Certificate) -> list[str]:
     if leaf and lifetime.days > 825:
         found.append(f"Lives {lifetime.days} days.")
     return found
+
+
+def weakness_of_authority(algorithm: str) -> str:
+    """What is wrong with this algorithm for an authority, in words, or nothing: what it signs stands for years."""
+    row = ALGORITHMS[algorithm]
+    if row.standing is Standing.RECOMMENDED:
+        return ""
+    end = f", good until {row.acceptable_until:%-d %B %Y}" if row.acceptable_until else ""
+    return f"{algorithm} has a strength of {row.strength} bits{end}: too weak for an authority."

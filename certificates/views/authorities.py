@@ -16,6 +16,7 @@ from certificates.profiles import PROFILES
 from certificates.services import authorities, bringing, crls, revoking
 from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
 from certificates.services.signers import url
+from certificates.services.weaknesses import weakness_of_authority
 from certificates.states import AuthorityState
 from certificates.views.pages import Confirmed, MakePage
 from keys.forms import ServiceForm
@@ -51,9 +52,10 @@ class AuthorityTree(ActorRequiredMixin, View):
 
 def _node(row: Authority) -> dict[str, Any]:
     until = f", until {row.certificate.not_after:%-d %b %Y}" if row.certificate else ""
+    weak = "; a weak key" if weakness_of_authority(row.key.algorithm) else ""
     return {
         "title": row.title, "url": f"/certificates/authorities/{row.pk}/", "state": _state(row), "icon": "session" if row.parent_id else "lock",
-        "note": f"{row.key.algorithm} at {row.key.provider}{until}", "children": [], "open": True,
+        "note": f"{row.key.algorithm} at {row.key.provider}{until}{weak}", "children": [], "open": True,
     }  # fmt: skip
 
 
@@ -82,6 +84,7 @@ class AuthorityDetail(ActorRequiredMixin, View):
             "waiting": list(approvals.visible_requests(actor).filter(target_type="authority", target_id=str(row.pk), state="pending")[:5]),
             "events": audit.events_for_target("authority", str(row.pk), 10) if actor.can(Permission.AUDIT_VIEW, row.ring_id) else [],
             "facts": _facts(row), "serves_acme": AcmeServer.objects.filter(authority=row).exists(),
+            "weakness": weakness_of_authority(row.key.algorithm),
         }  # fmt: skip
         return render(request, "certificates/authority_detail.html", context)
 

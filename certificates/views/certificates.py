@@ -96,8 +96,15 @@ class CertificateDetail(ActorRequiredMixin, View):
         row = visible_certificate(actor, certificate_id)
         shared = visible_certificates(actor).filter(spki_sha256=row.spki_sha256).exclude(pk=row.pk)
         leaf = row.authority is not None and row.profile in LEAF_PROFILES
+        lent = (
+            row.authority is not None
+            and row.profile == "sub-ca"
+            and not Authority.objects.filter(certificate=row).exists()
+        )
         wish = CaRevocation.objects.filter(certificate=row).first()
-        revocable = leaf or (_obtained(row) and row.shown_state == "valid" and (wish is None or wish.state == "failed"))
+        revocable = (
+            leaf or lent or (_obtained(row) and row.shown_state == "valid" and (wish is None or wish.state == "failed"))
+        )
         revoke = revocable and (actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id) or row.owner_id == actor.id)
         context = {
             "title": str(row), "row": row, "state": row.badge, "chain": chain_of(row), "shared": shared[:10], "now": timezone.now(),

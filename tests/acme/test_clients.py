@@ -17,12 +17,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.db import connection
 from django.test.testcases import LiveServerThread, ThreadedWSGIServer, _StaticFilesHandler
+from django.utils import timezone
 
+from certificates.acme.services import renewal as renewal_info
 from certificates.acme.services import serving
-from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certificate
+from certificates.models import AcmeAccount, AcmeChallenge, AcmeOrder, Certificate, ChallengeAnswer
 from certificates.names import read as named
-from certificates.renewal import client
+from certificates.renewal import client, managing, schedule, sources
+from certificates.services import revoking
 from certificates.services.reading import pem
 from keys.crypto.jwk import b64url
 from keys.services import stores
@@ -276,6 +280,48 @@ def test_the_portals_own_client(live: Live, settings: Any):
                 ca.revoke(leaf, 4)
                 ca.revoke(leaf, 4)  # said again it is revoked all the same
     assert [Certificate.objects.get(pk=row.pk).reason for row in rows] == ["key_compromise", "superseded"]
+
+
+def test_the_portals_own_client_renews_when_our_server_says(live: Live, settings: Any):
+    """ARI (RFC 9773) of our server, asked by our client: the window, a revocation that ends it, and what is replaced."""
+    settings.ACME_ALLOWED_HOSTS = ["127.0.0.0/8", "::1/128"]
+    tree = live.world.tree
+    stores.register_sealed_values(actor=tree.officer, key=tree.dek)
+
+    class Pages(dict[str, Any]):
+        def get(self, path: str, _default: Any = None) -> Any:
+            found = ChallengeAnswer.objects.filter(token=path.rsplit("/", 1)[-1]).first()
+            connection.close()
+            return found.content.encode() if found is not None else (404, {}, b"nothing")
+
+    live.world.web.pages = Pages()
+    source = sources.register_source(
+        actor=tree.officer, ring=tree.ring, name="ours", directory=live.directory, contacts=[], agree_to_terms=True,
+        ca_bundle=live.trust.read_text(),
+    )  # fmt: skip
+    sources.complete_registration(source.pk)
+    key = tree.make("www", "transport", "ECDSA-P256-SHA256", tree.kek)
+    managed = managing.obtain_certificate(
+        actor=tree.officer, source_id=source.pk, key_id=key.pk, names=[("dns", "www.example.org")], challenge="http-01", dns_hook_id=None
+    )  # fmt: skip
+    managed.refresh_from_db()  # its tasks ran at once
+    first = managed.certificate
+    assert first is not None
+    schedule.ask_window(managed.pk)
+    managed.refresh_from_db()
+    said = renewal_info.window(first)
+    assert (managed.window_start, managed.window_end) == (said.start, said.end)
+    assert said.start <= managed.renew_at <= said.end
+    assert managed.renew_because == "The CA suggests it (RFC 9773)."
+    revoking.revoke_certificate(actor=tree.officer, certificate_id=first.pk, reason="superseded")
+    schedule.ask_window(managed.pk)
+    managed.refresh_from_db()
+    assert managed.renew_at <= timezone.now()
+    assert schedule.begin_due(managed.pk) is not None
+    managed.refresh_from_db()
+    assert managed.certificate is not None
+    assert managed.certificate != first
+    assert AcmeOrder.objects.get(replaces=first).certificate == managed.certificate
 
 
 @pytest.mark.needs_dehydrated

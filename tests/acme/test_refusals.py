@@ -43,33 +43,29 @@ def test_a_nonce_is_good_once(world: World):
     assert kind(client.post(client.kid, nonce=kept)) == ("badNonce", 400)
 
 
-def test_headers_that_are_not_believed(world: World):
-    client, stranger = world.client(), Signer()
-    url, public = client.url("new-order"), client.signer.private.public_key()
-    spki = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def asked(client, sign=None, **header):
+    """What an order is told whose protected header has other members than it should, or another signature."""
+    values = {"alg": "ES256", "kid": client.kid, "url": client.url("new-order"), "nonce": client.nonce()} | header
+    values = {name: value for name, value in values.items() if value is not None}
     payload = {"identifiers": [{"type": "dns", "value": "a.example.org"}]}
+    told = kind(client.send("new-order", json.dumps(jws(values, payload, sign or client.signer.sign))))
+    assert AcmeOrder.objects.count() == 0
+    return told
 
-    def ask(sign=client.signer.sign, **header):
-        values = {"alg": "ES256", "kid": client.kid, "url": url, "nonce": client.nonce()} | header
-        values = {name: value for name, value in values.items() if value is not None}
-        return kind(client.send("new-order", json.dumps(jws(values, payload, sign))))
 
-    assert ask(alg="none", sign=lambda _: b"") == ("badSignatureAlgorithm", 400)
-    assert ask(alg="HS256", sign=mac(spki)) == ("badSignatureAlgorithm", 400)  # the public key as a secret
+def test_no_algorithm_but_the_keys_own_is_believed_and_none_least_of_all(world: World):
+    client = world.client()
+    public = client.signer.private.public_key()
+    spki = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert asked(client, alg="none", sign=lambda _: b"") == ("badSignatureAlgorithm", 400)
+    assert asked(client, alg="HS256", sign=mac(spki)) == ("badSignatureAlgorithm", 400)  # the public key as a secret
     for name in ("RS512", "PS256", "ES512", "ES256K", None, 7, ["ES256"]):
-        assert ask(alg=name) == ("badSignatureAlgorithm", 400), name
-    assert ask(alg="ES384") == ("badSignatureAlgorithm", 400)  # on the list, but not this key's
-    assert ask(sign=stranger.sign) == ("malformed", 400)
-    assert ask(sign=lambda _: b"\0" * 64) == ("malformed", 400)
-    assert ask(sign=lambda message: client.signer.sign(message) + b"\0") == ("malformed", 400)
-    assert ask(url=client.url("new-account")) == ("unauthorized", 403)
-    assert ask(url=None) == ("unauthorized", 403)
-    assert ask(nonce=None) == ("malformed", 400)
-    assert ask(jwk=client.signer.jwk) == ("malformed", 400)  # both
-    assert ask(kid=None) == ("malformed", 400)  # neither
-    assert ask(kid=None, jwk=client.signer.jwk) == ("malformed", 400)  # this one wants an account
-    assert ask(crit=["exp"]) == ("malformed", 400)
-    assert ask(b64=False) == ("malformed", 400)
+        assert asked(client, alg=name) == ("badSignatureAlgorithm", 400), name
+    assert asked(client, alg="ES384") == ("badSignatureAlgorithm", 400)  # on the list, but not this key's
+
+
+def test_a_wrong_kid_is_nobodys_account(world: World):
+    client = world.client()
     for wrong in (
         "x",
         client.kid + "x",
@@ -78,9 +74,24 @@ def test_headers_that_are_not_believed(world: World):
         7,
         client.kid + "/",
     ):
-        assert ask(kid=wrong) == ("accountDoesNotExist", 400), wrong
+        assert asked(client, kid=wrong) == ("accountDoesNotExist", 400), wrong
     # Another account's address with one's own key.
-    assert ask(kid=world.client().kid) == ("malformed", 400)
+    assert asked(client, kid=world.client().kid) == ("malformed", 400)
+
+
+def test_headers_that_are_not_believed(world: World):
+    client, stranger = world.client(), Signer()
+    assert asked(client, sign=stranger.sign) == ("malformed", 400)
+    assert asked(client, sign=lambda _: b"\0" * 64) == ("malformed", 400)
+    assert asked(client, sign=lambda message: client.signer.sign(message) + b"\0") == ("malformed", 400)
+    assert asked(client, url=client.url("new-account")) == ("unauthorized", 403)
+    assert asked(client, url=None) == ("unauthorized", 403)
+    assert asked(client, nonce=None) == ("malformed", 400)
+    assert asked(client, jwk=client.signer.jwk) == ("malformed", 400)  # both
+    assert asked(client, kid=None) == ("malformed", 400)  # neither
+    assert asked(client, kid=None, jwk=client.signer.jwk) == ("malformed", 400)  # this one wants an account
+    assert asked(client, crit=["exp"]) == ("malformed", 400)
+    assert asked(client, b64=False) == ("malformed", 400)
     assert kind(client.post("new-account", {}, jwk=False)) == ("malformed", 400)  # this one wants a key
     assert AcmeOrder.objects.count() == 0
 

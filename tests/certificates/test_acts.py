@@ -147,6 +147,7 @@ def test_the_owner_may_revoke_and_a_stranger_may_not(pki, auditor):
     with pytest.raises(WrongState):
         revoking.release_certificate(actor=pki.officer, certificate_id=row.pk)
     event = AuditEvent.objects.filter(action="certificate.revoke", outcome="success").get()
+    assert (event.target_id, event.ring_id) == (str(row.pk), row.ring_id)
     assert b"superseded" in bytes(event.leaf)
 
 
@@ -378,3 +379,11 @@ def test_a_list_that_another_worker_published_meanwhile_is_made_again(pki, monke
     monkeypatch.setattr(crls, "_next_number", late)
     [made] = crls.publish(pki.servers.pk)
     assert made.number == 2
+
+
+def test_what_is_found_late_is_told_once_and_not_for_every_step_it_missed(pki):
+    owner = officer_named("Asta")
+    row = pki.issue("dns:www.example.org", owner_id=owner.id)
+    Certificate.objects.filter(pk=row.pk).update(not_after=timezone.now() + timedelta(days=5))
+    assert expiry.tick() == 1
+    assert list(row.expiry_notices.values_list("days", flat=True)) == [7]

@@ -292,3 +292,14 @@ def test_rsa_with_a_small_exponent():
 
     with pytest.raises(ValidationFailed, match="exponent"):
         requests.check_public_key(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def test_a_wildcard_is_no_domain_of_an_authority(tree):
+    key = tree.make("wild-key", "transport", "ECDSA-P256-SHA256", tree.kek)
+    wanted = plan(tree, "wild", key, profiles=["server"], names={"dns": ["*.internal"], "email": ["*.example.org"]})
+    with pytest.raises(ValidationFailed) as error:
+        authorities.create_authority(actor=tree.officer, plan=wanted, reason="A test.")
+    assert error.value.errors["names"] == [
+        "dns: *.internal is a wildcard; write internal, and allow wildcards below.",
+        "email: *.example.org is a wildcard; write example.org, and allow wildcards below.",
+    ]

@@ -1,4 +1,8 @@
-"""Let's Encrypt's test CA (pebble), its DNS, and a door in front of it that can be shut, slowed down or taught RFC 9773."""
+"""Let's Encrypt's test CA (pebble), its DNS, and a door in front of it that can be shut, slowed down or taught RFC 9773.
+
+The pebble of Debian knows no renewal information (RFC 9773): where a test needs that, the door answers in its place. Our
+client asks a real server for it in tests/acme/test_clients.py: our own.
+"""
 
 import json
 import os

@@ -139,7 +139,7 @@ def test_an_agreed_mass_revocation_says_and_reaches_the_same(home, managed):
         )  # fmt: skip
     request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
     assert request.consequences == [
-        "0 certificates are revoked for good: superseded.", "1 that came from CAs outside are revoked there.",
+        f"0 certificates with the key {managed.certificate.spki_sha256} end for good: superseded.", "1 that came from CAs outside are revoked there.",
     ]  # fmt: skip
     assert not CaRevocation.objects.exists()
     approvals.approve(

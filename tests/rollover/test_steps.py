@@ -10,7 +10,7 @@ from certificates.models import Certificate, RelyingParty, Rollover
 from certificates.rollover import gates, parties, steps
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState, after
 from certificates.rollover.steps import GateNotMet
-from certificates.services import revoking
+from certificates.services import authorities, revoking
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
 from tests.certificates.conftest import Hierarchy, make_authority, refreshed
@@ -94,6 +94,11 @@ def test_b_has_to_be_able_to_take_over(tree):
 def test_b_has_to_outlive_a_and_not_only_equal_it(planned):
     Certificate.objects.filter(pk=planned.new.certificate_id).update(not_after=planned.old.certificate.not_after)
     assert "not later than" in gates.gate(refreshed(planned)).faults[0]
+
+
+def test_b_has_to_be_in_service(tree, planned):
+    authorities.retire_authority(actor=tree.officer, authority_id=planned.new_id, reason="A test.")
+    assert gates.gate(refreshed(planned)).faults == [f"{planned.new} is retired: it cannot issue."]
 
 
 def test_what_is_revoked_holds_nobody_up(tree, planned):

@@ -130,3 +130,8 @@ def test_records_keep_their_form(domain, more, field):
     with pytest.raises(ValidationFailed) as caught:
         caa_records(domain, **{"issuers": ["letsencrypt.org"]} | more)
     assert list(caught.value.errors) == [field]
+
+
+def test_a_backup_may_be_the_pin_itself():
+    pin = base64.b64encode(bytes(range(32))).decode()
+    assert made(backups=[f" {pin}\n"]).backups == (pin,)
