@@ -100,7 +100,6 @@ def columns(raw: bytes, read: x509.Certificate | None = None) -> dict[str, Any]:
     serial = f"{certificate.serial_number:x}"
     fingerprint = sha256(raw).hexdigest()
     subject = without_nul(certificate.subject.rfc4514_string())[:300]
-    digest = certificate.signature_hash_algorithm
     public = certificate.public_key()
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return {
@@ -108,10 +107,16 @@ def columns(raw: bytes, read: x509.Certificate | None = None) -> dict[str, Any]:
         "issuer": without_nul(certificate.issuer.rfc4514_string())[:300],
         "spki_sha256": sha256(spki).hexdigest(),
         "key_algorithm": key_algorithm(public),
-        "signature_algorithm": f"{certificate.signature_algorithm_oid._name}" + (f" {digest.name}" if digest else ""),
+        "signature_algorithm": signature_algorithm(certificate),
         "not_before": certificate.not_valid_before_utc, "not_after": certificate.not_valid_after_utc,
         "search": " ".join([subject, *names]).lower()[:20_000],
     }  # fmt: skip
+
+
+def signature_algorithm(certificate: x509.Certificate) -> str:
+    """Words for the algorithm, with the digest where its own name does not say it (RSASSA-PSS)."""
+    name, digest = certificate.signature_algorithm_oid._name, certificate.signature_hash_algorithm
+    return name if digest is None or digest.name in name.lower() else f"{name} {digest.name}"
 
 
 def without_nul(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from certificates.tls.report import Report
+from certificates.tls.report import CertificateFacts, Report
 from certificates.tls.suites import OLD_VERSIONS, QUANTUM_SAFE, is_aead, is_forward_secret
 
 YEAR = 31_536_000
@@ -82,12 +82,7 @@ def _certificates(report: Report) -> Iterator[Reason]:
     if not report.chain_holds:
         yield Reason("F", "The certificates sent do not sign each other.")
     for facts in report.chain:
-        if facts.not_after < report.at:
-            yield Reason("F", f"{facts.subject} expired on {facts.not_after:%Y-%m-%d}.")
-        elif facts.not_before > report.at:
-            yield Reason("F", f"{facts.subject} is not valid before {facts.not_before:%Y-%m-%d}.")
-        if facts.is_weak:
-            yield Reason("F", f"{facts.subject} has a weak key or signature ({facts.key}, {facts.signature_hash}).")
+        yield from _certificate(facts, report)
     if leaf.not_after - SOON < report.at <= leaf.not_after:
         yield Reason("B", f"The certificate expires on {leaf.not_after:%Y-%m-%d}.")
     if leaf.subject == leaf.issuer:
@@ -98,3 +93,14 @@ def _certificates(report: Report) -> Iterator[Reason]:
         yield Reason("F", "The stapled answer says the certificate is revoked.")
     elif report.staple not in {"", "good"}:
         yield Reason("B", f"The stapled answer counts for nothing: {report.staple}.")
+
+
+def _certificate(facts: CertificateFacts, report: Report) -> Iterator[Reason]:
+    if facts.not_after < report.at:
+        yield Reason("F", f"{facts.subject} expired on {facts.not_after:%Y-%m-%d}.")
+    elif facts.not_before > report.at:
+        yield Reason("F", f"{facts.subject} is not valid before {facts.not_before:%Y-%m-%d}.")
+    if facts.serial in report.revoked:
+        yield Reason("F", f"{facts.subject} was revoked.")
+    if facts.is_weak:
+        yield Reason("F", f"{facts.subject} has a weak key or signature ({facts.key}, {facts.signature_hash}).")

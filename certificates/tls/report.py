@@ -91,7 +91,8 @@ class Report:
 
     `groups` are those of TLS 1.3: before it, the answer hangs on the certificate's own curve as well. `incomplete` says
     which questions were not answered in time; then nothing is to be concluded from what is missing. `certificates` is the
-    chain in DER; `timestamps` are SignedCertificateTimestampLists (RFC 6962, section 3.3) by where they came from.
+    chain in DER; `timestamps` are SignedCertificateTimestampLists (RFC 6962, section 3.3) by where they came from; `revoked`
+    are the serial numbers of the chain that the portal itself knows to be revoked, whatever the endpoint staples.
     """
 
     host: str
@@ -113,5 +114,6 @@ class Report:
     hsts: str = ""
     asks_for_certificate: bool = False
     incomplete: str = ""
+    revoked: tuple[str, ...] = ()
     certificates: tuple[bytes, ...] = ()
     timestamps: tuple[tuple[str, bytes], ...] = ()

@@ -1,9 +1,12 @@
 """Scans that people and tokens ask for: allowed by policy, and on the record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
+from certificates.models import Certificate
 from certificates.services.scan_policy import EndpointUnavailable, scan_rule
+from certificates.states import CertificateState
 from certificates.tls.configuration import Configuration, is_address, is_host_name
 from certificates.tls.drift import Difference, compare
 from certificates.tls.grading import Grade, grade
@@ -67,8 +70,17 @@ def look(host: str, port: int, *, seconds: float = SECONDS) -> Report:
     host = check_endpoint(host, port)
     address = scan_rule().resolve(host, port)
     try:
-        return scan(host, port, address, seconds=seconds)
+        report = scan(host, port, address, seconds=seconds)
     except ScanEnded as error:
         raise EndpointUnavailable(str(error)) from None
     except OSError as error:
         raise EndpointUnavailable(f"Nothing answers at {host}, port {port}.", hint=error.strerror or "") from None
+    return replace(report, revoked=_revoked(report))
+
+
+def _revoked(report: Report) -> tuple[str, ...]:
+    prints = {
+        sha256(raw).hexdigest(): facts.serial for raw, facts in zip(report.certificates, report.chain, strict=True)
+    }
+    ended = Certificate.objects.filter(fingerprint__in=prints, state=CertificateState.REVOKED.value)
+    return tuple(prints[fingerprint] for fingerprint in ended.values_list("fingerprint", flat=True))

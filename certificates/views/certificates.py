@@ -6,6 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
 from django.views import View
 
@@ -345,10 +346,8 @@ class Upload(ActorRequiredMixin, View):
         if form.is_valid():
             done = form.run(lambda values: inventory.upload(actor=actor_of(request), **values))
             if done is not None:
-                messages.success(
-                    request,
-                    f"{len(done.rows)} certificates added, {done.known} known already, {done.unreadable} unreadable.",
-                )
+                added = f"{len(done.rows)} certificate{pluralize(done.rows)} added"
+                messages.success(request, f"{added}, {done.known} known already, {done.unreadable} unreadable.")
                 return redirect("/certificates/?source=uploaded")
         return self._page(request, form, status=422)
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from certificates.models import Certificate, EndpointScan, ExpiryNotice, ScanRange, ScanTarget, Sighting
 from certificates.services import expiry, inventory, scan_policy, scanning
 from certificates.states import SCAN_MOVES, ScanState
+from certificates.tls.grading import grade
 from keys.hosts import HostRefused
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals.models import Notice
@@ -128,6 +129,20 @@ def test_a_certificate_of_ours_is_met_as_what_it_is(pki, here):
     row = pki.issue("dns:www.example.org")
     found = inventory.take_in(pki.tree.ring.pk, [bytes(row.der)], Certificate.Source.SCANNED, "a scan").rows
     assert found[row.fingerprint].pk == row.pk
+
+
+def test_a_certificate_that_was_revoked_fails_whatever_is_stapled(tree, here, above, olga):
+    with endpoint(leaf(above)) as server:
+        target = watch(tree, server)
+        assert target.last.grade != "F"
+        Certificate.objects.filter(pk=target.last.leaf.pk).update(
+            state="revoked", reason="superseded", revoked_at=timezone.now()
+        )
+        again = scan(tree, target)
+    assert again.changes == [f"Its grade is F instead of {target.last.grade}."]
+    report = scanning.report_of(again)
+    assert report.revoked == (report.chain[0].serial,)
+    assert [reason.text for reason in grade(report).reasons if reason.cap == "F"] == [f"CN={LOCAL} was revoked."]
 
 
 @pytest.mark.parametrize(
