@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certificates.models import Authority, Certificate
 from certificates.services import authorities, crls, issuing, reading, status
 from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.audit import ledger
+from keyvault_portal.audit.models import AuditEvent
 from tests.certificates.requests import csr
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
 from tests.remembered import remembered
@@ -117,3 +119,28 @@ def refreshed(row: Any) -> Any:
 def with_responder(authority: Authority) -> Authority:
     status.ensure_responder(authority.pk)
     return Authority.objects.select_related("certificate", "key", "key_version", "responder__key").get(pk=authority.pk)
+
+
+def order(name: str) -> issuing.Order:
+    """A server's certificate for one name, with a key of its own."""
+    return issuing.order_from_csr(csr(names=(x509.DNSName(name),)), profile="server")
+
+
+@pytest.fixture
+def at_once(transactional_db: None, tree: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An authority that has issued in this process, so that the next certificate is issued by what is known of it."""
+    monkeypatch.setattr(ledger, "_hope", ledger.Hope())
+    root = make_authority(tree, "root", profiles=["server"], names=SERVERS)
+
+    def issue(name="b.example.org", actor=tree.officer, wanted=None):
+        return issuing.issue_certificate(actor=actor, authority_id=root.pk, order=wanted or order(name))
+
+    issue("a.example.org")
+    issue.authority = root
+    return issue
+
+
+def outcomes() -> list[str]:
+    """How each issuance on record ended."""
+    rows = AuditEvent.objects.filter(action="certificate.issue").order_by("seq")
+    return list(rows.values_list("outcome", flat=True))

@@ -1,8 +1,5 @@
 """How a certificate becomes durable: with its grant and its record at once, or after a grant that was written first."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -23,9 +20,8 @@ from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.audit.verification import verify
-from keyvault_portal.errors import Conflict, PermissionRefused, PortalError, ValidationFailed, WrongState
-from tests.certificates.conftest import csr, with_responder
-from tests.certificates.test_together import wait_until
+from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
+from tests.certificates.conftest import order, outcomes, with_responder
 
 
 @pytest.fixture
@@ -37,10 +33,6 @@ def elsewhere(monkeypatch):
 def keys_elsewhere(monkeypatch):
     for module in (issuing, grants):
         monkeypatch.setattr(module, "signs_here", lambda version: False)
-
-
-def order(name):
-    return issuing.order_from_csr(csr(names=(x509.DNSName(name),)), profile="server")
 
 
 def issue_many(pki, *names):
@@ -147,27 +139,6 @@ def test_what_cannot_be_recorded_is_not_issued(pki, monkeypatch):
     assert not Certificate.objects.filter(authority=pki.servers).exists()
 
 
-@pytest.fixture
-def at_once(transactional_db, tree, monkeypatch):
-    """An authority that has issued in this process, so that the next certificate is issued by what is known of it."""
-    from tests.certificates.conftest import SERVERS, make_authority
-
-    monkeypatch.setattr(ledger, "_hope", ledger.Hope())
-    root = make_authority(tree, "root", profiles=["server"], names=SERVERS)
-
-    def issue(name="b.example.org", actor=tree.officer, wanted=None):
-        return issuing.issue_certificate(actor=actor, authority_id=root.pk, order=wanted or order(name))
-
-    issue("a.example.org")
-    issue.authority = root
-    return issue
-
-
-def outcomes():
-    rows = AuditEvent.objects.filter(action="certificate.issue").order_by("seq")
-    return list(rows.values_list("outcome", flat=True))
-
-
 def test_a_key_kept_here_needs_one_durable_statement(at_once, monkeypatch):
     sent, real = [], ledger.append_after
     monkeypatch.setattr(
@@ -244,94 +215,6 @@ def test_what_may_have_been_written_is_not_tried_again(at_once, monkeypatch):
     with pytest.raises(AuditUnavailable):
         at_once()
     assert len(tried) == 1
-
-
-def at_the_same_time(calls):
-    """What each call returned or raised, all of them waiting for the first one's commit before they are looked at."""
-    begun = threading.Barrier(len(calls))
-
-    def one(call):
-        begun.wait(60)
-        try:
-            return call()
-        except PortalError as error:
-            return error
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(one, calls))
-
-
-@pytest.fixture
-def slow_record(monkeypatch):
-    """The first commit takes its time, until `wanted` calls wait behind it."""
-    real, sent = ledger.append_after, []
-
-    def append_after(head, events, *rest):
-        sent.append(len(events))
-        if len(sent) == 1:
-            wait_until(lambda: len(issuing._together._waiting) >= slow.wanted)
-        return real(head, events, *rest)
-
-    def slow(wanted):
-        slow.wanted = wanted
-        monkeypatch.setattr(ledger, "append_after", append_after)
-        return sent
-
-    return slow
-
-
-def test_callers_at_the_same_time_share_a_commit(at_once, slow_record):
-    sent = slow_record(7)
-    made = at_the_same_time([partial(at_once, f"h{number}.example.org") for number in range(8)])
-    assert sent == [1, 7]
-    assert [row.names for row in made] == [[f"dns:h{number}.example.org"] for number in range(8)]
-    assert len({row.pk for row in made}) == Certificate.objects.filter(names__0__startswith="dns:h").count() == 8
-    assert {row.grant.state for row in Certificate.objects.filter(pk__in=[row.pk for row in made])} == {"done"}
-    assert outcomes()[-8:] == ["success"] * 8
-    assert verify(verification_settings(every_signature=True)).finding is None
-
-
-def test_what_one_may_not_have_hinders_nobody_beside_it(at_once, slow_record, auditor):
-    sent = slow_record(3)
-    calls = [
-        partial(at_once, "a.example.org"),
-        partial(at_once, "b.example.com"),
-        partial(at_once, actor=auditor),
-        at_once,
-    ]
-    made = at_the_same_time(calls)
-    assert [type(result) for result in made] == [Certificate, ValidationFailed, PermissionRefused, Certificate]
-    assert sum(sent[:2]) == 2
-    assert sorted(outcomes()[-4:]) == ["refused", "refused", "success", "success"]
-
-
-def test_a_compromised_key_hinders_nobody_beside_it(at_once, slow_record, tree):
-    wanted = order("b.example.org")
-    row = at_once(wanted=wanted)
-    revoking.revoke_certificate(actor=tree.officer, certificate_id=row.pk, reason=Reason.KEY_COMPROMISE.value)
-    at_once()
-    slow_record(3)
-    made = at_the_same_time([at_once, partial(at_once, wanted=wanted), at_once, at_once])
-    assert [type(result) for result in made] == [Certificate, ValidationFailed, Certificate, Certificate]
-
-
-def test_a_record_that_cannot_be_written_fails_all_that_wait_for_it_once(at_once, monkeypatch):
-    tried = []
-
-    def away(*rest):
-        tried.append(rest)
-        if len(tried) == 1:
-            wait_until(lambda: len(issuing._together._waiting) >= 3)
-        raise AuditUnavailable
-
-    monkeypatch.setattr(ledger, "append_after", away)
-    monkeypatch.setattr(ledger, "append_locked", away)
-    failed = at_the_same_time([at_once] * 4)
-    assert [type(result) for result in failed] == [AuditUnavailable] * 4
-    assert len({id(result) for result in failed}) == 4, "each thread has its own traceback"
-    assert len(tried) == 2, "nothing is tried again"
 
 
 @pytest.mark.parametrize("known", [True, False])
