@@ -22,7 +22,9 @@ from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRefused
 from keys.models import KeyVersion, SealedValue
 from keys.services import exports
+from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.accounts.models import Person, RoleBinding
+from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.models import Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import ApprovalRequired, Conflict, PermissionRefused, ValidationFailed, WrongState
@@ -137,6 +139,21 @@ def test_a_private_key_in_a_file_is_agreed_to(home, managed):
     assert DeployHook.objects.get().with_key
     # Without the key nobody has to agree.
     assert deploying.add_hook(actor=asks, managed_id=managed.pk, kind="file", place=str(home.folder / "public")).pk
+
+
+def test_only_who_may_export_the_key_has_it_put_into_a_file(home, managed):
+    clerk = system_actor("clerk", *set(Permission) - {Permission.KEY_EXPORT})
+    values = {
+        "actor": clerk,
+        "managed_id": managed.pk,
+        "kind": "file",
+        "place": str(home.folder / "www"),
+        "reason": "A test.",
+    }
+    with pytest.raises(PermissionRefused):
+        deploying.add_hook(**values, with_key=True)
+    assert not DeployHook.objects.exists()
+    assert deploying.add_hook(**values).pk
 
 
 def test_a_key_that_may_not_leave_stays(home, managed):
