@@ -352,6 +352,7 @@ def test_a_policy_may_ask_for_a_rehearsal_of_the_very_script(people, planner, pr
     ("field", "value"),
     [
         ("title", " "),
+        ("title", "x" * 151),
         ("purpose", ""),
         ("place", " "),
         ("time_zone", "localtime"),  # the clock of whichever machine reads it
@@ -363,3 +364,23 @@ def test_a_plan_that_nobody_could_follow_is_refused(planner, field, value):
     with pytest.raises(ValidationFailed) as refused:
         plan(planner, **{field: value})
     assert set(refused.value.errors) == {field}
+
+
+def test_a_second_date_is_later_than_the_first(planner):
+    first = datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(ValidationFailed) as refused:
+        plan(planner, starts_at=first, reserve_at=first)
+    assert set(refused.value.errors) == {"reserve_at"}
+
+
+@pytest.mark.parametrize("script", ["escrow:1", "byok:1"])
+def test_the_real_thing_is_about_a_key(planner, script):
+    with pytest.raises(ValidationFailed) as refused:
+        plan(planner, script, practice=False)
+    assert refused.value.errors["key"] == ["Choose the key this is about."]
+
+
+def test_a_recovery_says_where_the_key_goes(planner):
+    with pytest.raises(ValidationFailed) as refused:
+        plan(planner, "recovery:2", practice=False)
+    assert refused.value.errors["provider"] == ["Choose where the key goes."]
