@@ -5,10 +5,12 @@ import re
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from pypdfium2 import PdfDocument
 
 from ceremonies import offline
 from ceremonies.models import ShareGeneration
+from ceremonies.room_errors import NotYours
 from ceremonies.script import Action
 from ceremonies.services import custody, gathering, proving, room
 from ceremonies.services.minutes import read_minutes
@@ -103,6 +105,9 @@ def test_the_roll_is_called(cast, recovery_of):
     roll.start()
     roll.until(Action.PROVE)
     salt = roll.now.source.public_record.salt
+    roll.now.source.shares.update(missed_at=timezone.now())
+    with pytest.raises(NotYours, match="part of the holder"):
+        proving.prove_share(actor=roll.actor("lena"), ceremony_id=roll.id, step=roll.now.step, proof="AAAA")
     for name in ("hana", "igor", "jane", "karl"):
         proof = offline.prove(cast.words[name], salt, proving.challenge_for(roll.now, roll.seat(name)))
         proving.prove_share(
@@ -119,6 +124,7 @@ def test_the_roll_is_called(cast, recovery_of):
     made = ShareGeneration.objects.get()
     assert custody.health_of(made).words == "4 of 5 proved today, threshold 3, spare 1"
     assert made.shares.get(index=roll.seat("hana").share_index).bag == "NEW-hana"
+    assert [share.custodian for share in made.shares.exclude(missed_at=None)] == ["Lucy"]
     roll.close()
     assert roll.now.status is CeremonyState.CLOSED
     assert room.transcript(roll.now)[-1].action == "ceremony.close"

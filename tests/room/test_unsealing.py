@@ -113,6 +113,10 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert RootSeal.objects.filter(kind="shares").count() == 1
     assert opens(old.mnemonics[:2])
 
+    before = ShareGeneration.objects.create(
+        ceremony=first.now, seal_id=uuid4(), number=4, set_id=1, threshold=2, share_count=3, check_value="ab", record={},
+        state="active", activated_at=timezone.now(),
+    )  # fmt: skip
     made = held("New shares")
     with pytest.raises(PortalError):
         made.perform(Action.ACTIVATE_SEAL)
@@ -128,6 +132,10 @@ def test_new_shares_are_verified_before_the_old_ones_end(
     assert made.now.next_due_at is not None
     assert made.ceremony.result["shares_kept"]["Gus"] == "bag BAG-gus, Safe"
     _the_register_knows_them(made, planner)
+    before.refresh_from_db()
+    [after] = ShareGeneration.objects.filter(state="active")
+    assert (before.state, before.end_reason) == ("dead", f"Followed by the set {after.set_name}.")
+    assert after.number == before.number + 1
     assert seal_shares.unregistered_seal() is None
     assert set(made.words.values()).isdisjoint(first.words.values())
     assert not opens(old.mnemonics[:2])
