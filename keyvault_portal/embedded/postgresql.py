@@ -15,6 +15,7 @@ from psycopg import sql
 from keyvault_portal.embedded.config import OWNER, Config, EmbeddedError, answers
 from keyvault_portal.embedded.placement import Placement, place
 
+FULL_BELOW = 64 * 2**20  # bytes; what a start that failed for want of room has given back may be some files of 16 MiB
 START_DEADLINE = 60.0  # seconds; a recovery after a crash takes its time
 _OPTIONS = ("max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB")
 _FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -169,6 +170,9 @@ def _drop_stale_lock(data: Path) -> None:
 
 
 def _last_words(log: Path, start: int) -> str:
+    """Why the server ended, from its log; on a full disk the log may have no room for the reason either."""
+    if shutil.disk_usage(log.parent).free < FULL_BELOW:
+        return "the disk is full, make room and start again"
     with log.open("rb") as file:
         file.seek(start)
         lines = file.read().decode(errors="replace").strip().splitlines()
