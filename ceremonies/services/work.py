@@ -175,19 +175,9 @@ def session_over(actor: Actor, ceremony_id: UUID, step: int, *, nonce: str = "")
         with in_room(actor, ceremony_id, "begin_again", states=RUNNING, step=step, any_clock=True) as scene:
             script = scene.ceremony.read_script()
             begun_since = bool(nonce) and scene.ceremony.process.get("nonce") != nonce
-            first = (
-                None
-                if begun_since
-                else next(
-                    (
-                        action
-                        for action in (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
-                        if script.number_of(action) is not None
-                    ),
-                    None,
-                )
-            )
-            if first is not None and scene.ceremony.step >= (script.number_of(first) or 0):
+            beginnings = (Action.COLLECT, Action.DEAL, Action.DEAL_SEAL)
+            first = next((action for action in beginnings if script.number_of(action) is not None), None)
+            if not begun_since and first is not None and scene.ceremony.step >= (script.number_of(first) or 0):
                 go_back(
                     scene,
                     first,

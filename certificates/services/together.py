@@ -78,7 +78,7 @@ class Together[Asked, Ready, Done]:
         except BaseException as error:
             for call in group:
                 if not call.settled:
-                    call.settle(None, error if call is group[0] else _own(error))
+                    call.settle(None, error if call is group[0] else AuditUnavailable.because_of(error))
             raise
         finally:
             with self._mutex:
@@ -109,10 +109,3 @@ class Together[Asked, Ready, Done]:
         for call in group:
             if not call.settled:
                 call.settle(None)
-
-
-def _own(error: BaseException) -> AuditUnavailable:
-    """An error for one more thread, which adds its own traceback to it."""
-    own = AuditUnavailable(error.detail if isinstance(error, AuditUnavailable) else "")
-    own.__cause__ = error
-    return own

@@ -111,10 +111,8 @@ class Committer:
             connection.close_if_unusable_or_obsolete()
             first = self._write([ticket.event for ticket in group])
         except BaseException as cause:
-            detail = cause.detail if isinstance(cause, AuditUnavailable) else ""
             for ticket in group:
-                ticket.error = AuditUnavailable(detail)
-                ticket.error.__cause__ = cause
+                ticket.error = AuditUnavailable.because_of(cause)
                 ticket.done.release()
             return
         for seq, ticket in enumerate(group, first):
