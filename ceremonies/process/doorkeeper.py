@@ -4,6 +4,7 @@ A ceremony ends when its process is killed: the kernel then takes every page it 
 garbage collection makes among them.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -77,8 +78,9 @@ class Doorkeeper(PeerListener):
             child = self._alive(ceremony_id)
             if child is not None:
                 passed = orjson.dumps({"op": operation})
-                socket.send_fds(child.channel, [passed], [connection.fileno()])
-                return None
+                with contextlib.suppress(OSError):  # it is just ending
+                    socket.send_fds(child.channel, [passed], [connection.fileno()])
+                    return None
             if operation == "status":
                 return {"begun": False}
             raise SessionOver(hint="It was aborted, timed out, or the process was restarted: begin again.")

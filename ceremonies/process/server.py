@@ -42,23 +42,36 @@ def serve(
         wire.send(connection, opening | {"idle_seconds": sessions.idle_seconds, "life_seconds": sessions.life_seconds})
         connection.close()
         channel.settimeout(LOOK_EVERY)
-        while not sessions.expire():
-            try:
-                head, descriptors, _, _ = socket.recv_fds(channel, MAX_HEAD, 1)
-            except TimeoutError:
-                continue
-            if not head:
-                break  # the doorkeeper is gone
-            asked = socket.socket(fileno=descriptors[0])
-            threading.Thread(
-                target=_converse, args=(sessions, ceremony_id, orjson.loads(head), asked), daemon=True
-            ).start()
-        else:
-            logger.warning("ceremony %s: nobody gave a sign of life; everything of it is erased", ceremony_id)
+        converse_until_over(sessions, ceremony_id, channel)
     except BaseException as error:  # its text could quote what it was about
         logger.error("ceremony %s: its process failed: %s", begin["ceremony_id"], type(error).__name__)
     finally:
         os._exit(0)
+
+
+def converse_until_over(sessions: Sessions, ceremony_id: UUID, channel: socket.socket) -> None:
+    """Until the session or the doorkeeper is gone; whoever was passed on before that still gets an answer."""
+    speaking: list[threading.Thread] = []
+    over = False
+    while True:
+        if not over and sessions.find(ceremony_id) is None:
+            over = True
+            logger.warning("ceremony %s: nobody gave a sign of life; everything of it is erased", ceremony_id)
+            channel.shutdown(socket.SHUT_RD)  # from here the doorkeeper answers; what stands in line is still read
+        try:
+            head, descriptors, _, _ = socket.recv_fds(channel, MAX_HEAD, 1)
+        except TimeoutError:
+            continue
+        if not head:
+            break
+        asked = socket.socket(fileno=descriptors[0])
+        speaker = threading.Thread(
+            target=_converse, args=(sessions, ceremony_id, orjson.loads(head), asked), daemon=True
+        )
+        speaker.start()
+        speaking = [*(thread for thread in speaking if thread.is_alive()), speaker]
+    for thread in speaking:
+        thread.join(LOOK_EVERY)
 
 
 def _converse(sessions: Sessions, ceremony_id: UUID, head: Message, connection: socket.socket) -> None:
