@@ -61,8 +61,7 @@ class CeremonyCreate(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_MANAGE
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        initial = {name: request.GET[name] for name in ("script", "key", "title") if request.GET.get(name)}
-        return self._page(request, PlanForm(actor=actor_of(request), initial=initial or None))
+        return self._page(request, PlanForm(actor=actor_of(request), initial=request.GET.dict()))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = PlanForm(request.POST, actor=actor_of(request))
@@ -79,8 +78,9 @@ class CeremonyCreate(ActorRequiredMixin, View):
             "form": form,
             "submit_label": "Write the plan down",
             "cancel_url": "/ceremonies/",
+            "may_make_key": actor_of(request).can_somewhere(Permission.KEY_CREATE),
         }
-        return render(request, "generic/form.html", context, status=status)
+        return render(request, "ceremonies/plan.html", context, status=status)
 
 
 class CeremonyDetail(ActorRequiredMixin, View):

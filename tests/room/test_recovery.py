@@ -120,5 +120,5 @@ def _a_new_escrow_out_of_the_old_shares(planner: Any, officers: Any, new: Key, r
     assert offline.check_value(opened, new.algorithm) == second.check_value == recovery.now.result["check_value"]
     with pytest.raises(offline.Problem):
         offline.open_package(package, offline.combine([recovery.words[name] for name in ("lucy", "hana", "igor")]))
-    assert not any(sentence.startswith(f"{new}: without escrow") for _, sentence, _ in custody.due())
+    assert not any(sentence.startswith(f"{new}: without escrow") for _, sentence, *_ in custody.due())
     assert plan(planner, "recovery:2", key=new, practice=False, provider="local").source == second
