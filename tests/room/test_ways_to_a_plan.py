@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from ceremonies.models import ShareGeneration
 from ceremonies.services import custody
@@ -37,16 +38,13 @@ def chosen(window: Client, url: str) -> tuple[str, str]:
 def set_of(planner: Any, **more: Any) -> ShareGeneration:
     """A set in force that nobody proved for long."""
     found = ShareGeneration.objects.create(
-        ceremony=plan(planner),
-        number=1,
-        set_id=7,
-        threshold=2,
-        share_count=3,
-        state=GenerationState.ACTIVE.value,
-        **more,
-    )
+        ceremony=plan(planner), number=1, set_id=7, record={}, threshold=2, share_count=3, state=GenerationState.ACTIVE.value,
+        activated_at=timezone.now(), package_bag="B-1", **more,
+    )  # fmt: skip
     for index in (1, 2, 3):
-        found.shares.create(index=index, custodian=f"C{index}", state="held", commitment=bytes([index]))
+        found.shares.create(
+            index=index, custodian=f"C{index}", state="held", bag=f"TB-{index}", confirmed_at=timezone.now()
+        )
     return found
 
 
