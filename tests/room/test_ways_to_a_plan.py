@@ -43,7 +43,12 @@ def set_of(planner: Any, **more: Any) -> ShareGeneration:
     )  # fmt: skip
     for index in (1, 2, 3):
         found.shares.create(
-            index=index, custodian=f"C{index}", state="held", bag=f"TB-{index}", confirmed_at=timezone.now()
+            index=index,
+            custodian=f"C{index}",
+            email=f"c{index}@example.org",
+            state="held",
+            bag=f"TB-{index}",
+            confirmed_at=timezone.now(),
         )
     return found
 
