@@ -105,7 +105,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     script, state = ceremony.read_script(), ceremony.status
     may_manage = actor.can(Permission.CEREMONY_MANAGE, ceremony.ring_id)
     seats = list(ceremony.participants.select_related("deputy_for"))
-    result = ceremony.result
+    result = ceremony.told_result
     signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
     minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
     facts = [

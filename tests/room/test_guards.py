@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from ceremonies.models import ShareGeneration
 from ceremonies.script import Action
-from ceremonies.services import dealing, gathering, plans
+from ceremonies.services import dealing, gathering, looking, plans
 from ceremonies.states import GenerationState
 from keyvault_portal.errors import Conflict, WrongState
 from tests.keys.conftest import officer, tree
@@ -72,3 +72,9 @@ def test_the_version_in_use_is_dealt_and_nothing_else(tree: Any, planner: Any) -
     for key in (None, SimpleNamespace(current=None)):
         with pytest.raises(WrongState, match="no version in use"):
             dealing._version_in_use(SimpleNamespace(practice=False, key=key))  # type: ignore[arg-type]
+
+
+def test_one_share_is_and_two_are() -> None:
+    assert looking._shares_are(1) == "1 share is"
+    assert looking._shares_are(1, " more") == "1 more share is"
+    assert looking._shares_are(2) == "2 shares are"

@@ -114,6 +114,9 @@ def _a_new_escrow_out_of_the_old_shares(planner: Any, officers: Any, new: Key, r
     made.put_in_force()
     made.close()
     second = ShareGeneration.objects.get(state="active")
+    told = recovery.now.told_result
+    assert told["key"] == f"{new}, version {new.current.key_version}"
+    assert not {"intent", "version"} & told.keys(), "row numbers are nothing for people"
     assert (second.key, second.number, second.key_version) == (new, 1, new.current.key_version)
     package = offline.read_package(bytes(second.package))
     opened = offline.open_package(package, offline.combine([made.words[name] for name in ("nora", "hana", "igor")]))
