@@ -140,9 +140,9 @@ class Ceremony(models.Model):
     @property
     def told_result(self) -> dict[str, Any]:
         """The result as people read it: a recovered key by its name and version, not by the portal's row numbers."""
-        told = {name: value for name, value in self.result.items() if name != "intent"}
+        told = {name: value for name, value in self.result.items() if name != "intent" and value is not None}
         if "intent" in self.result:
-            del told["version"]
+            told.pop("version")
             found = KeyVersion.objects.filter(pk=self.result["version"]).select_related("key").first()
             told["key"] = f"{found.key}, version {found.key_version}" if found else told["key"]
         return told

@@ -82,7 +82,7 @@ def test_what_was_encrypted_before_the_loss_is_read_through_another_provider(
 
     made.refresh_from_db()
     assert made.state == "dead"
-    said = [sentence for _, sentence, held in custody.due(planner) if held and sentence.startswith(f"{new}:")]
+    said = [sentence for _, sentence, script, _ in custody.due(planner) if script and sentence.startswith(f"{new}:")]
     assert "A new escrow with new shares is needed" in said[0]
     assert custody.remind() >= 1
     assert custody.remind() == 0  # once a week
