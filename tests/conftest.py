@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests import migrated
+from tests import migrated, warm
 from tests.environment import KEYS, ROOT, STARTED
 
 django.setup()
@@ -50,6 +50,7 @@ LONGEST = (
 
 
 def pytest_unconfigure() -> None:
+    warm.stop()
     for services in STARTED:
         services.stop()
     KEYS.cleanup()
@@ -211,16 +212,13 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_worker(
-    worker_environment: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start_worker(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., warm.Process]]:
     """Start real Celery worker processes; each is stopped, by its own process group, when the test ends."""
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[warm.Process] = []
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str) -> warm.Process:
         log = (tmp_path / f"worker-{len(running)}.log").open("wb")
         command = [
-            sys.executable,
             "-m",
             "celery",
             "-A",
@@ -235,9 +233,7 @@ def start_worker(
             *arguments,
         ]
         with log:
-            process = subprocess.Popen(
-                command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
+            process = warm.start(command, env=worker_environment, output=log.fileno(), session=True)
         running.append(process)
         return process
 
