@@ -93,9 +93,11 @@ class _Nursery:
 
 def _serve(asked: socket.socket) -> tuple[list[str], dict[str, str]] | None:
     """For each that is asked for, a process that stays to say how it ended, and that process itself, in which this returns."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         size, files, _, _ = socket.recv_fds(asked, 4, 2)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not size:
             return None
         arguments, env, session = json.loads(asked.recv(int.from_bytes(size), socket.MSG_WAITALL))
@@ -104,7 +106,6 @@ def _serve(asked: socket.socket) -> tuple[list[str], dict[str, str]] | None:
             os.close(line)
             os.close(output)
             continue
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         asked.close()
         child = os.fork()
         if not child:
