@@ -43,8 +43,9 @@ SYSTEM_PACKAGES = {
 # they would come last, each alone: those without a database are sorted behind the others.
 LONGEST = (
     "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "api/test_schema.py",
-    "browser/test_ceremony.py", "readme/test_operating.py", "keyholder/test_provider_seals.py", "boot/test_bootstrap.py",
-    "boot/test_production.py", "provider_services/test_real.py", "bench/test_command.py", "room/test_bad_input.py",
+    "browser/test_ceremony.py", "bench/test_command.py", "moving/test_real.py", "boot/test_bootstrap.py",
+    "readme/test_operating.py", "providers/test_contract.py", "keyholder/test_provider_seals.py",
+    "boot/test_production.py", "provider_services/test_real.py", "room/test_bad_input.py",
     "room/test_refresh.py", "room/test_outside_acts.py", "browser/test_story.py", "browser/test_ways.py",
     "faults/test_reencryption_faults.py", "faults/test_move_faults.py", "ceremonies/test_process.py", "keyholder/test_process.py",
     "acme/test_clients.py", "provider_services/test_real_transfers.py", "tls/test_matrix.py",
