@@ -182,15 +182,21 @@ class Pages:
     def __init__(self) -> None:
         self.route, self.rights = "", frozenset[Permission]()
         self.drawn: set[tuple[str, str, frozenset[Permission]]] = set()
-        self.draw = Template.render
+        self.draw, self.drawing = Template.render, False
 
     def render(self, template: Template, context: Any = None, request: Any = None) -> SafeString:
+        if self.drawing:  # a part of a page that is drawn, such as a field
+            return self.draw(template, context, request)
         name = str(template.template.name)
         mark = (name, "" if name == REFUSED else self.route, self.rights)
         if mark in self.drawn:
             return SafeString("")
         self.drawn.add(mark)
-        return self.draw(template, context, request)
+        self.drawing = True
+        try:
+            return self.draw(template, context, request)
+        finally:
+            self.drawing = False
 
 
 def ask(client: Client, method: str, url: str, body: Any, machine: bool) -> Any:
@@ -235,7 +241,7 @@ def test_the_matrix(wanted, world, pages, monkeypatch, settings):
     settings.USERSESSIONS_TRACK_ACTIVITY = False  # when somebody was last here, written with every request
     monkeypatch.setattr(Person, "is_superuser", True)  # flags that must open nothing
     monkeypatch.setattr(Person, "is_staff", True)
-    monkeypatch.setattr(Template, "render", lambda template, *given: pages.render(template, *given))
+    monkeypatch.setattr(Template, "render", lambda *given, **named: pages.render(*given, **named))
     wrong = [line for route in sorted(RULES) if area(route) == wanted for line in _wrong(route, world, pages)]
     assert not wrong, "\n".join(wrong)
 
@@ -264,7 +270,7 @@ def _answers(
 ) -> Iterator[tuple[Caller, Any]]:
     """Every caller's answer, each given over the same rows: what one did is undone before the next."""
     with transaction.atomic():
-        before = transaction.savepoint()
+        before = transaction.savepoint_create()
         for caller in world.callers:
             cookies = {name: morsel.value for name, morsel in caller.client.cookies.items()}
             pages.rights = frozenset().union(*caller.rights.values())
