@@ -101,10 +101,10 @@ def test_the_document_and_its_page_are_served(client, db):
 @pytest.mark.slow
 @pytest.mark.django_db
 def test_no_operation_breaks(document, settings):
-    settings.USERSESSIONS_TRACK_ACTIVITY = False  # when somebody was last here, written with every request
     schema, world = schemathesis.openapi.from_dict(document), build_world()
     officer = sign_in(make_person("fuzzer", "security_officer"))
     service = bearer(token_of(make_person("machine", "service", None, kind="service")))
+    settings.USERSESSIONS_TRACK_ACTIVITY = False  # when somebody was last here, written with every request
     broken: list[str] = []
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 80
