@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 
 import django
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests import migrated
+from tests import migrated, warm
 from tests.environment import KEYS, ROOT, STARTED
 
 django.setup()
@@ -41,8 +43,9 @@ SYSTEM_PACKAGES = {
 # they would come last, each alone: those without a database are sorted behind the others.
 LONGEST = (
     "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "api/test_schema.py",
-    "browser/test_ceremony.py", "readme/test_operating.py", "keyholder/test_provider_seals.py", "boot/test_bootstrap.py",
-    "boot/test_production.py", "provider_services/test_real.py", "bench/test_command.py", "room/test_bad_input.py",
+    "browser/test_ceremony.py", "bench/test_command.py", "moving/test_real.py", "boot/test_bootstrap.py",
+    "readme/test_operating.py", "providers/test_contract.py", "keyholder/test_provider_seals.py",
+    "boot/test_production.py", "provider_services/test_real.py", "room/test_bad_input.py",
     "room/test_refresh.py", "room/test_outside_acts.py", "browser/test_story.py", "browser/test_ways.py",
     "faults/test_reencryption_faults.py", "faults/test_move_faults.py", "ceremonies/test_process.py", "keyholder/test_process.py",
     "acme/test_clients.py", "provider_services/test_real_transfers.py", "tls/test_matrix.py",
@@ -50,6 +53,7 @@ LONGEST = (
 
 
 def pytest_unconfigure() -> None:
+    warm.stop()
     for services in STARTED:
         services.stop()
     KEYS.cleanup()
@@ -93,6 +97,25 @@ def _test_settings() -> Iterator[None]:
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with override_settings(PASSWORD_HASHERS=hashers, AUDIT_GROUP_COMMIT=False):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_large_pairs() -> Iterator[None]:
+    """Of RSA pairs of 3,072 bits and more four are drawn for each length, and handed out in turns: each takes seconds."""
+    draw, pairs, asked = rsa.generate_private_key, {}, Counter()
+
+    def next_pair(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
+        if key_size < 3072:
+            return draw(public_exponent, key_size)
+        wanted = (public_exponent, key_size, asked[key_size] % 4)
+        asked[key_size] += 1
+        if wanted not in pairs:
+            pairs[wanted] = draw(public_exponent, key_size)
+        return pairs[wanted]
+
+    rsa.generate_private_key = next_pair
+    yield
+    rsa.generate_private_key = draw
 
 
 @pytest.fixture(scope="module")
@@ -211,16 +234,13 @@ def worker_environment(transactional_db: None, settings: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_worker(
-    worker_environment: dict[str, str], tmp_path: Path
-) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start_worker(worker_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., warm.Process]]:
     """Start real Celery worker processes; each is stopped, by its own process group, when the test ends."""
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[warm.Process] = []
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str) -> warm.Process:
         log = (tmp_path / f"worker-{len(running)}.log").open("wb")
         command = [
-            sys.executable,
             "-m",
             "celery",
             "-A",
@@ -235,9 +255,7 @@ def start_worker(
             *arguments,
         ]
         with log:
-            process = subprocess.Popen(
-                command, env=worker_environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
+            process = warm.start(command, env=worker_environment, output=log.fileno(), session=True)
         running.append(process)
         return process
 

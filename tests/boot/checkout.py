@@ -17,6 +17,8 @@ from urllib.request import HTTPCookieProcessor, build_opener
 import psutil
 import pytest
 
+from keyvault_portal import embedded
+from tests import migrated
 from tests.boot.processes import ROOT, clean_environment, wait_until
 
 READY = "Ctrl-C stops everything."
@@ -32,6 +34,16 @@ def clone(folder: Path) -> Path:
     done = subprocess.run(git, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return home
+
+
+def migrated_before(home: Path) -> None:
+    """Leave below `home` a database as its first start would, for tests of what comes after it."""
+    services = embedded.Services(home / "var", durable=False)
+    services.start()
+    try:
+        migrated.fill(services.config.database_url())
+    finally:
+        services.stop()
 
 
 @dataclass

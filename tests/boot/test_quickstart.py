@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.boot.checkout import Browser, Quickstart, clone
+from tests.boot.checkout import Browser, Quickstart, clone, migrated_before
 from tests.boot.processes import clean_environment, get, wait_until
 
 Start = Callable[..., Quickstart]
@@ -220,8 +220,9 @@ def test_folder_that_cannot_be_written(start: Start, open_folder: Path) -> None:
 
 
 @pytest.fixture
-def ordinary(home: Path) -> Callable[..., Quickstart]:
+def ordinary(home: Path, django_db_setup: None) -> Callable[..., Quickstart]:
     """Start it as an ordinary user; these tests may be one already."""
+    migrated_before(home)
     if os.geteuid() != 0:
         return lambda *arguments: Quickstart(home, list(arguments), clean_environment(PORTAL_NO_BOOTSTRAP="1"))
     user = pwd.getpwnam("nobody")

@@ -1,7 +1,5 @@
 """People, a set of their shares, and a session they can hold it in."""
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +21,7 @@ from ceremonies.process.session import Session
 from keys.crypto import receiving
 from keys.crypto.hpke import X25519_SUITE
 from keys.crypto.secret import SecretBytes
-from tests.conftest import ROOT
+from tests import warm
 
 SCRIPT = "ab" * 32
 MASTER = bytes(range(100, 132))
@@ -141,7 +139,7 @@ HOLDERS = dict(enumerate(("ann", "ben", "cleo", "dan", "eva"), 1))
 class Running:
     """A real ceremony process, its log, and where it may put temporary files."""
 
-    process: subprocess.Popen[bytes]
+    process: warm.Process
     client: CeremonyProcess
     log: Path
     temporary: Path
@@ -162,9 +160,7 @@ def run_process(folder: Path, log: Path, environment: dict[str, str]) -> Running
     temporary.mkdir(exist_ok=True)
     own = {"PORTAL_CEREMONY_SOCKET": str(path), "TMPDIR": str(temporary), "LOG_LEVEL": "DEBUG"}
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "ceremony_process"], env=environment | own, cwd=ROOT, stdout=output, stderr=output
-        )  # fmt: skip
+        process = warm.start(["manage.py", "ceremony_process"], env=environment | own, output=output.fileno())
     deadline = time.monotonic() + 60
     client = CeremonyProcess(path)
     while time.monotonic() < deadline:

@@ -1,8 +1,6 @@
 """Workers killed at every step of a move: the next one, here, goes on, or the move is undone, and nothing is lost."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,11 @@ from keys.providers import registry
 from keys.services import budget, census, key_views, materials, moving
 from keys.services.policies import PolicyValues
 from keys.services.providers import registration
+from tests import warm
 from tests.faults.disk_provider import PATH
 from tests.moving.conftest import drive
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 PLACES = [
     "in the making", "in the dual wrap", "in the comparison", "after the comparison", "after the switch", "in the walk",
     "at the end of the walk",
@@ -49,9 +47,8 @@ def world(
         return {row.pk: secret.reveal() for row, secret in made.items()}
 
     def worker(move: Move, **extra: str) -> int:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.faults.move_worker", str(move.pk)]
-        environment = worker_environment | {"DJANGO_SETTINGS_MODULE": "keyvault_portal.settings"} | extra
-        return subprocess.run(command, env=environment, cwd=ROOT, check=False, timeout=120).returncode
+        command = ["-m", "tests.faults.move_worker", str(move.pk)]
+        return warm.start(command, env=worker_environment | extra, output=2).wait(120)
 
     return ada, kek, add, worker
 

@@ -1,9 +1,6 @@
 """A worker killed while it makes a key at a provider: what it had made is found, and there is one key."""
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +10,10 @@ from keys.models import ProviderIntent
 from keys.providers import registry
 from keys.services import creation
 from keys.services.providers import intents, registration
+from tests import warm
 from tests.faults.disk_provider import PATH, DiskStandIn
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_kill_9_between_the_effect_and_what_is_written_of_it(
@@ -35,9 +32,8 @@ def test_kill_9_between_the_effect_and_what_is_written_of_it(
     intent = ProviderIntent.objects.get(version__key=key)
 
     def worker(**extra: str) -> int:
-        command = [sys.executable, "-W", "ignore", "-m", "tests.faults.disk_provider", str(intent.pk)]
-        environment = worker_environment | {"DJANGO_SETTINGS_MODULE": "keyvault_portal.settings"} | extra
-        return subprocess.run(command, env=environment, cwd=ROOT, check=False, timeout=120).returncode
+        command = ["-m", "tests.faults.disk_provider", str(intent.pk)]
+        return warm.start(command, env=worker_environment | extra, output=2).wait(120)
 
     assert worker(DIE_AFTER_MAKING="1") == -signal.SIGKILL
     intent.refresh_from_db()

@@ -1,8 +1,6 @@
 """A real keyholder process over the test's database, and the organisation that asks it."""
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ from keys.keyholder.client import Keyholder
 from keys.services import key_views, materials, seal_watch
 from keys.services.providers import breaker
 from keyvault_portal.errors import Sealed
-from tests.conftest import ROOT
+from tests import warm
 from tests.providers.grounds import KINDS, Ground, standing
 from tests.shop import fresh_caches, organisation
 
@@ -33,17 +31,15 @@ def socket_path() -> Iterator[Path]:
 @pytest.fixture
 def start_keyholder(
     worker_environment: dict[str, str], socket_path: Path, tmp_path: Path
-) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+) -> Iterator[Callable[..., warm.Process]]:
     """start(NAME="value"): the real process, with more in its environment; returns once it answers."""
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[warm.Process] = []
 
-    def start(**extra: str) -> subprocess.Popen[bytes]:
+    def start(**extra: str) -> warm.Process:
         environment = worker_environment | {"PORTAL_KEYHOLDER_SOCKET": str(socket_path)} | extra
         log = (tmp_path / f"keyholder-{len(running)}.log").open("wb")
         with log:
-            process = subprocess.Popen(
-                [sys.executable, "manage.py", "keyholder"], env=environment, cwd=ROOT, stdout=log, stderr=log
-            )
+            process = warm.start(["manage.py", "keyholder"], env=environment, output=log.fileno())
         running.append(process)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from keys.providers.base import Capability, Provider
+from keys.providers.base import Capability, KeyHandle, Provider
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Place:
     change_metadata: Callable[[str], None] | None = None
     secrets: list[str] = field(default_factory=list)
     untested: dict[str, str] = field(default_factory=dict)
+    made: dict[str, KeyHandle] = field(default_factory=dict)  # keys that tests share, by algorithm
 
     def can(self, *capabilities: Capability) -> bool:
         return set(capabilities) <= self.provider.capabilities

@@ -78,6 +78,13 @@ def new_key(place: Place, algorithm: str) -> KeyHandle:
     return handle_of(algorithm, place.provider.generate(algorithm))
 
 
+def a_key(place: Place, algorithm: str) -> KeyHandle:
+    """One key for all tests that use it and do nothing to it: an HSM draws a pair for seconds."""
+    if algorithm not in place.made:
+        place.made[algorithm] = new_key(place, algorithm)
+    return place.made[algorithm]
+
+
 def need(place: Place, *capabilities: Capability) -> None:
     if not place.can(*capabilities):
         pytest.skip(f"{place.kind} declares no {', '.join(capabilities)}")
@@ -130,7 +137,7 @@ def test_an_algorithm_it_has_not_is_refused(place):
 def test_data_comes_back_with_its_context_only(place):
     need(place, Capability.CIPHER, Capability.CONTEXT)
     for algorithm in some(place, Kind.AEAD, operation=Operation.DECRYPT):
-        cipher = place.provider.cipher(new_key(place, algorithm))
+        cipher = place.provider.cipher(a_key(place, algorithm))
         for plaintext in (b"", b"x", bytes(range(256)) * 8):
             sealed = cipher.encrypt(plaintext, AAD)
             assert len(plaintext) < 16 or plaintext not in sealed
@@ -146,7 +153,7 @@ def test_tampering_is_detected(place):
     proved(place, "tampering")
     first, aad = opening(place)
     for algorithm in some(place, ALGORITHMS[first].kind, operation=Operation.DECRYPT)[: None if aad else 1]:
-        handle = new_key(place, algorithm)
+        handle = a_key(place, algorithm)
         cipher = place.provider.cipher(handle)
         sealed = cipher.encrypt(b"attack at dawn", aad)
         for position in (0, len(sealed) // 2, len(sealed) - 1):
@@ -171,7 +178,7 @@ def test_a_key_opens_only_its_own(place):
 def test_public_key_encryption(place):
     need(place, Capability.CIPHER)
     for algorithm in some(place, Kind.ASYMMETRIC_ENCRYPTION, operation=Operation.DECRYPT):
-        handle = new_key(place, algorithm)
+        handle = a_key(place, algorithm)
         cipher = place.provider.cipher(handle)
         assert cipher.decrypt(cipher.encrypt(b"for the owner")) == b"for the owner"
         load_der_public_key(handle.public_key or b"")
@@ -181,7 +188,7 @@ def test_wrapped_keys_come_back_in_their_place_only(place):
     need(place, Capability.WRAPPER)
     first, aad = opening(place)
     for algorithm in some(place, ALGORITHMS[first].kind, operation=Operation.DECRYPT)[: None if aad else 1]:
-        handle = new_key(place, algorithm)
+        handle = a_key(place, algorithm)
         material = SecretBytes(bytes(range(32)))
         wrapped = place.provider.wrap(handle, material, aad)
         assert bytes(range(32)) not in wrapped
@@ -195,7 +202,7 @@ def test_wrapped_keys_come_back_in_their_place_only(place):
 
 def test_a_data_key_comes_with_its_wrapped_twin(place):
     need(place, Capability.DATA_KEYS)
-    handle = new_key(place, some(place, Kind.AEAD, operation=Operation.UNWRAP)[0])
+    handle = a_key(place, some(place, Kind.AEAD, operation=Operation.UNWRAP)[0])
     material, wrapped = place.provider.generate_data_key(handle, AAD, 32)
     assert len(material.reveal()) == 32
     assert place.provider.unwrap(handle, wrapped, AAD).reveal() == material.reveal()
@@ -208,7 +215,7 @@ def test_signatures_of_every_algorithm(place):
     """Verified by the provider, and by the software implementation with the exported public key alone."""
     need(place, Capability.SIGNER)
     for algorithm in some(place, Kind.SIGNATURE, operation=Operation.SIGN):
-        handle = new_key(place, algorithm)
+        handle = a_key(place, algorithm)
         signer = place.provider.signer(handle)
         message = b"the exact act" * 500
         signature = signer.sign(message)
@@ -223,7 +230,7 @@ def test_signatures_of_every_algorithm(place):
 def test_message_authentication_codes(place):
     need(place, Capability.MAC)
     for algorithm in some(place, Kind.MAC, operation=Operation.MAC):
-        authenticator = place.provider.authenticator(new_key(place, algorithm))
+        authenticator = place.provider.authenticator(a_key(place, algorithm))
         code = authenticator.mac(b"message")
         assert authenticator.verify_mac(b"message", code)
         assert not authenticator.verify_mac(b"messagf", code)
@@ -262,7 +269,7 @@ def test_nothing_that_is_protected_is_logged_at_any_level(place, caplog, capfd):
     text, material = b"attack at dawn, by the northern gate", SecretBytes(bytes(range(100, 132)))
     for algorithm in some(place, Kind.AEAD, Kind.ASYMMETRIC_ENCRYPTION, operation=Operation.DECRYPT):
         aad = AAD if ALGORITHMS[algorithm].kind is Kind.AEAD else b""
-        handle = new_key(place, algorithm)
+        handle = a_key(place, algorithm)
         cipher = place.provider.cipher(handle)
         assert cipher.decrypt(cipher.encrypt(text, aad), aad) == text
         if place.can(Capability.WRAPPER) and aad:
@@ -313,7 +320,7 @@ def test_an_exportable_key_is_given_out_wrapped_and_no_other(place):
         assert keymaterial.public_half(algorithm, material) == handle.public_key, algorithm
         if place.kind != "local":  # the portal alone holds that flag of its own keys
             with pytest.raises(KeyUnusable):
-                place.provider.export_key(new_key(place, algorithm), kek)
+                place.provider.export_key(a_key(place, algorithm), kek)
 
 
 def test_what_is_exported_and_imported_elsewhere_opens_old_data(place):

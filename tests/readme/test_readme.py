@@ -14,7 +14,7 @@ import pytest
 
 from keys.benchmarks import JOBS
 from keyvault_portal.embedded.config import answers as answers_at
-from tests.boot.checkout import Quickstart, clone
+from tests.boot.checkout import Quickstart, clone, migrated_before
 from tests.boot.processes import ROOT, clean_environment
 from tests.readme.readme import BLOCKS, CLAIMED, TEXT, blocks, proves
 
@@ -56,11 +56,13 @@ class Newcomer:
 
 
 @pytest.fixture(scope="module")
-def newcomer() -> Iterator[Newcomer]:
+def newcomer(django_db_setup: None) -> Iterator[Newcomer]:
     with tempfile.TemporaryDirectory(prefix="keyvault-readme-") as folder:
         Path(folder).chmod(0o755)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        yield Newcomer(clone(Path(folder)), clean_environment(PORTAL_NO_BOOTSTRAP="1", PATH=path))
+        home = clone(Path(folder))
+        migrated_before(home)
+        yield Newcomer(home, clean_environment(PORTAL_NO_BOOTSTRAP="1", PATH=path))
 
 
 @pytest.fixture(scope="module")
