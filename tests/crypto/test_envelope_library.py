@@ -34,7 +34,7 @@ class Provider:
     def generate(self, context):
         self.generated += 1
         if self.gate:
-            self.gate.wait(10)
+            self.gate.wait(60)
         if self.error:
             raise self.error
         key = SecretBytes(os.urandom(32))
@@ -149,7 +149,7 @@ def in_threads(count, work):
     results = []
 
     def run():
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             results.append(work())
         except Exception as error:

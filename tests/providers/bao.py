@@ -35,7 +35,7 @@ def process(arguments: list[str], address: str, log: Path, authority: Path | Non
         yield
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def wait_active(address: str) -> None:

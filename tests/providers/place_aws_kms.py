@@ -77,7 +77,7 @@ def running() -> Iterator[Place]:
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     access_key, secret = _user(endpoint)
-    requests.post(f"{endpoint}/moto-api/reset-auth", data="0", timeout=5).raise_for_status()
+    requests.post(f"{endpoint}/moto-api/reset-auth", data="0", timeout=60).raise_for_status()
     defaults: dict[str, Any] = {
         "region": REGION, "endpoint": endpoint, "access_key_id": access_key, "secret_access_key": secret, "rule": LOOPBACK, "timeout": 60,
     }  # fmt: skip

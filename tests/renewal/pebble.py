@@ -148,7 +148,7 @@ class Pebble:
         self._dns("clear-txt", {"host": f"{name}."})
 
     def _dns(self, act: str, body: dict[str, str]) -> None:
-        with urlopen(f"http://127.0.0.1:{self.dns_management}/{act}", json.dumps(body).encode(), timeout=10):
+        with urlopen(f"http://127.0.0.1:{self.dns_management}/{act}", json.dumps(body).encode(), timeout=60):
             pass
 
     def root(self) -> bytes:
@@ -161,7 +161,7 @@ class Pebble:
 
     def _managed(self, what: str) -> bytes:
         context = ssl.create_default_context(cadata=self.bundle)
-        with urlopen(f"https://127.0.0.1:{self.management}/{what}", context=context, timeout=10) as answer:
+        with urlopen(f"https://127.0.0.1:{self.management}/{what}", context=context, timeout=60) as answer:
             return bytes(answer.read())
 
 
