@@ -1,23 +1,28 @@
 """Every route and method, asked by every role in the ring, in another one and everywhere, answers as its rule says."""
 
-import copy
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 from django.db import transaction
+from django.template.backends.django import Template
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils.safestring import SafeString
+from drf_spectacular.generators import SchemaGenerator
 
 from keys.dataplane import callers
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.permissions import Permission
 from tests.api.rules import RULES, Rule
 from tests.api.world import Caller, World, build_world
 from tests.keys.conftest import forget_all
 
 DELEGATED = "account/"  # allauth's own pages: one's own sign-in and factors, tested by their authors
+REFUSED = "errors/problem.html"  # the same page whatever was refused
 METHODS = ("get", "post", "put", "patch", "delete")
 # What the words in addresses stand for, by the route's name where the word alone does not say.
 OBJECTS = {
@@ -169,20 +174,49 @@ def said(response: Any) -> str:
     return str(status) if status in {401, 403, 404, 405} or status >= 500 else "served"
 
 
+class Pages:
+    """A page is drawn for the first caller of each role who is shown it, a refusal for the first of each on any route.
+
+    Whoever may not see it was refused before anything is drawn, so all others are asked just the same and get an empty page.
+    """
+
+    def __init__(self) -> None:
+        self.route, self.rights = "", frozenset[Permission]()
+        self.drawn: set[tuple[str, str, frozenset[Permission]]] = set()
+        self.draw, self.drawing = Template.render, False
+        self.describe, self.described = SchemaGenerator.get_schema, False
+
+    def document(self, generator: SchemaGenerator) -> dict[str, Any]:
+        if self.described:
+            return {}
+        self.described = True
+        return dict(self.describe(generator, request=None, public=True))
+
+    def render(self, template: Template, context: Any = None, request: Any = None) -> SafeString:
+        if self.drawing:  # a part of a page that is drawn, such as a field
+            return self.draw(template, context, request)
+        name = str(template.template.name)
+        mark = (name, "" if name == REFUSED else self.route, self.rights)
+        if mark in self.drawn:
+            return SafeString("")
+        self.drawn.add(mark)
+        self.drawing = True
+        try:
+            return self.draw(template, context, request)
+        finally:
+            self.drawing = False
+
+
 def ask(client: Client, method: str, url: str, body: Any, machine: bool) -> Any:
-    """The answer, with everything it did undone."""
+    """The answer; what it did is for the caller to undo."""
     forget_all()
     callers.forget()
-    cookies = copy.deepcopy(client.cookies)
-    with transaction.atomic():
-        if machine:
-            response = client.generic(method, url, _json(body), content_type="application/json")
-        else:
-            response = client.generic(method, url) if method == "GET" else client.post(url, body or {})
-        if response.streaming:
-            b"".join(response)
-        transaction.set_rollback(True)
-    client.cookies = cookies
+    if machine:
+        response = client.generic(method, url, _json(body), content_type="application/json")
+    else:
+        response = client.generic(method, url) if method == "GET" else client.post(url, body or {})
+    if response.streaming:
+        b"".join(response)
     return response
 
 
@@ -204,25 +238,34 @@ def world(module_db: None) -> World:
     return build_world()
 
 
+@pytest.fixture(scope="module")
+def pages() -> Pages:
+    return Pages()
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("wanted", sorted({area(route) for route in RULES}))
-def test_the_matrix(wanted, world, monkeypatch, settings):
+def test_the_matrix(wanted, world, pages, monkeypatch, settings):
     settings.USERSESSIONS_TRACK_ACTIVITY = False  # when somebody was last here, written with every request
     monkeypatch.setattr(Person, "is_superuser", True)  # flags that must open nothing
     monkeypatch.setattr(Person, "is_staff", True)
-    wrong = [line for route in sorted(RULES) if area(route) == wanted for line in _wrong(route, world)]
+    draw = lambda *given, **named: pages.render(*given, **named)  # noqa: E731, PLW0108 (a function is bound to the template)
+    monkeypatch.setattr(Template, "render", draw)
+    # The document of the API is the same for all, and takes seconds to make and to write.
+    monkeypatch.setattr(SchemaGenerator, "get_schema", lambda generator, **_: pages.document(generator))
+    wrong = [line for route in sorted(RULES) if area(route) == wanted for line in _wrong(route, world, pages)]
     assert not wrong, "\n".join(wrong)
 
 
-def _wrong(route: str, world: World) -> list[str]:
+def _wrong(route: str, world: World, pages: Pages) -> list[str]:
     """Where the answers to one route and method differ from its rule."""
     rule, (method, name) = RULES[route], route.split(" ", 1)
     machine = name.startswith(("api-", "data-"))
     url = address(name, ROUTES[route], world)
     body = rule.body(world) if callable(rule.body) else rule.body
     wrong = []
-    for caller in world.callers:
-        response = ask(caller.client, method, url, body, machine)
+    pages.route = route
+    for caller, response in _answers(world, pages, method, url, body, machine):
         wanted, got = expected(rule, caller, machine), said(response)
         hidden = wanted == "422" == str(response.status_code)
         lost = rule.public and got == "404"  # a link that is not one
@@ -231,6 +274,23 @@ def _wrong(route: str, world: World) -> list[str]:
         if machine and response.status_code >= 400 and not response.json().get("code"):
             wrong.append(f"{route} at {url} for {caller.label}: {response.status_code} without a code")
     return wrong
+
+
+def _answers(
+    world: World, pages: Pages, method: str, url: str, body: Any, machine: bool
+) -> Iterator[tuple[Caller, Any]]:
+    """Every caller's answer, each given over the same rows: what one did is undone before the next."""
+    with transaction.atomic():
+        before = transaction.savepoint_create()
+        for caller in world.callers:
+            cookies = {name: morsel.value for name, morsel in caller.client.cookies.items()}
+            pages.rights = frozenset().union(*caller.rights.values())
+            response = ask(caller.client, method, url, body, machine)
+            transaction.set_rollback(False)  # of a view that failed inside a transaction of ours
+            transaction.savepoint_rollback(before)
+            caller.client.cookies = SimpleCookie(cookies)
+            yield caller, response
+        transaction.set_rollback(True)
 
 
 def test_the_matrix_can_see_a_difference(world):

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -26,7 +27,13 @@ COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTyp
 # For pages whose frame was looked at before, and whose colours are walked by tests/browser/contrast.py.
 STRUCTURE = RULES | {"rules": {"color-contrast": {"enabled": False}}}
 FRAME = [[".sidebar"], [".topbar"]]
+# What hangs on the width alone, where the same elements were looked at before.
+LAYOUT = {
+    "runOnly": {"type": "rule", "values": ["target-size", "scrollable-region-focusable"]},
+    "resultTypes": ["violations"],
+}
 PATIENCE = 120_000  # milliseconds; a busy machine is slow, not wrong
+SHOWN = "[...document.querySelectorAll('main, main *')].filter(it => it.checkVisibility({visibilityProperty: true}))"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -87,10 +94,15 @@ def sign_in(page: Page, email: str, password: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+@cache
+def _axe_script() -> str:
+    return str(Axe().axe_script)
+
+
 def axe(page: Page, rules: dict[str, Any] | None = None, *, without: list[list[str]] | None = None) -> list[str]:
     """What axe-core finds on the page as it is shown now, `without` some parts: rule, place and reason, one line each."""
     if not page.evaluate("'axe' in window"):
-        page.evaluate(Axe().axe_script)
+        page.evaluate(_axe_script())
     violations = page.evaluate(
         "([options, exclude]) => axe.run({exclude}, options).then(found => found.violations)",
         [rules or RULES, without or []],
@@ -98,6 +110,16 @@ def axe(page: Page, rules: dict[str, Any] | None = None, *, without: list[list[s
     return [
         f"{rule['id']} at {node['target']}: {node['failureSummary']}" for rule in violations for node in rule["nodes"]
     ]
+
+
+def note_shown(page: Page) -> None:
+    """Remember in the page what it shows now."""
+    page.evaluate(f"() => {{ window.shownBefore = new Set({SHOWN}) }}")
+
+
+def shows_more(page: Page) -> bool:
+    """Whether the page shows an element that it did not when that was noted."""
+    return bool(page.evaluate(f"() => {SHOWN}.some(it => !window.shownBefore.has(it))"))
 
 
 @contextmanager

@@ -74,9 +74,12 @@ def test_page(
             else partial(driving.axe, page, driving.STRUCTURE, without=driving.FRAME)
         )
         found = look() + faint(page)
+        driving.note_shown(page)
         page.emulate_media(color_scheme="dark")
         found += faint(page)
         page.set_viewport_size(driving.PHONE)
+        if not whole and not driving.shows_more(page):
+            look = partial(driving.axe, page, driving.LAYOUT, without=driving.FRAME)
         found += look() + faint(page)
         page.emulate_media(color_scheme="light")
         found += faint(page)
