@@ -16,6 +16,7 @@ from certificates.services.containers import MAX_BYTES
 from certificates.services.inventory import due, with_places, with_shared_keys
 from certificates.services.reading import search, visible_authorities
 from certificates.services.revoking import LEAF_REASONS
+from certificates.services.signers import of_no_authority
 from certificates.services.weaknesses import weakness_of_authority
 from certificates.states import AuthorityState, Reason
 from keys.crypto.algorithms import ALGORITHMS, Kind
@@ -143,11 +144,10 @@ class AuthorityForm(ServiceForm):
 def free_keys(actor: Actor, algorithms: list[str]) -> QuerySet[Key]:
     """Keys that could become an authority's: of these algorithms, with a version in use, and nobody's yet."""
     rings = rings_of(actor, Permission.AUTHORITY_MANAGE)
-    taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
     keys = Key.objects.filter(
         ring__in=rings, kind="transport", algorithm__in=algorithms, current__isnull=False, exportable=False
     )
-    return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
+    return of_no_authority(keys).order_by("name")
 
 
 class ImportForm(AuthorityForm):

@@ -8,8 +8,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from certificates.forms import IssueForm, split
-from certificates.models import Authority, ScanTarget
+from certificates.models import ScanTarget
 from certificates.services.revoking import LEAF_REASONS
+from certificates.services.signers import of_no_authority
 from certificates.states import Reason
 from certificates.tls.suites import OLD_VERSIONS
 from certificates.transparency import MAX_LIST
@@ -179,8 +180,7 @@ class KeyCertificateForm(IssueForm):
 
 def certifiable_keys(actor: Actor) -> QuerySet[Key]:
     """Transport keys with a public half that `actor` may see and no authority holds."""
-    taken = Authority.objects.values("key"), Authority.objects.exclude(responder_key=None).values("responder_key")
     keys = Key.objects.filter(
         ring__in=rings_of(actor, Permission.KEY_VIEW), kind="transport", current__public_key__isnull=False
     )
-    return keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).select_related("ring").order_by("name", F("ring"))
+    return of_no_authority(keys).select_related("ring").order_by("name", F("ring"))

@@ -13,7 +13,7 @@ from uuid import UUID
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from certificates.csr import refused
@@ -36,7 +36,7 @@ from keyvault_portal.errors import Conflict, NotFound, PortalError, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
 
 DEPLOY_KEY = "certificate.deploy_key"
-MAX_ATTEMPTS = 12
+MAX_ATTEMPTS, TELL_AFTER_TRIES = 12, 3
 CLAIM = timedelta(minutes=2)
 _RELEASER = system_actor("certificate deployment", Permission.KEY_EXPORT)
 Kind = DeployHook.Kind
@@ -161,7 +161,7 @@ def deliver(delivery_id: UUID) -> Delivery | None:
     """Bring one certificate to its place: the effect between two transactions, safe to repeat. Failures are written down."""
     now = timezone.now()
     due = Delivery.objects.filter(pk=delivery_id, state=DeliveryState.QUEUED.value, next_try_at__lte=now)
-    if not due.update(next_try_at=now + CLAIM):
+    if _waits_for_files(delivery_id) or not due.update(next_try_at=now + CLAIM):
         return None
     related = ("hook__secret", "hook__managed__key", "certificate__issued_under")
     row = Delivery.objects.select_related(*related).get(pk=delivery_id)
@@ -185,23 +185,49 @@ def deliver(delivery_id: UUID) -> Delivery | None:
             row.finished_at, row.last_error = timezone.now(), ""
             act.record(details)
         else:
-            _note_failure(row, managed, hook, failed)
+            _note_failure(row, failed)
             act.record(details | {"code": failed.code, "detail": failed.detail}, outcome="failed")
         row.save()
+        for told in _of_same(row).filter(hook__kind=Kind.WEBHOOK) if hook.kind != Kind.WEBHOOK else ():
+            _send(told.pk)
     return row
 
 
-def _note_failure(row: Delivery, managed: ManagedCertificate, hook: DeployHook, error: PortalError) -> None:
+def _of_same(row: Delivery) -> QuerySet[Delivery]:
+    """What else of this certificate is on its way."""
+    same = {"certificate": row.certificate_id, "hook__managed": row.hook.managed_id}
+    return Delivery.objects.filter(state=DeliveryState.QUEUED.value, **same).exclude(pk=row.pk)
+
+
+def _waits_for_files(delivery_id: UUID) -> bool:
+    """Whether it is a webhook and files are to come first: it may have a server reload them.
+
+    Not for ever: people have been told by then of a file that does not get to its place.
+    """
+    row = Delivery.objects.select_related("hook").filter(pk=delivery_id, hook__kind=Kind.WEBHOOK).first()
+    if row is None:
+        return False
+    return _of_same(row).exclude(hook__kind=Kind.WEBHOOK).filter(attempts__lt=TELL_AFTER_TRIES).exists()
+
+
+def _note_failure(row: Delivery, error: PortalError) -> None:
     row.last_error = f"{error.detail} {error.hint}".strip()
     passing = error.status == 503
     if passing and row.attempts < MAX_ATTEMPTS:
         row.next_try_at = timezone.now() + back_off(row.attempts)
+        if row.attempts == TELL_AFTER_TRIES:
+            _tell(row, "has not reached", "It is tried again.")
         return
     _move(row, DeliveryState.FAILED)
     row.finished_at = timezone.now()
+    _tell(row, "did not reach", "It is not tried again by itself.")
+
+
+def _tell(row: Delivery, what: str, then: str) -> None:
+    managed = row.hook.managed
     notices.notify(
-        concerned(managed.ring_id, managed.owner_id), f"The certificate {managed} did not reach {hook.place}",
-        detail=f"{row.last_error} Who serves from there goes on with the old one.", path=f"/certificates/renewals/{managed.pk}/", alarm=True,
+        concerned(managed.ring_id, managed.owner_id), f"The certificate {managed} {what} {row.hook.place}",
+        detail=f"{row.last_error} {then} Who serves from there goes on with the old one.", path=f"/certificates/renewals/{managed.pk}/", alarm=True,
     )  # fmt: skip
 
 

@@ -5,11 +5,12 @@ from typing import Any
 from django import forms
 
 from certificates.forms import SIGNATURES, parse_names, split
-from certificates.models import AcmeSource, Authority, DeployHook, DnsHook, ManagedCertificate
+from certificates.models import AcmeSource, DeployHook, DnsHook, ManagedCertificate
 from certificates.renewal.dns01 import ALGORITHMS
 from certificates.renewal.frame import visible_dns_hooks, visible_sources
 from certificates.renewal.sources import LETS_ENCRYPT
 from certificates.renewal.states import SourceState
+from certificates.services.signers import of_no_authority
 from keys.crypto.secret import SecretBytes
 from keys.forms import ServiceForm, rings_of
 from keys.models import Key
@@ -110,11 +111,10 @@ class ObtainForm(ServiceForm):
         ready = visible_sources(actor).filter(state=SourceState.READY.value).order_by("name")
         self.fields["source"].queryset = ready  # type: ignore[attr-defined]
         self.fields["dns_hook"].queryset = visible_dns_hooks(actor).order_by("name")  # type: ignore[attr-defined]
-        taken = Authority.objects.values("key"), ManagedCertificate.objects.values("key")
         keys = Key.objects.filter(
             ring__in=rings_of(actor, Permission.CERTIFICATE_ISSUE), kind="transport", algorithm__in=SIGNATURES
         )
-        keys = keys.exclude(pk__in=taken[0]).exclude(pk__in=taken[1]).order_by("name")
+        keys = of_no_authority(keys).exclude(pk__in=ManagedCertificate.objects.values("key")).order_by("name")
         self.fields["key"].queryset = keys  # type: ignore[attr-defined]
 
     def clean_names(self) -> list[tuple[str, str]]:

@@ -121,7 +121,10 @@ def _reports(rollover: Rollover, *, both: bool) -> list[str]:
 
 
 def living_of(authority: Authority) -> QuerySet[Certificate]:
-    """What it issued that is neither over nor revoked, its own certificate apart."""
+    """What it issued that is neither over nor revoked, but for its own certificate and those of its OCSP responder.
+
+    Responders are certified again as long as the authority can sign; they serve only what it issued.
+    """
     rows = Certificate.objects.filter(authority=authority, not_after__gt=timezone.now())
-    rows = rows.exclude(state=CertificateState.REVOKED.value)
+    rows = rows.exclude(state=CertificateState.REVOKED.value).exclude(profile="ocsp-responder")
     return rows.exclude(pk=authority.certificate_id) if authority.certificate_id else rows

@@ -48,11 +48,20 @@ def _tell(days: int, earlier: int) -> int:
             renewed = row.renewed_by.filter(state=CertificateState.VALID.value).exists()
             stands = standing(Certificate.objects.filter(pk=row.pk)).exists()
             if not renewed and stands:
-                left = (row.not_after - now).days
                 notices.notify(
-                    people, f"The certificate {row} ends in {left} days", detail=f"It ends on {row.not_after:%-d %B %Y at %H:%M} UTC.",
+                    people, f"The certificate {row} ends {_left(row.not_after - now)}", detail=f"It ends on {row.not_after:%-d %B %Y at %H:%M} UTC.",
                     path=f"/certificates/{row.pk}/", alarm=days <= 7,
                 )  # fmt: skip
             act.record({"days": days, "people": len(people), "renewed_already": renewed, "stands": stands})
             done += 1
     return done
+
+
+def _left(left: timedelta) -> str:
+    match left.days:
+        case 0:
+            return "within a day"
+        case 1:
+            return "in 1 day"
+        case days:
+            return f"in {days} days"

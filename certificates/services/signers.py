@@ -4,11 +4,12 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from certificates.issuance import Places
 from certificates.models import Authority
 from certificates.signing import Signer
-from keys.models import KeyVersion
+from keys.models import Key, KeyVersion
 from keys.providers.registry import LOCAL
 from keys.services import operations
 from keyvault_portal.accounts.actors import system_actor
@@ -49,6 +50,12 @@ def purpose_of(key_id: UUID) -> str:
         return f"the key of the authority {found.name}"
     found = Authority.objects.filter(responder_key_id=key_id).first()
     return f"the key of the OCSP responder of {found.name}" if found is not None else ""
+
+
+def of_no_authority(keys: QuerySet[Key]) -> QuerySet[Key]:
+    """Those keys that are neither an authority's nor its responder's."""
+    responders = Authority.objects.exclude(responder_key=None).values("responder_key")
+    return keys.exclude(pk__in=Authority.objects.values("key")).exclude(pk__in=responders)
 
 
 def places_of(authority: Authority | None, serial: int = 0) -> Places:

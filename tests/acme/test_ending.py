@@ -7,12 +7,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
 from certificates.acme.services import renewal
-from certificates.models import AcmeOrder
+from certificates.models import AcmeOrder, Authority, Rollover
+from certificates.rollover import steps
 from certificates.services import issuing
 from keys.crypto.jwk import b64url
-from tests.acme.conftest import Acme, Signer, World
+from tests.acme.conftest import NAMES, Acme, Signer, World
 from tests.acme.test_protocol import kind
+from tests.certificates.conftest import make_authority
 from tests.certificates.requests import csr
+from tests.rollover.test_fleet import report, step
 
 
 def test_revocation(world: World):
@@ -76,3 +79,24 @@ def test_renewal_information_and_replacement(world: World):
     client.post("revoke-cert", {"certificate": b64url(bytes(row.der))})
     ended = client.http.get(f"/acme/servers/renewal-info/{name}").json()["suggestedWindow"]
     assert ended["end"] <= timezone.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_after_a_rollover_clients_go_on_at_the_same_address_and_the_successor_signs(world: World):
+    """RFC 9773 and revocation reach both; an authority that was retired alone issues nothing."""
+    tree, client = world.tree, world.client()
+    first = world.issue(client, "a.example.org").certificate
+    root = Authority.objects.get(name="root")
+    after = make_authority(
+        tree, "servers-2", root, profiles=["server", "client"], names=NAMES, path_length=0, days=3000
+    )
+    row = steps.plan_rollover(actor=tree.officer, old_id=world.authority.pk, new_id=after.pk, reason="A stronger key.")
+    report(tree, "shop", world.authority, after)
+    step(tree, row, "trust_both")
+    step(tree, row, "issue_b")
+    second = world.issue(client, "a.example.org", replaces=renewal.identifier(first)).certificate
+    assert (second.authority_id, second.renews_id) == (after.pk, first.pk)
+    for item in (first, second):
+        assert client.http.get(f"/acme/servers/renewal-info/{renewal.identifier(item)}").status_code == 200
+        assert client.post("revoke-cert", {"certificate": b64url(bytes(item.der))}).status_code == 200
+    Rollover.objects.all().delete()
+    assert kind(client.order("a.example.org")) == ("serverInternal", 503)

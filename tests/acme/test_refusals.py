@@ -210,6 +210,13 @@ def test_noise_is_refused(value):
             read(value)
 
 
+@pytest.mark.parametrize("text", ["QR", "QQ==", "Q", "Q Q", "Q+", "é", None, 7])
+def test_bytes_have_one_spelling(text):
+    assert jose.decode("QQ", "nonce") == b"A"
+    with pytest.raises(AcmeError):
+        jose.decode(text, "nonce")
+
+
 def test_no_state_is_left_once_it_ended():
     for moves in (ACCOUNT_MOVES, ORDER_MOVES, AUTHORIZATION_MOVES, CHALLENGE_MOVES):
         assert set(moves) == set(type(next(iter(moves))))

@@ -151,6 +151,22 @@ def test_the_owner_may_revoke_and_a_stranger_may_not(pki, auditor):
     assert b"superseded" in bytes(event.leaf)
 
 
+def test_a_hold_that_is_taken_back_stands_in_the_record(pki):
+    row = pki.issue("dns:www.example.org")
+    revoking.revoke_certificate(actor=pki.officer, certificate_id=row.pk, reason="certificate_hold")
+    revoking.release_certificate(actor=pki.officer, certificate_id=row.pk, note="Found in a drawer.")
+    event = AuditEvent.objects.get(action="certificate.release")
+    assert (event.target_id, event.ring_id, event.outcome) == (str(row.pk), row.ring_id, "success")
+    assert b"Found in a drawer." in bytes(event.leaf)
+
+
+def test_an_intermediate_that_falls_alone_is_revoked_by_its_issuer(pki):
+    revoking.revoke_authority(actor=pki.officer, authority_id=pki.servers.pk, note="The key was copied.")
+    own = refreshed(pki.servers.certificate)
+    assert (own.state, own.reason) == ("revoked", "ca_compromise")
+    assert (refreshed(pki.root).state, refreshed(pki.root.certificate).state) == ("active", "valid")
+
+
 def test_the_key_of_an_authority_is_for_nothing_else(pki, service):
     with pytest.raises(OperationUnsupported, match="only the portal itself"):
         operations.sign(service, pki.root.key_id, b"any bytes at all")
@@ -255,7 +271,7 @@ def test_notices_of_an_end_come_once(pki):
         expiry.tick()
         expiry.tick()
         assert row.expiry_notices.count() == told, days
-        assert Notice.objects.filter(person_id=owner.id, text__contains="ends in").count() == told
+        assert Notice.objects.filter(person_id=owner.id, text__contains=" ends ").count() == told
     Certificate.objects.filter(pk=row.pk).update(not_after=timezone.now() + timedelta(days=20))
     expiry.tick()
     assert row.expiry_notices.count() == 4

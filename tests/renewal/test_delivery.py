@@ -345,3 +345,28 @@ def test_the_tables_and_the_database_agree(home, managed):
     with pytest.raises(IntegrityError), transaction.atomic():
         RenewalOrder.objects.create(managed=managed, version=order.version)  # one attempt at a time
     assert Certificate.objects.filter(managed=managed).count() == 1
+
+
+def test_a_webhook_is_told_when_the_files_are_there_so_that_it_may_reload_a_server(home, managed, receiver):
+    add(home, managed, "webhook", receiver.url, secret=SECRET)
+    add(home, managed, "file", home.folder / "www")
+    Delivery.objects.update(state="queued", finished_at=None)
+    hook, written = Delivery.objects.order_by("hook__created_at")
+    assert deploying.deliver(hook.pk) is None
+    assert receiver.calls == []
+    assert deploying.deliver(written.pk).state == "delivered"
+    assert deploying.deliver(hook.pk).state == "delivered"
+
+
+def test_people_are_told_of_a_place_that_does_not_take_it_while_it_is_still_tried(home, managed, receiver):
+    person = Person.objects.create_person(email="olga@example.org", name="Olga")
+    RoleBinding.objects.create(person=person, role="security_officer", ring=home.ring, created_by="test")
+    (home.folder / "www").mkdir()
+    hook = add(home, managed, "webhook", receiver.url, secret=SECRET)
+    place = add(home, managed, "file", home.folder / "www")
+    for tries in range(1, 5):
+        assert deploying.deliver(hook.deliveries.get().pk) is None or tries > deploying.TELL_AFTER_TRIES
+        assert (deliver(place).state, place.deliveries.get().attempts) == ("queued", tries)
+        assert Notice.objects.filter(person_id=person.pk).count() == (tries >= deploying.TELL_AFTER_TRIES)
+    assert "has not reached" in Notice.objects.get().text
+    assert hook.deliveries.get().state == "delivered"  # not held up for ever

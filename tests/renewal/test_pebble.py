@@ -60,6 +60,7 @@ def test_a_certificate_is_obtained_and_renewed_with_a_new_key(home, pebble, dns,
     assert KeyVersion.objects.get(pk=first.version_id).status == "decrypt_only"
     assert (row.certificate.renews_id, row.certificate.spki_sha256 != certificate.spki_sha256) == (certificate.pk, True)
     assert AuditEvent.objects.filter(action="certificate.obtained").count() == 2
+    assert AuditEvent.objects.filter(action="certificate.obtain", target_id=str(row.pk)).count() == 1
 
 
 def test_it_is_renewed_in_the_last_twentyfourth_before_two_thirds_of_its_life(home, pebble, dns):
@@ -106,6 +107,12 @@ def test_the_ca_says_when_and_is_told_what_is_replaced(home, pebble, dns):
     pebble.door.window = (timezone.now() + timedelta(days=1000), timezone.now() + timedelta(days=1001))
     late = schedule.ask_window(row.pk)
     assert late.renew_at < late.certificate.not_after
+    assert AuditEvent.objects.filter(action="certificate.renewal_window", outcome="success").count() == 3
+    # Of one that has ended nobody is asked (RFC 9773, 4.3).
+    Certificate.objects.filter(pk=late.certificate_id).update(not_after=timezone.now())
+    pebble.door.seen.clear()
+    assert schedule.ask_window(row.pk) is None
+    assert pebble.door.seen == []
 
 
 def test_an_answer_that_does_not_come_changes_nothing(home, pebble, dns):

@@ -10,7 +10,7 @@ from certificates.models import Certificate, RelyingParty, Rollover
 from certificates.rollover import gates, parties, steps
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState, after
 from certificates.rollover.steps import GateNotMet
-from certificates.services import authorities, revoking
+from certificates.services import authorities, revoking, status
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
 from tests.certificates.conftest import Hierarchy, make_authority, refreshed
@@ -107,6 +107,12 @@ def test_what_is_revoked_holds_nobody_up(tree, planned):
     assert gates.gate(row).faults[0].startswith("1 certificate of ")
     revoking.revoke_certificate(actor=tree.officer, certificate_id=leaf.pk, reason="superseded")
     assert gates.gate(row).met
+
+
+def test_its_responder_that_is_certified_for_ever_holds_nobody_up(planned):
+    assert status.ensure_responder(planned.old_id)
+    assert Certificate.objects.filter(authority=planned.old, profile="ocsp-responder").exists()
+    assert not gates.living_of(planned.old).exists()
 
 
 def test_an_old_report_does_not_count(tree, planned):

@@ -1,5 +1,6 @@
 """Who acts when an ACME client asks: an account with rights on the ring of its authority, or somebody with a key only."""
 
+from certificates.acme.services.issuers import rings_of
 from certificates.models import AcmeAccount, AcmeServer
 from keyvault_portal.accounts.actors import Actor, Grant
 from keyvault_portal.accounts.permissions import Permission
@@ -12,7 +13,9 @@ def of_account(account: AcmeAccount, address: str | None = None) -> Actor:
     """The account; what it may have issued or revoked is decided by its orders and authorizations."""
     authority = account.server.authority
     label = f"ACME account {account.pk} of {authority.name}"
-    return Actor(None, KIND, label, (Grant(_RIGHTS, authority.ring_id),), address=address)
+    return Actor(
+        None, KIND, label, tuple(Grant(_RIGHTS, ring_id) for ring_id in rings_of(account.server)), address=address
+    )
 
 
 def stranger(server: AcmeServer, address: str | None) -> Actor:
@@ -22,5 +25,6 @@ def stranger(server: AcmeServer, address: str | None) -> Actor:
 
 def key_holder(server: AcmeServer, serial: str, address: str | None) -> Actor:
     """Whoever signs with the private key of a certificate."""
-    rights = Grant(frozenset({Permission.CERTIFICATE_REVOKE}), server.authority.ring_id)
-    return Actor(None, KIND, f"holder of the key of certificate {serial}", (rights,), address=address)
+    revoke = frozenset({Permission.CERTIFICATE_REVOKE})
+    rights = tuple(Grant(revoke, ring_id) for ring_id in rings_of(server))
+    return Actor(None, KIND, f"holder of the key of certificate {serial}", rights, address=address)

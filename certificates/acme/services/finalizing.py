@@ -7,6 +7,7 @@ from certificates import csr
 from certificates.acme import jose
 from certificates.acme.errors import AcmeError, malformed
 from certificates.acme.services import actors, orders
+from certificates.acme.services.issuers import issuer_of
 from certificates.acme.states import AuthorizationState, OrderState
 from certificates.csr import Wanted
 from certificates.models import AcmeAccount, AcmeOrder, Certificate
@@ -44,7 +45,7 @@ def finalize_order(
             wanted, row.profile, row.server.days, _owner(account), Certificate.KeyOrigin.REQUEST, renews_id=row.replaces_id
         )  # fmt: skip
         try:
-            row.grant = issuing.issue_agreed(actor=actor, authority_id=row.server.authority_id, order=asked)
+            row.grant = issuing.issue_agreed(actor=actor, authority_id=issuer_of(row.server).pk, order=asked)
         except ValidationFailed as error:
             raise AcmeError("badCSR", error.detail) from None
         except WrongState as error:

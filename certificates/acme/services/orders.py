@@ -14,6 +14,7 @@ from certificates import csr
 from certificates.acme import limits, resources
 from certificates.acme.errors import PREFIX, AcmeError, malformed
 from certificates.acme.services import actors, renewal
+from certificates.acme.services.issuers import issuer_of
 from certificates.acme.states import ORDER_MOVES, AuthorizationState, ChallengeType, OrderState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, AcmeServer, Certificate
 from certificates.names import read as named
@@ -97,8 +98,9 @@ def _profile(server: AcmeServer, wanted: object) -> str:
 
 def check_policy(server: AcmeServer, names: Sequence[str], profile: str) -> None:
     """Return if this server would certify these names; raises AcmeError with one subproblem for each that it would not."""
-    if server.authority.state != AuthorityState.ACTIVE.value:
-        raise AcmeError("serverInternal", f"The authority is {server.authority.state}: it issues nothing.", status=503)
+    state = issuer_of(server).state
+    if state != AuthorityState.ACTIVE.value:
+        raise AcmeError("serverInternal", f"The authority is {state}: it issues nothing.", status=503)
     wrong = [(name, reason) for name in names if (reason := _against(server, name, profile))]
     if wrong:
         problems = [
@@ -115,7 +117,7 @@ def _against(server: AcmeServer, name: str, profile: str) -> str:
         csr.check_names((wanted,), PROFILES[profile])
     except ValidationFailed as error:
         return error.detail
-    own, above = server.name_rules, server.authority.name_rules
+    own, above = server.name_rules, issuer_of(server).name_rules
     wildcard = name.startswith("*.")
     if wildcard and not (own.wildcards and above.wildcards):
         return "Wildcards are not certified here."

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from certificates.acme import jose
 from certificates.acme.errors import AcmeError, malformed
+from certificates.acme.services.issuers import issued_for
 from certificates.acme.states import OrderState
 from certificates.models import AcmeAccount, AcmeOrder, AcmeServer, Certificate
 from certificates.names import read as named
@@ -45,8 +46,8 @@ def find(server: AcmeServer, text: str) -> Certificate | None:
     raw = jose.decode(serial, "serial number") if dot else b""
     if not 1 <= len(raw) <= 21:
         raise malformed("This is no identifier of a certificate.")
-    row = Certificate.objects.filter(authority=server.authority, serial=f"{int.from_bytes(raw):x}").first()
-    return row if row is not None and identifier(row) == text else None
+    rows = issued_for(server).filter(serial=f"{int.from_bytes(raw):x}")
+    return next((row for row in rows if identifier(row) == text), None)
 
 
 def window(row: Certificate) -> Window:

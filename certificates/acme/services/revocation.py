@@ -9,6 +9,7 @@ from certificates.acme import jose, limits
 from certificates.acme.errors import AcmeError
 from certificates.acme.jose import PublicKey
 from certificates.acme.services import actors
+from certificates.acme.services.issuers import issued_for
 from certificates.acme.states import AuthorizationState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeOrder, AcmeServer, Certificate
 from certificates.names import read as named
@@ -31,7 +32,7 @@ def revoke(
     """
     limits.take("revocation", address)
     raw = jose.decode(payload.get("certificate"), "certificate")
-    row = Certificate.objects.filter(authority=server.authority, fingerprint=sha256(raw).hexdigest()).first()
+    row = issued_for(server).filter(fingerprint=sha256(raw).hexdigest()).first()
     code = payload.get("reason", 0)
     if not isinstance(code, int) or isinstance(code, bool) or code not in _REASONS:
         raise AcmeError("badRevocationReason", f"One of {', '.join(map(str, _REASONS))}.")
