@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from ceremonies.planning import TIME_ZONES, RoomRole
 from ceremonies.process.client import RecipientKind
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import LARGEST
+from ceremonies.services.choices import script_for
 from ceremonies.services.minutes import minutes_keys
 from ceremonies.services.room import READ_BACK
 from ceremonies.services.scripts import usable_scripts
@@ -110,13 +112,24 @@ class PlanForm(ServiceForm):
     )
     reserve_at = forms.DateTimeField(widget=forms.DateTimeInput(attrs=_LOCAL), required=False, label="Reserve date")
 
-    def __init__(self, data: Any = None, *, actor: Actor, initial: dict[str, Any] | None = None) -> None:
-        super().__init__(data, initial=initial)
+    def __init__(self, data: Any = None, *, actor: Actor, initial: Mapping[str, str] | None = None) -> None:
+        """`initial` is what a link here said: `script` (its name, or "name:version"), `key` (its id), `title`; what is none counts for nothing."""
+        super().__init__(data)
         fields: dict[str, Any] = self.fields
+        scripts = usable_scripts()
         fields["script"].choices = [
-            (label, f"{script.title} (version {script.version})") for label, script in usable_scripts().items()
+            (label, f"{script.title} (version {script.version})") for label, script in scripts.items()
         ]
-        fields["key"].queryset = visible_keys(actor).select_related("ring").order_by("-kind", "name")
+        keys = visible_keys(actor).select_related("ring").order_by("-kind", "name")
+        fields["key"].queryset = keys
+        said = initial or {}
+        try:
+            key = fields["key"].clean(said.get("key", ""))
+        except forms.ValidationError:
+            key = None
+        wanted = said.get("script") or (script_for(key) if key else "escrow")
+        known = {label: label for label in scripts} | {script.name: label for label, script in scripts.items()}
+        self.initial = {"title": said.get("title", ""), "key": key, "script": known.get(wanted)}
         fields["minutes_key"].queryset = minutes_keys(actor).select_related("ring").order_by("name")
         fields["provider"].choices = [("", "None"), *[(alias, alias) for alias in sorted(aliases())]]
 
@@ -232,7 +245,10 @@ class AnnounceForm(ServiceForm):
 
 
 class PackageForm(ServiceForm):
-    bag = forms.CharField(max_length=50, label="Number of the bag")
+    bag = forms.CharField(
+        max_length=50, label="Number of the bag",
+        help_text="Of an empty one. Then the package can be downloaded and printed here, and goes into it before you sign.",
+    )  # fmt: skip
     place = forms.CharField(max_length=200, label="Where it is kept")
 
 

@@ -33,7 +33,9 @@ class ShareSetViewSet(ActorView, ReadOnlyModelViewSet[ShareGeneration]):
     @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])
     def due(self, request: Request) -> Response:
         """What needs a ceremony or a custodian now."""
-        found = [{"tone": tone, "text": text, "needs_ceremony": needs} for tone, text, needs in custody.due(self.actor)]
+        found = [
+            {"tone": row.tone, "text": row.text, "needs_ceremony": bool(row.script)} for row in custody.due(self.actor)
+        ]
         return Response(shapes.DueSerializer(found, many=True).data)
 
     @extend_schema(request=shapes.NameCustodianSerializer, responses=shapes.SealCustodianSerializer)

@@ -92,7 +92,7 @@ def _story(ceremony: Ceremony, events: Sequence[AuditEvent], about: Sequence[tup
         *_head("Result"),
         *_table(
             ["What", "Value"],
-            [[_words(name), _said(value)] for name, value in ceremony.result.items()] or [["—", "—"]],
+            [[_words(name), _said(value)] for name, value in ceremony.told_result.items()] or [["—", "—"]],
             [50 * mm, WIDTH - 50 * mm],
         ),
     ]

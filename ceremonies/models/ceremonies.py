@@ -15,7 +15,7 @@ from ceremonies.quiet import note_version
 from ceremonies.quorums import MAX_EXPONENT, MAX_SHARES, Quorum
 from ceremonies.script import Kind, Script, from_canonical
 from ceremonies.states import CeremonyState
-from keys.models import Key
+from keys.models import Key, KeyVersion
 from keyvault_portal.accounts.models import Person
 
 CEREMONY_STATES = [(state.value, state.value.replace("_", " ").capitalize()) for state in CeremonyState]
@@ -136,6 +136,16 @@ class Ceremony(models.Model):
 
     def __str__(self) -> str:
         return f"PRACTICE: {self.title}" if self.practice else self.title
+
+    @property
+    def told_result(self) -> dict[str, Any]:
+        """The result as people read it: a recovered key by its name and version, not by the portal's row numbers."""
+        told = {name: value for name, value in self.result.items() if name != "intent" and value is not None}
+        if "intent" in self.result:
+            told.pop("version")
+            found = KeyVersion.objects.filter(pk=self.result["version"]).select_related("key").first()
+            told["key"] = f"{found.key}, version {found.key_version}" if found else told["key"]
+        return told
 
     @property
     def status(self) -> CeremonyState:

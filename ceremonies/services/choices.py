@@ -103,6 +103,13 @@ def quorum_chosen(
     return quorum
 
 
+def script_for(key: Key) -> str:
+    """Which of the portal's scripts a plan about this key begins with, by name, when nothing else was said."""
+    if in_force(key, False) is not None:
+        return "roll-call"
+    return "refresh-from-shares" if _brought_back_by(key) is not None and exports.why_no_escrow(key) else "escrow"
+
+
 def in_force(key: Key | None, practice: bool) -> ShareGeneration | None:
     """The set in force for a key, of the portal's seal without one; practised sets are of rehearsals."""
     sets = ShareGeneration.objects.filter(state=GenerationState.ACTIVE.value, practice=practice)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -14,6 +16,7 @@ from ceremonies.script import Kind
 from ceremonies.services import seal_shares
 from ceremonies.states import GenerationState, ShareState
 from keys.models import Key
+from keys.services import exports
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.approvals.eligibility import eligible_people
@@ -177,22 +180,38 @@ def note_custody(*, actor: Actor, share_id: int, what: str, bag: str = "", place
     return share
 
 
-def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
-    """(tone, sentence, whether a ceremony is due) for all that is due now; with `actor`, as far as they may see."""
+class Due(NamedTuple):
+    """What somebody has to do now; `script` names the one of the portal by which a ceremony does it, about `key`, if it takes one."""
+
+    tone: str
+    text: str
+    script: str = ""
+    key: UUID | None = None
+
+    @property
+    def plan_url(self) -> str:
+        """The planning form with both chosen; empty where no ceremony is due."""
+        chosen = {"script": self.script} | ({"key": str(self.key)} if self.key else {})
+        return f"{reverse('ceremonies:create')}?{urlencode(chosen)}" if self.script else ""
+
+
+def due(actor: Actor | None = None) -> list[Due]:
+    """All that is due now; with `actor`, as far as they may see."""
     sets = (
         visible_generations(actor)
         if actor
         else ShareGeneration.objects.select_related("key__ring", "ceremony").prefetch_related("shares")
     )
-    found: list[tuple[str, str, bool]] = []
+    found: list[Due] = []
     active = list(sets.filter(state=GenerationState.ACTIVE.value, practice=False))
     for generation in active:
-        health, name = health_of(generation, generation.shares.all()), generation.about
+        health, name, key_id = health_of(generation, generation.shares.all()), generation.about, generation.key_id
+        anew = "rekey" if generation.seal_id else "refresh"
         if health.alarm:
-            found.append(("danger", f"{name}: one more lost share loses it. {health.words}.", True))
+            found.append(Due("danger", f"{name}: one more lost share loses it. {health.words}.", anew, key_id))
         elif health.roll_call_due:
-            found.append(("warn", f"{name}: a roll-call is due. {health.words}.", True))
-        found += [("warn", f"{name}: {sentence}", True) for sentence in _risks(generation)]
+            found.append(Due("warn", f"{name}: a roll-call is due. {health.words}.", "roll-call", key_id))
+        found += [Due("warn", f"{name}: {sentence}", anew, key_id) for sentence in _risks(generation)]
         since = timezone.now() - DUTY_EVERY
         silent = [
             s.custodian
@@ -200,22 +219,23 @@ def due(actor: Actor | None = None) -> list[tuple[str, str, bool]]:
             if s.state == ShareState.HELD and (s.acknowledged_at or s.confirmed_at or since) < since
         ]
         if silent:
-            found.append(("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty.", False))
+            found.append(Due("warn", f"{name}: {', '.join(silent)} have to acknowledge their duty."))
     if (seal := seal_shares.unregistered_seal(actor)) is not None and (lacking := seal_shares.unnamed(seal)):
-        found.append(("warn", f"Seal of the portal: {_UNNAMED.format(seal, lacking, seal.shares)}", True))
+        found.append(Due("warn", f"Seal of the portal: {_UNNAMED.format(seal, lacking, seal.shares)}", "rekey"))
     covered = {generation.key_id for generation in active if generation.key_id}
     recovered = Ceremony.objects.filter(kind=Kind.RECOVERY.value, practice=False, committed_at__isnull=False)
     if actor is not None:
         rings = actor.ring_ids(Permission.CEREMONY_VIEW)
         recovered = on_rings(recovered, rings)
     made = {result["key"] for result in recovered.values_list("result", flat=True) if result.get("key")}
-    for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered):
+    for key in Key.objects.filter(pk__in=made).exclude(pk__in=covered).select_related("current"):
         found.append(
-            (
+            Due(
                 "danger",
                 f"{key}: without escrow since its recovery. A new escrow with new shares is needed: "
                 "where its provider gives it to nobody, a refresh out of the shares that brought it back.",
-                True,
+                "refresh-from-shares" if exports.why_no_escrow(key) else "escrow",
+                key.pk,
             )
         )
     return found
@@ -238,7 +258,7 @@ def remind() -> int:
     """Tell the officers, once a week for each, what is due; returns how many sentences were new."""
     officers = eligible_people([Group(Role.SECURITY_OFFICER.value, 1)])
     new = 0
-    for tone, text, _ in due():
+    for tone, text, *_ in due():
         line = f"Ceremony due: {text}"[:300]
         if Notice.objects.filter(text=" ".join(line.split()), created_at__gte=timezone.now() - REMIND_EVERY).exists():
             continue

@@ -187,7 +187,7 @@ def _before_it_is_done(  # noqa: PLR0911
         return Part("begin", "Begin. The leader is then asked for the passphrase of the new set.")
     if step.action is Action.HAND_OUT:
         left = left_to_confirm(ceremony)
-        return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{left} shares are not confirmed yet.")
+        return Part("deal_again" if mine is RoomRole.LEADER else "wait", f"{_shares_are(left)} not confirmed yet.")
     deed = DEEDS.get(step.action)
     if deed is None:
         return Part("wait", "The share holders act.") if step.action in _HOLDERS_PARTS else None
@@ -203,12 +203,15 @@ def _awaited(ceremony: Ceremony, step: Step) -> str:
     """What is still to come in, in words."""
     process = ceremony.process
     if step.action is Action.VERIFY or ceremony.source is None:
-        return f"{process['missing']} more shares are needed"
-    return (
-        f"{ceremony.source.quorum.awaited(process['given'])} shares are needed"
-        if process["missing"]
-        else "The quorum is here"
-    )
+        return f"{_shares_are(process['missing'], ' more')} needed"
+    if len(ceremony.source.quorum.groups) > 1 and process["missing"]:
+        return f"Needed: {ceremony.source.quorum.awaited(process['given'])}"
+    return f"{_shares_are(process['missing'], ' more')} needed" if process["missing"] else "The quorum is here"
+
+
+def _shares_are(count: int, more: str = "") -> str:
+    """Such as "1 more share is"."""
+    return f"{count}{more} {'share is' if count == 1 else 'shares are'}"
 
 
 def _passphrase(ceremony: Ceremony, me: Participant, step: Step) -> Part | None:

@@ -61,8 +61,7 @@ class CeremonyCreate(ActorRequiredMixin, View):
     required_permission = Permission.CEREMONY_MANAGE
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        initial = {name: request.GET[name] for name in ("script", "key", "title") if request.GET.get(name)}
-        return self._page(request, PlanForm(actor=actor_of(request), initial=initial or None))
+        return self._page(request, PlanForm(actor=actor_of(request), initial=request.GET.dict()))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = PlanForm(request.POST, actor=actor_of(request))
@@ -79,8 +78,9 @@ class CeremonyCreate(ActorRequiredMixin, View):
             "form": form,
             "submit_label": "Write the plan down",
             "cancel_url": "/ceremonies/",
+            "may_make_key": actor_of(request).can_somewhere(Permission.KEY_CREATE),
         }
-        return render(request, "generic/form.html", context, status=status)
+        return render(request, "ceremonies/plan.html", context, status=status)
 
 
 class CeremonyDetail(ActorRequiredMixin, View):
@@ -105,7 +105,7 @@ def detail_page(request: HttpRequest, ceremony: Ceremony, *, status: int = 200, 
     script, state = ceremony.read_script(), ceremony.status
     may_manage = actor.can(Permission.CEREMONY_MANAGE, ceremony.ring_id)
     seats = list(ceremony.participants.select_related("deputy_for"))
-    result = ceremony.result
+    result = ceremony.told_result
     signed = Signed.objects.filter(ceremony=ceremony).defer("pdf").first()
     minutes_wait = bool(state in ENDED and ceremony.minutes_key_id and ceremony.opened_at) and signed is None
     facts = [

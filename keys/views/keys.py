@@ -8,10 +8,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views import View
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.forms import KeyFilterForm, KeyForm, PolicyForm
+from keys.hierarchy import KeyKind
 from keys.models import DataKey, Key, KeyVersion, Move, Rotation
 from keys.services import budget, census, lifecycle
 from keys.services.exports.giving import exports_of, why_not
@@ -206,6 +208,7 @@ class KeyDetail(ActorRequiredMixin, View):
                     "edit": actor.can(Permission.KEY_EDIT, key.ring_id),
                     "disable": actor.can(Permission.KEY_DISABLE, key.ring_id), "compromise": actor.can(Permission.KEY_COMPROMISE, key.ring_id),
                     "destroy": actor.can(Permission.KEY_DESTROY, key.ring_id), "export": actor.can(Permission.KEY_EXPORT, key.ring_id),
+                    "hold_ceremony": key.kind == KeyKind.MASTER.value and actor.can(Permission.CEREMONY_MANAGE, key.ring_id),
                 },
                 "imports": list(imports.of_key(key)[:5]), "exports": list(exports_of(key)),
                 "export_refused": why_not(key), "may_import": actor.can(Permission.KEY_IMPORT, key.ring_id) and takes_material(key),
@@ -234,22 +237,32 @@ def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
 
 
 class KeyCreate(ActorRequiredMixin, View):
+    """A new key. A page that needs one links here as `next`, with `kind` and `exportable` chosen, and is told the `key` that was made."""
+
     required_permission = Permission.KEY_CREATE
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(request, KeyForm(actor=actor_of(request)))
+        chosen = {name: request.GET[name] for name in ("kind", "exportable") if request.GET.get(name)}
+        return self._page(request, KeyForm(actor=actor_of(request), initial=chosen))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = KeyForm(request.POST, actor=actor_of(request))
         if form.is_valid():
             key = form.run(lambda values: lifecycle.create_key(actor=actor_of(request), **values))
             if key is not None:
-                return redirect("keys:key-detail", key.pk)
+                back = self._came_from(request)
+                return redirect(f"{back}{'&' if '?' in back else '?'}key={key.pk}" if back else f"/keys/{key.pk}/")
         return self._page(request, form, status=422)
+
+    @staticmethod
+    def _came_from(request: HttpRequest) -> str:
+        """The page of this portal that asked for a key; empty if none did, or it lies elsewhere."""
+        back = request.GET.get("next", "")
+        return back if back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None) else ""
 
     def _page(self, request: HttpRequest, form: KeyForm, status: int = 200) -> HttpResponse:
         context = {
-            "title": "New key", "form": form, "submit_label": "Create the key", "cancel_url": "/keys/",
+            "title": "New key", "form": form, "submit_label": "Create the key", "cancel_url": self._came_from(request) or "/keys/",
             "intro": "The key is made where it is to live, by a worker if that is elsewhere; its material never leaves unwrapped.",
         }  # fmt: skip
         return render(request, "generic/form.html", context, status=status)

@@ -89,6 +89,17 @@ def test_every_sheet_of_a_rehearsal_says_practice(portal: RunningPortal, page_of
     assert "Open the ceremony" in sheets(page.pdf(prefer_css_page_size=True))[0]  # no sheet is left empty before it
 
 
+def test_every_sheet_of_a_package_says_of_which_set(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("ada")
+    page.goto("/ceremonies/custody/")
+    page.get_by_role("link", name=re.compile("^Print it")).first.click()
+    title = page.get_by_role("heading", level=1).inner_text()
+    page.locator(".package-text").evaluate("it => it.textContent += it.textContent.repeat(3)")  # a larger key's package
+    printed = sheets(page.pdf(prefer_css_page_size=True))
+    assert len(printed) > 1
+    assert all(title in sheet for sheet in printed)
+
+
 def dark_modules(page: Page) -> set[tuple[int, int]]:
     """Which modules of the QR code are drawn dark, counted from the corner of the code itself."""
     path = str(page.locator(".qr-code path").get_attribute("d"))

@@ -101,3 +101,12 @@ def test_a_step_with_a_long_title_stays_on_the_phone(portal: RunningPortal, wind
         "it => it.textContent = 'Sign off: Make the escrow key, and all of the shares'"
     )
     assert page.evaluate(SIDEWAYS) <= 0
+
+
+def test_the_portals_name_is_whole_on_a_phone(windows: Callable[[str], Page]) -> None:
+    page = windows("boris")
+    page.set_viewport_size(driving.PHONE)
+    page.goto("/ceremonies/")
+    brand = page.locator(".topbar .brand")
+    assert "KeyVault Portal" in brand.inner_text()
+    assert brand.evaluate("it => it.scrollWidth <= it.clientWidth && it.scrollHeight <= it.clientHeight")

@@ -20,7 +20,7 @@ def refused(actor: Any, field: str, script: str, key: Key | None, **more: Any) -
 
 def test_a_key_that_its_provider_gives_to_nobody_is_in_no_escrow(far, there, sealing, tree, officer, remote_key):
     key = remote_key("far-root", "master")
-    assert refused(officer, "key", "escrow:1", key) == "It has no version in use."
+    assert refused(officer, "key", "escrow:1", key).startswith("It has no version in use.")
     work(key)
     key.refresh_from_db()
     for script in ("escrow:1", "refresh:2"):

@@ -76,7 +76,7 @@ def test_neither_group_alone_opens_it_and_a_wrong_passphrase_costs_no_share(grou
     recovery.until(Action.COLLECT)
     recovery.perform(Action.COLLECT)
     assert [recovery.submit(name, cast.words[name]).missing for name in OFFICERS] == [2, 1, 1]
-    assert "1 more (1 of Legal) shares are needed" in part(recovery, "otto").text
+    assert "Needed: 1 more (1 of Legal)." in part(recovery, "otto").text
     assert recovery.submit("lucy", cast.words["lucy"]).missing == 0
     recovery.sign_all()
     assert part(recovery, "lena").name == "sign"

@@ -82,7 +82,7 @@ def test_what_was_encrypted_before_the_loss_is_read_through_another_provider(
 
     made.refresh_from_db()
     assert made.state == "dead"
-    said = [sentence for _, sentence, held in custody.due(planner) if held and sentence.startswith(f"{new}:")]
+    said = [sentence for _, sentence, script, _ in custody.due(planner) if script and sentence.startswith(f"{new}:")]
     assert "A new escrow with new shares is needed" in said[0]
     assert custody.remind() >= 1
     assert custody.remind() == 0  # once a week
@@ -114,11 +114,14 @@ def _a_new_escrow_out_of_the_old_shares(planner: Any, officers: Any, new: Key, r
     made.put_in_force()
     made.close()
     second = ShareGeneration.objects.get(state="active")
+    told = recovery.now.told_result
+    assert told["key"] == f"{new}, version {new.current.key_version}"
+    assert not {"intent", "version"} & told.keys(), "row numbers are nothing for people"
     assert (second.key, second.number, second.key_version) == (new, 1, new.current.key_version)
     package = offline.read_package(bytes(second.package))
     opened = offline.open_package(package, offline.combine([made.words[name] for name in ("nora", "hana", "igor")]))
     assert offline.check_value(opened, new.algorithm) == second.check_value == recovery.now.result["check_value"]
     with pytest.raises(offline.Problem):
         offline.open_package(package, offline.combine([recovery.words[name] for name in ("lucy", "hana", "igor")]))
-    assert not any(sentence.startswith(f"{new}: without escrow") for _, sentence, _ in custody.due())
+    assert not any(sentence.startswith(f"{new}: without escrow") for _, sentence, *_ in custody.due())
     assert plan(planner, "recovery:2", key=new, practice=False, provider="local").source == second

@@ -297,7 +297,7 @@ def test_the_remaining_risk_is_accepted_by_others_or_stays_due(people, planner, 
     generation.practice = False
     generation.key = build_place("payments").keys["root"]
     generation.save()
-    said = [sentence for _, sentence, _ in custody.due()]
+    said = [sentence for _, sentence, *_ in custody.due()]
     assert any(
         "the share of Igor is lost, so new shares are due, or the remaining risk" in sentence for sentence in said
     )
@@ -310,14 +310,14 @@ def test_the_remaining_risk_is_accepted_by_others_or_stays_due(people, planner, 
         risks.accept_risk(actor=planner, share_id=share.pk, reason="It burnt in the fire of the 3rd.")
     request = ApprovalRequest.objects.get(pk=waiting.value.request_id)
     assert "only a refresh with a new escrow key ends that" in " ".join(request.consequences)
-    assert any("Igor is lost" in sentence for _, sentence, _ in custody.due())
+    assert any("Igor is lost" in sentence for _, sentence, *_ in custody.due())
     for officer in officers:
         approvals.approve(actor=actor(officer), request_id=request.pk, act_hash=request.act_hash)
     assert execute(request.pk) == "executed", ApprovalRequest.objects.get(pk=request.pk).failure_detail
     entry = share.log.get(what="accepted")
     assert "burnt" in entry.reason
     assert str(request.pk) in entry.reason
-    assert not any("Igor" in sentence for _, sentence, _ in custody.due())
+    assert not any("Igor" in sentence for _, sentence, *_ in custody.due())
 
 
 def test_an_escrow_does_not_pass_by_a_set_in_force(planner, process, old):

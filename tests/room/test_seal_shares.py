@@ -25,7 +25,7 @@ def seal(db: None) -> RootSeal:
 
 
 def said() -> str:
-    return " ".join(text for _, text, _ in custody.due())
+    return " ".join(text for _, text, *_ in custody.due())
 
 
 def test_an_officer_names_who_has_them(seal: Any, people: Any, planner: Any) -> None:

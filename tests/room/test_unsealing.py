@@ -78,7 +78,7 @@ def test_new_shares_are_verified_before_the_old_ones_end(
         sign_in(Person.objects.get(email="lena@example.org")).get("/ceremonies/custody/").content.decode().split()
     )
     assert page.count("Not on record. Shown to Lena") == old.seal.shares
-    assert f"the shares of {old.seal} were made without a ceremony" in " ".join(text for _, text, _ in custody.due())
+    assert f"the shares of {old.seal} were made without a ceremony" in " ".join(text for _, text, *_ in custody.due())
     running = start_process(PORTAL_KEYHOLDER_SOCKET=str(socket_path))
     settings.CEREMONY_SOCKET = str(running.client.path)
 
@@ -163,7 +163,7 @@ def _the_register_knows_them(made: Cast, planner: Any) -> None:
     assert "Seal of the portal" in page.get(reverse("ceremonies:share-detail", args=[hana.pk])).content.decode()
     custody.note_custody(actor=made.actor("hana"), share_id=hana.pk, what="acknowledged")
     custody.note_custody(actor=planner, share_id=hana.pk, what="leaving", reason="A new employer.")
-    assert "Seal of the portal: Hana leaves, so new shares are due" in " ".join(text for _, text, _ in custody.due())
+    assert "Seal of the portal: Hana leaves, so new shares are due" in " ".join(text for _, text, *_ in custody.due())
     call = Cast(
         planner, plan(planner, "roll-call:1", title="Who has them?", practice=False, threshold=0, share_count=0)
     )

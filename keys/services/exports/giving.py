@@ -35,7 +35,7 @@ def why_no_escrow(key: Key) -> str:
     """Why the version in use cannot be wrapped for an escrow now, in a sentence or two; empty if it can."""
     version = key.current
     if version is None:
-        return "It has no version in use."
+        return "It has no version in use. One that its provider makes just now is there in a moment."
     try:
         require_may_leave(version, even_if_not_exportable=key.kind == KeyKind.MASTER.value)
     except PortalError as error:
