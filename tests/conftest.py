@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import django
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from redis import Redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -97,25 +95,6 @@ def _test_settings() -> Iterator[None]:
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with override_settings(PASSWORD_HASHERS=hashers, AUDIT_GROUP_COMMIT=False):
         yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _few_large_pairs() -> Iterator[None]:
-    """Of RSA pairs of 3,072 bits and more four are drawn for each length, and handed out in turns: each takes seconds."""
-    draw, pairs, asked = rsa.generate_private_key, {}, Counter()
-
-    def next_pair(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
-        if key_size < 3072:
-            return draw(public_exponent, key_size)
-        wanted = (public_exponent, key_size, asked[key_size] % 4)
-        asked[key_size] += 1
-        if wanted not in pairs:
-            pairs[wanted] = draw(public_exponent, key_size)
-        return pairs[wanted]
-
-    rsa.generate_private_key = next_pair
-    yield
-    rsa.generate_private_key = draw
 
 
 @pytest.fixture(scope="module")
