@@ -78,7 +78,7 @@ class CeremonyCreate(ActorRequiredMixin, View):
             "form": form,
             "submit_label": "Write the plan down",
             "cancel_url": "/ceremonies/",
-            "may_make_key": actor_of(request).can_somewhere(Permission.KEY_CREATE),
+            "may_make_key": form.initial.get("key") is None and actor_of(request).can_somewhere(Permission.KEY_CREATE),
         }
         return render(request, "ceremonies/plan.html", context, status=status)
 

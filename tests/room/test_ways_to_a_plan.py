@@ -108,6 +108,9 @@ def test_a_master_key_is_made_on_the_way_and_comes_back_chosen(tree: Any, window
     made = Key.objects.get(name="vault-root")
     assert (answer.status_code, answer.headers["Location"]) == (302, f"{NEW}?key={made.pk}")
     assert chosen(window, answer.headers["Location"]) == ("escrow:1", str(made.pk))
+    assert "/keys/new/?" not in window.get(answer.headers["Location"]).content.decode(), (
+        "with a key chosen none is lacking"
+    )
 
 
 @pytest.mark.parametrize(
