@@ -47,6 +47,7 @@ class RunningPortal:
             "PORTAL_VAR_DIR": str(self.folder / "var"), "PORTAL_NO_BOOTSTRAP": "1", "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "keyvault_portal.settings", "PORTAL_ORIGIN": self.url,
             "PORTAL_CEREMONY_SOCKET": str(socket_path(self.folder / "var", "ceremony.sock")), "PKCS11_MODULES": MODULE,
+            "PORTAL_CEREMONY_IDLE_SECONDS": "28800",  # the one that was dealt waits for its test, however long the others take
             "SOFTHSM2_CONF": str(self.folder / "softhsm2.conf"),
         }  # fmt: skip
 
