@@ -25,6 +25,12 @@ _SHARES = models.Q(threshold=0, share_count=0) | models.Q(
 )
 
 
+def _told_end(version: dict[str, Any]) -> str:
+    awaiting = {"awaiting_approval": "waits for the agreement that the key's own policy asks for"}
+    due = f", due {datetime.fromisoformat(version['due_at']):%-d %B %Y}" if version.get("due_at") else ""
+    return f"version {version['version']}: {awaiting.get(version['state'], version['state'].replace('_', ' '))}{due}"
+
+
 class Ceremony(models.Model):
     """A ceremony from its plan to its minutes; `script` is the canonical form whose SHA-256 everybody confirms."""
 
@@ -139,12 +145,14 @@ class Ceremony(models.Model):
 
     @property
     def told_result(self) -> dict[str, Any]:
-        """The result as people read it: a recovered key by its name and version, not by the portal's row numbers."""
+        """The result as people read it: a recovered key by its name and version, what becomes of versions in words."""
         told = {name: value for name, value in self.result.items() if name != "intent" and value is not None}
         if "intent" in self.result:
             told.pop("version")
             found = KeyVersion.objects.filter(pk=self.result["version"]).select_related("key").first()
             told["key"] = f"{found.key}, version {found.key_version}" if found else told["key"]
+        if "destroyed" in told:
+            told["destroyed"] = [_told_end(version) for version in told["destroyed"]]
         return told
 
     @property

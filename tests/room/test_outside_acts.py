@@ -13,7 +13,7 @@ from django.utils import timezone
 from pypdfium2 import PdfDocument
 
 from ceremonies.minutes.document import local, write
-from ceremonies.models import ShareGeneration
+from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.room_errors import NotYours, PlanImpossible
 from ceremonies.script import FOLDER, PAGES, Action
 from ceremonies.services import bringing, outside, plans, room, scripts, subjects
@@ -263,6 +263,9 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     made.perform(Action.DESTROY)
     [ended] = made.now.result["destroyed"]
     assert (made.now.status, ended["state"]) == (CeremonyState.COMMITTED, "awaiting_approval")  # the key's own policy
+    assert made.now.told_result == {
+        "destroyed": ["version 1: waits for the agreement that the key's own policy asks for"]
+    }
     made.close()
     version = place.keys["data"].versions.get()
     assert version.status == "suspended"
@@ -286,6 +289,13 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     kept.refresh_from_db()
     assert (kept.state, kept.end_reason) == ("dead", "The key is destroyed.")
     tick()
+
+
+def test_an_end_is_told_with_its_day():
+    ended = {"version": 3, "state": "pending_deletion", "due_at": "2026-12-26T10:00:00+00:00"}
+    assert Ceremony(result={"destroyed": [ended]}).told_result == {
+        "destroyed": ["version 3: pending deletion, due 26 December 2026"]
+    }
 
 
 def text_of(pdf: bytes) -> str:
