@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from keyvault_portal.embedded.config import OWNER, Config, EmbeddedError, answers
 from keyvault_portal.embedded.placement import Placement, place
@@ -19,6 +19,7 @@ FULL_BELOW = 64 * 2**20  # bytes; what a start that failed for want of room has 
 START_DEADLINE = 60.0  # seconds; a recovery after a crash takes its time
 _OPTIONS = ("max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB")
 _FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_FULL = "The disk that holds {} is full; free some space and start again."
 _WRONG_PASSWORD = "password authentication failed"  # noqa: S105  PostgreSQL's message
 
 
@@ -57,18 +58,26 @@ class PostgreSQL:
         self.process = None
 
     def ensure_database(self, name: str, owner: str, password: str, *, may_create: bool = False) -> None:
-        """Make the role and the database it owns, unless they exist; the role is no superuser."""
+        """Make the role and the database it owns, unless they exist; the role is no superuser. Raises EmbeddedError."""
         role = sql.Identifier(owner)
         rights = sql.SQL("LOGIN NOSUPERUSER NOCREATEROLE {} PASSWORD {}").format(
             sql.SQL("CREATEDB" if may_create else "NOCREATEDB"), sql.Literal(password)
         )
-        with psycopg.connect(self.config.superuser_url(), autocommit=True) as connection:
-            known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
-            connection.execute(sql.SQL("ALTER ROLE {} {}" if known else "CREATE ROLE {} {}").format(role, rights))
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), role))
-            # Roles of other databases on this server have no business here.
-            connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        try:
+            with psycopg.connect(self.config.superuser_url(), autocommit=True) as connection:
+                known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
+                connection.execute(sql.SQL("ALTER ROLE {} {}" if known else "CREATE ROLE {} {}").format(role, rights))
+                if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), role))
+                # Roles of other databases on this server have no business here.
+                connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        except psycopg.Error as error:
+            if isinstance(error, errors.DiskFull) or _is_full(self.root):
+                raise EmbeddedError(_FULL.format(self.root)) from None
+            reason = (
+                error.diag.message_primary or str(error).partition("\n")[0]
+            )  # never the statement: it has a password
+            raise EmbeddedError(f"The database {name} cannot be made: {reason}") from None
 
     def _launch(self, placement: Placement) -> None:
         data, log = placement.home / "postgres", self.root / "log" / "postgresql.log"
@@ -137,7 +146,7 @@ class PostgreSQL:
         if done.returncode:
             reason = done.stderr.strip().splitlines() or ["no reason given"]
             if "No space left" in done.stderr:
-                raise EmbeddedError(f"The disk that holds {data.parent} is full; free some space and start again.")
+                raise EmbeddedError(_FULL.format(data.parent))
             raise EmbeddedError(f"The database cannot be initialised: {reason[-1]}")
         partial.rename(data)
 
@@ -169,9 +178,13 @@ def _drop_stale_lock(data: Path) -> None:
     lock.unlink(missing_ok=True)
 
 
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < FULL_BELOW
+
+
 def _last_words(log: Path, start: int) -> str:
     """Why the server ended, from its log; on a full disk the log may have no room for the reason either."""
-    if shutil.disk_usage(log.parent).free < FULL_BELOW:
+    if _is_full(log.parent):
         return "the disk is full, make room and start again"
     with log.open("rb") as file:
         file.seek(start)
