@@ -216,6 +216,12 @@ class Cast:
         for name, role in ((self.leader, "leader"), (self.operator, "operator"), (self.witness, "internal_witness")):
             plans.add_person(actor=self.planner, ceremony_id=self.id, role=role, email=f"{name}@example.org")
 
+    def seat_deputy(self, name: str, principal: str) -> None:
+        plans.add_person(
+            actor=self.planner, ceremony_id=self.id, role="deputy", email=f"{name}@example.org", name=name.title(),
+            deputy_for=self.seat(principal).pk,
+        )  # fmt: skip
+
     def seat_holders(self, *names: str, group: str = "") -> None:
         for name in names:
             plans.add_person(

@@ -169,14 +169,7 @@ def test_without_its_leader_a_ceremony_waits_for_the_deputy(people, process, pla
     made = Cast(planner, plan(planner))
     made.seat_staff()
     made.seat_holders("hana", "igor", "jane", "karl", "lucy")
-    plans.add_person(
-        actor=planner,
-        ceremony_id=made.id,
-        role="deputy",
-        email="dora@example.org",
-        name="Dora",
-        deputy_for=made.seat("lena").pk,
-    )
+    made.seat_deputy("dora", "lena")
     made.open()
     made.gather()
     made.start()

@@ -22,14 +22,7 @@ def test_nobody_is_taken_out_of_a_plan_before_their_deputy(people: Any, planner:
     made = Cast(planner, plan(planner))
     made.seat_staff()
     principal = made.seat("lena")
-    plans.add_person(
-        actor=planner,
-        ceremony_id=made.id,
-        role="deputy",
-        email="dora@example.org",
-        name="Dora",
-        deputy_for=principal.pk,
-    )
+    made.seat_deputy("dora", "lena")
     with pytest.raises(Conflict) as refused:
         plans.remove_person(actor=planner, ceremony_id=made.id, participant_id=principal.pk)
     assert "Take the deputy out first" in refused.value.hint
