@@ -55,9 +55,13 @@ class ConfigurationForm(ServiceForm):
     hsts_preload = forms.BooleanField(required=False, initial=True, label="HSTS preload")
     client_authorities = forms.CharField(
         required=False, max_length=250, label="Clients' authorities",
-        help_text="A PEM file, such as /etc/nginx/ssl/client-ca-chain.pem. With it, clients need a certificate (mutual TLS).",
+        help_text="A PEM file, such as /etc/nginx/ssl/client-ca-chain.pem. With it, clients need a certificate (mutual TLS). "
+        "An authority's page here has it as its chain in PEM.",
     )  # fmt: skip
-    client_revocations = forms.CharField(required=False, max_length=250, label="Clients' revocation lists")
+    client_revocations = forms.CharField(
+        required=False, max_length=250, label="Clients' revocation lists",
+        help_text="A PEM file of every list of that chain; an authority's page here has its address. Fetch it by a timer.",
+    )  # fmt: skip
     client_depth = forms.IntegerField(initial=2, min_value=0, max_value=10, label="Intermediates at most")
     client_names = NamesField(
         required=False, max_length=5_000, label="Clients that may come in",
