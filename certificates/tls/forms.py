@@ -11,6 +11,7 @@ from certificates.tls.profiles import PROFILES, ServerKind
 from keys.forms import ServiceForm
 
 SERVERS = [(server.value, server.label) for server in ServerKind]
+HYBRID_CHOICES = [("", "As profile and server allow"), ("true", "Offered"), ("false", "Left out")]
 PROFILE_CHOICES = [(name.value, profile.title) for name, profile in PROFILES.items()]
 
 
@@ -44,6 +45,18 @@ class ConfigurationForm(ServiceForm):
     )
     http2 = forms.BooleanField(required=False, initial=True, label="Offer HTTP/2")
     stapling = forms.BooleanField(required=False, initial=True, label="OCSP stapling")
+    staple = forms.CharField(
+        required=False, max_length=250, label="Staple file",
+        help_text="The OCSP answer in DER, where the server does not fetch it itself. Empty: the usual place; nginx fetches.",
+    )  # fmt: skip
+    resolvers = NamesField(
+        required=False, initial="1.1.1.1 8.8.8.8", max_length=500, label="Name servers",
+        help_text="nginx finds the OCSP responder with them: your own for an authority of yours. Empty: found once, at its start.",
+    )  # fmt: skip
+    post_quantum = forms.NullBooleanField(
+        required=False, label="Hybrid key exchange", widget=forms.Select(choices=HYBRID_CHOICES),
+        help_text="X25519MLKEM768. HAProxy is given it only on request: it needs OpenSSL 3.5.",
+    )  # fmt: skip
     hsts_seconds = forms.IntegerField(
         initial=63_072_000,
         min_value=0,
