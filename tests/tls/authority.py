@@ -148,9 +148,9 @@ class Hierarchy:
             "wrong authority": self._client("service-payments", authority=self.stranger),
             # A subject whose organisation tries to read like a common name.
             "disguised": self._client("service-orders", organisation="x,CN=service-payments"),
-            "shouted": self._client("SERVICE-PAYMENTS"),
+            "shouted": self._client("service-orders", common_name="SERVICE-PAYMENTS"),
             # A subject without a common name, which must not pass for a client without a certificate.
-            "nameless": self._client("service-orders", common_name=False),
+            "nameless": self._client("service-orders", common_name=""),
         }  # fmt: skip
         self.write("root.pem", self.root.pem)
         self.write("authorities.pem", self.clients.pem + self.root.pem)
@@ -169,15 +169,15 @@ class Hierarchy:
         *,
         authority: Authority | None = None,
         organisation: str = "",
-        common_name: bool = True,
+        common_name: str | None = None,
         **more: Any,
     ) -> Issued:
         names: list[x509.GeneralName] = [
             x509.DNSName(name), x509.UniformResourceIdentifier(f"spiffe://example.com/service/{name}"),
         ]  # fmt: skip
         parts = {"o": organisation, "cn": name} if organisation else {"cn": name, "o": "ExampleCorp"}
-        if not common_name:
-            parts = {"o": "ExampleCorp"}
+        if common_name is not None:
+            parts = {"o": "ExampleCorp"} | ({"cn": common_name} if common_name else {})
         return (authority or self.clients).issue(subject(**parts), names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **more)
 
     def write(self, name: str, content: bytes) -> str:
