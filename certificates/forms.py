@@ -283,7 +283,7 @@ class KeyImportForm(ServiceForm):
 
 class RevokeForm(ServiceForm):
     reason = forms.ChoiceField(
-        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in LEAF_REASONS]
+        choices=[(item.value, item.words) for item in LEAF_REASONS]
     )
     invalid_since = forms.DateTimeField(
         required=False,

@@ -128,7 +128,7 @@ class RevokeManyForm(ServiceForm):
     )  # fmt: skip
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="All rings")
     reason = forms.ChoiceField(
-        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in MANY_REASONS]
+        choices=[(item.value, item.words) for item in MANY_REASONS]
     )
     note = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
 

@@ -62,8 +62,10 @@ def test_an_ed25519_responder_is_heard():
     )
     chain = [LEAF.certificate, ISSUER.certificate]
     assert scanner._staple(staple(responder), chain) == "good"
-    forged = Issued(responder.certificate, ed25519.Ed25519PrivateKey.generate())
-    assert scanner._staple(staple(forged), chain) == "signed by somebody else"
+    foreign = STRANGER.issue(
+        subject(cn="OCSP 2"), [x509.DNSName("o.example")], usage=ExtendedKeyUsageOID.OCSP_SIGNING, key=key
+    )
+    assert scanner._staple(staple(foreign), chain) == "signed by somebody else"
 
 
 @pytest.mark.parametrize(
