@@ -42,6 +42,11 @@ def test_a_compromised_authority_takes_everything_below_with_it(pki):
 
 
 def test_an_intermediate_that_falls_alone_is_revoked_by_its_issuer(pki):
+    assert revoking.consequences(pki.servers) == [
+        "1 certificate that still lives is revoked, reason CA compromise.",
+        "Its own certificate is revoked by its issuer.",
+        "It never issues again.",
+    ]
     revoking.revoke_authority(actor=pki.officer, authority_id=pki.servers.pk, note="The key was copied.")
     own = refreshed(pki.servers.certificate)
     assert (own.state, own.reason, own.reason_words) == ("revoked", "ca_compromise", "CA compromise")
