@@ -42,6 +42,7 @@ def test_a_compromised_authority_takes_everything_below_with_it(pki):
 
 
 def test_an_intermediate_that_falls_alone_is_revoked_by_its_issuer(pki):
+    pki.issue("dns:www.example.org")
     assert revoking.consequences(pki.servers) == [
         "1 certificate that still lives is revoked, reason CA compromise.",
         "Its own certificate is revoked by its issuer.",
