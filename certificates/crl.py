@@ -1,5 +1,6 @@
 """CRLs (RFC 5280, 5): entries are made once as DER and joined, so a list costs one signature whatever its length."""
 
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,13 @@ class Plan:
     scope: str = ""
     freshest: str = ""
     base: int | None = None
+
+
+def pem(raw: bytes) -> bytes:
+    """A list as text (RFC 7468, 6), unread: it may hold a hundred thousand entries."""
+    text = b64encode(raw)
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return b"\n".join([b"-----BEGIN X509 CRL-----", *lines, b"-----END X509 CRL-----", b""])
 
 
 def entry(serial: int, revoked_at: datetime, reason: Reason, invalid_since: datetime | None = None) -> bytes:

@@ -282,9 +282,7 @@ class KeyImportForm(ServiceForm):
 
 
 class RevokeForm(ServiceForm):
-    reason = forms.ChoiceField(
-        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in LEAF_REASONS]
-    )
+    reason = forms.ChoiceField(choices=[(item.value, item.words) for item in LEAF_REASONS])
     invalid_since = forms.DateTimeField(
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),

@@ -16,10 +16,12 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
+from certificates import crl as crl_format
 from certificates import ocsp
 from certificates.models import Authority, CertificateList
 from certificates.services import answering, crls, rationing
 from certificates.services.answering import Answerer
+from certificates.services.reading import chain_of, pem
 from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.web import address_in
 from keyvault_portal.edges import json_problem
@@ -28,6 +30,7 @@ from keyvault_portal.errors import NotFound
 # A revocation is seen by caches in between after this long at most, whatever the answer itself allows.
 MOST_SECONDS = 3600
 OCSP = "application/ocsp-response"
+PEM = "application/x-pem-file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,27 @@ def crl(request: HttpRequest, name: str, partition: int = 0) -> HttpResponse:
 def delta(request: HttpRequest, name: str) -> HttpResponse:
     """GET /pki/<name>/crl/delta"""
     return _list(request, name, 0, CertificateList.Kind.DELTA)
+
+
+@require_safe
+def chain(request: HttpRequest, name: str) -> HttpResponse:
+    """GET /pki/<name>/chain.pem: the authority and all above it, for a server that asks clients for certificates."""
+    authority = _authority(name)
+    if authority is None or authority.certificate is None:
+        return json_problem(NotFound("There is no such authority."))
+    rows = [authority.certificate, *chain_of(authority.certificate)]
+    return _cached(request, pem(*rows).encode(), PEM, min(row.not_after for row in rows))
+
+
+@require_safe
+def lists(request: HttpRequest, name: str) -> HttpResponse:
+    """GET /pki/<name>/crls.pem: every full list of that chain, each partition too; 404 where one is missing."""
+    authority = _authority(name)
+    found = crls.lists_of_chain(authority) if authority is not None else []
+    if not found:
+        return json_problem(NotFound("There are no such lists, or one of the chain is not there."))
+    body = b"".join(crl_format.pem(bytes(row.der)) for row in found)
+    return _cached(request, body, PEM, min(row.next_update for row in found))
 
 
 def _list(request: HttpRequest, name: str, partition: int, kind: str) -> HttpResponse:

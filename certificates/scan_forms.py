@@ -127,9 +127,7 @@ class RevokeManyForm(ServiceForm):
         required=False, max_length=64, label="SPKI SHA-256", help_text="Of the key, in hexadecimal, as a certificate's page shows it."
     )  # fmt: skip
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="All rings")
-    reason = forms.ChoiceField(
-        choices=[(item.value, item.value.replace("_", " ").capitalize()) for item in MANY_REASONS]
-    )
+    reason = forms.ChoiceField(choices=[(item.value, item.words) for item in MANY_REASONS])
     note = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Approvers read it.")
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:

@@ -82,6 +82,12 @@ class Reason(StrEnum):
     def code(self) -> int:
         return _CODES[self]
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        text = self.value.replace("_", " ").capitalize()
+        return text.replace("Ca ", "CA ").replace("Aa ", "AA ")
+
 
 COMPROMISES = [Reason.KEY_COMPROMISE.value, Reason.CA_COMPROMISE.value]  # a key that is in other hands
 

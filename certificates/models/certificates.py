@@ -147,6 +147,11 @@ class Certificate(models.Model):
         """The look of that state: a hold is a warning here, while a share that is held is as it should be."""
         return "on_hold" if self.state == CertificateState.HELD.value else self.shown_state
 
+    @property
+    def reason_words(self) -> str:
+        """Why it was revoked, for people."""
+        return Reason(self.reason).words if self.reason else ""
+
 
 class IssuanceGrant(models.Model):
     """The leave to sign one to-be-signed certificate once, never deleted.

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from certificates.models import Delivery
 from certificates.renewal.frame import visible_managed
-from certificates.renewal.states import DeliveryState
+from certificates.renewal.states import TELL_AFTER_TRIES, DeliveryState
 from keys.services.overview import OVERDUE_SHOWN, Finding
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -15,7 +15,8 @@ def attention(actor: Actor) -> list[Finding]:
     """Renewals that fail, and certificates that did not reach their place: one query. A refused account is told by notice."""
     if not actor.can_somewhere(Permission.CERTIFICATE_VIEW):
         return []
-    lost = Delivery.objects.filter(hook__managed=OuterRef("pk"), state=DeliveryState.FAILED.value)
+    told = Q(state=DeliveryState.FAILED.value) | Q(state=DeliveryState.QUEUED.value, attempts__gte=TELL_AFTER_TRIES)
+    lost = Delivery.objects.filter(told, hook__managed=OuterRef("pk"))
     rows = visible_managed(actor).annotate(lost=Exists(lost)).filter(Q(enabled=True, failures__gt=0) | Q(lost=True))
     found, now = [], timezone.now()
     for row in rows.order_by("certificate__not_after", "id")[:OVERDUE_SHOWN]:
@@ -26,6 +27,6 @@ def attention(actor: Actor) -> list[Finding]:
             found.append(Finding(tone, f"The renewal of {row} fails", row.last_error, *where))
         if row.lost:
             found.append(
-                Finding("danger", f"{row} did not reach a place", "What serves from there goes on with the old certificate.", *where)
+                Finding("danger", f"{row} has not reached a place", "What serves from there goes on with the old certificate.", *where)
             )  # fmt: skip
     return found

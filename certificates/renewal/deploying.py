@@ -20,7 +20,7 @@ from certificates.csr import refused
 from certificates.models import Certificate, Delivery, DeployHook, ManagedCertificate
 from certificates.renewal import files
 from certificates.renewal.frame import SYSTEM, act_on_managed, back_off
-from certificates.renewal.states import DELIVERY_MOVES, DeliveryState
+from certificates.renewal.states import DELIVERY_MOVES, TELL_AFTER_TRIES, DeliveryState
 from certificates.services.reading import chain_of, pem
 from certificates.services.telling import concerned
 from certificates.tls.manifests import is_namespace, is_object_name
@@ -36,7 +36,7 @@ from keyvault_portal.errors import Conflict, NotFound, PortalError, WrongState
 from keyvault_portal.jobs import enqueue_on_commit
 
 DEPLOY_KEY = "certificate.deploy_key"
-MAX_ATTEMPTS, TELL_AFTER_TRIES = 12, 3
+MAX_ATTEMPTS = 12
 CLAIM = timedelta(minutes=2)
 _RELEASER = system_actor("certificate deployment", Permission.KEY_EXPORT)
 Kind = DeployHook.Kind

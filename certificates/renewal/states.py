@@ -71,3 +71,4 @@ CA_REVOCATION_MOVES: Mapping[CaRevocationState, frozenset[CaRevocationState]] = 
 }
 
 OPEN_ORDERS = (O.PREPARING.value, O.PROVING.value, O.FINALIZING.value)
+TELL_AFTER_TRIES = 3  # of a delivery that is still tried

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from certificates import crl
 from certificates.models import Authority, Certificate, CertificateList
-from certificates.services.reading import issuer_of
+from certificates.services.reading import chain_of, issuer_of
 from certificates.services.signers import signer, url
 from certificates.states import AuthorityState, CertificateState
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
@@ -116,6 +116,21 @@ def newest(authority: Authority, partition: int, kind: str = CertificateList.Kin
     """The list that is served."""
     rows = CertificateList.objects.filter(authority=authority, kind=kind, partition=partition)
     return rows.order_by("-number").first()
+
+
+def lists_of_chain(authority: Authority) -> list[CertificateList]:
+    """The full lists of an authority and of all above it, for servers that check whole chains; empty if one is missing."""
+    found: list[CertificateList | None] = []
+    for one in [authority, *_above(authority)]:
+        found += [newest(one, partition) for partition in range(one.crl_partitions)] if one is not None else [None]
+    return [row for row in found if row is not None] if None not in found else []
+
+
+def _above(authority: Authority) -> list[Authority | None]:
+    """Who signed its certificate, and so on up to the root; None for an authority that is not the portal's."""
+    rows = chain_of(authority.certificate) if authority.certificate is not None else []
+    known = {row.certificate_id: row for row in Authority.objects.filter(certificate__in=rows)}
+    return [known.get(row.pk) for row in rows]
 
 
 def scope_of(authority: Authority, partition: int) -> str:

@@ -66,9 +66,9 @@ def parse(row: Certificate) -> x509.Certificate:
 
 
 def chain_of(row: Certificate) -> list[Certificate]:
-    """The certificates above one, the nearest first, the root last where it is known."""
+    """The certificates above one, the nearest first, the root last where it is known; none are above a root."""
     found: list[Certificate] = []
-    above = row.issued_under
+    above = row.issued_under if row.issued_under_id != row.pk else None
     while above is not None and len(found) < MAX_CHAIN and above.pk not in {item.pk for item in found}:
         found.append(above)
         above = above.issued_under if above.issued_under_id != above.pk else None

@@ -215,10 +215,11 @@ def _iso(moment: datetime | None) -> str | None:
 
 def consequences(authority: Authority) -> list[str]:
     """What approvers of the end of an authority read."""
-    below = Authority.objects.filter(parent=authority).count()
+    many, below = affected_by(authority), Authority.objects.filter(parent=authority).count()
+    beneath = {0: [], 1: ["1 authority directly below it ends with it."]}
     return [
-        f"{affected_by(authority):,} certificates that still live are revoked, reason CA compromise.",
-        f"{below} authorities directly below it end with it.",
+        f"{many:,} certificate{' that still lives is' if many == 1 else 's that still live are'} revoked, reason CA compromise.",
+        *beneath.get(below, [f"{below} authorities directly below it end with it."]),
         "Its own certificate is revoked by its issuer."
         if authority.parent_id
         else "It is a root: relying parties must remove it themselves.",

@@ -35,7 +35,8 @@ def head(asked: Configuration) -> Iterator[str]:
 
 
 REVOCATIONS = (
-    "A list (CRL) of every authority in the chain, one after the other: a missing or old one refuses everybody."
+    "A list (CRL) of every authority in the chain, one after the other: a missing or old one refuses everybody. "
+    "For an authority of the portal this is /pki/NAME/crls.pem: fetch it by a timer, and reload."
 )
 HSTS = "Browsers come back by HTTPS only (RFC 6797). Preload is hard to undo: be sure of every sub-domain first."
 TICKETS = "No session tickets: a ticket key that leaks opens old sessions, so resumption is by the server's memory."

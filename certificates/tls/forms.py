@@ -11,6 +11,7 @@ from certificates.tls.profiles import PROFILES, ServerKind
 from keys.forms import ServiceForm
 
 SERVERS = [(server.value, server.label) for server in ServerKind]
+HYBRID_CHOICES = [("", "As profile and server allow"), ("true", "Offered"), ("false", "Left out")]
 PROFILE_CHOICES = [(name.value, profile.title) for name, profile in PROFILES.items()]
 
 
@@ -22,6 +23,12 @@ class NamesField(forms.CharField):
 
 
 class ConfigurationForm(ServiceForm):
+    # Three in a row: what is short stands beside what is short.
+    field_order = (
+        "server", "profile", "names", "backend", "address", "port", "certificate", "key", "chain", "staple", "resolvers", "post_quantum",
+        "hsts_seconds", "hsts_subdomains", "hsts_preload", "client_authorities", "client_revocations", "client_names",
+        "client_optional", "http2", "stapling", "client_depth",
+    )  # fmt: skip
     server = forms.ChoiceField(choices=SERVERS, initial="nginx")
     profile = forms.ChoiceField(choices=PROFILE_CHOICES, initial="intermediate")
     names = NamesField(initial="example.com", max_length=5_000, label="Host names", help_text="Separated by spaces.")
@@ -44,6 +51,18 @@ class ConfigurationForm(ServiceForm):
     )
     http2 = forms.BooleanField(required=False, initial=True, label="Offer HTTP/2")
     stapling = forms.BooleanField(required=False, initial=True, label="OCSP stapling")
+    staple = forms.CharField(
+        required=False, max_length=250, label="Staple file",
+        help_text="The OCSP answer in DER, where the server does not fetch it itself. Empty: the usual place; nginx fetches.",
+    )  # fmt: skip
+    resolvers = NamesField(
+        required=False, initial="1.1.1.1 8.8.8.8", max_length=500, label="Name servers",
+        help_text="nginx finds the OCSP responder with them: your own for an authority of yours. Empty: found once, at its start.",
+    )  # fmt: skip
+    post_quantum = forms.NullBooleanField(
+        required=False, label="Hybrid key exchange", widget=forms.Select(choices=HYBRID_CHOICES),
+        help_text="X25519MLKEM768. HAProxy is given it only on request: it needs OpenSSL 3.5.",
+    )  # fmt: skip
     hsts_seconds = forms.IntegerField(
         initial=63_072_000,
         min_value=0,
@@ -55,9 +74,13 @@ class ConfigurationForm(ServiceForm):
     hsts_preload = forms.BooleanField(required=False, initial=True, label="HSTS preload")
     client_authorities = forms.CharField(
         required=False, max_length=250, label="Clients' authorities",
-        help_text="A PEM file, such as /etc/nginx/ssl/client-ca-chain.pem. With it, clients need a certificate (mutual TLS).",
+        help_text="A PEM file, such as /etc/nginx/ssl/client-ca-chain.pem. With it, clients need a certificate (mutual TLS). "
+        "An authority's page here has it as its chain in PEM.",
     )  # fmt: skip
-    client_revocations = forms.CharField(required=False, max_length=250, label="Clients' revocation lists")
+    client_revocations = forms.CharField(
+        required=False, max_length=250, label="Clients' revocation lists",
+        help_text="A PEM file of every list of that chain; an authority's page here has its address. Fetch it by a timer.",
+    )  # fmt: skip
     client_depth = forms.IntegerField(initial=2, min_value=0, max_value=10, label="Intermediates at most")
     client_names = NamesField(
         required=False, max_length=5_000, label="Clients that may come in",

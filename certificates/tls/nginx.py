@@ -34,11 +34,12 @@ def _client_maps(clients: ClientCertificates | None) -> Iterator[str]:
     yield "}"
     if clients.names:
         yield "# Who may come in, by common name; nginx cannot look at subject alternative names."
-        yield "map $keyvault_client_cn $keyvault_client_allowed {"
+        yield "# Patterns, because nginx compares other text without regard to upper and lower case."
+        yield 'map "$ssl_client_verify $keyvault_client_cn" $keyvault_client_allowed {'
         yield "    default 0;"
         if clients.optional:
-            yield '    "" 1;  # without a certificate: the back end sees X-Client-Verify NONE'
-        yield from (f'    "{name}" 1;' for name in clients.names)
+            yield '    "NONE " 1;  # without a certificate: the back end sees X-Client-Verify NONE'
+        yield from (f'    "~^SUCCESS {name.replace(".", r"\.")}$" 1;' for name in clients.names)
         yield "}"
     yield ""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
@@ -235,6 +235,8 @@ def _staple_fault(answer: ocsp.OCSPResponse, chain: list[x509.Certificate]) -> s
     now = datetime.now(UTC)
     if not chain or answer.serial_number != chain[0].serial_number:
         return "for another certificate"
+    if len(chain) == 1:
+        return "the issuer that would prove it is not sent"
     if not _is_signed(answer, chain[1:]):
         return "signed by somebody else"
     if answer.this_update_utc > now or (answer.next_update_utc is not None and answer.next_update_utc < now):
@@ -244,8 +246,6 @@ def _staple_fault(answer: ocsp.OCSPResponse, chain: list[x509.Certificate]) -> s
 
 def _is_signed(answer: ocsp.OCSPResponse, issuers: list[x509.Certificate]) -> bool:
     """By the issuer itself, or by a responder that it certified for this."""
-    if not issuers:
-        return False
     signer = issuers[0]
     for delegate in answer.certificates:
         with suppress(ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
@@ -259,6 +259,8 @@ def _is_signed(answer: ocsp.OCSPResponse, issuers: list[x509.Certificate]) -> bo
             key.verify(answer.signature, answer.tbs_response_bytes, PKCS1v15(), digest)
         elif isinstance(key, ec.EllipticCurvePublicKey) and digest is not None:
             key.verify(answer.signature, answer.tbs_response_bytes, ec.ECDSA(digest))
+        elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+            key.verify(answer.signature, answer.tbs_response_bytes)
         else:
             return False
     except InvalidSignature:

@@ -28,6 +28,11 @@ from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.audit import services as audit
 
+_ADDRESSES = (
+    ("CA certificate", "ca.cer"), ("CRL", "crl"), ("OCSP", "ocsp"), ("Chain to the root, in PEM", "chain.pem"),
+    ("CRLs of the whole chain, in PEM", "crls.pem"),
+)  # fmt: skip
+
 
 class AuthorityTree(ActorRequiredMixin, View):
     """Roots at the top, what they signed below."""
@@ -76,7 +81,7 @@ class AuthorityDetail(ActorRequiredMixin, View):
         context = {
             "title": row.title, "authority": row, "state": _state(row), "lists": [*lists, *([delta] if delta else [])], "now": timezone.now(),
             "newest": issued.order_by("-created_at", "-id")[:10], "children": row.children.order_by("name"), "rules": _rules(row),
-            "addresses": [(what, url(row, path)) for what, path in (("CA certificate", "ca.cer"), ("CRL", "crl"), ("OCSP", "ocsp"))],
+            "addresses": [(what, url(row, path)) for what, path in _ADDRESSES],
             "may_issue": active and row.profiles and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id), "may_manage": manage,
             "may_cross": active and manage and row.path_length != 0, "may_retire": active and manage,
             "may_resume": row.state == AuthorityState.RETIRED.value and manage,

@@ -264,6 +264,8 @@ NOT_PAGES: dict[str, str] = {
     "certificates:certificate-download": "a PEM file",
     "certificates:rollover-bundle": "a PEM file",
     "pki-ca": "DER for relying parties",
+    "pki-chain": "a PEM file",
+    "pki-crls": "a PEM file",
     "pki-crl": "DER for relying parties",
     "pki-crl-delta": "DER for relying parties",
     "pki-crl-partition": "DER for relying parties",

@@ -1,6 +1,4 @@
-"""Acts that others agree to, mass revocation, imported and cross-signed authorities, and keys that nobody else may use."""
-
-from datetime import timedelta
+"""Acts that others agree to, imported and cross-signed authorities, and keys that nobody else may use."""
 
 import pytest
 from cryptography import x509
@@ -14,8 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from certificates.issuance import new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
-from certificates.renewal import revoking as at_ca
-from certificates.services import authorities, bringing, crls, expiry, grants, issuing, revoking, signers
+from certificates.services import authorities, bringing, crls, grants, issuing, revoking, signers
 from certificates.signing import WrongSignature
 from certificates.states import AUTHORITY_MOVES, CERTIFICATE_MOVES, GRANT_MOVES, CertificateState
 from keys.crypto.secret import SecretBytes
@@ -25,9 +22,8 @@ from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.execution import execute
-from keyvault_portal.approvals.models import ApprovalRequest, Notice
-from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import ApprovalRequired, Conflict, NotFound, PermissionRefused, ValidationFailed, WrongState
+from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.errors import ApprovalRequired, Conflict, ValidationFailed, WrongState
 from tests.certificates.conftest import csr, make_authority, pem, plan, refreshed
 
 
@@ -88,83 +84,6 @@ def test_a_grant_whose_bytes_were_changed_is_not_redeemed(pki):
     with pytest.raises(Conflict):
         grants.redeem_open(grant.pk)
     assert not Certificate.objects.filter(serial=grant.serial).exists()
-
-
-def test_a_compromised_authority_takes_everything_below_with_it(pki):
-    rows = [pki.issue("dns:www.example.org"), pki.issue("uri:spiffe://example.org/a", profile="spiffe")]
-    asks, first, second = officer_named("Asta"), officer_named("Bo"), officer_named("Cy")
-    with pytest.raises(ApprovalRequired) as waiting:
-        revoking.revoke_authority(actor=asks, authority_id=pki.root.pk, note="The key was copied.")
-    state, request = agree(waiting, first, second)
-    assert state == "executed"
-    assert request.consequences[0].startswith("5 certificates")
-    assert set(Authority.objects.values_list("state", flat=True)) == {"revoked"}
-    for row in rows:
-        assert (refreshed(row).state, refreshed(row).reason) == ("revoked", "ca_compromise")
-    assert refreshed(pki.servers.certificate).state == "revoked"
-    with pytest.raises(WrongState):
-        pki.issue("dns:www.example.org")
-
-
-def test_everything_of_an_owner_and_everything_with_a_key(pki):
-    owner = officer_named("Asta")
-    private = ec.generate_private_key(ec.SECP256R1())
-    for number in range(3):
-        order = issuing.order_from_csr(
-            csr(names=(x509.DNSName(f"h{number}.example.org"),), key=private), profile="server", owner_id=owner.id
-        )
-        row = issuing.issue_certificate(actor=pki.officer, authority_id=pki.servers.pk, order=order)
-    other = pki.issue("dns:other.example.org")
-    with pytest.raises(NotFound):
-        at_ca.revoke_many(
-            actor=pki.officer, by="key", value="0" * 64, ring_id=None, reason="key_compromise", note="Lost."
-        )
-    with pytest.raises(ApprovalRequired) as waiting:
-        at_ca.revoke_many(
-            actor=officer_named("Bo"),
-            by="key",
-            value=row.spki_sha256,
-            ring_id=pki.tree.ring.pk,
-            reason="key_compromise",
-            note="Lost.",
-        )
-    assert agree(waiting, owner)[0] == "executed"
-    assert Certificate.objects.filter(state="revoked").count() == 3
-    assert refreshed(other).state == "valid"
-    with pytest.raises(ValidationFailed, match="revoked as compromised"):
-        order = issuing.order_from_csr(csr(names=(x509.DNSName("again.example.org"),), key=private), profile="server")
-        issuing.issue_certificate(actor=pki.officer, authority_id=pki.servers.pk, order=order)
-
-
-def test_the_owner_may_revoke_and_a_stranger_may_not(pki, auditor):
-    person = Person.objects.create_person(email="own@example.org", name="Own")
-    row = pki.issue("dns:www.example.org", owner_id=person.pk)
-    with pytest.raises(PermissionRefused):
-        revoking.revoke_certificate(actor=auditor, certificate_id=row.pk, reason="superseded")
-    revoking.revoke_certificate(actor=actor_for_person(person), certificate_id=row.pk, reason="superseded")
-    with pytest.raises(WrongState):
-        revoking.revoke_certificate(actor=pki.officer, certificate_id=row.pk, reason="superseded")
-    with pytest.raises(WrongState):
-        revoking.release_certificate(actor=pki.officer, certificate_id=row.pk)
-    event = AuditEvent.objects.filter(action="certificate.revoke", outcome="success").get()
-    assert (event.target_id, event.ring_id) == (str(row.pk), row.ring_id)
-    assert b"superseded" in bytes(event.leaf)
-
-
-def test_a_hold_that_is_taken_back_stands_in_the_record(pki):
-    row = pki.issue("dns:www.example.org")
-    revoking.revoke_certificate(actor=pki.officer, certificate_id=row.pk, reason="certificate_hold")
-    revoking.release_certificate(actor=pki.officer, certificate_id=row.pk, note="Found in a drawer.")
-    event = AuditEvent.objects.get(action="certificate.release")
-    assert (event.target_id, event.ring_id, event.outcome) == (str(row.pk), row.ring_id, "success")
-    assert b"Found in a drawer." in bytes(event.leaf)
-
-
-def test_an_intermediate_that_falls_alone_is_revoked_by_its_issuer(pki):
-    revoking.revoke_authority(actor=pki.officer, authority_id=pki.servers.pk, note="The key was copied.")
-    own = refreshed(pki.servers.certificate)
-    assert (own.state, own.reason) == ("revoked", "ca_compromise")
-    assert (refreshed(pki.root).state, refreshed(pki.root.certificate).state) == ("active", "valid")
 
 
 def test_the_key_of_an_authority_is_for_nothing_else(pki, service):
@@ -261,20 +180,6 @@ def test_a_renewal_has_a_new_key_and_the_old_names(pki):
     )
     assert bundle.content.reveal().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     assert other.renews_id == old.pk
-
-
-def test_notices_of_an_end_come_once(pki):
-    owner = officer_named("Asta")
-    row = pki.issue("dns:www.example.org", owner_id=owner.id)
-    for days, told in ((45, 0), (29.5, 1), (20, 1), (13.5, 2), (6.9, 3), (6.5, 3), (0.9, 4), (0.1, 4)):
-        Certificate.objects.filter(pk=row.pk).update(not_after=timezone.now() + timedelta(days=days))
-        expiry.tick()
-        expiry.tick()
-        assert row.expiry_notices.count() == told, days
-        assert Notice.objects.filter(person_id=owner.id, text__contains=" ends ").count() == told
-    Certificate.objects.filter(pk=row.pk).update(not_after=timezone.now() + timedelta(days=20))
-    expiry.tick()
-    assert row.expiry_notices.count() == 4
 
 
 def test_states_that_nobody_can_leave():
@@ -395,11 +300,3 @@ def test_a_list_that_another_worker_published_meanwhile_is_made_again(pki, monke
     monkeypatch.setattr(crls, "_next_number", late)
     [made] = crls.publish(pki.servers.pk)
     assert made.number == 2
-
-
-def test_what_is_found_late_is_told_once_and_not_for_every_step_it_missed(pki):
-    owner = officer_named("Asta")
-    row = pki.issue("dns:www.example.org", owner_id=owner.id)
-    Certificate.objects.filter(pk=row.pk).update(not_after=timezone.now() + timedelta(days=5))
-    assert expiry.tick() == 1
-    assert list(row.expiry_notices.values_list("days", flat=True)) == [7]

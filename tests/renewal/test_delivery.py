@@ -16,13 +16,15 @@ from django.utils import timezone
 
 from certificates.models import AcmeSource, Certificate, Delivery, DeployHook, ManagedCertificate, RenewalOrder
 from certificates.renewal import deploying, files, webhooks
-from certificates.renewal.states import DELIVERY_MOVES, ORDER_MOVES, SOURCE_MOVES, DeliveryState
+from certificates.renewal.attention import attention
+from certificates.renewal.states import DELIVERY_MOVES, ORDER_MOVES, SOURCE_MOVES, TELL_AFTER_TRIES, DeliveryState
 from certificates.services import authorities, issuing
 from keys.crypto.secret import SecretBytes
 from keys.hosts import HostRefused
 from keys.models import KeyVersion, SealedValue
 from keys.services import exports
 from keyvault_portal.accounts.actors import system_actor
+from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.models import Notice
@@ -365,8 +367,9 @@ def test_people_are_told_of_a_place_that_does_not_take_it_while_it_is_still_trie
     hook = add(home, managed, "webhook", receiver.url, secret=SECRET)
     place = add(home, managed, "file", home.folder / "www")
     for tries in range(1, 5):
-        assert deploying.deliver(hook.deliveries.get().pk) is None or tries > deploying.TELL_AFTER_TRIES
+        assert deploying.deliver(hook.deliveries.get().pk) is None or tries > TELL_AFTER_TRIES
         assert (deliver(place).state, place.deliveries.get().attempts) == ("queued", tries)
-        assert Notice.objects.filter(person_id=person.pk).count() == (tries >= deploying.TELL_AFTER_TRIES)
+        assert Notice.objects.filter(person_id=person.pk).count() == (tries >= TELL_AFTER_TRIES)
     assert "has not reached" in Notice.objects.get().text
+    assert [item.title for item in attention(actor_for_person(person))] == [f"{managed} has not reached a place"]
     assert hook.deliveries.get().state == "delivered"  # not held up for ever

@@ -11,7 +11,7 @@ from cryptography import x509
 from django.utils import timezone
 
 from certificates.models import AcmeSource, Certificate, ChallengeAnswer, ManagedCertificate, RenewalOrder
-from certificates.renewal import client, managing, ordering, schedule, sources
+from certificates.renewal import client, managing, ordering, schedule, sources, storing
 from certificates.renewal.frame import back_off
 from certificates.services.reading import chain_of, pem
 from keys.crypto.secret import SecretBytes
@@ -39,6 +39,12 @@ def test_a_certificate_is_obtained_and_renewed_with_a_new_key(home, pebble, dns,
     assert certificate.spki_sha256 == sha256(bytes(first.version.public_key)).hexdigest()
     assert (certificate.source, certificate.key_origin) == ("acme", "hierarchy")
     assert len(chain_of(certificate)) >= 1
+    # A second worker that brings the same certificate later changes nothing.
+    planned = row.renew_at
+    assert storing.store(first, pem(certificate, *chain_of(certificate))) == certificate
+    row.refresh_from_db()
+    assert row.renew_at == planned
+    assert AuditEvent.objects.filter(action="certificate.obtained", outcome="success").count() == 1
     (tmp_path / "root.pem").write_bytes(pebble.root())
     (tmp_path / "chain.pem").write_text(pem(*chain_of(certificate)))
     (tmp_path / "leaf.pem").write_text(pem(certificate))

@@ -148,6 +148,9 @@ class Hierarchy:
             "wrong authority": self._client("service-payments", authority=self.stranger),
             # A subject whose organisation tries to read like a common name.
             "disguised": self._client("service-orders", organisation="x,CN=service-payments"),
+            "shouted": self._client("service-orders", common_name="SERVICE-PAYMENTS"),
+            # A subject without a common name, which must not pass for a client without a certificate.
+            "nameless": self._client("service-orders", common_name=""),
         }  # fmt: skip
         self.write("root.pem", self.root.pem)
         self.write("authorities.pem", self.clients.pem + self.root.pem)
@@ -160,11 +163,21 @@ class Hierarchy:
         for name, person in self.people.items():
             self.write(f"{name}.client.pem", person.chain_pem + person.key_pem)
 
-    def _client(self, name: str, *, authority: Authority | None = None, organisation: str = "", **more: Any) -> Issued:
+    def _client(
+        self,
+        name: str,
+        *,
+        authority: Authority | None = None,
+        organisation: str = "",
+        common_name: str | None = None,
+        **more: Any,
+    ) -> Issued:
         names: list[x509.GeneralName] = [
             x509.DNSName(name), x509.UniformResourceIdentifier(f"spiffe://example.com/service/{name}"),
         ]  # fmt: skip
         parts = {"o": organisation, "cn": name} if organisation else {"cn": name, "o": "ExampleCorp"}
+        if common_name is not None:
+            parts = {"o": "ExampleCorp"} | ({"cn": common_name} if common_name else {})
         return (authority or self.clients).issue(subject(**parts), names, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **more)
 
     def write(self, name: str, content: bytes) -> str:

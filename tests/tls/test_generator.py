@@ -1,6 +1,7 @@
 """The written files: exactly the reference's settings, nothing that leaves its place, and comments that explain."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -167,3 +168,28 @@ def test_flat_values_become_a_configuration():
     assert asked.names == ("a.example",)
     with pytest.raises(ValidationFailed):
         Configuration.of({"server": "envoy", "profile": "modern", "client_names": ["b"]})
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_certificate_is_required_unless_it_is_said_to_be_optional(optional):
+    """Without names nothing else would keep a client out, so the words themselves are looked at."""
+    wanted = replace(CLIENTS, optional=optional)
+    texts = {
+        server: generate(Configuration(server=server, profile=ProfileName.MODERN, clients=wanted)).text
+        for server in ServerKind
+    }
+    assert f"ssl_verify_client {'optional' if optional else 'on'}" in directives(texts[ServerKind.NGINX])
+    assert f" verify {'optional' if optional else 'required'} " in texts[ServerKind.HAPROXY]
+    assert f"require_client_certificate: {'false' if optional else 'true'}" in texts[ServerKind.ENVOY]
+    assert ("X-Client-Verify, value" in texts[ServerKind.ENVOY]) is not optional
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_who_comes_without_a_certificate_passes_the_list_of_names_only_where_it_is_optional(optional):
+    wanted = replace(CLIENTS, optional=optional, names=("spiffe.example",))
+    nginx, haproxy = (
+        generate(Configuration(server=server, profile=ProfileName.MODERN, clients=wanted)).text
+        for server in (ServerKind.NGINX, ServerKind.HAPROXY)
+    )
+    assert ('"NONE " 1;' in nginx, "or !{ ssl_c_used }" in haproxy) == (optional, optional)
+    assert r'"~^SUCCESS spiffe\.example$" 1;' in nginx

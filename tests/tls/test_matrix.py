@@ -50,6 +50,20 @@ def test_a_certificate_may_be_optional_and_still_has_to_be_good(server, asks, ru
         assert got in matrix.REFUSALS[server], name
 
 
+@pytest.mark.parametrize("server", [ServerKind.NGINX, ServerKind.HAPROXY])
+def test_who_brings_an_optional_certificate_needs_the_right_name(server, asks, run, hierarchy: Hierarchy):
+    wanted = ClientCertificates(
+        authorities=hierarchy.path("authorities.pem"), optional=True, names=("service-payments",)
+    )
+    asked = asks(server, INTERMEDIATE, clients=wanted)
+    run(asked, generate(asked).text, check=True)
+    root = hierarchy.path("root.pem")
+    assert clients.get(asked.port, root).status == 200
+    assert clients.get(asked.port, root, client=hierarchy.path("right.client.pem")).status == 200
+    for name in ("wrong name", "nameless", "disguised", "shouted"):
+        assert clients.get(asked.port, root, client=hierarchy.path(f"{name}.client.pem")).status == 403, name
+
+
 @pytest.mark.parametrize("server", [ServerKind.NGINX, ServerKind.ENVOY])
 @pytest.mark.parametrize("depth", [0, 1])
 def test_a_chain_that_is_too_long_is_refused(server, depth, asks, run, hierarchy: Hierarchy):

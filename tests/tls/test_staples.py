@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -27,7 +28,8 @@ def staple(signer: Issued, about: Issued = LEAF, begins=NOW - HOUR, ends=NOW + D
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
     if signer is not ISSUER:
         builder = builder.certificates([signer.certificate])
-    return builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    digest = None if isinstance(signer.key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(signer.key, digest).public_bytes(Encoding.DER)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,24 @@ def staple(signer: Issued, about: Issued = LEAF, begins=NOW - HOUR, ends=NOW + D
 )
 def test_a_stapled_answer_counts_only_if_it_holds(answer, worth):
     assert scanner._staple(answer, [LEAF.certificate, ISSUER.certificate]) == worth
+
+
+def test_without_its_issuer_an_answer_is_not_called_somebody_elses():
+    found = scanner._staple(staple(RESPONDER), [LEAF.certificate])
+    assert found == "the issuer that would prove it is not sent"
+
+
+def test_an_ed25519_responder_is_heard():
+    key = ed25519.Ed25519PrivateKey.generate()
+    responder = ISSUER.issue(
+        subject(cn="OCSP 2"), [x509.DNSName("o.example")], usage=ExtendedKeyUsageOID.OCSP_SIGNING, key=key
+    )
+    chain = [LEAF.certificate, ISSUER.certificate]
+    assert scanner._staple(staple(responder), chain) == "good"
+    foreign = STRANGER.issue(
+        subject(cn="OCSP 2"), [x509.DNSName("o.example")], usage=ExtendedKeyUsageOID.OCSP_SIGNING, key=key
+    )
+    assert scanner._staple(staple(foreign), chain) == "signed by somebody else"
 
 
 @pytest.mark.parametrize(

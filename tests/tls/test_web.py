@@ -44,6 +44,19 @@ def test_a_configuration_is_shown_and_downloaded(officer):
     assert file["Content-Disposition"] == 'attachment; filename="example.com.conf"'
     assert file.content.decode().startswith("# nginx, profile seed")
     assert "max-age=60" in file.content.decode()
+    internal = {"stapling": "on", "resolvers": "10.0.0.53"}
+    assert "resolver 10.0.0.53 valid=300s;" in officer.get("/tls/", query | internal).content.decode()
+    assert " resolver " not in officer.get("/tls/", query | {"stapling": "on"}).content.decode()
+
+
+@pytest.mark.parametrize(("asked", "hybrid"), [("", False), ("true", True), ("false", False)])
+def test_the_page_asks_for_the_hybrid_exchange_of_haproxy(officer, asked, hybrid):
+    query = {
+        "server": "haproxy", "profile": "modern", "names": "example.com", "backend": "127.0.0.1:8080", "port": 443,
+        "hsts_seconds": 60, "client_depth": 2, "post_quantum": asked,
+    }  # fmt: skip
+    page = officer.get("/tls/", query).content.decode()
+    assert ("curves X25519MLKEM768:" in page) is hybrid
 
 
 def test_what_is_wrong_stands_beside_its_field(officer):
@@ -173,6 +186,9 @@ def test_the_command_writes_the_file():
         "tls_config", "--server", "envoy", "--profile", "modern", "--names", "a.example", "b.example", stdout=out
     )
     assert "X25519MLKEM768" in out.getvalue()
+    out = StringIO()
+    call_command("tls_config", "--profile", "modern", "--no-hsts-subdomains", "--no-hsts-preload", stdout=out)
+    assert 'Strict-Transport-Security "max-age=63072000" always' in out.getvalue()
     with pytest.raises(CommandError, match="cannot be written"):
         call_command("tls_config", "--profile", "modern", "--names", "a;b")
 

@@ -17,6 +17,7 @@ from certificates.acme.services import actors, renewal
 from certificates.acme.services.issuers import issuer_of
 from certificates.acme.states import ORDER_MOVES, AuthorizationState, ChallengeType, OrderState
 from certificates.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, AcmeServer, Certificate
+from certificates.names import NameRules
 from certificates.names import read as named
 from certificates.profiles import PROFILES
 from certificates.states import AuthorityState, GrantState
@@ -98,10 +99,10 @@ def _profile(server: AcmeServer, wanted: object) -> str:
 
 def check_policy(server: AcmeServer, names: Sequence[str], profile: str) -> None:
     """Return if this server would certify these names; raises AcmeError with one subproblem for each that it would not."""
-    state = issuer_of(server).state
-    if state != AuthorityState.ACTIVE.value:
-        raise AcmeError("serverInternal", f"The authority is {state}: it issues nothing.", status=503)
-    wrong = [(name, reason) for name in names if (reason := _against(server, name, profile))]
+    issuer = issuer_of(server)
+    if issuer.state != AuthorityState.ACTIVE.value:
+        raise AcmeError("serverInternal", f"The authority is {issuer.state}: it issues nothing.", status=503)
+    wrong = [(name, reason) for name in names if (reason := _against(server, issuer.name_rules, name, profile))]
     if wrong:
         problems = [
             {"type": PREFIX + "rejectedIdentifier", "detail": reason, "identifier": resources.identifier(name)}
@@ -111,13 +112,13 @@ def check_policy(server: AcmeServer, names: Sequence[str], profile: str) -> None
         raise AcmeError("rejectedIdentifier", f"{name[:100]}: {reason}", subproblems=problems)
 
 
-def _against(server: AcmeServer, name: str, profile: str) -> str:
+def _against(server: AcmeServer, above: NameRules, name: str, profile: str) -> str:
     wanted = named(name)
     try:
         csr.check_names((wanted,), PROFILES[profile])
     except ValidationFailed as error:
         return error.detail
-    own, above = server.name_rules, issuer_of(server).name_rules
+    own = server.name_rules
     wildcard = name.startswith("*.")
     if wildcard and not (own.wildcards and above.wildcards):
         return "Wildcards are not certified here."

@@ -14,6 +14,7 @@ from keyvault_portal.errors import PortalError
 _TEXTS = ("address", "certificate", "key", "chain", "staple", "backend", "client_authorities", "client_revocations")
 _NUMBERS = ("port", "hsts_seconds", "client_depth")
 _LISTS = ("names", "resolvers", "client_names")
+_SWITCHES = ("stapling", "http2", "hsts_subdomains", "hsts_preload")
 
 
 def add_configuration(parser: ArgumentParser, *, profile_required: bool = True) -> None:
@@ -28,13 +29,13 @@ def add_configuration(parser: ArgumentParser, *, profile_required: bool = True) 
         parser.add_argument(f"--{name.replace('_', '-')}", nargs="+")
     parser.add_argument("--client-optional", action="store_true")
     parser.add_argument("--post-quantum", action="store_true", default=None, help="X25519MLKEM768 also for HAProxy")
-    for name in ("stapling", "http2"):
-        parser.add_argument(f"--no-{name}", dest=name, action="store_false")
+    for name in _SWITCHES:
+        parser.add_argument(f"--no-{name.replace('_', '-')}", dest=name, action="store_false")
 
 
 def configuration_of(options: dict[str, Any]) -> Configuration:
     """Raises ValidationFailed; what was not given keeps its default."""
-    names = {*_TEXTS, *_NUMBERS, *_LISTS, "server", "profile", "client_optional", "post_quantum", "stapling", "http2"}
+    names = {*_TEXTS, *_NUMBERS, *_LISTS, *_SWITCHES, "server", "profile", "client_optional", "post_quantum"}
     return Configuration.of({name: options[name] for name in names if options.get(name) is not None})
 
 

@@ -224,6 +224,8 @@ RULES: dict[str, Rule] = {
     "POST acme-certificate-alternate": PUBLIC,
     "GET acme-renewal-info": PUBLIC,
     "GET pki-ca": PUBLIC,
+    "GET pki-chain": PUBLIC,
+    "GET pki-crls": PUBLIC,
     "GET pki-crl": PUBLIC,
     "GET pki-crl-delta": PUBLIC,
     "GET pki-crl-partition": PUBLIC,
