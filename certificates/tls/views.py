@@ -11,7 +11,6 @@ from django.utils import timezone
 from django.views import View
 
 from certificates.tls import dns, manifests, pins, services
-from certificates.tls.configuration import Configuration
 from certificates.tls.forms import ConfigurationForm, ManifestForm, PinForm, RecordsForm, ScanForm
 from certificates.tls.generator import generate
 from certificates.tls.suites import TLS13_SUITES
@@ -92,21 +91,13 @@ class ScanPage(ToolView):
         if form.is_valid():
             found = form.run(
                 lambda values: services.scan_endpoint(
-                    actor=actor_of(request), host=values["host"], port=values["port"], asked=_compared(values)
+                    actor=actor_of(request), host=values["host"], port=values["port"], asked=form.compared()
                 )
             )
         return self.page(
             request, form, found=found, difference_columns=_columns("Setting", "Generated", "Live"),
             differences=[astuple(difference) for difference in found.differences] if found else [],
         )  # fmt: skip
-
-
-def _compared(values: dict[str, Any]) -> Configuration | None:
-    """The configuration to compare with; only what can be seen from outside matters."""
-    if not values["profile"]:
-        return None
-    seen = {name: values[name] for name in ("server", "profile", "port", "stapling", "hsts_seconds")}
-    return Configuration.of(seen | ({"client_authorities": "/clients.pem"} if values["mutual"] else {}))
 
 
 class PinPage(ToolView):
