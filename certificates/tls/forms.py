@@ -49,7 +49,7 @@ class ConfigurationForm(SeenForm):
     field_order = (
         "server", "profile", "names", "backend", "address", "port", "certificate", "key", "chain", "staple", "resolvers", "post_quantum",
         "hsts_seconds", "hsts_subdomains", "hsts_preload", "client_authorities", "client_revocations", "client_names",
-        "client_optional", "http2", "stapling", "client_depth",
+        "client_depth", "client_optional", "http2", "stapling",
     )  # fmt: skip
     profile = forms.ChoiceField(choices=PROFILE_CHOICES, initial="intermediate")
     names = NamesField(initial="example.com", max_length=5_000, label="Host names", help_text="Separated by spaces.")

@@ -1,7 +1,6 @@
 """Pages: a configuration, a scan, pins, DNS records and cert-manager manifests."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
@@ -53,10 +52,6 @@ def _file(name: str, text: str) -> HttpResponse:
     return response
 
 
-def _columns(*labels: str) -> list[dict[str, str]]:
-    return [{"label": label} for label in labels]
-
-
 class ConfigurationPage(ToolView):
     tab, template, form_class = "configuration", "tls/configuration.html", ConfigurationForm
     title = "TLS configuration"
@@ -73,7 +68,7 @@ class ConfigurationPage(ToolView):
         query["download"] = "1"
         return self.page(
             request, form, made=made, download="?" + query.urlencode() if request.GET else "",
-            suite_columns=_columns("Suite", "Encryption", "Hash", "Where"), suites=[astuple(suite) for suite in TLS13_SUITES],
+            suites=TLS13_SUITES,
         )  # fmt: skip
 
 
@@ -94,10 +89,7 @@ class ScanPage(ToolView):
                     actor=actor_of(request), host=values["host"], port=values["port"], asked=form.compared()
                 )
             )
-        return self.page(
-            request, form, found=found, difference_columns=_columns("Setting", "Generated", "Live"),
-            differences=[astuple(difference) for difference in found.differences] if found else [],
-        )  # fmt: skip
+        return self.page(request, form, found=found)
 
 
 class PinPage(ToolView):

@@ -234,6 +234,9 @@ def test_the_command_writes_the_file():
     out = StringIO()
     call_command("tls_config", "--profile", "modern", "--no-hsts-subdomains", "--no-hsts-preload", stdout=out)
     assert 'Strict-Transport-Security "max-age=63072000" always' in out.getvalue()
+    out = StringIO()
+    call_command("tls_config", "--profile", "modern", "--resolvers", stdout=out)
+    assert " resolver " not in out.getvalue()
     with pytest.raises(CommandError, match="cannot be written"):
         call_command("tls_config", "--profile", "modern", "--names", "a;b")
 
