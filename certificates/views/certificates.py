@@ -260,7 +260,7 @@ class Renew(ActorRequiredMixin, View):
         if by is None:
             raise WrongState(
                 "It is not renewed here.",
-                hint="Only valid certificates of end entities, issued by an authority here, are.",
+                hint="Renewed is what an authority here issued to an end entity, while it is valid. Issue a new one.",
             )
         offices.check_state(by)
         return row

@@ -54,3 +54,17 @@ OPTIONAL = replace(PLAIN, clients=replace(CLIENTS, optional=True))
 )
 def test_a_difference_is_named_where_it_can_be_told(report, asked, settings):
     assert [difference.setting for difference in compare(report, asked)] == settings
+
+
+def test_a_difference_says_what_is_wanted_and_what_was_found():
+    found = compare(replace(ASKS, protocol="http/1.1", staple="", hsts="", groups=PLAIN.groups[1:]), PLAIN)
+    assert [(one.wanted, one.found) for one in found] == [
+        (", ".join(PLAIN.groups), f"without {PLAIN.groups[0]}"), ("not asked for", "asked for"), ("offered", "not offered"), ("good", "none"),
+        ("max-age=63072000; includeSubDomains; preload", "none"),
+    ]  # fmt: skip
+    more = compare(LIVE, replace(PLAIN, http2=False, stapling=False, hsts_seconds=0))
+    assert [(one.wanted, one.found) for one in more] == [
+        ("not offered", "offered"),
+        ("none", "good"),
+        ("none", PLAIN.hsts),
+    ]
