@@ -17,6 +17,13 @@ EARLIER = {step for steps in STEPS.values() for step in steps}
 OTHERS = {key for key in FILES if key[0] not in SQUASHED}
 
 
+@pytest.mark.parametrize("app", SQUASHED)
+def test_what_is_made_at_once_stands_for_every_step(app):
+    numbers = [int(name[:4]) for _, name in STEPS[app]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert SQUASHED[app][1] == f"0001_squashed_{STEPS[app][-1][1]}"
+
+
 def planned(monkeypatch: pytest.MonkeyPatch, applied: set[Step]) -> list[Step]:
     """What would be applied to a database that remembers these."""
     monkeypatch.setattr(MigrationRecorder, "applied_migrations", lambda recorder: dict.fromkeys(applied))
