@@ -18,7 +18,7 @@ from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.paging import page_context
 
-CALENDAR_DAYS, SHOWN_A_DAY, MANY = 30, 6, 1_000
+CALENDAR_DAYS, SHOWN_A_DAY, MANY = 30, 4, 1_000
 
 
 class ExpiryCalendar(ActorRequiredMixin, View):

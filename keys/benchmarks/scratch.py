@@ -3,18 +3,19 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
-from psycopg import sql
+from psycopg import errors, sql
 
 from keys.benchmarks import Tell
 from keys.providers import registry
@@ -120,6 +121,16 @@ def drop_database(name: str) -> None:
         ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
         cursor.execute(ours, [name])
     _execute("DROP DATABASE IF EXISTS {}", name)
+
+
+def write_out(url: str) -> None:
+    """Let the server write to disk what waits for it in memory, where it lets us: none pays for what another left.
+
+    A checkpoint falls due by the WAL of all that went before, and what it begins costs whoever is at work by then.
+    """
+    address = embedded.ensure_config(settings.VAR_DIR).superuser_url() if settings.EMBEDDED else url
+    with suppress(errors.InsufficientPrivilege), psycopg.connect(address, autocommit=True) as server:
+        server.execute("CHECKPOINT")
 
 
 def bulk_settings() -> None:

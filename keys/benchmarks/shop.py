@@ -9,7 +9,7 @@ from os import urandom
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys.benchmarks.scratch import Scratch, create_database, drop_database
+from keys.benchmarks.scratch import Scratch, create_database, drop_database, write_out
 from keys.crypto.envelope import context_aad
 from keys.models import DataStore, Key, ReEncryptionJob, Rotation
 from keys.services import creation, lifecycle, materials, stores
@@ -74,9 +74,10 @@ def open_shop(place: Scratch, rows: int) -> Iterator[Shop]:
 
 
 def tidy(url: str) -> None:
-    """Take away what earlier rounds left in the tables, so that none pays for another's dead rows."""
+    """Take away what earlier rounds left, so that none pays for another's dead rows and unwritten pages."""
     with psycopg.connect(url, autocommit=True) as target:
         target.execute("VACUUM (ANALYZE) customers, peer")
+    write_out(url)
 
 
 def make_keys(actor: Actor, ring: KeyRing) -> dict[str, Key]:

@@ -135,7 +135,7 @@ class CompactRecoder:
         if not wanted:
             return
         found = DataKey.objects.filter(pk__in=wanted).select_related(
-            "version__key", "wrapped_by__key", "wrapped_by__wrapped_by__key"
+            "version", "wrapped_by__key", "wrapped_by__wrapped_by__key"
         )
         for data_key in found:
             if data_key.version.key_id != self._key.pk:

@@ -6,11 +6,13 @@ State words follow NIST SP 800-57 Part 1, section 7; every state is shown as ton
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from django import template
 from django.http import QueryDict
 from django.template import Context
+from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString, mark_safe
@@ -158,6 +160,13 @@ def look_of(state: object) -> Look:
     name = str(getattr(state, "value", state))
     fallback = Look("neutral", "circle", name.replace("_", " ").capitalize())
     return STATES.get(name.lower(), fallback)
+
+
+@register.simple_tag
+@cache  # a page shows hundreds of icons, and the address is the same as long as the process lives
+def icon_sprite() -> str:
+    """The address of the file that holds every icon."""
+    return static("img/icons.svg")
 
 
 @register.filter

@@ -76,7 +76,7 @@ def test_a_crowded_day_of_the_calendar_says_how_many_more_and_leads_to_all(pki, 
     page = browser.get("/certificates/expiry/").text
     assert page.count('class="more"') == 1
     link = page.partition('class="more" href="')[2].partition('"')[0].replace("&amp;", "&")
-    assert "and 2 more" in page
+    assert "and 4 more" in page
     listed = browser.get(link)
     assert listed.status_code == 200
     shown = [one for one in rows if str(one.pk) in listed.text]
