@@ -25,6 +25,7 @@ from tests.faults.proxy import Proxy
 from tests.keys.conftest import actor_of
 from tests.provider_services.conftest import hurry, intent_of, work
 from tests.providers.place_aws_kms import STRANGER
+from tests.providers.place_aws_kms_ministack import new_account
 
 FIRST, SECOND = "eu-central-1", "eu-west-1"
 
@@ -46,7 +47,7 @@ class Regions:
 
 @pytest.fixture
 def regions(places: Any, tree: Any, officer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regions]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ambient")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", new_account())  # else each comparison looks at the keys of earlier tests
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ambient")
     found = Regions(places["aws_kms_ministack"].provider._connection.primary.endpoint)
     registration.register_provider(actor=officer, kind="aws_kms", alias="far", title="Far", values=found.values)
@@ -79,7 +80,7 @@ def opened(service: Any, key: Any, ciphertext: str) -> bytes:
 
 
 def drifts(far: KeyProvider, key: Any) -> Any:
-    """The open differences of this key after a comparison; the server has other tests' keys, too."""
+    """The open differences of this key after a comparison."""
     comparison.compare(far.pk)
     return far.findings.filter(state="open", version__key=key)
 

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ from tests.providers.troubled import answering
 LOCK = Path(__file__).resolve().parent.parent / "ministack.lock"
 REGION, REPLICA = "eu-central-1", "eu-west-1"
 LOOPBACK = HostRule(("127.0.0.0/8",))
+_accounts = count(1)
+
+
+def new_account() -> str:
+    """An access key of an account without keys: to ministack twelve digits are the account's own number."""
+    return f"{next(_accounts):012d}"
 
 
 def _environment() -> Path:
