@@ -113,7 +113,7 @@ class _OfServer(Confirmed):
     required_permission = Permission.AUTHORITY_MANAGE
 
     def load(self, request: HttpRequest, **named: UUID) -> AcmeServer:
-        managed(request, **named)
+        managed(request, named["authority_id"])
         return reading.visible_server(actor_of(request), named["authority_id"])
 
     def home(self, row: AcmeServer) -> str:

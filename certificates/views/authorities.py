@@ -210,7 +210,7 @@ class _OfAuthority(Confirmed):
     to: ClassVar[AuthorityState]
 
     def load(self, request: HttpRequest, **named: UUID) -> Authority:
-        row = managed(request, **named)
+        row = managed(request, named["authority_id"])
         authorities.check_switch(row, self.to)
         return row
 
