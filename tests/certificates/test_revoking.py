@@ -28,11 +28,14 @@ def test_the_owner_may_revoke_and_a_stranger_may_not(pki, auditor):
     assert b"superseded" in bytes(event.leaf)
 
 
-def test_a_hold_that_is_taken_back_stands_in_the_record(pki):
+def test_a_hold_that_is_taken_back_stands_in_the_record(pki, auditor):
     row = pki.issue("dns:www.example.org")
     revoking.revoke_certificate(actor=pki.officer, certificate_id=row.pk, reason="certificate_hold")
+    with pytest.raises(PermissionRefused):
+        revoking.release_certificate(actor=auditor, certificate_id=row.pk, note="Mine.")
+    assert refreshed(row).state == "held"
     revoking.release_certificate(actor=pki.officer, certificate_id=row.pk, note="Found in a drawer.")
-    event = AuditEvent.objects.get(action="certificate.release")
+    event = AuditEvent.objects.get(action="certificate.release", outcome="success")
     assert (event.target_id, event.ring_id, event.outcome) == (str(row.pk), row.ring_id, "success")
     assert b"Found in a drawer." in bytes(event.leaf)
 

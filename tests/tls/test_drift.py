@@ -49,6 +49,7 @@ OPTIONAL = replace(PLAIN, clients=replace(CLIENTS, optional=True))
         (LIVE, replace(PLAIN, post_quantum=False), ["Key exchange groups"]),
         (replace(LIVE, suites13=LIVE.suites13[:1]), PLAIN, ["TLS 1.3 suites"]),
         (replace(LIVE, versions=("TLSv1.2", "TLSv1.3")), PLAIN, ["Protocol versions"]),
+        (replace(ASKS, incomplete="It ended."), PLAIN, ["Client certificates"]),
         (replace(LIVE, incomplete="It ended.", chain=(), staple="", hsts=""), PLAIN, []),
     ],
 )
