@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors, sql
@@ -31,6 +32,11 @@ _SIZE = """
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
 
+def _text(statement: sql.Composable) -> LiteralString:
+    """Put together once: what is asked for every page costs as much to write out as to send."""
+    return statement.as_string(None)
+
+
 @dataclass(frozen=True, slots=True)
 class TableSpec:
     """Which cells of which table, and how they are written."""
@@ -52,6 +58,7 @@ class PostgresTable:
         self._connection: psycopg.Connection | None = None
         self._asked: ExitStack | None = None  # open while answers are under way
         self._types: dict[str, str] = {}
+        self._pages: dict[tuple[str, ...], LiteralString] = {}  # the statement by its bounds
         self._binds = [spec.context.bind(column) for column in spec.columns]
 
     def close(self) -> None:
@@ -122,13 +129,19 @@ class PostgresTable:
             return [str(row[0]) for row in connection.execute(statement, [parts, share])]
 
     def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
-        cast = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
         bounds = {op: bound for op, bound in ((">", after), ("<=", upto)) if bound is not None}
-        clauses = [sql.SQL("{pk} {op} %s{cast}").format(pk=self._pk("t"), op=sql.SQL(op), cast=cast) for op in bounds]
-        where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
-        tail = sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))
-        cursor = self._ask(self._select(tail), [*bounds.values(), limit])
+        statement = self._pages.get(tuple(bounds)) or self._pages.setdefault(tuple(bounds), self._between(*bounds))
+        cursor = self._ask(statement, [*bounds.values(), limit])
         return lambda: self._page(self._answer(cursor))
+
+    def _between(self, *operators: str) -> LiteralString:
+        """Reads a page of the rows whose keys compare so with what is given."""
+        kind = sql.SQL("::{}").format(sql.SQL(self._type(self.spec.primary_key)))
+        clauses = [
+            sql.SQL("{pk} {op} %s{kind}").format(pk=self._pk("t"), op=sql.SQL(op), kind=kind) for op in operators
+        ]
+        where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
+        return _text(self._select(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))))
 
     def read_rows(self, keys: Sequence[str]) -> Page:
         clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
@@ -167,7 +180,7 @@ class PostgresTable:
             for name, column in zip(self.columns, new, strict=True)
         ]
         values = [keys, pack_even(stamps, XID), pack_even(places, TID), *cells, len(page)]
-        cursor = self._ask(self._update(), values, begin=True)
+        cursor = self._ask(self._update, values, begin=True)
 
         def answer() -> set[str]:
             written = self._answer(cursor)[0][0]
@@ -175,7 +188,8 @@ class PostgresTable:
 
         return answer
 
-    def _update(self) -> sql.Composed:
+    @cached_property
+    def _update(self) -> LiteralString:
         """Writes the rows that stand where and as they were read: the key is asked too, for a table written anew moves its rows.
 
         The keys come back only when some row was not written: as a rule all were.
@@ -188,7 +202,7 @@ class PostgresTable:
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
         kind = self._type(self.spec.primary_key)
-        return sql.SQL(
+        statement = sql.SQL(
             "WITH written AS (UPDATE {t} AS t SET {sets} "
             "FROM unnest({keys}::{kind}[], %b::xid[], %b::tid[], {arrays}) AS u(pk, stamp, place, {names}) "
             "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
@@ -198,6 +212,7 @@ class PostgresTable:
             keys=sql.SQL("%b::text[]" if kind in _TEXT_KEYS else "string_to_array(%b, ' ')"),
             names=sql.SQL(", ").join(names), pk=self._pk(),
         )  # fmt: skip
+        return _text(statement)
 
     def settle(self) -> None:
         with self._errors() as connection, connection.transaction():
@@ -205,7 +220,7 @@ class PostgresTable:
             # Something to commit: commits are flushed in their order, so all before it are flushed with it.
             connection.execute("SELECT pg_logical_emit_message(true, 'keyvault-portal', 'settled')")
 
-    def _ask(self, statement: sql.Composed, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
+    def _ask(self, statement: LiteralString, values: list[Any], *, begin: bool = False) -> psycopg.Cursor[Any]:
         """Send a statement, which the server does while the caller goes on; `begin` makes it a transaction by itself."""
         with self._errors(collect=False) as connection:
             if self._asked is None:

@@ -288,3 +288,15 @@ def test_a_byok_file_of_a_vendors_tool_is_taken_and_one_for_another_key_is_not(h
     ):  # fmt: skip
         with pytest.raises(DecryptRefused):
             provider.take_import("AES-256-GCM", offer, wrong)
+
+
+def test_what_is_wrapped_may_begin_like_a_file(hsm):
+    """One ciphertext in 256 begins with a brace, and is no JSON."""
+    _, provider = hsm
+    offer = provider.offer_import("AES-256-GCM")
+    key = SecretBytes(bytes(range(32)))
+    tries = (transport.wrap_for_offer(offer.public_key, offer.method, key) for _ in range(20_000))
+    wrapped = next(sent for sent in tries if sent.startswith(b"{"))
+    made = provider.take_import("AES-256-GCM", offer, wrapped)
+    cipher = provider.cipher(KeyHandle("AES-256-GCM", made.opaque))
+    assert cipher.decrypt(cipher.encrypt(b"brought", b"{}"), b"{}") == b"brought"
