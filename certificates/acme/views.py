@@ -78,14 +78,14 @@ class ServerRules(ActorRequiredMixin, View):
     required_permission = Permission.AUTHORITY_MANAGE
 
     def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        authority = managed(request, authority_id)
+        authority = managed(request, authority_id, issues=True)
         server = AcmeServer.objects.filter(authority=authority).first()
         first = [name for name in OFFERED if name in authority.profiles][:1]
         rules = Rules.of(server) if server else Rules(profiles=first)
         return self._page(request, authority, RulesForm(RulesForm.first_values(rules), authority=authority), plain=True)
 
     def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        authority = managed(request, authority_id)
+        authority = managed(request, authority_id, issues=True)
         form = RulesForm(request.POST, authority=authority)
         if form.is_valid():
             saved = form.run(
@@ -113,7 +113,7 @@ class _OfServer(Confirmed):
     required_permission = Permission.AUTHORITY_MANAGE
 
     def load(self, request: HttpRequest, **named: UUID) -> AcmeServer:
-        managed(request, **named)
+        managed(request, named["authority_id"])
         return reading.visible_server(actor_of(request), named["authority_id"])
 
     def home(self, row: AcmeServer) -> str:

@@ -88,8 +88,7 @@ def take_step(
         act.about(target=target_of(row), ring_id=row.ring_id)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=row.ring_id, target=f"rollover {row}")
         state, wanted = RolloverState(row.state), _state(to)
-        if wanted not in ROLLOVER_MOVES[state]:
-            raise WrongState(f"The rollover is at {words(state)}: it cannot go to {words(wanted)}.", state=state.value)
+        check_step(row, wanted)
         if not reason.strip():
             raise refused("reason", "Say why, approvers read it.")
         faults = faults_of(row, wanted)
@@ -121,6 +120,13 @@ def take_step(
             }
         )
     return row
+
+
+def check_step(row: Rollover, to: RolloverState) -> None:
+    """Raise WrongState unless that is a step from where the rollover is."""
+    state = RolloverState(row.state)
+    if to not in ROLLOVER_MOVES[state]:
+        raise WrongState(f"The rollover is at {words(state)}: it cannot go to {words(to)}.", state=state.value)
 
 
 def faults_of(row: Rollover, to: RolloverState) -> list[str]:

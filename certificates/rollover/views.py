@@ -118,6 +118,7 @@ class Step(ActorRequiredMixin, View):
         authorize(actor_of(request), P.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
         if to not in {state.value for state in _ACTS}:
             raise NotFound("There is no such step.")
+        steps.check_step(row, R(to))
         return row, R(to)
 
     def _page(

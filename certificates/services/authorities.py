@@ -140,9 +140,22 @@ def activate(authority: Authority, row: Certificate) -> None:
 
 def move(authority: Authority, to: AuthorityState) -> None:
     """Change the state in memory, if the table allows it; raises WrongState."""
+    _check_move(authority, to)
+    authority.state = to.value
+
+
+def check_switch(authority: Authority, to: AuthorityState) -> None:
+    """Raise WrongState unless it may be retired, resumed or revoked now; what never came into service is none of these."""
+    if authority.state == AuthorityState.PENDING.value:
+        raise WrongState(f"{authority} has not come into service yet.", state=authority.state)
+    _check_move(authority, to)
+
+
+def _check_move(authority: Authority, to: AuthorityState) -> None:
+    if authority.state == to.value:
+        raise WrongState(f"{authority} is {authority.state} already.", state=authority.state)
     if to not in AUTHORITY_MOVES[AuthorityState(authority.state)]:
         raise WrongState(f"{authority} is {authority.state}: it cannot become {to.value}.", state=authority.state)
-    authority.state = to.value
 
 
 def retire_authority(*, actor: Actor, authority_id: UUID, reason: str) -> Authority:
@@ -160,8 +173,7 @@ def _switch(actor: Actor, authority_id: UUID, to: AuthorityState, action: str, r
         authority = locked_authority(authority_id)
         act.about(target=target_of(authority), ring_id=authority.ring_id)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=authority.ring_id, target=f"authority {authority.name}")
-        if authority.certificate_id is None:
-            raise WrongState(f"{authority} has no certificate yet.", state=authority.state)
+        check_switch(authority, to)
         move(authority, to)
         authority.save(update_fields=["state"])
         act.record({"state": authority.state, "reason": reason})

@@ -11,7 +11,7 @@ from certificates import crl
 from certificates.csr import refused
 from certificates.models import Authority, Certificate
 from certificates.services import crls
-from certificates.services.authorities import locked_authority, move, target_of
+from certificates.services.authorities import check_switch, locked_authority, move, target_of
 from certificates.states import CERTIFICATE_MOVES, AuthorityState, CertificateState, Reason
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
@@ -110,6 +110,7 @@ def revoke_authority(*, actor: Actor, authority_id: UUID, note: str, approval_id
         authority = locked_authority(authority_id)
         act.about(target=target_of(authority), ring_id=authority.ring_id)
         authorize(actor, Permission.AUTHORITY_MANAGE, ring_id=authority.ring_id, target=f"authority {authority.name}")
+        check_switch(authority, AuthorityState.REVOKED)  # before others are asked to agree
         params = {"authority_id": str(authority.pk), "note": note}
         approvals.need_officers(
             actor, REVOKE_AUTHORITY, params, ring_id=authority.ring_id, reason=note, approval_id=approval_id

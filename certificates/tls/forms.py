@@ -12,6 +12,7 @@ from keys.forms import ServiceForm
 
 SERVERS = [(server.value, server.label) for server in ServerKind]
 HYBRID_CHOICES = [("", "As profile and server allow"), ("true", "Offered"), ("false", "Left out")]
+CLIENT_CHOICES = [("", "Not asked for"), ("needed", "Needed"), ("optional", "Optional")]
 PROFILE_CHOICES = [(name.value, profile.title) for name, profile in PROFILES.items()]
 
 
@@ -22,14 +23,34 @@ class NamesField(forms.CharField):
         return tuple((super().to_python(value) or "").replace(",", " ").split())
 
 
-class ConfigurationForm(ServiceForm):
+class SeenForm(ServiceForm):
+    """What of a configuration shows from outside: the page that generates asks for it, and the page that compares."""
+
+    server = forms.ChoiceField(choices=SERVERS, initial="nginx")
+    http2 = forms.BooleanField(required=False, initial=True, label="Offer HTTP/2")
+    stapling = forms.BooleanField(required=False, initial=True, label="OCSP stapling")
+    post_quantum = forms.NullBooleanField(
+        required=False, label="Hybrid key exchange", widget=forms.Select(choices=HYBRID_CHOICES),
+        help_text="X25519MLKEM768. HAProxy is given it only on request: it needs OpenSSL 3.5.",
+    )  # fmt: skip
+    hsts_seconds = forms.IntegerField(
+        initial=63_072_000,
+        min_value=0,
+        max_value=315_360_000,
+        label="HSTS in seconds",
+        help_text="Two years; 0 sends none.",
+    )
+    hsts_subdomains = forms.BooleanField(required=False, initial=True, label="HSTS for sub-domains")
+    hsts_preload = forms.BooleanField(required=False, initial=True, label="HSTS preload")
+
+
+class ConfigurationForm(SeenForm):
     # Three in a row: what is short stands beside what is short.
     field_order = (
         "server", "profile", "names", "backend", "address", "port", "certificate", "key", "chain", "staple", "resolvers", "post_quantum",
         "hsts_seconds", "hsts_subdomains", "hsts_preload", "client_authorities", "client_revocations", "client_names",
-        "client_optional", "http2", "stapling", "client_depth",
+        "client_depth", "client_optional", "http2", "stapling",
     )  # fmt: skip
-    server = forms.ChoiceField(choices=SERVERS, initial="nginx")
     profile = forms.ChoiceField(choices=PROFILE_CHOICES, initial="intermediate")
     names = NamesField(initial="example.com", max_length=5_000, label="Host names", help_text="Separated by spaces.")
     backend = forms.CharField(
@@ -49,8 +70,6 @@ class ConfigurationForm(ServiceForm):
     chain = forms.CharField(
         required=False, max_length=250, label="Issuers' file", help_text="For checking a staple; nginx only."
     )
-    http2 = forms.BooleanField(required=False, initial=True, label="Offer HTTP/2")
-    stapling = forms.BooleanField(required=False, initial=True, label="OCSP stapling")
     staple = forms.CharField(
         required=False, max_length=250, label="Staple file",
         help_text="The OCSP answer in DER, where the server does not fetch it itself. Empty: the usual place; nginx fetches.",
@@ -59,19 +78,6 @@ class ConfigurationForm(ServiceForm):
         required=False, initial="1.1.1.1 8.8.8.8", max_length=500, label="Name servers",
         help_text="nginx finds the OCSP responder with them: your own for an authority of yours. Empty: found once, at its start.",
     )  # fmt: skip
-    post_quantum = forms.NullBooleanField(
-        required=False, label="Hybrid key exchange", widget=forms.Select(choices=HYBRID_CHOICES),
-        help_text="X25519MLKEM768. HAProxy is given it only on request: it needs OpenSSL 3.5.",
-    )  # fmt: skip
-    hsts_seconds = forms.IntegerField(
-        initial=63_072_000,
-        min_value=0,
-        max_value=315_360_000,
-        label="HSTS in seconds",
-        help_text="Two years; 0 sends none.",
-    )
-    hsts_subdomains = forms.BooleanField(required=False, initial=True, label="HSTS for sub-domains")
-    hsts_preload = forms.BooleanField(required=False, initial=True, label="HSTS preload")
     client_authorities = forms.CharField(
         required=False, max_length=250, label="Clients' authorities",
         help_text="A PEM file, such as /etc/nginx/ssl/client-ca-chain.pem. With it, clients need a certificate (mutual TLS). "
@@ -93,19 +99,30 @@ class ConfigurationForm(ServiceForm):
         return self.run(Configuration.of)
 
 
-class ScanForm(ServiceForm):
+class ScanForm(SeenForm):
+    field_order = (
+        "host", "port", "profile", "server", "post_quantum", "client_certificates", "hsts_seconds", "hsts_subdomains", "hsts_preload",
+        "http2", "stapling",
+    )  # fmt: skip
     host = forms.CharField(max_length=253, help_text="A host name or an IP address in an allowed network.")
     port = forms.IntegerField(initial=443, min_value=1, max_value=65_535)
     profile = forms.ChoiceField(
         choices=[("", "Nothing"), *PROFILE_CHOICES],
         required=False,
         label="Compare with",
-        help_text="What was generated for it.",
+        help_text="The profile of the file that was generated for it; all below is as it was chosen then.",
     )
-    server = forms.ChoiceField(choices=SERVERS, initial="nginx", help_text="Which server it was generated for.")
-    stapling = forms.BooleanField(required=False, initial=True, label="OCSP stapling was chosen")
-    hsts_seconds = forms.IntegerField(initial=63_072_000, min_value=0, max_value=315_360_000, label="HSTS in seconds")
-    mutual = forms.BooleanField(required=False, label="Clients need a certificate")
+    client_certificates = forms.ChoiceField(choices=CLIENT_CHOICES, required=False)
+
+    def compared(self) -> Configuration | None:
+        """The configuration to compare with, None for none; raises ValidationFailed. Only what shows from outside matters."""
+        values = self.service_values()
+        if not values["profile"]:
+            return None
+        seen = {name: values[name] for name in ("profile", *SeenForm.base_fields)}
+        asked = values["client_certificates"]
+        clients = {"client_authorities": "/clients.pem", "client_optional": asked == "optional"} if asked else {}
+        return Configuration.of(seen | clients)
 
 
 class PinForm(ServiceForm):

@@ -1,7 +1,6 @@
 """Pages: a configuration, a scan, pins, DNS records and cert-manager manifests."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +10,6 @@ from django.utils import timezone
 from django.views import View
 
 from certificates.tls import dns, manifests, pins, services
-from certificates.tls.configuration import Configuration
 from certificates.tls.forms import ConfigurationForm, ManifestForm, PinForm, RecordsForm, ScanForm
 from certificates.tls.generator import generate
 from certificates.tls.suites import TLS13_SUITES
@@ -54,10 +52,6 @@ def _file(name: str, text: str) -> HttpResponse:
     return response
 
 
-def _columns(*labels: str) -> list[dict[str, str]]:
-    return [{"label": label} for label in labels]
-
-
 class ConfigurationPage(ToolView):
     tab, template, form_class = "configuration", "tls/configuration.html", ConfigurationForm
     title = "TLS configuration"
@@ -74,7 +68,7 @@ class ConfigurationPage(ToolView):
         query["download"] = "1"
         return self.page(
             request, form, made=made, download="?" + query.urlencode() if request.GET else "",
-            suite_columns=_columns("Suite", "Encryption", "Hash", "Where"), suites=[astuple(suite) for suite in TLS13_SUITES],
+            suites=TLS13_SUITES,
         )  # fmt: skip
 
 
@@ -92,21 +86,10 @@ class ScanPage(ToolView):
         if form.is_valid():
             found = form.run(
                 lambda values: services.scan_endpoint(
-                    actor=actor_of(request), host=values["host"], port=values["port"], asked=_compared(values)
+                    actor=actor_of(request), host=values["host"], port=values["port"], asked=form.compared()
                 )
             )
-        return self.page(
-            request, form, found=found, difference_columns=_columns("Setting", "Generated", "Live"),
-            differences=[astuple(difference) for difference in found.differences] if found else [],
-        )  # fmt: skip
-
-
-def _compared(values: dict[str, Any]) -> Configuration | None:
-    """The configuration to compare with; only what can be seen from outside matters."""
-    if not values["profile"]:
-        return None
-    seen = {name: values[name] for name in ("server", "profile", "port", "stapling", "hsts_seconds")}
-    return Configuration.of(seen | ({"client_authorities": "/clients.pem"} if values["mutual"] else {}))
+        return self.page(request, form, found=found)
 
 
 class PinPage(ToolView):

@@ -1,6 +1,6 @@
 """Authorities: the tree, the page of one, and the acts on it."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,7 +13,7 @@ from certificates import lifetimes
 from certificates.forms import AuthorityForm, CrossSignForm, ImportForm, KeyImportForm
 from certificates.models import AcmeServer, Authority, Certificate
 from certificates.profiles import PROFILES
-from certificates.services import authorities, bringing, crls, revoking
+from certificates.services import authorities, bringing, crls, offices, revoking
 from certificates.services.reading import visible_authorities, visible_authority, visible_certificates
 from certificates.services.signers import url
 from certificates.services.weaknesses import weakness_of_authority
@@ -172,10 +172,10 @@ class CrossSign(ActorRequiredMixin, View):
     required_permission = Permission.AUTHORITY_MANAGE
 
     def get(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        return self._page(request, managed(request, authority_id), CrossSignForm())
+        return self._page(request, managed(request, authority_id, issues=True), CrossSignForm())
 
     def post(self, request: HttpRequest, authority_id: UUID) -> HttpResponse:
-        row, form = managed(request, authority_id), CrossSignForm(request.POST)
+        row, form = managed(request, authority_id, issues=True), CrossSignForm(request.POST)
         if form.is_valid():
             done = form.run(lambda values: bringing.cross_sign(actor=actor_of(request), authority_id=row.pk, **values))
             if done is not None:
@@ -191,10 +191,15 @@ class CrossSign(ActorRequiredMixin, View):
         return render(request, "generic/form.html", context, status=status)
 
 
-def managed(request: HttpRequest, authority_id: UUID) -> Authority:
-    """The authority, if this person may manage it; raises NotFound, PermissionRefused."""
+def managed(request: HttpRequest, authority_id: UUID, *, issues: bool = False) -> Authority:
+    """The authority, if this person may manage it, and if it still `issues` where the act needs that.
+
+    Raises NotFound, PermissionRefused, WrongState.
+    """
     row = visible_authority(actor_of(request), authority_id)
     authorize(actor_of(request), Permission.AUTHORITY_MANAGE, ring_id=row.ring_id, target=str(row))
+    if issues:
+        offices.check_state(row)
     return row
 
 
@@ -202,9 +207,12 @@ class _OfAuthority(Confirmed):
     """An act on an authority; others agree to what cannot be undone."""
 
     required_permission = Permission.AUTHORITY_MANAGE
+    to: ClassVar[AuthorityState]
 
     def load(self, request: HttpRequest, **named: UUID) -> Authority:
-        return managed(request, **named)
+        row = managed(request, named["authority_id"])
+        authorities.check_switch(row, self.to)
+        return row
 
     def home(self, row: Authority) -> str:
         return f"/certificates/authorities/{row.pk}/"
@@ -214,7 +222,7 @@ class _OfAuthority(Confirmed):
 
 
 class Retire(_OfAuthority):
-    title, label = "Retire", "Stop issuing"
+    title, label, to = "Retire", "Stop issuing", AuthorityState.RETIRED
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
         return authorities.retire_authority(actor=actor_of(request), authority_id=row.pk, reason=reason)
@@ -228,7 +236,7 @@ class Retire(_OfAuthority):
 
 
 class Resume(_OfAuthority):
-    title, label = "Resume", "Issue again"
+    title, label, to = "Resume", "Issue again", AuthorityState.ACTIVE
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
         return authorities.resume_authority(actor=actor_of(request), authority_id=row.pk, reason=reason)
@@ -239,6 +247,7 @@ class Resume(_OfAuthority):
 
 class Revoke(_OfAuthority):
     title, label, irreversible = "Revoke", "Revoke it and everything below it", True
+    to = AuthorityState.REVOKED
 
     def act(self, request: HttpRequest, row: Authority, reason: str) -> object:
         return revoking.revoke_authority(actor=actor_of(request), authority_id=row.pk, note=reason)

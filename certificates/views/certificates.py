@@ -23,9 +23,11 @@ from certificates.forms import (
 from certificates.models import Authority, CaRevocation, Certificate, ManagedCertificate, RenewalOrder
 from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.renewal import revoking
-from certificates.services import inventory, issuing, log_lists, sightings
+from certificates.rollover.steps import successor_of
+from certificates.services import inventory, issuing, log_lists, offices, sightings
 from certificates.services.reading import chain_of, pem, visible_authority, visible_certificate, visible_certificates
 from certificates.services.revoking import release_certificate
+from certificates.states import AuthorityState, CertificateState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
@@ -96,7 +98,7 @@ class CertificateDetail(ActorRequiredMixin, View):
         actor = actor_of(request)
         row = visible_certificate(actor, certificate_id)
         shared = visible_certificates(actor).filter(spki_sha256=row.spki_sha256).exclude(pk=row.pk)
-        leaf = row.authority is not None and row.profile in LEAF_PROFILES
+        leaf, by = row.authority is not None and row.profile in LEAF_PROFILES, _renewer(row)
         lent = (
             row.authority is not None
             and row.profile == "sub-ca"
@@ -110,7 +112,7 @@ class CertificateDetail(ActorRequiredMixin, View):
         context = {
             "title": str(row), "row": row, "state": row.badge, "chain": chain_of(row), "shared": shared[:10], "now": timezone.now(),
             "renewals": row.renewed_by.order_by("-created_at")[:5], "pem": pem(row), "names": [name.partition(":") for name in row.names],
-            "may_renew": leaf and row.state == "valid" and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
+            "may_renew": by is not None and by.state == AuthorityState.ACTIVE.value and actor.can(Permission.CERTIFICATE_ISSUE, row.ring_id),
             "may_revoke": revoke and row.state != "revoked", "wish": wish if wish is not None and wish.state != "done" else None,
             "places": sightings.visible_places(actor, row)[:20], "promises": log_lists.transparency_of(row),
             "may_revoke_all": actor.can(Permission.CERTIFICATE_REVOKE, row.ring_id),
@@ -132,6 +134,13 @@ class CertificateDetail(ActorRequiredMixin, View):
         return render(request, "certificates/certificate_detail.html", context)
 
 
+def _renewer(row: Certificate) -> Authority | None:
+    """Who renews it: its issuer, or since a rollover the one that took its place; None for what is not renewed here."""
+    if row.authority is None or row.profile not in LEAF_PROFILES or row.state != CertificateState.VALID.value:
+        return None
+    return successor_of(row.authority) or row.authority
+
+
 def _obtained(row: Certificate) -> bool:
     """Whether it came from an ACME CA that can be asked to revoke it."""
     return row.authority_id is None and RenewalOrder.objects.filter(certificate=row).exists()
@@ -150,9 +159,10 @@ class CertificateDownload(ActorRequiredMixin, View):
 
 
 def issuing_authority(request: HttpRequest, authority_id: UUID) -> Authority:
-    """The authority, if this person may issue by it; raises NotFound, PermissionRefused."""
+    """The authority, if this person may issue by it and it issues; raises NotFound, PermissionRefused, WrongState."""
     row = visible_authority(actor_of(request), authority_id)
     authorize(actor_of(request), Permission.CERTIFICATE_ISSUE, ring_id=row.ring_id, target=str(row))
+    offices.check_state(row)
     return row
 
 
@@ -246,6 +256,13 @@ class Renew(ActorRequiredMixin, View):
     def _find(self, request: HttpRequest, certificate_id: UUID) -> Certificate:
         row = visible_certificate(actor_of(request), certificate_id)
         authorize(actor_of(request), Permission.CERTIFICATE_ISSUE, ring_id=row.ring_id, target=str(row))
+        by = _renewer(row)
+        if by is None:
+            raise WrongState(
+                "It is not renewed here.",
+                hint="Renewed is what an authority here issued to an end entity, while it is valid. Issue a new one.",
+            )
+        offices.check_state(by)
         return row
 
     def _page(self, request: HttpRequest, row: Certificate, form: RenewForm, status: int = 200) -> HttpResponse:
@@ -308,6 +325,8 @@ class RevokeCertificate(ActorRequiredMixin, View):
             authorize(actor, Permission.CERTIFICATE_REVOKE, ring_id=row.ring_id, target=str(row))
         if row.authority is None and not _obtained(row):
             raise WrongState("Only its own issuer can revoke it.", hint="Ask the authority that issued it.")
+        if row.state == CertificateState.REVOKED.value:
+            raise WrongState("It is revoked already.", state=row.state)
         return row
 
     def _page(self, request: HttpRequest, row: Certificate, form: RevokeForm, status: int = 200) -> HttpResponse:

@@ -20,12 +20,12 @@ OVERDUE, MAILED_WITHIN = timedelta(minutes=10), timedelta(days=1)
 def ask(request: ApprovalRequest, people: Iterable[UUID]) -> None:
     """Tell everybody who could agree that they are asked."""
     detail = f"{request.requester_label} asks: {request.title}, {request.target_label}.\nReason: {request.reason}"
-    _notify(people, f"{request.title}: your agreement is asked", detail, _path(request))
+    _notify(people, f"{_what(request)}: your agreement is asked", detail, _path(request))
 
 
 def tell_requester(request: ApprovalRequest, text: str) -> None:
     """Tell the person who asked how it went."""
-    _notify([request.requester_id], f"{request.title}: {text}", f"{request.target_label}\n{text}", _path(request))
+    _notify([request.requester_id], f"{_what(request)}: {text}", f"{request.target_label}\n{text}", _path(request))
 
 
 def alarm(request: ApprovalRequest, people: Iterable[UUID]) -> None:
@@ -75,6 +75,11 @@ def overdue_mail() -> list[int]:
         mailed_at=None, created_at__range=(now - MAILED_WITHIN, now - OVERDUE), person_id__in=active
     )
     return list(rows.order_by("pk").values_list("pk", flat=True)[:100])
+
+
+def _what(request: ApprovalRequest) -> str:
+    """The act and what it is about; several of one kind are told apart, and room is left for what became of it."""
+    return f"{request.title}, {request.target_label[:100]}"
 
 
 def _path(request: ApprovalRequest) -> str:

@@ -64,7 +64,9 @@ def test_one_rejection_ends_it(ask, oskar, olga):
     request.refresh_from_db()
     assert request.state == "rejected"
     told = Notice.objects.filter(person_id=olga.id).latest("pk")
-    assert told.text == "Describe a ring: Oskar rejected: not now", "one line, since it becomes a mail's subject"
+    assert told.text == "Describe a ring, Payments: Oskar rejected: not now", (
+        "one line, since it becomes a mail's subject"
+    )
 
 
 def test_a_rejection_says_why(ask, oskar):

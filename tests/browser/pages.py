@@ -172,7 +172,8 @@ PAGES: dict[str, Entry] = {
     "certificates:party-list": Entry("fay"),
     "certificates:party-remove": Entry(args=("rollover.party",)),
     "certificates:authority-retire": Entry(args=("authorities.servers",)),
-    "certificates:authority-resume": Entry(args=("authorities.servers",)),
+    # It is at work: there is nothing to resume.
+    "certificates:authority-resume": Entry(args=("authorities.servers",), status=409),
     "certificates:authority-revoke": Entry(args=("authorities.servers",)),
     "acme:order-list": Entry(),
     "acme:order-detail": Entry("fay", ("acme.failed",)),

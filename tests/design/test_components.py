@@ -121,7 +121,7 @@ def test_values_are_escaped() -> None:
         draw("code", value=hostile),
         draw("notice", body=hostile, notice_title=hostile),
         draw("tree", nodes=[{"title": hostile, "url": hostile, "note": hostile}]),
-        draw("table", table_label=hostile, columns=[{"label": hostile}], rows=[[hostile]]),
+        draw("table_head", columns=[{"label": hostile}]),
         draw("avatar", person=hostile),
     ]
     assert not any("<script" in part for part in parts)

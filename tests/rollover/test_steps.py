@@ -158,6 +158,14 @@ def test_who_may_report_and_who_may_step(tree, planned, service, auditor):
         steps.take_step(actor=auditor, rollover_id=planned.pk, to="trust_both", reason="No.")
 
 
+def test_who_agrees_reads_whether_a_goes_on_or_comes_back(tree, planned):
+    ahead = steps.consequences(planned, R.TRUST_BOTH)
+    assert not any("issues again" in line for line in ahead)
+    assert any("gate" in line for line in ahead)
+    row = go(tree, planned, R.ISSUE_B)
+    assert steps.consequences(row, R.TRUST_BOTH) == [f"{row.old} issues again, and {row.new} too."]
+
+
 @pytest.mark.parametrize(("to", "reason"), [("nowhere", "A test."), ("trust_both", " ")])
 def test_bad_steps(tree, planned, to, reason):
     with pytest.raises(ValidationFailed):

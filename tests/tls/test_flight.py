@@ -148,6 +148,18 @@ def _server_hello(group: int, share: bytes) -> bytes:
     return b"\x16\x03\x03" + len(message).to_bytes(2) + message
 
 
+def test_tls_1_2_says_the_promises_in_the_open():
+    extensions = b"".join(
+        struct.pack("!HH", kind, len(value)) + value
+        for kind, value in ((0xFF01, b"\0"), (hello.TIMESTAMPS, b"promises"), (23, b"none of it"))
+    )
+    body = b"\x03\x03" + bytes(32) + b"\0" + b"\xc0\x2b\0" + len(extensions).to_bytes(2) + extensions
+    message = b"\x02" + len(body).to_bytes(3) + body
+    assert hello.read_answer(b"\x16\x03\x03" + len(message).to_bytes(2) + message) == hello.Choice(
+        0x0303, CIPHERS["ECDHE-ECDSA-AES128-GCM-SHA256"], 0, b"promises"
+    )
+
+
 @pytest.mark.parametrize(
     "answer",
     [

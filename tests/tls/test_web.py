@@ -7,6 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from certificates.tls.configuration import Configuration
+from certificates.tls.forms import ScanForm
 from certificates.tls.generator import generate
 from certificates.tls.profiles import ProfileName, ServerKind
 from keyvault_portal.audit.models import AuditEvent
@@ -110,12 +112,55 @@ def test_the_scan_page(officer, endpoint):
         "profile": "modern",
         "server": "envoy",
         "stapling": "on",
+        "http2": "on",
         "hsts_seconds": 63_072_000,
+        "hsts_subdomains": "on",
+        "hsts_preload": "on",
     }
     page = officer.post("/tls/scan/", values).content.decode()
     assert "Grade A+" in page
     assert "It runs what was generated." in page
     assert "CN=portal.example" in page
+    other = values | {"post_quantum": "false", "client_certificates": "optional", "hsts_preload": ""}
+    page = officer.post("/tls/scan/", {name: value for name, value in other.items() if value}).content.decode()
+    for setting in ("Key exchange groups", "Client certificates", "Strict-Transport-Security"):
+        assert setting in page
+    assert "also X25519MLKEM768" in page
+
+
+_PLAIN = {
+    "host": "example.com", "port": "443", "server": "haproxy", "profile": "modern", "http2": "on", "stapling": "on",
+    "hsts_seconds": "60", "hsts_subdomains": "on", "hsts_preload": "on",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("chosen", "asked"),
+    [
+        ({}, {}),
+        ({"server": "envoy"}, {"server": "envoy"}),
+        ({"profile": "seed"}, {"profile": "seed"}),
+        ({"http2": ""}, {"http2": False}),
+        ({"stapling": ""}, {"stapling": False}),
+        ({"hsts_seconds": "0"}, {"hsts_seconds": 0}),
+        ({"hsts_subdomains": ""}, {"hsts_subdomains": False}),
+        ({"hsts_preload": ""}, {"hsts_preload": False}),
+        ({"post_quantum": "true"}, {"post_quantum": True}),
+        ({"post_quantum": "false"}, {"post_quantum": False}),
+        ({"client_certificates": "needed"}, {"client_authorities": "/clients.pem"}),
+        ({"client_certificates": "optional"}, {"client_authorities": "/clients.pem", "client_optional": True}),
+    ],
+)
+def test_the_scan_page_compares_what_rest_and_command_compare(chosen, asked):
+    form = ScanForm({name: value for name, value in (_PLAIN | chosen).items() if value})
+    assert form.is_valid(), form.errors
+    assert form.compared() == Configuration.of({"server": "haproxy", "profile": "modern", "hsts_seconds": 60} | asked)
+
+
+def test_what_no_file_can_say_is_said_beside_the_field_and_not_scanned(officer):
+    page = officer.post("/tls/scan/", _PLAIN | {"profile": "seed", "post_quantum": "true"}).content.decode()
+    assert "take modern or intermediate" in page
+    assert not AuditEvent.objects.filter(action="tls.scan").exists()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +234,9 @@ def test_the_command_writes_the_file():
     out = StringIO()
     call_command("tls_config", "--profile", "modern", "--no-hsts-subdomains", "--no-hsts-preload", stdout=out)
     assert 'Strict-Transport-Security "max-age=63072000" always' in out.getvalue()
+    out = StringIO()
+    call_command("tls_config", "--profile", "modern", "--resolvers", stdout=out)
+    assert " resolver " not in out.getvalue()
     with pytest.raises(CommandError, match="cannot be written"):
         call_command("tls_config", "--profile", "modern", "--names", "a;b")
 

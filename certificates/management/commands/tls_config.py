@@ -26,7 +26,7 @@ def add_configuration(parser: ArgumentParser, *, profile_required: bool = True) 
     for name in _NUMBERS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     for name in _LISTS:
-        parser.add_argument(f"--{name.replace('_', '-')}", nargs="+")
+        parser.add_argument(f"--{name.replace('_', '-')}", nargs="*")  # with nothing behind it: none
     parser.add_argument("--client-optional", action="store_true")
     parser.add_argument("--post-quantum", action="store_true", default=None, help="X25519MLKEM768 also for HAProxy")
     for name in _SWITCHES:
