@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 
 # All tests mostly wait for each other's servers; a few, named, start sooner in one process. The order of the files is that
 # of tests/conftest.py, where the long ones begin: xdist's own, with most tests first, would leave them to the end.
-SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 class Command(BaseCommand):
