@@ -40,30 +40,14 @@ SYSTEM_PACKAGES = {
 # What takes minutes begins first where files are shared out to several processes, so that all of them end together. Else
 # they would come last, each alone: those without a database are sorted behind the others.
 LONGEST = (
-    "browser/test_pages.py", "browser/test_ceremony.py", "browser/test_story.py", "browser/test_ways.py", "api/test_matrix.py",
-    "readme/test_readme.py", "boot/test_quickstart.py", "api/test_schema.py", "bench/test_command.py", "moving/test_real.py",
-    "boot/test_bootstrap.py", "readme/test_operating.py", "providers/test_contract.py", "keyholder/test_provider_seals.py",
-    "boot/test_production.py", "provider_services/test_real.py", "room/test_bad_input.py", "room/test_refresh.py",
-    "room/test_outside_acts.py", "provider_services/test_replicas.py", "faults/test_reencryption_faults.py",
-    "faults/test_move_faults.py", "ceremonies/test_process.py", "keyholder/test_process.py", "acme/test_clients.py",
-    "provider_services/test_real_transfers.py", "tls/test_matrix.py",
+    "browser/test_pages.py", "boot/test_quickstart.py", "api/test_matrix.py", "readme/test_readme.py", "api/test_schema.py",
+    "browser/test_ceremony.py", "bench/test_command.py", "moving/test_real.py", "boot/test_bootstrap.py",
+    "readme/test_operating.py", "providers/test_contract.py", "keyholder/test_provider_seals.py",
+    "boot/test_production.py", "provider_services/test_real.py", "room/test_bad_input.py",
+    "room/test_refresh.py", "room/test_outside_acts.py", "browser/test_story.py", "browser/test_ways.py",
+    "faults/test_reencryption_faults.py", "faults/test_move_faults.py", "ceremonies/test_process.py", "keyholder/test_process.py",
+    "acme/test_clients.py", "provider_services/test_real_transfers.py", "tls/test_matrix.py",
 )  # fmt: skip
-# Files that stay together in one process, because the portal they share takes half a minute to make.
-TOGETHER = ("tests/browser/",)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of `--dist loadfile`: a file is one piece of work, and so is a folder of TOGETHER."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFile(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return next((folder for folder in TOGETHER if nodeid.startswith(folder)), super()._split_scope(nodeid))
-
-    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:
