@@ -97,8 +97,7 @@ def test_a_table_is_re_encrypted_whole_by_all_workers(benchmark):
 
 def test_the_budget_of_provider_calls_is_never_passed(benchmark):
     rows = benchmark("provider-budget")
-    # The turns keep the budget (tests/rotation/test_ratelimit.py); each of the two workers may be woken late for one.
-    assert 0 < rows["Most calls in any second", "100 calls"]["value"] <= 100 + 2
+    assert rows["Most calls in any second", "100 calls"]["met"]
     assert 0 < rows["Budget used by a re-wrap", "100 calls/s"]["value"] <= 100
     # One call opens the segment that was, one makes the segment to be: two data keys for 60 rows.
     assert "; 2 calls for 60 rows" in rows["Re-encryption", "a data key per record"]["note"]
