@@ -45,6 +45,10 @@ class _Attempt:
     shares: dict[int, str] = field(default_factory=dict)
     key: ReceivingKey = field(default_factory=ReceivingKey)
 
+    def numbers(self) -> list[int]:
+        """Of the shares given, as people count them."""
+        return sorted(index + 1 for index in self.shares)
+
 
 def check_value(root: SecretBytes) -> bytes:
     """What is kept of a root to know it again: eight bytes of HMAC-SHA-256, which say nothing about the key."""
@@ -82,10 +86,7 @@ class Holder:
     def unseal(self, root: SecretBytes) -> None:
         """Take `root`; raises HolderError("wrong_root") for another one than was sealed."""
         with self._lock:
-            if len(root) != ROOT_BYTES or (
-                self._check is not None and not compare_digest(check_value(root), self._check)
-            ):
-                raise HolderError("wrong_root", "This is not the root of this portal.")
+            self._refuse_another(root)
             self._check = check_value(root)
             self._root, self._cipher, self._attempt = root, Aead(ALGORITHM, root), None
 
@@ -129,10 +130,13 @@ class Holder:
             self._attempt = _Attempt(secrets.token_urlsafe(16))
             return self._attempt.nonce
 
-    def offer(self, nonce: str, sealed: bytes, bound_to: bytes, seal: SharedSeal) -> int:
+    def offer(
+        self, nonce: str, sealed: bytes, bound_to: bytes, seal: SharedSeal, before: Callable[[list[int]], None]
+    ) -> int:
         """Take one share, sealed to the attempt's `public_key`; returns how many are still missing, 0 once unsealed.
 
-        Raises HolderError: "no_attempt" for another nonce, "sealed_wrongly" for what was sealed to another key or context,
+        `before` gets the numbers of the shares that open it, before it is open; if it raises, it stays sealed and the attempt is
+        over. Raises HolderError: "no_attempt" for another nonce, "sealed_wrongly" for what was sealed to another key or context,
         "wrong_share" for words that are no share of this seal, "given" for one given before, "wrong_root" when the quorum does
         not open the seal (the attempt is over).
         """
@@ -155,7 +159,7 @@ class Holder:
             attempt.shares[share.index] = mnemonic
             missing = seal.threshold - len(attempt.shares)
             if missing <= 0:
-                self._open(attempt, seal)
+                self._open(attempt, seal, before)
             return max(0, missing)
 
     @property
@@ -173,16 +177,26 @@ class Holder:
     def given(self) -> list[int]:
         """Numbers of the shares of the attempt under way."""
         with self._lock:
-            return sorted(index + 1 for index in self._attempt.shares) if self._attempt else []
+            return self._attempt.numbers() if self._attempt else []
 
-    def _open(self, attempt: _Attempt, seal: SharedSeal) -> None:
+    def _open(self, attempt: _Attempt, seal: SharedSeal, before: Callable[[list[int]], None]) -> None:
         self._attempt = None
         try:
             under = SecretBytes(combine_mnemonics(attempt.shares.values()))
             root = SecretBytes(Aead(ALGORITHM, under).decrypt_joined(seal.wrapped, seal.context))
         except (MnemonicError, CryptoError):
             raise HolderError("wrong_root", "These shares together do not open the seal; begin again.") from None
+        self._refuse_another(root)
+        try:
+            before(attempt.numbers())
+        except BaseException:
+            root.wipe()
+            raise
         self.unseal(root)
+
+    def _refuse_another(self, root: SecretBytes) -> None:
+        if len(root) != ROOT_BYTES or (self._check is not None and not compare_digest(check_value(root), self._check)):
+            raise HolderError("wrong_root", "This is not the root of this portal.")
 
     def _unsealed(self) -> Aead:
         cipher = self._cipher

@@ -23,8 +23,8 @@ class KeyholderServer(PeerServer):
     """Serves one Holder at `path` to processes of `users`; the socket is for its owner's eyes only.
 
     `shared_seal` says what shares open at present, None where none is registered; `refresh` unseals by itself where a seal
-    allows it; `wrap_with` wraps the root for a seal under a key version (their ids, the root); `check` raises unless the seal
-    of this id opens.
+    allows it; `opened` puts on record that these shares (their numbers) open it, before they do; `wrap_with` wraps the root
+    for a seal under a key version (their ids, the root); `check` raises unless the seal of this id opens.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class KeyholderServer(PeerServer):
         users: Set[int],
         shared_seal: Callable[[], SharedSeal | None],
         refresh: Callable[[], None],
+        opened: Callable[[list[int]], None],
         wrap_with: Callable[[UUID, int, SecretBytes], bytes],
         check: Callable[[UUID], None],
     ) -> None:
         super().__init__(path, users=users)
         self.holder = holder
-        self.shared_seal, self.refresh, self.wrap_with, self.check = shared_seal, refresh, wrap_with, check
+        self.shared_seal, self.refresh, self.opened = shared_seal, refresh, opened
+        self.wrap_with, self.check = wrap_with, check
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """One question, one answer; refusals are answers with `error` and `detail`."""
@@ -90,7 +92,7 @@ def _offer(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:
     if shared is None:
         raise HolderError("no_seal", "No seal of this portal is opened by shares.")
     sealed, bound_to = wire.to_bytes(message.get("sealed")), wire.to_bytes(message.get("bound_to"))
-    return {"missing": server.holder.offer(str(message.get("nonce")), sealed, bound_to, shared)}
+    return {"missing": server.holder.offer(str(message.get("nonce")), sealed, bound_to, shared, server.opened)}
 
 
 def _split(server: KeyholderServer, message: dict[str, Any]) -> dict[str, Any]:

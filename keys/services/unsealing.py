@@ -5,7 +5,7 @@ from typing import Any
 
 from keys.crypto.receiving import context
 from keys.models import SealState
-from keys.services import root_key
+from keys.services import keyholders, root_key
 from keyvault_portal.accounts.actors import system_actor
 from keyvault_portal.audit import services as audit
 
@@ -39,15 +39,15 @@ def give_share(*, nonce: str, sealed: bytes, bound_to: bytes) -> Given:
     Nobody authorises it: whoever holds a quorum opens the portal. Raises ValidationFailed naming what is wrong, Conflict.
     """
     holder = root_key.keyholder()
-    numbers = holder.status()["given"]
-    missing = holder.offer(nonce, sealed, bound_to)
-    if not missing:
-        _note(numbers)
-    return Given(missing, len(numbers) + 1)
+    taken = len(holder.status()["given"])
+    return Given(holder.offer(nonce, sealed, bound_to), taken + 1)
 
 
-def _note(numbers: list[int]) -> None:
-    """Whoever sealed it on purpose is overruled by the quorum."""
+def record_opening(numbers: list[int]) -> None:
+    """Put on record that these shares open the portal; whoever sealed it on purpose is overruled by the quorum.
+
+    The keyholder calls it before it opens: until this is stored it would seal itself again at its next look.
+    """
     with audit.atomic(actor=system_actor("keyholder"), action="portal.unseal", target=("portal", "", "")) as act:
         SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
-        act.record({"by": "shares", "shares": numbers})
+        act.record({"by": "shares", "shares": numbers, "machine": keyholders.machine()})

@@ -20,11 +20,10 @@ def shared():
     return SharedSeal(wrapped, CONTEXT, Share.from_mnemonic(shares[0]).identifier, 3), shares
 
 
-def offer(holder: Holder, nonce: str, words: str, seal: SharedSeal, bound: bytes = b"{}") -> int:
+def offer(holder: Holder, nonce: str, words: str, seal: SharedSeal, bound: bytes = b"{}", before=None) -> int:
     """As a browser does it: the words sealed to the key of the attempt."""
-    return holder.offer(
-        nonce, sealed(bytes.fromhex(holder.public_key or "00" * 31 + "09"), words.encode(), b"{}"), bound, seal
-    )
+    ciphertext = sealed(bytes.fromhex(holder.public_key or "00" * 31 + "09"), words.encode(), b"{}")
+    return holder.offer(nonce, ciphertext, bound, seal, before or (lambda numbers: None))
 
 
 def code(call, *arguments) -> str:
@@ -86,7 +85,7 @@ def test_a_share_sealed_for_another_attempt_or_context_opens_nowhere(shared):
     assert code(offer, holder, first, shares[0], seal, b'{"ceremony": "another"}') == "sealed_wrongly"
     nonce = holder.begin()
     for ciphertext in (before, before[:-1], b"", b"x" * 5000, shares[0].encode()):
-        assert code(holder.offer, nonce, ciphertext, b"{}", seal) == "sealed_wrongly"
+        assert code(holder.offer, nonce, ciphertext, b"{}", seal, print) == "sealed_wrongly"
     assert holder.given() == []
     assert offer(holder, nonce, shares[0], seal) == 2
 
@@ -110,6 +109,28 @@ def test_shares_that_open_something_else_end_the_attempt(shared):
     assert code(offer, holder, nonce, shares[2], damaged) == "wrong_root"
     assert holder.sealed
     assert code(offer, holder, nonce, shares[0], damaged) == "no_attempt"
+
+
+def test_nothing_opens_off_the_record(shared):
+    seal, shares = shared
+    holder, told = Holder(check_value(root())), []
+
+    def refused(numbers: list[int]) -> None:
+        told.append((numbers, holder.sealed))
+        raise HolderError("not_recorded", "no database")
+
+    nonce = holder.begin()
+    assert [offer(holder, nonce, shares[index], seal, before=refused) for index in (4, 0)] == [2, 1]
+    assert told == []
+    assert code(lambda: offer(holder, nonce, shares[2], seal, before=refused)) == "not_recorded"
+    assert told == [([1, 3, 5], True)]
+    assert (holder.sealed, holder.nonce, holder.given()) == (True, "", [])
+    other = Holder(check_value(SecretBytes(bytes(32))))
+    nonce = other.begin()
+    for share in shares[:2]:
+        offer(other, nonce, share, seal, before=refused)
+    assert code(lambda: offer(other, nonce, shares[2], seal, before=refused)) == "wrong_root"
+    assert len(told) == 1, "what is refused was not opened"
 
 
 def test_nothing_begins_while_it_is_open():

@@ -2,6 +2,7 @@
 
 import base64
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from keys.crypto import receiving
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import memory, wire
 from keys.keyholder.client import Keyholder
+from keys.management.commands.keyholder import LOOK_EVERY
 from keys.models import RootSeal, SealState
 from keys.services import materials, seals, unsealing
 from keys.services.provider_seals import seal_context
@@ -22,7 +24,7 @@ from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
-from tests.keyholder.sealing import retired, shares_for
+from tests.keyholder.sealing import offer, retired, shares_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -200,6 +202,20 @@ def test_custodians_open_a_portal_whose_key_file_is_gone(
     assert materials.cipher(version).decrypt(payload, b"{}") == b"data"
     recorded = AuditEvent.objects.filter(action__in=["portal.unseal", "seal.register"])
     assert not any(word in repr(list(recorded.values())) for word in made.mnemonics)
+
+
+def test_a_quorum_overrules_a_sealing_though_whoever_passed_its_shares_on_is_gone(organisation, keyholder):
+    made = shares_for(organisation)
+    seals.seal_now(actor=organisation.actor("ada"), reason="A drill.")
+    nonce = keyholder.begin()
+    assert [offer(keyholder, nonce, made.mnemonics[index]) for index in (2, 0)] == [1, 0]
+    deadline = time.monotonic() + 2.5 * LOOK_EVERY
+    while time.monotonic() < deadline:
+        assert not keyholder.status()["sealed"]
+        time.sleep(0.1)
+    assert not seals.sealed_on_purpose()
+    (opened,) = AuditEvent.objects.filter(action="portal.unseal")
+    assert json.loads(bytes(opened.leaf))["details"]["shares"] == [1, 3]
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(1, 3), (4, 3), (2, 17)])

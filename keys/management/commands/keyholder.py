@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections
 from keys.keyholder import memory
 from keys.keyholder.holder import Holder, HolderError
 from keys.keyholder.server import KeyholderServer
-from keys.services import keyholders, provider_seals, seals
+from keys.services import keyholders, provider_seals, seals, unsealing
 from keyvault_portal.errors import PortalError
 
 logger = logging.getLogger("keys.keyholder")
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         self.holder, self.detail, self.said = Holder(seals.known_check()), "", (0.0, True)
         server = KeyholderServer(
             self.path, self.holder, users=users, shared_seal=_in_thread(seals.shared_seal), refresh=_in_thread(self._refresh),
-            wrap_with=_in_thread(provider_seals.wrap), check=_in_thread(provider_seals.check),
+            opened=_in_thread(_record_opening), wrap_with=_in_thread(provider_seals.wrap), check=_in_thread(provider_seals.check),
         )  # fmt: skip
         self._refresh()
         self.stopping = threading.Event()
@@ -92,6 +92,15 @@ class Command(BaseCommand):
             keyholders.leave(self.path)
         except DatabaseError:
             logger.warning("the database does not answer; this machine will be shown as silent")
+
+
+def _record_opening(numbers: list[int]) -> None:
+    try:
+        unsealing.record_opening(numbers)
+    except DatabaseError:
+        raise HolderError(
+            "not_recorded", "The database does not answer, and nothing opens off the record: give the shares once more."
+        ) from None
 
 
 def _in_thread(function: Any) -> Any:
