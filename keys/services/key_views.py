@@ -104,6 +104,15 @@ def view_by_arn(kms_key_arn: str) -> tuple[KeyView, int]:
     return view(found[0]), found[1]
 
 
+def version(key_id: UUID, number: int) -> KeyVersion:
+    """One version with the chain above it, also one made after the key was last looked at; raises NotFound."""
+    found = view(key_id).versions.get(number)
+    if found is None:
+        _views.discard(key_id)
+        found = view(key_id).version(number)
+    return found
+
+
 def find(reference: KeyRef) -> KeyView:
     """The key behind an id, a "ring/name" or a kms_key_id; raises NotFound."""
     if isinstance(reference, str) and ":" in reference:

@@ -205,17 +205,22 @@ def active_version(key: Key) -> KeyVersion:
         raise WrongState(f"{key} has no active version.", hint="Resume it or introduce a new version.") from None
 
 
-def new_data_key(version: KeyVersion, segment: str, *, records: int = 0) -> tuple[DataKey, SecretBytes]:
+def new_data_key(
+    version: KeyVersion, segment: str, *, records: int = 0, wrapper: KeyVersion | None = None
+) -> tuple[DataKey, SecretBytes]:
     """Make and store a segment data key of `version` (a data key's version), wrapped under the active KEK above it.
 
-    `records` is how many are written down as encrypted under it, before any is: what its owner reserves.
+    `records` is how many are written down as encrypted under it, before any is: what its owner reserves. `wrapper` is the
+    KEK's active version as it was a moment ago, which is read again only if another is active now.
     The row is written in the caller's transaction. Raises WrongState unless `version` is active.
     """
     if version.state not in MAY_PROTECT:
         raise WrongState(f"{version} is {version.status}: it gets no new data keys.", state=version.status)
     if version.key.parent is None:
         raise WrongState(f"{version.key} has no key above it to wrap data keys.")
-    wrapper = active_version(version.key.parent)
+    versions = version.key.parent.versions
+    if wrapper is None or not versions.filter(pk=wrapper.pk, status=VersionState.ACTIVE.value).exists():
+        wrapper = active_version(version.key.parent)
     generated = provider("local").generate(version.key.algorithm).material
     if generated is None:
         raise OperationUnsupported("Segment data keys must be made where they are used.")
@@ -235,21 +240,18 @@ def data_key_materials(ids: Collection[UUID]) -> dict[UUID, SecretBytes]:
     rows = DataKey.objects.filter(id__in=set(ids)).select_related(
         "version", "wrapped_by__key", "wrapped_by__wrapped_by__key", "wrapped_by__wrapped_by__wrapped_by"
     )
-    return {row.id: data_key_material(row) for row in rows}
+    return {row.id: data_key_material(row.id, bytes(row.wrapped), row.version, row.wrapped_by) for row in rows}
 
 
-def data_key_material(row: DataKey) -> SecretBytes:
-    """The material of one data key row; raises as `data_key_materials` does."""
+def data_key_material(data_key_id: UUID, wrapped: bytes, version: KeyVersion, wrapper: KeyVersion) -> SecretBytes:
+    """The material of one data key of `version`; raises as `data_key_materials` does."""
     seal_watch.require_open()
-    if row.version.state not in MAY_PROCESS:
-        raise WrongState(
-            f"{row.version_id} is {row.version.status}: its data keys cannot be used.", state=row.version.status
-        )
-    _check_chain(row.wrapped_by)
-    wrapped = bytes(row.wrapped)
-    cache_key = (row.id, sha256(wrapped).digest())
+    if version.state not in MAY_PROCESS:
+        raise WrongState(f"{version.pk} is {version.status}: its data keys cannot be used.", state=version.status)
+    _check_chain(wrapper)
+    cache_key = (data_key_id, sha256(wrapped).digest())
     found = _materials.get(cache_key)
     if found is None:
-        found = unwrap_under(row.wrapped_by, wrapped, context=data_key_context(row.id))
+        found = unwrap_under(wrapper, wrapped, context=data_key_context(data_key_id))
         _materials.put(cache_key, found)
     return found

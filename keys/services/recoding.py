@@ -25,7 +25,7 @@ from keys.crypto.errors import CryptoError, DecryptFailed, MalformedEnvelope
 from keys.datastores.base import Cell, Locator, Page
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
-from keys.services import budget, materials, rewrap, two_places
+from keys.services import budget, key_views, materials, rewrap, two_places
 from keys.services.cache import BoundedCache
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
@@ -134,17 +134,17 @@ class CompactRecoder:
         wanted = [UUID(bytes=name) for name in names - self._data_keys.keys()]
         if not wanted:
             return
-        found = DataKey.objects.filter(pk__in=wanted).select_related(
-            "version", "wrapped_by__key", "wrapped_by__wrapped_by__key"
+        # Another key's segment is left out: reading it under this one would be a mistake.
+        found = DataKey.objects.filter(pk__in=wanted, version__key=self._key.pk).values_list(
+            "pk", "wrapped", "version__key_version", "wrapped_by__key", "wrapped_by__key_version"
         )
-        for data_key in found:
-            if data_key.version.key_id != self._key.pk:
-                continue  # another key's segment: reading it under this one would be a mistake
+        for name, wrapped, number, key_id, wrapper in found:
             self._writer.calls.take(1)
-            secret = materials.data_key_material(data_key)
-            held = data_key.version_id, Aead(ALGORITHMS[self._key.algorithm], secret)
-            self._data_keys[data_key.pk.bytes] = held
-            self._cache.put(data_key.pk.bytes, held)
+            version = key_views.version(self._key.pk, number)
+            secret = materials.data_key_material(name, bytes(wrapped), version, key_views.version(key_id, wrapper))
+            held = version.pk, Aead(ALGORITHMS[self._key.algorithm], secret)
+            self._data_keys[name.bytes] = held
+            self._cache.put(name.bytes, held)
 
     def reserve(self, page: Page) -> None:
         """Nothing: segments are counted by their own bound, and each takes one use of the key that wraps it."""

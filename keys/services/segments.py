@@ -8,7 +8,7 @@ from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.compact import seal_compact, segment_header
 from keys.models import DataKey, KeyVersion
-from keys.services import materials
+from keys.services import key_views, materials
 from keys.services.ratelimit import ProviderCalls
 
 SEGMENT_RECORDS = 10_000
@@ -58,8 +58,10 @@ class SegmentWriter:
     def _next(self) -> None:
         self.close()
         self.calls.take(1)
+        parent = self.version.key.parent_id
+        wrapper = key_views.view(parent).active if parent else None
         # Reserved in full at once: a worker that dies leaves an upper bound, not an under-count.
-        row, secret = materials.new_data_key(self.version, self.segment, records=SEGMENT_RECORDS)
+        row, secret = materials.new_data_key(self.version, self.segment, records=SEGMENT_RECORDS, wrapper=wrapper)
         algorithm = ALGORITHMS[self.version.key.algorithm]
         self._row, self._used = row, 0
         self._cipher, self._header = Aead(algorithm, secret), segment_header(algorithm, row.pk)
