@@ -24,12 +24,7 @@ def _check_settings(**event: Any) -> None:
     refuse_to_start()
 
 
-def calm_collector() -> None:
-    """Look for reference cycles seldom: a page of rows is thousands of new objects and none of them in a cycle."""
-    gc.freeze()
-    gc.set_threshold(50_000)
-
-
 @worker_process_init.connect
-def _calm_collector(**event: Any) -> None:
-    calm_collector()
+def _spare_the_collector(**event: Any) -> None:
+    """What was there before the fork stays, and is not looked through again."""
+    gc.freeze()

@@ -1,5 +1,6 @@
 """Issuing, OCSP, CRLs and the expiry page beside django-ca, OpenBao and the library alone: all in turns, only ratios count."""
 
+import gc
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,6 @@ from certificates.benchmarks import ours, peers
 from certificates.benchmarks.boxed import CALLERS, Effort, Job, crowd
 from keys.benchmarks import Tell, missing, openbao, portal
 from keys.benchmarks.scratch import scratch
-from keyvault_portal.celery import calm_collector
 from keyvault_portal.measure import Measurement, Rates, interleave
 
 _ALL = 'path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }'
@@ -23,7 +23,7 @@ def run(size: int, rounds: int, tell: Tell) -> list[Measurement]:
 
     A size below the default makes all of it smaller.
     """
-    calm_collector()  # as in every worker
+    gc.freeze()  # as in every worker
     effort = Effort.of(size)
     program = openbao.binary()
     with ExitStack() as stack:
