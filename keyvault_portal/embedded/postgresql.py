@@ -17,7 +17,9 @@ from keyvault_portal.embedded.placement import Placement, place
 
 FULL_BELOW = 64 * 2**20  # bytes; what a start that failed for want of room has given back may be some files of 16 MiB
 START_DEADLINE = 60.0  # seconds; a recovery after a crash takes its time
-_OPTIONS = ("max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB")
+# Reads by whoever needs them: what is small enough for one machine is in its memory, and processes of their own for reading
+# only take the processors from the portal's.
+_OPTIONS = ("max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB", "io_method=sync")
 _FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _FULL = "The disk that holds {} is full; free some space and start again."
 _WRONG_PASSWORD = "password authentication failed"  # noqa: S105  PostgreSQL's message
