@@ -23,6 +23,7 @@ from keyvault_portal.visible import found, on_rings
 
 STEP = "rollover.step"
 R = RolloverState
+_MOST_IN_LINE = 8
 _RELATED = ("ring", "old__certificate", "new__certificate", "old__ring", "new__ring")
 
 
@@ -166,11 +167,16 @@ def bundle(row: Rollover) -> list[Certificate]:
     return list(found.values())
 
 
-def successor_of(authority: Authority) -> Authority | None:
-    """Who issues in its place since a rollover; None while it issues itself."""
-    rows = Rollover.objects.filter(old=authority, state__in=[R.ISSUE_B.value, R.TRUST_B.value])
-    found = rows.select_related("new").order_by("-created_at").first()
-    return found.new if found is not None else None
+def line_of(authority: Authority) -> list[Authority]:
+    """It and those that took its place in rollovers, one after another; the last of them issues."""
+    found = [authority]
+    while len(found) < _MOST_IN_LINE and found[-1].state != AuthorityState.ACTIVE.value:
+        rows = Rollover.objects.filter(old=found[-1], state__in=[R.ISSUE_B.value, R.TRUST_B.value])
+        row = rows.select_related("new").order_by("-created_at").first()
+        if row is None:
+            break
+        found.append(row.new)
+    return found
 
 
 def _state(text: str) -> RolloverState:

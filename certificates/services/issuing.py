@@ -17,7 +17,7 @@ from certificates.issuance import BACKDATE, Draft, new_serial
 from certificates.models import Authority, Certificate, IssuanceGrant
 from certificates.names import Name, NameRules
 from certificates.profiles import LEAF_PROFILES, PROFILES, Profile
-from certificates.rollover.steps import successor_of
+from certificates.rollover.steps import line_of
 from certificates.services import grants, offices
 from certificates.services.offices import Office
 from certificates.services.reading import chain_of, visible_certificate
@@ -280,10 +280,9 @@ def _renewable(actor: Actor, certificate_id: UUID) -> Certificate:
 
 
 def _authority_of(row: Certificate) -> UUID:
-    """Who renews it: its issuer, or who took that one's place."""
+    """Who renews it: its issuer, or since a rollover whoever took that one's place."""
     assert row.authority is not None
-    successor = successor_of(row.authority)
-    return successor.pk if successor is not None else row.authority.pk
+    return line_of(row.authority)[-1].pk
 
 
 def _again(old: Certificate, public_key: bytes, days: int | None, origin: str) -> Order:

@@ -23,7 +23,7 @@ from certificates.forms import (
 from certificates.models import Authority, CaRevocation, Certificate, ManagedCertificate, RenewalOrder
 from certificates.profiles import LEAF_PROFILES, PROFILES
 from certificates.renewal import revoking
-from certificates.rollover.steps import successor_of
+from certificates.rollover.steps import line_of
 from certificates.services import inventory, issuing, log_lists, offices, sightings
 from certificates.services.reading import chain_of, pem, visible_authority, visible_certificate, visible_certificates
 from certificates.services.revoking import release_certificate
@@ -138,7 +138,7 @@ def _renewer(row: Certificate) -> Authority | None:
     """Who renews it: its issuer, or since a rollover the one that took its place; None for what is not renewed here."""
     if row.authority is None or row.profile not in LEAF_PROFILES or row.state != CertificateState.VALID.value:
         return None
-    return successor_of(row.authority) or row.authority
+    return line_of(row.authority)[-1]
 
 
 def _obtained(row: Certificate) -> bool:

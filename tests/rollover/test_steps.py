@@ -10,12 +10,12 @@ from certificates.models import Certificate, RelyingParty, Rollover
 from certificates.rollover import gates, parties, steps
 from certificates.rollover.states import ROLLOVER_MOVES, RolloverState, after
 from certificates.rollover.steps import GateNotMet
-from certificates.services import authorities, revoking, status
+from certificates.services import authorities, issuing, revoking, status
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
-from tests.certificates.conftest import Hierarchy, make_authority, refreshed
+from tests.certificates.conftest import Hierarchy, csr, make_authority, refreshed
 from tests.keys.conftest import auditor, fresh_caches, officer, service, tree
-from tests.rollover.test_fleet import report, step, two_roots
+from tests.rollover.test_fleet import NAMES, report, step, two_roots
 
 __all__ = ["auditor", "fresh_caches", "officer", "service", "tree"]
 R = RolloverState
@@ -71,6 +71,21 @@ def test_back_and_forth(tree, planned):
     assert refreshed(row.old).state == "retired"
     assert AuditEvent.objects.filter(action="rollover.step", outcome="success").count() == 4
     assert [item["state"] for item in steps.as_steps(row)] == ["done", "done", "current", "todo"]
+
+
+def test_what_an_authority_issued_two_rollovers_ago_is_renewed_by_the_one_that_issues_now(tree, planned):
+    a, b = planned.old, planned.new
+    c = make_authority(tree, "root-c", profiles=["server"], names=NAMES, days=7000)
+    order = issuing.order_from_csr(csr("a.example.org"), profile="server", names=[("dns", "a.example.org")])
+    first = issuing.issue_certificate(actor=tree.officer, authority_id=a.pk, order=order)
+    assert steps.line_of(a) == [a]
+    go(tree, planned, R.ISSUE_B)
+    row = steps.plan_rollover(actor=tree.officer, old_id=b.pk, new_id=c.pk, reason="A stronger key yet.")
+    report(tree, "shop", a, b, c)
+    go(tree, row, R.ISSUE_B)
+    assert steps.line_of(refreshed(a)) == [a, b, c]
+    again = issuing.renew_from_csr(actor=tree.officer, certificate_id=first.pk, raw=csr("a.example.org"))
+    assert (again.authority, again.renews) == (c, first)
 
 
 def test_one_at_a_time(tree, planned):
