@@ -186,8 +186,8 @@ class Holder:
             root = SecretBytes(Aead(ALGORITHM, under).decrypt_joined(seal.wrapped, seal.context))
         except (MnemonicError, CryptoError):
             raise HolderError("wrong_root", "These shares together do not open the seal; begin again.") from None
-        self._refuse_another(root)
         try:
+            self._refuse_another(root)
             before(attempt.numbers())
         except BaseException:
             root.wipe()

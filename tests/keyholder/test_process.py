@@ -8,19 +8,24 @@ import signal
 import socket
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from keys.crypto import receiving
 from keys.crypto.secret import SecretBytes
 from keys.keyholder import memory, wire
 from keys.keyholder.client import Keyholder
+from keys.keyholder.holder import HolderError
+from keys.management.commands import keyholder as keyholder_command
 from keys.management.commands.keyholder import LOOK_EVERY
 from keys.models import RootSeal, SealState
 from keys.services import materials, seals, unsealing
 from keys.services.provider_seals import seal_context
 from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.audit.services import AuditUnavailable
 from keyvault_portal.errors import Conflict, DecryptRefused, PermissionRefused, Sealed, ValidationFailed
 from tests.api.conftest import sign_in
 from tests.keyholder.conftest import forget
@@ -216,6 +221,14 @@ def test_a_quorum_overrules_a_sealing_though_whoever_passed_its_shares_on_is_gon
     assert not seals.sealed_on_purpose()
     (opened,) = AuditEvent.objects.filter(action="portal.unseal")
     assert json.loads(bytes(opened.leaf))["details"]["shares"] == [1, 3]
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), AuditUnavailable("full")])
+def test_what_cannot_be_recorded_is_told_in_words(monkeypatch, error):
+    monkeypatch.setattr(unsealing, "record_opening", Mock(side_effect=error))
+    with pytest.raises(HolderError, match="give the shares once more") as refused:
+        keyholder_command._record_opening([1, 2])
+    assert refused.value.code == "not_recorded"
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(1, 3), (4, 3), (2, 17)])

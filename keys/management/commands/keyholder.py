@@ -16,6 +16,7 @@ from keys.keyholder import memory
 from keys.keyholder.holder import Holder, HolderError
 from keys.keyholder.server import KeyholderServer
 from keys.services import keyholders, provider_seals, seals, unsealing
+from keyvault_portal.audit.services import AuditUnavailable
 from keyvault_portal.errors import PortalError
 
 logger = logging.getLogger("keys.keyholder")
@@ -97,7 +98,7 @@ class Command(BaseCommand):
 def _record_opening(numbers: list[int]) -> None:
     try:
         unsealing.record_opening(numbers)
-    except DatabaseError:
+    except (DatabaseError, AuditUnavailable):
         raise HolderError(
             "not_recorded", "The database does not answer, and nothing opens off the record: give the shares once more."
         ) from None
