@@ -17,7 +17,7 @@ from keys.crypto.secret import SecretBytes
 from keys.keyholder.holder import SharedSeal, check_value
 from keys.models import Key, RootSeal, SealState
 from keys.models.seals import OPENING
-from keys.services import keyholders, notices, provider_seals, root_key
+from keys.services import keyholders, notices, provider_seals, root_key, unsealing
 from keys.services.provider_seals import seal_context
 from keys.states import SealStanding
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
@@ -306,7 +306,7 @@ def open_again(*, actor: Actor) -> bool:
     """
     with audit.atomic(actor=actor, action="portal.open", target=("portal", "", "")) as act:
         authorize(actor, Permission.SETTINGS_MANAGE, target="the portal's seal")
-        SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
+        unsealing.lift()
         act.record({})
     return not root_key.keyholder().refresh()
 

@@ -49,5 +49,10 @@ def record_opening(numbers: list[int]) -> None:
     The keyholder calls it before it opens: until this is stored it would seal itself again at its next look.
     """
     with audit.atomic(actor=system_actor("keyholder"), action="portal.unseal", target=("portal", "", "")) as act:
-        SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
+        lift()
         act.record({"by": "shares", "shares": numbers, "machine": keyholders.machine()})
+
+
+def lift() -> None:
+    """Nobody keeps the portal sealed on purpose any longer, once the caller's transaction is stored."""
+    SealState.objects.filter(pk=1).update(sealed_at=None, sealed_by="", reason="")
