@@ -161,7 +161,7 @@ def test_a_broken_connection_is_replaced(record):
     with psycopg.connect(**connect_arguments(), autocommit=True) as other:
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
         )
     connection.close()
     with contextlib.suppress(AuditUnavailable):  # the first to meet the dead connection may be refused
