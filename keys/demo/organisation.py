@@ -114,7 +114,7 @@ def make(step: Callable[[str], None]) -> Organisation:
 
 
 def _people(org: Organisation, step: Callable[[str], None]) -> None:
-    """Ada comes by the set-up link, everybody else through her; a third officer needs the second one's agreement."""
+    """Ada comes by the set-up link, everybody else through her; who is to decide needs the agreement of the officers there are."""
     link = accounts.create_setup_link().rstrip("/").rsplit("/", 1)[-1]
     short, name, _, site, line = PEOPLE[0]
     org.people[short] = accounts.redeem_setup_link(
@@ -130,7 +130,7 @@ def _people(org: Organisation, step: Callable[[str], None]) -> None:
         try:
             accounts.bind_role(actor=org.actor("ada"), person=person, role=role)
         except ApprovalRequired as waiting:
-            agree(org, waiting.request_id, "boris")
+            agree(org, waiting.request_id, *(officer for officer in ("boris", "chen") if officer != short))
         step(name)
 
 

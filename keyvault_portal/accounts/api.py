@@ -97,12 +97,12 @@ class PersonViewSet(AccountsView):
         services.send_invitation(actor=self.actor, person=self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=None, responses=shapes.PersonSerializer)
+    @extend_schema(request=None, responses={200: shapes.PersonSerializer, 202: AWAITS_AGREEMENT})
     @action(detail=True, methods=["post"])
     def deactivate(self, request: Request, pk: str) -> Response:
         return self.shown(services.deactivate_person(actor=self.actor, person=self.get_object()))
 
-    @extend_schema(request=None, responses=shapes.PersonSerializer)
+    @extend_schema(request=None, responses={200: shapes.PersonSerializer, 202: AWAITS_AGREEMENT})
     @action(detail=True, methods=["post"])
     def reactivate(self, request: Request, pk: str) -> Response:
         return self.shown(services.reactivate_person(actor=self.actor, person=self.get_object()))
@@ -166,6 +166,7 @@ class BindingViewSet(AccountsView):
         binding = services.bind_role(actor=self.actor, person=person, role=values["role"], ring=ring)
         return self.shown(binding, status.HTTP_201_CREATED)
 
+    @extend_schema(responses={204: None, 202: AWAITS_AGREEMENT})
     def destroy(self, request: Request, pk: str) -> Response:
         services.unbind_role(actor=self.actor, binding=self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -61,7 +61,8 @@ class BindingForm(forms.Form):
     """A role, and where it holds."""
 
     role = forms.ChoiceField(
-        choices=Role.choices, help_text="Making a security officer needs the agreement of other officers."
+        choices=Role.choices,
+        help_text="Making a security officer or a custodian needs the agreement of other officers.",
     )
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Everything")
 

@@ -94,5 +94,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.SERVICE: frozenset(_DATA_PLANE | {P.KEY_VIEW, P.CERTIFICATE_REPORT, P.TRUST_REPORT}),
 }
 
+DECIDING_ROLES = frozenset(role.value for role in Role if P.APPROVAL_DECIDE in ROLE_PERMISSIONS[role])
+
 # What a token may carry. Agreement and key components are given by people, and no token makes tokens.
 TOKEN_SCOPES = frozenset(set(P) - {P.APPROVAL_DECIDE, P.APPROVAL_BREAK_GLASS, P.TOKEN_MANAGE, P.KEY_COMPONENT})

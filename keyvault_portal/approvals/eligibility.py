@@ -8,11 +8,9 @@ from django.db.models import Q
 
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.accounts.passkeys import have_passkeys
-from keyvault_portal.accounts.permissions import ROLE_PERMISSIONS, Permission, Role
+from keyvault_portal.accounts.permissions import DECIDING_ROLES
 from keyvault_portal.approvals.models import Decision, SigningKey
 from keyvault_portal.approvals.quorum import Group, missing
-
-DECIDING_ROLES = frozenset(role.value for role in Role if Permission.APPROVAL_DECIDE in ROLE_PERMISSIONS[role])
 
 
 def eligible_people(groups: Sequence[Group], *, besides: UUID | None = None) -> dict[UUID, set[int]]:

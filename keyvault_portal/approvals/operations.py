@@ -1,6 +1,6 @@
-"""The acts that this app itself puts up for agreement: making somebody a security officer, and a key to sign acts with."""
+"""The acts that this app itself puts up for agreement: changes of who decides, and a key to sign acts with."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.urls import reverse
@@ -8,45 +8,88 @@ from django.urls import reverse
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
-from keyvault_portal.accounts.permissions import Permission, Role
+from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission, Role
 from keyvault_portal.approvals import services, signing_keys
+from keyvault_portal.approvals.eligibility import eligible_people
+from keyvault_portal.approvals.quorum import Group
 from keyvault_portal.approvals.registry import Act, digest, operation
 from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import NotFound
 
-BIND_ROLE = "person.bind_role"
+
+class _OfPerson:
+    """What the acts below have in common: their target is a person as known now, with every role held."""
+
+    name: ClassVar[str]
+
+    def act(self, params: dict[str, Any], person: Person, consequences: list[str], ring: KeyRing | None = None) -> Act:
+        state = {
+            "email": person.email, "name": person.name, "kind": str(person.kind), "active": person.is_active,
+            "roles": sorted(f"{binding.role}@{binding.ring_id or '*'}" for binding in person.bindings.all()),
+        }  # fmt: skip
+        return Act(
+            operation=self.name, params=params, target_type="person", target_id=str(person.pk), target_label=f"{person} <{person.email}>",
+            target_version=digest(dumps(state)), ring_id=ring.pk if ring else None, policy_version=POLICY_VERSION, consequences=consequences,
+        )  # fmt: skip
 
 
-@operation(BIND_ROLE, permission=Permission.PERSON_MANAGE, title="Give a role")
-class BindRole:
+@operation(accounts.BIND_ROLE, permission=Permission.PERSON_MANAGE, title="Give a role")
+class BindRole(_OfPerson):
     """Params: person_id, role, ring_id (null: on everything)."""
 
     def build_act(self, params: dict[str, Any]) -> Act:
-        person, ring = _person(params), _ring(params)
-        role = Role(params["role"])
-        held = sorted(
-            f"{held}@{where or '*'}"
-            for held, where in RoleBinding.objects.filter(person=person).values_list("role", "ring_id")
-        )
-        state = {
-            "email": person.email,
-            "name": person.name,
-            "kind": str(person.kind),
-            "active": person.is_active,
-            "roles": held,
-        }
-        where = f"on {ring.title}" if ring else "on everything"
-        return Act(
-            operation=BIND_ROLE, params=params, target_type="person", target_id=str(person.pk), target_label=f"{person} <{person.email}>",
-            target_version=digest(dumps(state)), ring_id=ring.pk if ring else None, policy_version=POLICY_VERSION,
-            consequences=[f"{person} becomes {role.label.lower()} {where}.", f"Roles held until now: {len(held)}."],
-        )  # fmt: skip
+        person, ring, role = _person(params), _ring(params), Role(params["role"])
+        held = f"Roles held until now: {person.bindings.count()}."
+        return self.act(params, person, [f"{person} becomes {role.label.lower()} {_where(ring)}.", held], ring)
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        person, ring = _person(params), _ring(params)
+        accounts.bind_role(actor=actor, person=person, role=params["role"], ring=ring, approval_id=request_id)
+        return _page(person)
+
+
+@operation(accounts.UNBIND_ROLE, permission=Permission.PERSON_MANAGE, title="Take a role away")
+class UnbindRole(_OfPerson):
+    """Params: binding_id."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        binding = _binding(params)
+        role = Role(binding.role).label.lower()
+        lost = f"{binding.person} is {role} {_where(binding.ring)} no longer, in open sessions and with every token."
+        return self.act(params, binding.person, [lost, _left(binding)], binding.ring)
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        binding = _binding(params)
+        accounts.unbind_role(actor=actor, binding=binding, approval_id=request_id)
+        return _page(binding.person)
+
+
+@operation(accounts.DEACTIVATE, permission=Permission.PERSON_MANAGE, title="Deactivate a person")
+class Deactivate(_OfPerson):
+    """Params: person_id."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
         person = _person(params)
-        accounts.bind_role(actor=actor, person=person, role=params["role"], ring=_ring(params), approved_by=request_id)
-        return {"url": reverse("accounts:person-detail", args=[person.pk])}
+        decided = [binding for binding in person.bindings.all() if binding.role in DECIDING_ROLES]
+        out = f"{person} is kept out: sessions end at once, tokens and links are refused."
+        return self.act(params, person, [out, *map(_left, decided)])
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        return _page(accounts.deactivate_person(actor=actor, person=_person(params), approval_id=request_id))
+
+
+@operation(accounts.REACTIVATE, permission=Permission.PERSON_MANAGE, title="Reactivate a person")
+class Reactivate(_OfPerson):
+    """Params: person_id."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        person = _person(params)
+        held = [f"{Role(binding.role).label.lower()} {_where(binding.ring)}" for binding in person.bindings.all()]
+        return self.act(params, person, [f"{person} may sign in again, as {', '.join(sorted(held)) or 'nobody'}."])
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        return _page(accounts.reactivate_person(actor=actor, person=_person(params), approval_id=request_id))
 
 
 @operation(signing_keys.ADD_KEY, permission=Permission.APPROVAL_DECIDE, title="Register a signing key")
@@ -70,18 +113,37 @@ class AddSigningKey:
         return {}
 
 
-def officer_gate(actor: Actor, person: Person, ring: KeyRing | None) -> None:
-    """Raise ApprovalRequired: an officer is made by two others, or by as many as there are.
+def deciders_gate(wish: accounts.Wish) -> None:
+    """Raise ApprovalRequired: who decides is changed by two other officers, or by as many as there are.
 
-    Returns without asking only while the requester is the single officer: the founder makes the second one, for the record.
+    Returns without asking once they agreed, and while the requester is the single officer: the founder makes the second one.
     """
-    params = {
-        "person_id": str(person.pk), "role": Role.SECURITY_OFFICER.value, "ring_id": str(ring.pk) if ring else None,
-    }  # fmt: skip
     services.need_officers(
-        actor, BIND_ROLE, params, ring_id=ring.pk if ring else None, approval_id=None,
-        reason=f"{person} is to become security officer {f'on {ring}' if ring else 'on everything'}.",
+        wish.actor, wish.operation, wish.params, ring_id=wish.ring_id, reason=wish.reason, approval_id=wish.approval_id,
+        about=wish.about.pk,
     )  # fmt: skip
+
+
+def _where(ring: KeyRing | None) -> str:
+    return f"on {ring.title}" if ring else "on everything"
+
+
+def _left(binding: RoleBinding) -> str:
+    """How many decide in the same place without this person, in a sentence."""
+    group = Group(binding.role, 1, binding.ring_id)
+    left = len(eligible_people([group], besides=binding.person_id))
+    return f"Others who can agree as {Role(binding.role).label.lower()} {_where(binding.ring)} from then on: {left}."
+
+
+def _page(person: Person) -> dict[str, Any]:
+    return {"url": reverse("accounts:person-detail", args=[person.pk])}
+
+
+def _binding(params: dict[str, Any]) -> RoleBinding:
+    binding = RoleBinding.objects.select_related("person", "ring").filter(pk=params["binding_id"]).first()
+    if binding is None:
+        raise NotFound("This role was taken away already.")
+    return binding
 
 
 def _person(params: dict[str, Any]) -> Person:

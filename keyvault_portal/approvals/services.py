@@ -150,22 +150,30 @@ def _check_groups(groups: list[Group]) -> None:
 
 
 def need_officers(
-    actor: Actor, operation: str, params: dict[str, Any], *, ring_id: UUID | None, reason: str, approval_id: UUID | None
-) -> None:
-    """Return if this very act was agreed to or there is no other officer to ask; otherwise ask and raise ApprovalRequired."""
+    actor: Actor, operation: str, params: dict[str, Any], *, ring_id: UUID | None, reason: str, approval_id: UUID | None,
+    about: UUID | None = None,
+) -> None:  # fmt: skip
+    """Return if this very act was agreed to or there is no other officer to ask; otherwise ask and raise ApprovalRequired.
+
+    `about` as in `officers_needed`.
+    """
     if approval_id is not None and is_executing(approval_id, operation, params):
         return
-    if not (threshold := officers_needed(actor, ring_id)):
+    if not (threshold := officers_needed(actor, ring_id, about=about)):
         return
     rule = Group(Role.SECURITY_OFFICER.value, threshold, ring_id).as_dict()
     request = require_or_request(actor=actor, operation=operation, params=params, groups=[rule], reason=reason)
     raise ApprovalRequired(request.pk, f"{request.title}: waiting for agreement.")
 
 
-def officers_needed(actor: Actor, ring_id: UUID | None) -> int:
-    """How many officers must agree to what this actor asks for: two, or as many as there are besides."""
+def officers_needed(actor: Actor, ring_id: UUID | None, *, about: UUID | None = None) -> int:
+    """How many officers must agree to what this actor asks for: two, or as many as there are besides.
+
+    The person whom it is `about` may agree, too, and has to only where nobody else is left: nobody keeps a removal up alone.
+    """
     group = Group(Role.SECURITY_OFFICER.value, OFFICERS_WHO_AGREE, ring_id)
-    return min(OFFICERS_WHO_AGREE, len(eligible_people([group], besides=actor.id)))
+    people = eligible_people([group], besides=actor.id).keys()
+    return min(OFFICERS_WHO_AGREE, len(people - {about}) or len(people))
 
 
 def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "", signature: str = "") -> ApprovalRequest:

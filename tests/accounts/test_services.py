@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from keyvault_portal.accounts import services
 from keyvault_portal.accounts.identity import actor_for_person
-from keyvault_portal.accounts.models import OneTimeLink, RoleBinding
-from keyvault_portal.accounts.services import roles
+from keyvault_portal.accounts.models import OneTimeLink, Person, RoleBinding
+from keyvault_portal.accounts.services import agreement
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import (
     ApprovalRequired,
@@ -163,23 +163,61 @@ def test_roles_are_given_once_and_taken_away(officer_actor, person, ring):
     assert actor_for_person(ann).roles == {("operator", None)}
 
 
-def test_an_officer_is_made_by_agreement_only(officer_actor, person, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What was asked of a gate that lets pass only what names the approval."""
+    wishes = []
+
+    def gate(wish):
+        wishes.append(wish)
+        if wish.approval_id != APPROVAL:
+            raise ApprovalRequired(APPROVAL)
+
+    monkeypatch.setattr(agreement, "_gate", [gate])
+    return wishes
+
+
+@pytest.mark.parametrize("role", ["security_officer", "custodian"])
+def test_who_decides_is_changed_by_agreement_only(officer_actor, person, role, asked):
     ann = person("ann")
-    monkeypatch.setattr(roles, "_officer_gate", [])
+    acts = [
+        ("person.bind_role", lambda **by: services.bind_role(actor=officer_actor, person=ann, role=role, **by)),
+        ("person.deactivate", lambda **by: services.deactivate_person(actor=officer_actor, person=ann, **by)),
+        ("person.reactivate", lambda **by: services.reactivate_person(actor=officer_actor, person=ann, **by)),
+        (
+            "person.unbind_role",
+            lambda **by: services.unbind_role(actor=officer_actor, binding=ann.bindings.get(), **by),
+        ),
+    ]
+
+    def state():
+        return Person.objects.get(pk=ann.pk).is_active, list(ann.bindings.values_list("role", flat=True))
+
+    for operation, act in acts:
+        before = state()
+        with pytest.raises(ApprovalRequired) as raised:
+            act()
+        assert raised.value.request_id == APPROVAL
+        assert (asked[-1].operation, asked[-1].about.pk, state()) == (operation, ann.pk, before)
+        act(approval_id=APPROVAL)
+        assert state() != before
+        assert APPROVAL.encode() in bytes(AuditEvent.objects.latest("seq").leaf)
+    assert state() == (True, [])
+
+
+def test_nobody_decides_where_agreement_is_not_available(officer_actor, person, monkeypatch):
+    monkeypatch.setattr(agreement, "_gate", [])
     with pytest.raises(WrongState):
-        services.bind_role(actor=officer_actor, person=ann, role="security_officer")
+        services.bind_role(actor=officer_actor, person=person("ann"), role="security_officer")
 
-    def gate(actor, person, ring):
-        raise ApprovalRequired(APPROVAL)
 
-    services.register_officer_gate(gate)
-    with pytest.raises(ApprovalRequired) as asked:
-        services.bind_role(actor=officer_actor, person=ann, role="security_officer")
-    assert asked.value.request_id == APPROVAL
-    assert not ann.bindings.exists()
-    services.bind_role(actor=officer_actor, person=ann, role="security_officer", approved_by=APPROVAL)
-    assert ann.bindings.get().role == "security_officer"
-    assert APPROVAL.encode() in bytes(AuditEvent.objects.filter(action="role.bind").latest("seq").leaf)
+def test_one_steps_down_without_asking(officer, officer_actor, person, asked):
+    person("oscar", "security_officer")
+    services.unbind_role(actor=officer_actor, binding=officer.bindings.get())
+    person("otto", "security_officer")
+    RoleBinding.objects.create(person=officer, role="security_officer", created_by="test")
+    services.deactivate_person(actor=officer_actor, person=officer)
+    assert not asked
 
 
 def test_nobody_gives_themselves_a_role(officer_actor, officer):

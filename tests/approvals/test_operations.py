@@ -1,4 +1,4 @@
-"""Officers are made by agreement, and evidence of agreement checks by itself."""
+"""Who decides is changed by agreement, and evidence of agreement checks by itself."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals import execution, services
 from keyvault_portal.approvals.evidence import evidence_lines
-from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.audit.evidence.registry import registered
 from keyvault_portal.errors import ApprovalRequired
 
@@ -43,6 +43,80 @@ def test_with_others_they_must_agree(olga, oskar, otto, newcomer):
             services.approve(actor=actor, request_id=request.pk, act_hash=request.act_hash)
     assert execution.execute(request.pk) == "executed"
     assert is_officer(newcomer)
+
+
+def test_nobody_gets_rid_of_those_who_would_have_to_agree(olga, oskar, otto, newcomer):
+    """One officer alone neither removes the others nor makes deciders of puppets: each try only asks."""
+    oskars = Person.objects.get(pk=oskar.id)
+    gone = Person.objects.create_person(email="gus@example.org", name="Gus", is_active=False)
+    RoleBinding.objects.create(person=gone, role="security_officer", created_by="test")
+    before = sorted(RoleBinding.objects.values_list("person", "role", "person__is_active"))
+    for attempt in (
+        lambda: accounts.deactivate_person(actor=olga, person=oskars),
+        lambda: accounts.unbind_role(actor=olga, binding=oskars.bindings.get()),
+        lambda: accounts.reactivate_person(actor=olga, person=gone),
+        lambda: accounts.bind_role(actor=olga, person=newcomer, role="custodian"),
+    ):
+        with pytest.raises(ApprovalRequired):
+            attempt()
+    assert sorted(RoleBinding.objects.values_list("person", "role", "person__is_active")) == before
+    assert ApprovalRequest.objects.filter(state="pending").count() == 4
+
+
+@pytest.mark.parametrize("operation", ["person.deactivate", "person.unbind_role"])
+def test_an_officer_is_removed_by_the_others(olga, oskar, otto, operation):
+    """Of three, one asks and one agrees: whom it concerns need not."""
+    person = Person.objects.get(pk=oskar.id)
+    with pytest.raises(ApprovalRequired) as raised:
+        if operation == "person.deactivate":
+            accounts.deactivate_person(actor=olga, person=person)
+        else:
+            accounts.unbind_role(actor=olga, binding=person.bindings.get())
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    assert (request.operation, [group["threshold"] for group in request.groups]) == (operation, [1])
+    assert any(line.endswith("from then on: 2.") for line in request.consequences)
+    with at_rest():
+        services.approve(actor=otto, request_id=request.pk, act_hash=request.act_hash)
+    assert execution.execute(request.pk) == "executed"
+    assert not RoleBinding.objects.filter(person=person, person__is_active=True).exists()
+
+
+def test_whoever_comes_back_with_roles_was_agreed_to(olga, oskar, otto):
+    person = Person.objects.get(pk=otto.id)
+    Person.objects.filter(pk=otto.id).update(is_active=False)
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.reactivate_person(actor=olga, person=person)
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    assert request.consequences == [f"{person} may sign in again, as security officer on everything."]
+    with at_rest():
+        services.approve(actor=oskar, request_id=request.pk, act_hash=request.act_hash)
+    assert execution.execute(request.pk) == "executed"
+    assert is_officer(person)
+
+
+def test_the_last_one_asked_about_themselves_has_to_agree(olga, oskar):
+    """With two officers the other is asked, even about an own removal: alone it takes a broken glass."""
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.deactivate_person(actor=olga, person=Person.objects.get(pk=oskar.id))
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    with at_rest():
+        services.break_glass(actor=olga, request_id=request.pk, reason="The badge was found in the canal.")
+    assert execution.execute(request.pk) == "executed"
+    assert not Person.objects.get(pk=oskar.id).is_active
+    assert Notice.objects.filter(person_id=oskar.id, alarm=True).exists()
+
+
+def test_a_role_taken_away_meanwhile_is_not_taken_again(olga, oskar, otto):
+    binding = RoleBinding.objects.get(person_id=oskar.id)
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.unbind_role(actor=olga, binding=binding)
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    with at_rest():
+        services.approve(actor=otto, request_id=request.pk, act_hash=request.act_hash)
+    RoleBinding.objects.filter(pk=binding.pk).delete()
+    assert execution.execute(request.pk) == "failed"
+    request.refresh_from_db()
+    assert request.failure_code == "not_found"
 
 
 def test_somebody_who_changed_in_between_is_not_made_officer(olga, oskar, newcomer):

@@ -1,5 +1,14 @@
 """The only writers of people, roles, rings, tokens, links and sessions."""
 
+from keyvault_portal.accounts.services.agreement import (
+    BIND_ROLE,
+    DEACTIVATE,
+    REACTIVATE,
+    UNBIND_ROLE,
+    Wish,
+    decides,
+    register_gate,
+)
 from keyvault_portal.accounts.services.links import (
     create_setup_link,
     create_sign_in_link,
@@ -20,7 +29,6 @@ from keyvault_portal.accounts.services.people import (
 from keyvault_portal.accounts.services.roles import (
     bind_role,
     create_ring,
-    register_officer_gate,
     unbind_role,
     update_ring,
 )
@@ -28,7 +36,12 @@ from keyvault_portal.accounts.services.sessions import revoke_session, revoke_se
 from keyvault_portal.accounts.services.tokens import create_token, revoke_token
 
 __all__ = [
+    "BIND_ROLE",
+    "DEACTIVATE",
+    "REACTIVATE",
+    "UNBIND_ROLE",
     "MailUnavailable",
+    "Wish",
     "bind_role",
     "create_person",
     "create_ring",
@@ -36,13 +49,14 @@ __all__ = [
     "create_sign_in_link",
     "create_token",
     "deactivate_person",
+    "decides",
     "invite",
     "link_works",
     "officer_exists",
     "reactivate_person",
     "redeem_setup_link",
     "redeem_sign_in_link",
-    "register_officer_gate",
+    "register_gate",
     "revoke_session",
     "revoke_sessions",
     "revoke_token",

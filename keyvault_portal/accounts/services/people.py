@@ -1,6 +1,7 @@
 """People and service accounts: invited, edited, deactivated; never deleted, so that the record keeps its names."""
 
 from smtplib import SMTPException
+from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from django.core.mail import EmailMessage
@@ -10,6 +11,7 @@ from django.template.loader import render_to_string
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.services.agreement import DEACTIVATE, REACTIVATE, Wish, decides, need_agreement
 from keyvault_portal.accounts.services.links import create_sign_in_link
 from keyvault_portal.accounts.services.officers import lock_officers, refuse_without_officer
 from keyvault_portal.audit import services as audit
@@ -80,10 +82,11 @@ def update_person(*, actor: Actor, person: Person, name: str, site: str, reporti
     return person
 
 
-def deactivate_person(*, actor: Actor, person: Person) -> Person:
+def deactivate_person(*, actor: Actor, person: Person, approval_id: UUID | None = None) -> Person:
     """Keep `person` out from now on: sessions end, tokens and links are refused; asks for person.manage on everything.
 
-    Raises WrongState for the last active security officer, and when already inactive.
+    For whoever decides on requests, others must agree first, unless it is oneself. Raises ApprovalRequired, WrongState for the
+    last active security officer, and when already inactive.
     """
     with audit.atomic(actor=actor, action="person.deactivate", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
@@ -92,27 +95,40 @@ def deactivate_person(*, actor: Actor, person: Person) -> Person:
         if not person.is_active:
             raise WrongState(f"{person} is inactive already.")
         refuse_without_officer(person.pk)
+        if person.pk != actor.id:
+            _agreed(actor, DEACTIVATE, person, approval_id, f"{person} is to be kept out.")
         person.is_active = False
         person.save(update_fields=["is_active"])
         ended = 0
         for session in UserSession.objects.filter(user=person):
             session.end()
             ended += 1
-        act.record({"sessions_ended": ended})
+        act.record({"sessions_ended": ended, "approval": str(approval_id) if approval_id else None})
     return person
 
 
-def reactivate_person(*, actor: Actor, person: Person) -> Person:
-    """Let `person` back in with the roles they had; asks for person.manage on everything."""
+def reactivate_person(*, actor: Actor, person: Person, approval_id: UUID | None = None) -> Person:
+    """Let `person` back in with the roles they had; asks for person.manage on everything.
+
+    For whoever would decide on requests, others must agree first. Raises ApprovalRequired, WrongState when active already.
+    """
     with audit.atomic(actor=actor, action="person.reactivate", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        lock_officers()
         person = _locked(person)
         if person.is_active:
             raise WrongState(f"{person} is active already.")
+        _agreed(actor, REACTIVATE, person, approval_id, f"{person} is to come back.")
         person.is_active = True
         person.save(update_fields=["is_active"])
-        act.record()
+        act.record({"approval": str(approval_id) if approval_id else None})
     return person
+
+
+def _agreed(actor: Actor, operation: str, person: Person, approval_id: UUID | None, reason: str) -> None:
+    if decides(person):
+        params: dict[str, str | None] = {"person_id": str(person.pk)}
+        need_agreement(Wish(actor, operation, params, person, ring_id=None, reason=reason, approval_id=approval_id))
 
 
 def _locked(person: Person) -> Person:

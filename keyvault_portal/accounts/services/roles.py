@@ -1,6 +1,5 @@
 """Key rings, and who holds which role on them."""
 
-from collections.abc import Callable
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -8,33 +7,22 @@ from django.db import IntegrityError, transaction
 
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
-from keyvault_portal.accounts.permissions import Permission, Role
+from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission, Role
+from keyvault_portal.accounts.services.agreement import BIND_ROLE, UNBIND_ROLE, Wish, need_agreement
 from keyvault_portal.accounts.services.officers import lock_officers, refuse_without_officer
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
 
 HUMAN_ROLES = frozenset({Role.SECURITY_OFFICER, Role.CUSTODIAN})
 
-OfficerGate = Callable[[Actor, Person, KeyRing | None], None]
-_officer_gate: list[OfficerGate] = []
-
-
-def register_officer_gate(gate: OfficerGate) -> None:
-    """Have `gate(actor, person, ring)` called for every wish to make an officer; it raises ApprovalRequired or lets it pass.
-
-    Agreement is built on top of this app, so it plugs itself in here; without it nobody can be made an officer.
-    """
-    _officer_gate[:] = [gate]
-
 
 def bind_role(
-    *, actor: Actor, person: Person, role: str, ring: KeyRing | None = None, approved_by: UUID | None = None
+    *, actor: Actor, person: Person, role: str, ring: KeyRing | None = None, approval_id: UUID | None = None
 ) -> RoleBinding:
     """Give `person` a role on `ring`, or on everything; asks for person.manage there.
 
-    To make a security officer other people must agree: `approved_by` is the executed approval, and without one the
-    officer gate raises ApprovalRequired. Nobody gives themselves a role. Raises Conflict when the role is held already,
-    ValidationFailed for a role that this kind of account cannot hold.
+    For a role that decides, others must agree first. Nobody gives themselves a role. Raises ApprovalRequired, Conflict when
+    the role is held already, ValidationFailed for a role that this kind of account cannot hold.
     """
     role = Role(role)
     ring_id = ring.pk if ring else None
@@ -46,31 +34,42 @@ def bind_role(
             raise ValidationFailed(errors={"role": ["A service account cannot hold this role."]})
         if RoleBinding.objects.filter(person=person, role=role, ring=ring).exists():
             raise _held_already(person, role)
-        if approved_by is None:
-            if role == Role.SECURITY_OFFICER:
-                _ask_for_agreement(actor, person, ring)
-            if person.pk == actor.id:
-                raise PermissionRefused("Nobody gives themselves a role.", hint="Ask another security officer.")
+        if role in DECIDING_ROLES:
+            need_agreement(Wish(
+                actor, BIND_ROLE, {"person_id": str(person.pk), "role": role.value, "ring_id": str(ring_id) if ring_id else None},
+                about=person, ring_id=ring_id, reason=f"{person} is to become {role.label.lower()} {_where(ring)}.", approval_id=approval_id,
+            ))  # fmt: skip
+        if approval_id is None and person.pk == actor.id:
+            raise PermissionRefused("Nobody gives themselves a role.", hint="Ask another security officer.")
         lock_officers()
         try:
             with transaction.atomic():
                 binding = RoleBinding.objects.create(person=person, role=role, ring=ring, created_by=actor.label)
         except IntegrityError:
             raise _held_already(person, role) from None
-        act.record({"role": role.value, "approval": str(approved_by) if approved_by else None})
+        act.record({"role": role.value, "approval": str(approval_id) if approval_id else None})
     return binding
 
 
-def unbind_role(*, actor: Actor, binding: RoleBinding) -> None:
-    """Take a role away; asks for person.manage on its ring. Raises WrongState for the last active security officer."""
-    person = binding.person
-    with audit.atomic(actor=actor, action="role.unbind", target=_target(person), ring_id=binding.ring_id) as act:
-        authorize(actor, Permission.PERSON_MANAGE, ring_id=binding.ring_id, target=str(binding.ring or "everything"))
+def unbind_role(*, actor: Actor, binding: RoleBinding, approval_id: UUID | None = None) -> None:
+    """Take a role away; asks for person.manage on its ring.
+
+    For a role that decides, others must agree first, unless it is one's own. Raises ApprovalRequired, WrongState for the last
+    active security officer.
+    """
+    person, role, ring_id = binding.person, Role(binding.role), binding.ring_id
+    with audit.atomic(actor=actor, action="role.unbind", target=_target(person), ring_id=ring_id) as act:
+        authorize(actor, Permission.PERSON_MANAGE, ring_id=ring_id, target=str(binding.ring or "everything"))
         lock_officers()
-        if binding.role == Role.SECURITY_OFFICER and binding.ring_id is None:
+        if role == Role.SECURITY_OFFICER and ring_id is None:
             refuse_without_officer(person.pk)
+        if role in DECIDING_ROLES and person.pk != actor.id:
+            reason = f"{person} is to be {role.label.lower()} {_where(binding.ring)} no longer."
+            need_agreement(Wish(
+                actor, UNBIND_ROLE, {"binding_id": str(binding.pk)}, about=person, ring_id=ring_id, reason=reason, approval_id=approval_id,
+            ))  # fmt: skip
         RoleBinding.objects.filter(pk=binding.pk).delete()
-        act.record({"role": binding.role})
+        act.record({"role": binding.role, "approval": str(approval_id) if approval_id else None})
 
 
 def create_ring(*, actor: Actor, name: str, title: str, description: str = "") -> KeyRing:
@@ -95,11 +94,8 @@ def update_ring(*, actor: Actor, ring: KeyRing, title: str, description: str) ->
     return ring
 
 
-def _ask_for_agreement(actor: Actor, person: Person, ring: KeyRing | None) -> None:
-    if not _officer_gate:
-        raise WrongState("A security officer is made by agreement, and agreement is not available.")
-    for gate in _officer_gate:
-        gate(actor, person, ring)
+def _where(ring: KeyRing | None) -> str:
+    return f"on {ring.title}" if ring else "on everything"
 
 
 def _held_already(person: Person, role: Role) -> Conflict:

@@ -15,12 +15,14 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.filters import PersonFilter
 from keyvault_portal.accounts.forms import BindingForm, InviteForm, ProfileForm
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
-from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission
 from keyvault_portal.accounts.second_factor import has_second_factor
 from keyvault_portal.accounts.views.pages import ConfirmPage, FormPage, ListPage, counted
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit import services as audit
 from keyvault_portal.visible import found, on_rings
+
+_OTHERS_AGREE = "This changes who decides on requests: other officers, where there are any, are asked to agree first."
 
 
 def manageable_rings(actor: Actor) -> QuerySet[KeyRing]:
@@ -138,7 +140,7 @@ class EditPerson(FormPage):
 
 
 class BindRole(FormPage):
-    """Gives a role; for a security officer the agreement of others is asked for instead."""
+    """Gives a role; for one that decides the agreement of others is asked for instead."""
 
     required_permission = Permission.PERSON_MANAGE
     form_class = BindingForm
@@ -175,6 +177,7 @@ class UnbindRole(ConfirmPage):
             "question": f"{binding}: take this role away?",
             "consequences": [
                 f"{binding.person} loses these rights at once, in open sessions and with every token.",
+                *([_OTHERS_AGREE] if binding.role in DECIDING_ROLES and binding.person_id != self.actor.id else []),
             ],
             "danger": True,
             "submit_label": "Take it away",
@@ -200,10 +203,11 @@ class ChangeActive(ConfirmPage):
     def context(self) -> dict[str, Any]:
         person = self.person()
         back = reverse("accounts:person-detail", args=[person.pk])
+        others = [_OTHERS_AGREE] if services.decides(person) and person.pk != self.actor.id else []
         if not self.deactivates:
             return {
                 "title": f"Reactivate {person}",
-                "consequences": ["They may sign in again, with the roles and tokens they had."],
+                "consequences": ["They may sign in again, with the roles and tokens they had.", *others],
                 "submit_label": "Reactivate",
                 "cancel_url": back,
             }
@@ -216,6 +220,7 @@ class ChangeActive(ConfirmPage):
             "consequences": [
                 counted(counts["sessions"], "session ends at once", "sessions end at once"),
                 counted(counts["tokens"], "token is refused", "tokens are refused"),
+                *others,
             ],
             "danger": True,
             "submit_label": "Deactivate",
