@@ -274,7 +274,8 @@ def _reseated(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
     share.shown_at = share.confirmed_at = share.proved_at = scene.now
     share.missed_at = share.acknowledged_at = None
     share.save()
-    accepted = ", ".join(ceremony.sign_offs.filter(step=ceremony.step).values_list("participant__name", flat=True))
+    signed = ceremony.sign_offs.filter(step=ceremony.step).order_by("at", "pk")
+    accepted = ", ".join(signed.values_list("participant__name", flat=True))
     log = {"generation": source, "share": share, "bag": share.bag, "place": share.place, "by": scene.me.name}
     CustodyEntry.objects.create(
         what=CustodyEntry.What.SEALED, reason=f"Issued again in {ceremony}; held by {before} before."[:500], **log

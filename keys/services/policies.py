@@ -8,8 +8,7 @@ from keys.crypto.algorithms import ALGORITHMS
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind, kind_accepts
 from keys.models import Key, KeyPolicy
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.accounts.permissions import Role
-from keyvault_portal.approvals.eligibility import DECIDING_ROLES
+from keyvault_portal.accounts.permissions import DECIDING_ROLES, Role
 from keyvault_portal.errors import PermissionRefused, ValidationFailed
 
 LEAST_GRACE_DAYS = 7

@@ -32,15 +32,19 @@ _client: dict[str, Redis] = {}
 class RateLimiter:
     """`acquire(n)` waits until `n` items may go; at most `rate` items start in any one second, over all processes.
 
-    Turns of at most `chunk` items are spaced by their length at a slightly lower rate, and what a caller comes late is
-    made up for up to the length of one item. A window of one second then holds less than (rate - chunk) + 1 items in
-    turns before its last one, and that has at most `chunk`.
+    Turns of at most `chunk` items are spaced by their length at a slightly lower rate. What a caller asks late is made up for
+    by up to `grace` items, and a turn may be used late by as many; whoever wakes up later than that lets it go and asks again,
+    because its items would fall among those of others. A window of one second then holds less than
+    (rate - chunk - 2 * grace + 1) + 2 * grace items in turns before its last one, and that has at most `chunk`.
     """
 
     def __init__(self, name: str, rate: float) -> None:
         self.name, self.rate = f"kvp:rate:{name}", rate
-        self.chunk = max(1, int(rate // 50))
-        self._effective = max(rate - self.chunk, rate / 2)
+        self.chunk = max(1, int(rate // 100))
+        grace = max(0.5, rate / 100)
+        self._effective = max(rate - self.chunk - 2 * grace + 1, rate / 2)
+        self._grace = grace / self._effective  # in seconds
+        self._latency = math.inf  # of Valkey, at its quickest: a steady delay moves all starts alike
         self._local_next = 0.0
 
     def acquire(self, items: int = 1) -> float:
@@ -48,27 +52,36 @@ class RateLimiter:
         waited = 0.0
         while items > 0:
             part = min(items, self.chunk)
-            delay = self._turn(part)
-            if delay > 0:
-                time.sleep(delay)
-            waited += delay
+            waited += self._wait(part / self._effective)
             items -= part
         return waited
 
-    def _turn(self, items: int) -> float:
-        length = items / self._effective
-        try:
-            return self._asked(length)[0]
-        except RedisError:
-            logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
-            now = time.monotonic()
-            start = max(self._local_next, now)
-            self._local_next = start + length * _FALLBACK_SHARE
-            return start - now
+    def _wait(self, length: float) -> float:
+        waited = 0.0
+        while True:
+            begun = time.monotonic()
+            try:
+                delay, _ = self._asked(length)
+            except RedisError:
+                return waited + self._alone(length)
+            self._latency = min(self._latency, time.monotonic() - begun)
+            if delay > 0:
+                time.sleep(delay)
+            waited += delay
+            if time.monotonic() - begun - self._latency - delay <= self._grace:
+                return waited
+
+    def _alone(self, length: float) -> float:
+        logger.warning("the shared rate limit does not answer; this process goes on at a tenth of it")
+        now = time.monotonic()
+        start = max(self._local_next, now)
+        self._local_next = start + length * _FALLBACK_SHARE
+        time.sleep(start - now)
+        return start - now
 
     def _asked(self, length: float) -> tuple[float, float]:
         """The seconds to wait for turns of so many seconds, and Valkey's time of the question."""
-        turn, made_up = math.ceil(length * 1_000_000), int(1_000_000 / self._effective)
+        turn, made_up = math.ceil(length * 1_000_000), int(self._grace * 1_000_000)
         wait, now = shared_memory().eval(_TAKE, 1, self.name, str(turn), str(made_up))
         return int(wait) / 1_000_000, int(now) / 1_000_000
 

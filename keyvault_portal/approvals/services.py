@@ -13,10 +13,9 @@ from django.utils import timezone
 
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import Person
-from keyvault_portal.accounts.permissions import Permission, Role
+from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission, Role
 from keyvault_portal.approvals import notices, registry, signatures
 from keyvault_portal.approvals.eligibility import (
-    DECIDING_ROLES,
     agreeing,
     eligible_people,
     groups_counting,
