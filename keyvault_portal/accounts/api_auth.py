@@ -68,6 +68,16 @@ class SessionAuthentication(authentication.BaseAuthentication):
         return person, None
 
 
+class InPerson(permissions.BasePermission):
+    """Lets people in by their own session: what is theirs alone is in the scope of no token."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        actor: Actor | None = getattr(request, "actor", None)
+        if actor is not None and actor.token_id is not None:
+            raise PermissionRefused("This is a person's own, and no token stands in for them.", hint="Sign in for it.")
+        return actor is not None
+
+
 class HasPermission(permissions.BasePermission):
     """Lets an actor in who holds the view's `required_permission` on some ring; a view that names none is closed.
 

@@ -25,11 +25,24 @@ REFUSALS_RECORDED_EVERY = 60  # seconds, for one token and one cause: a guessing
 Network = IPv4Network | IPv6Network
 
 
+_HOLDERS = {
+    "token_revoked": ("This token was revoked.", "Ask its owner for a new one."),
+    "owner_inactive": ("The owner of this token is not active.", "Ask a security officer."),
+    "token_expired": ("This token has expired.", "Ask its owner for a new one."),
+    "address_not_allowed": ("This token is not accepted from here.", "Use it from one of its networks."),
+}
+_ANYBODY = ("This token is not accepted.", "Check the token, or ask its owner for a new one.")
+
+
 class TokenRefused(NotAuthenticated):
-    """The same words whatever was wrong; `reason` goes to the record only."""
+    """Says what is wrong to whoever has the secret, and the same words whatever it was to anybody else.
+
+    `reason` goes to the record.
+    """
 
     def __init__(self, reason: str) -> None:
-        super().__init__("This token is not accepted.", hint="Check the token, or ask its owner for a new one.")
+        detail, hint = _HOLDERS.get(reason, _ANYBODY)
+        super().__init__(detail, hint=hint)
         self.reason = reason
 
 

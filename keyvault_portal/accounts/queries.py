@@ -41,12 +41,15 @@ def visible_rings(actor: Actor) -> QuerySet[KeyRing]:
 
 
 def visible_tokens(actor: Actor) -> QuerySet[ApiToken]:
-    """One's own tokens, and those limited to rings on which the actor may see tokens (everywhere: all)."""
+    """One's own tokens, and those limited to rings on which the actor may see tokens (everywhere: all).
+
+    A token is not its owner: of them it sees itself, and more within its scopes only.
+    """
     rings = actor.ring_ids(Permission.TOKEN_VIEW)
     tokens = ApiToken.objects.select_related("owner").prefetch_related("rings")
     if rings is None:
         return tokens
-    seen = Q(owner_id=actor.id)
+    seen = Q(owner_id=actor.id) if actor.token_id is None else Q(pk=actor.token_id)
     if rings:
         limits = ApiToken.rings.through.objects.filter(apitoken=OuterRef("pk"))
         seen |= Q(Exists(limits.filter(keyring__in=rings))) & ~Q(Exists(limits.exclude(keyring__in=rings)))
@@ -54,8 +57,10 @@ def visible_tokens(actor: Actor) -> QuerySet[ApiToken]:
 
 
 def visible_sessions(actor: Actor) -> QuerySet[UserSession]:
-    """One's own sessions; everybody's for those who manage people everywhere."""
+    """One's own sessions, in a session; everybody's for those who manage people everywhere."""
     sessions = UserSession.objects.select_related("user")
     if actor.can(Permission.PERSON_MANAGE):
         return sessions
+    if actor.token_id is not None:
+        return sessions.none()
     return sessions.filter(user_id=actor.id)

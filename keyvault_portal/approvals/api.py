@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.api import AWAITS_AGREEMENT
+from keyvault_portal.accounts.api_auth import InPerson
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import notices, services, signatures, signing_keys
 from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice, SigningKey
@@ -144,7 +145,7 @@ class NoticeViewSet(ListModelMixin, GenericViewSet[Notice]):
     filterset_fields = ["alarm"]
     keyset_order = ("-created_at", "-id")
     queryset = Notice.objects.none()
-    permission_classes = [IsAuthenticated]  # everybody's are their own
+    permission_classes = [IsAuthenticated, InPerson]  # everybody's are their own
 
     def get_queryset(self) -> QuerySet[Notice]:
         return Notice.objects.filter(person_id=services.identity(self.request.actor))  # type: ignore[attr-defined]

@@ -76,7 +76,8 @@ def _perform(request_id: UUID) -> str:
         )
         record.record({"request": str(request.pk), "operation": request.operation, "act_hash": request.act_hash, "approvers": approvers,
                        "break_glass": request.broken_by})  # fmt: skip
-        notices.tell_requester(request, "It was agreed to and is done.")
+        how = "The glass was broken, and it is done" if request.broken_by else "It was agreed to and is done"
+        notices.tell_requester(request, f"{how}.")
     return request.state
 
 

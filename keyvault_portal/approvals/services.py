@@ -220,10 +220,13 @@ def reject(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalRequest:
 
 
 def withdraw(*, actor: Actor, request_id: UUID, reason: str = "") -> ApprovalRequest:
-    """Take an own request back; raises NotFound, AlreadyDecided, PermissionRefused for somebody else's."""
+    """Take an own request back; raises NotFound, AlreadyDecided, PermissionRefused for somebody else's.
+
+    A token takes back what was asked with itself only.
+    """
     with _deciding(actor, request_id, "approval.withdraw") as (request, record):
-        if request.requester_id != actor.id:
-            raise PermissionRefused("Only the person who asked can withdraw a request.")
+        if request.requester_id != actor.id or actor.token_id not in (None, request.requester_token_id):
+            raise PermissionRefused("Only whoever asked can withdraw a request.")
         _finish(request, RequestState.WITHDRAWN)
         record.record({"request": str(request.pk), "reason": reason})
     return request

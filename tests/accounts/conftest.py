@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
 from django.test import Client
 
@@ -53,6 +55,18 @@ def officer(person: Callable[..., Person]) -> Person:
 @pytest.fixture
 def officer_actor(officer: Person) -> Actor:
     return actor_for_person(officer, second_factor=True)
+
+
+@pytest.fixture
+def session() -> Callable[..., UserSession]:
+    """session(person, ip): an open browser session of theirs, as the list of sessions knows it."""
+
+    def make(person: Person, ip: str = "192.0.2.1") -> UserSession:
+        store = SessionStore()
+        store.create()
+        return UserSession.objects.create(user=person, ip=ip, session_key=store.session_key, user_agent="browser")
+
+    return make
 
 
 @pytest.fixture

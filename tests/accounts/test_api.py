@@ -4,12 +4,13 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework.request import Request
 
 from keyvault_portal.accounts import services
 from keyvault_portal.accounts.api_auth import SessionAuthentication
 from keyvault_portal.accounts.identity import actor_for_person
-from keyvault_portal.accounts.models import RoleBinding
+from keyvault_portal.accounts.models import ApiToken, RoleBinding
 
 JSON = "application/json"
 
@@ -36,6 +37,31 @@ def test_a_token_reads_within_its_scopes(officer, as_token):
     assert as_token(officer, ["person.view"]).get("/api/v1/people/").status_code == 200
     refused = as_token(officer, ["key.view"]).get("/api/v1/people/")
     assert (refused.status_code, refused.json()["code"]) == (403, "permission_refused")
+
+
+def test_a_token_is_not_its_owner(officer, as_token, session):
+    """What is a person's own, and not in a token's scopes, is not the token's."""
+    open_session = session(officer)
+    as_token(officer, ["key.view"])
+    client = as_token(officer, ["tls.view"])
+    assert client.get("/api/v1/sessions/").json()["results"] == []
+    assert [row["scopes"] for row in client.get("/api/v1/tokens/").json()["results"]] == [["tls.view"]]
+    assert len(as_token(officer, ["token.view"]).get("/api/v1/tokens/").json()["results"]) == 3
+    assert ids(as_token(officer, ["person.manage"]).get("/api/v1/sessions/")) == {open_session.pk}
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"revoked_at": timezone.now()}, "This token was revoked."), ({"expires_at": timezone.now()}, "This token has expired."),
+    ({"cidrs": ["192.0.2.0/24"]}, "This token is not accepted from here."),
+])  # fmt: skip
+def test_whoever_has_the_secret_is_told_what_is_wrong(officer, as_token, change, said):
+    client = as_token(officer, ["person.view"])
+    ApiToken.objects.update(**change)
+    response = client.get("/api/v1/people/")
+    assert (response.status_code, response.json()["detail"]) == (401, said)
+    text = client.defaults["HTTP_AUTHORIZATION"]
+    guess = Client(headers={"Authorization": text[:-4] + ("AAAA" if text[-4:] != "AAAA" else "BBBB")})
+    assert guess.get("/api/v1/people/").json()["detail"] == "This token is not accepted."
 
 
 def test_a_wrong_token_is_401_and_says_nothing(db):

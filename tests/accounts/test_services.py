@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.contrib.sessions.backends.db import SessionStore
 from django.core import mail
 from django.core.management import CommandError, call_command
 from django.utils import timezone
@@ -37,16 +36,6 @@ def redeem(link, **changes):
     return services.redeem_setup_link(
         **{"link": link, "email": "ada@example.org", "name": "Ada", "password": PASSWORD} | changes
     )
-
-
-@pytest.fixture
-def session():
-    def make(person, ip="192.0.2.1"):
-        store = SessionStore()
-        store.create()
-        return UserSession.objects.create(user=person, ip=ip, session_key=store.session_key, user_agent="browser")
-
-    return make
 
 
 def test_the_set_up_link_makes_one_officer_and_never_another(db, settings):

@@ -249,6 +249,20 @@ def test_what_a_token_asks_is_not_what_its_owner_asked(ask, olga):
     assert ask(actor=replace(olga, kind="token", token_id=token.pk)).pk == by_token.pk
 
 
+def test_a_token_withdraws_only_what_was_asked_with_it(ask, olga):
+    token, other = (
+        ApiToken.objects.create(owner_id=olga.id, name=name, digest=b"", scopes=["approval.view"])
+        for name in ("ci", "other")
+    )
+    with_token, with_other = (replace(olga, kind="token", token_id=one.pk) for one in (token, other))
+    asked, by_token = ask(), ask(actor=with_token)
+    for actor, request in ((with_token, asked), (with_other, by_token)):
+        with refusal("permission_refused"):
+            services.withdraw(actor=actor, request_id=request.pk)
+    assert services.withdraw(actor=with_token, request_id=by_token.pk).state == "withdrawn"
+    assert services.withdraw(actor=olga, request_id=asked.pk).state == "withdrawn"
+
+
 def test_only_the_requester_withdraws(ask, olga, oskar):
     request = ask()
     with refusal("permission_refused"):

@@ -207,6 +207,8 @@ def test_after_broken_glass_it_is_done_without_the_votes(ask, oskar):
         services.break_glass(actor=oskar, request_id=request.pk, reason="fire")
     assert execution.execute(request.pk) == "executed"
     assert description() == "ab"
+    told = Notice.objects.filter(person_id=request.requester_id).latest("pk").detail
+    assert told.endswith("\nThe glass was broken, and it is done.")
 
 
 def at_once(*calls):

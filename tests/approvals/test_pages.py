@@ -8,7 +8,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.services import create_token
 from keyvault_portal.approvals.models import Notice
 
 from .conftest import at_rest
@@ -120,6 +122,16 @@ def test_notices_are_read(ask, browser, oskar):
     client.post(reverse("approvals:notices"))
     assert not Notice.objects.filter(person_id=oskar.id, read_at=None).exists()
     assert Notice.objects.filter(read_at=None).exists(), "other people's stay new"
+
+
+def test_notices_are_in_no_tokens_scope(ask, oskar):
+    ask()
+    person = Person.objects.get(pk=oskar.id)
+    _, text = create_token(actor=actor_for_person(person), owner=person, name="t", scopes=["approval.view"])
+    client = Client(headers={"Authorization": f"Bearer {text}"})
+    for refused in (client.get("/api/v1/notices"), client.post("/api/v1/notices/read")):
+        assert (refused.status_code, refused.json()["code"]) == (403, "permission_refused")
+    assert Notice.objects.filter(person_id=oskar.id, read_at=None).exists()
 
 
 def api(request, act=""):
