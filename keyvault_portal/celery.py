@@ -24,6 +24,13 @@ def _check_settings(**event: Any) -> None:
     refuse_to_start()
 
 
+@celeryd_init.connect
+def _outlive_the_broker(**event: Any) -> None:
+    from keyvault_portal.worker import outlive_the_broker
+
+    outlive_the_broker()
+
+
 @worker_process_init.connect
 def _spare_the_collector(**event: Any) -> None:
     """What was there before the fork stays, and is not looked through again."""

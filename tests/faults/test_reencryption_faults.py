@@ -224,17 +224,21 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     compare(store, active(key), plain)
 
 
-def test_a_restarted_broker_loses_nothing(organisation, shop, active, start_worker, embedded_services):
+def test_a_restarted_broker_loses_nothing(organisation, shop, active, start_worker, embedded_services, tmp_path):
+    """The worker, with messages of the walk in hand, lives on and takes the next task from the broker that came back."""
     key = organisation.keys["pii"]
     plain = seal_customers(shop, active(key), range(1, 4001))
     store = register_customers(organisation, shop)
-    start_worker()
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="broker", rate_limit=2000)
+    worker = start_worker("--loglevel", "INFO", "--concurrency", "3")
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="broker", rate_limit=500)
     wait(lambda: done(found) > 0, "the first page")
     embedded_services.valkey.stop()
     embedded_services.valkey.start()
     wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
+    asked = str(sweep.delay().id)
+    wait(lambda: f"{asked}] succeeded" in (tmp_path / "worker-0.log").read_text(), "the next task")
+    assert worker.poll() is None
 
 
 def test_a_restarted_database_loses_nothing(organisation, shop, active, start_worker, embedded_services):
