@@ -3,6 +3,7 @@
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.core.management import CommandError, call_command
 
 from keyvault_portal.audit import checkpoint, pages
 from keyvault_portal.audit.commands import verification_settings
@@ -204,6 +205,12 @@ def test_many_pages_and_processes_agree(fill):
     with unguarded() as owner:
         owner.execute("UPDATE audit_tile SET hash = sha256('x') WHERE level = 2 AND index = 0")
     assert finding() == (0, "tile_altered")
+
+
+@pytest.mark.parametrize("given", ["-5", "one"])
+def test_events_are_numbered_from_0(db, given):
+    with pytest.raises(CommandError, match=f"'{given}' is no number of an event: 0 is the first"):
+        call_command("verify_audit", "--from", given)
 
 
 def _head():

@@ -1,7 +1,7 @@
 """Check the audit record and name the first bad event."""
 
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--from", dest="start", type=int, default=0, metavar="SEQ", help="begin at about this event"
+            "--from", dest="start", type=_number, default=0, metavar="SEQ", help="begin at about this event"
         )
         parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N")
         parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint note that was kept elsewhere")
@@ -57,3 +57,9 @@ class Command(BaseCommand):
             raise CommandError(f"First problem, at event {found.seq} ({found.problem}): {found.detail}", returncode=1)
         scope = f"events {report.start} to {report.size - 1}" if report.start else f"{report.size} events"
         self.stdout.write(f"{scope} and {report.checkpoints} checkpoints verify; root {report.root.hex()}")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ArgumentTypeError(f"{text!r} is no number of an event: 0 is the first")
+    return int(text)
