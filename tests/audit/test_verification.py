@@ -174,8 +174,8 @@ def test_whole_record_rewritten_fails_at_the_signature(fill):
                 "UPDATE audit_checkpoint SET note = %s WHERE tree_size = %s",
                 [checkpoint.sign(parsed, parsed.origin, stranger), item.tree_size],
             )
-    assert finding() == (29, "checkpoint_signature")
-    assert finding(every_signature=True) == (9, "checkpoint_signature")
+    assert finding() == (29, "signer_unknown")
+    assert finding(every_signature=True) == (9, "signer_unknown")
 
 
 def test_a_signature_moved_to_another_body_is_bad(fill):
