@@ -38,7 +38,7 @@ _MEMORY = """
 import json, re, sys
 from keyvault_portal.audit.verification import Settings, verify
 given = json.load(sys.stdin)
-verify(Settings(given["connection"], {name: bytes.fromhex(key) for name, key in given["keys"].items()}))
+verify(Settings(given["connection"], [bytes.fromhex(key) for key in given["keys"]]))
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
 MEMORY_MIB = 64
@@ -106,7 +106,7 @@ def bench_verify(n: int = 1_000_000, rounds: int = 3) -> list[Measurement]:
 
     names = {"one process": lambda: run(1), "all cores": lambda: run(cores), "SQL": in_sql}
     rates = interleave(names, rounds)
-    given = {"connection": connection_arguments(), "keys": {name: key.hex() for name, key in settings.keys.items()}}
+    given = {"connection": connection_arguments(), "keys": [key.hex() for key in settings.keys]}
     memory = subprocess.run(
         [sys.executable, "-c", _MEMORY], input=json.dumps(given), capture_output=True, text=True, check=True
     )

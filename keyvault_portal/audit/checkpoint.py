@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -14,7 +14,15 @@ SIGNATURE_LINE = "\N{EM DASH} "
 
 
 class CheckpointError(ValueError):
-    """The note is malformed, or no known key has signed it."""
+    """The note is malformed, or no trusted key has signed it; `problem` is the finding that it makes of a checkpoint."""
+
+    problem = "checkpoint_signature"
+
+
+class UnknownSigner(CheckpointError):
+    """Keys have signed the note, and none of them is trusted."""
+
+    problem = "signer_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +76,25 @@ def parse(note: str) -> tuple[Checkpoint, list[tuple[str, bytes, bytes]]]:
     return Checkpoint(origin, int(size), decoded), signatures
 
 
-def verify(note: str, keys: Mapping[str, bytes]) -> Checkpoint:
-    """The checkpoint of `note` if one of `keys` (hex key hash -> raw public key) signed it; raises CheckpointError."""
+def verify(note: str, keys: Collection[bytes]) -> Checkpoint:
+    """The checkpoint of `note` if one of `keys` (raw public keys) signed it; raises CheckpointError."""
     checkpoint, signatures = parse(note)
     body = checkpoint.body().encode()
     known = False
     for name, short, signature in signatures:
-        public_key = keys.get(short.hex())
-        if public_key is None or key_hash(name, public_key) != short:
-            continue
-        known = True
-        try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(signature, body)
-        except InvalidSignature:
-            continue
-        return checkpoint
-    raise CheckpointError("The signature does not verify." if known else "No known key has signed this checkpoint.")
+        for public_key in keys:
+            if key_hash(name, public_key) != short:
+                continue
+            known = True
+            try:
+                Ed25519PublicKey.from_public_bytes(public_key).verify(signature, body)
+            except InvalidSignature:
+                continue
+            return checkpoint
+    if known:
+        raise CheckpointError("The signature does not verify.")
+    strangers = ", ".join(short.hex() for _, short, _ in signatures)
+    raise UnknownSigner(f"It is signed by the key {strangers}, which is not trusted here.")
 
 
 def _decode(text: str) -> bytes:

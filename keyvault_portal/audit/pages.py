@@ -1,6 +1,6 @@
 """Checking one page of the record: its rows, its part of the tree, its checkpoints. Free of Django."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -112,7 +112,7 @@ class Page:
         self._nodes = levels(hashes)
         self.after, self._tiles = self._close()
 
-    def check(self, keys: Mapping[str, bytes], *, every_signature: bool) -> Finding | None:
+    def check(self, keys: Collection[bytes], *, every_signature: bool) -> Finding | None:
         """The first thing that is wrong here; verifies the last checkpoint's signature, or every one."""
         row = self._check_rows()
         tree = self._check_checkpoints() or self._check_tiles()
@@ -124,7 +124,7 @@ class Page:
             try:
                 checkpoint.verify(note, keys)
             except checkpoint.CheckpointError as error:
-                return Finding(size - 1, "checkpoint_signature", f"The checkpoint of {size} events: {error}")
+                return Finding(size - 1, error.problem, f"The checkpoint of {size} events: {error}")
         return None
 
     def _close(self) -> tuple[Frontier, list[Tile]]:

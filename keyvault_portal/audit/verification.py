@@ -4,7 +4,7 @@ Free of Django: several light processes share the work, each with its own connec
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,10 +43,10 @@ class _Share:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`connection`: keyword arguments of psycopg.connect; `keys`: hex key hash -> raw Ed25519 public key."""
+    """`connection`: keyword arguments of psycopg.connect; `keys`: raw Ed25519 public keys, from outside that database."""
 
     connection: Mapping[str, Any] = field(repr=False)
-    keys: Mapping[str, bytes]
+    keys: Collection[bytes]
     every_signature: bool = False
 
 
@@ -180,7 +180,7 @@ def _check_external(connection: psycopg.Connection[Any], settings: Settings, not
     try:
         known = checkpoint.verify(note, settings.keys)
     except checkpoint.CheckpointError as error:
-        return Finding(0, "checkpoint_signature", f"The given checkpoint: {error}")
+        return Finding(0, error.problem, f"The given checkpoint: {error}")
     if known.size > size:
         return Finding(size, "tail_missing", f"The given checkpoint covers {known.size} events, the record has {size}.")
     if StoredTree(connection).frontier(known.size).root() != known.root:

@@ -10,12 +10,15 @@ from django.views import View
 
 from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit.access import Permission
+from keyvault_portal.audit.checkpoint import CheckpointError, verify
+from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.exports import FORMATS, export
 from keyvault_portal.audit.files import as_attachment, evidence_file
 from keyvault_portal.audit.forms import EventFilter, ExportForm
 from keyvault_portal.audit.merkle import ProofError
 from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent, AuditHead
 from keyvault_portal.audit.proofs import inclusion
+from keyvault_portal.audit.signing import load_signer
 from keyvault_portal.audit.tiles import TreeDamaged
 from keyvault_portal.errors import NotFound, ValidationFailed
 from keyvault_portal.paging import page_context
@@ -147,7 +150,8 @@ class Export(ActorRequiredMixin, View):
 
     def _page(self, request: HttpRequest, form: ExportForm, status: int = 200) -> HttpResponse:
         everything = self.actor.can(Permission.AUDIT_EXPORT)
-        context = {"title": "Export the record", "form": form, "may_pack": everything}
+        public_key = load_signer().public_key.hex() if everything else ""
+        context = {"title": "Export the record", "form": form, "may_pack": everything, "public_key": public_key}
         return render(request, "audit/export.html", context, status=status)
 
 
@@ -176,14 +180,18 @@ def _facts(event: AuditEvent, leaf: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _proof(event: AuditEvent, checkpoint: AuditCheckpoint | None) -> dict[str, Any]:
-    """The proof that the event is under the next checkpoint's root, or why there is none."""
+    """The proof that the event is under the next checkpoint's root, which the key here signed, or why there is none."""
     if checkpoint is None:
         return {"proof_error": "No checkpoint covers this event."}
     try:
         proof = inclusion(event.seq, checkpoint.tree_size)
         proof.verify()
-    except (ProofError, TreeDamaged) as error:
+        signed = verify(checkpoint.note, [load_signer().public_key])
+    except (ProofError, TreeDamaged, AuditUnavailable) as error:
         return {"proof_error": str(error)}
-    if proof.root != bytes(checkpoint.root_hash):
+    except CheckpointError as error:
+        detail = f"The checkpoint of {checkpoint.tree_size} events: {error} ./manage.py verify_audit says what to do."
+        return {"proof_error": detail}
+    if (proof.size, proof.root) != (signed.size, signed.root):
         return {"proof_error": "The proof leads to another root than the checkpoint's: the record was altered."}
     return {"path": [node.hex() for node in proof.path], "root": proof.root.hex()}

@@ -16,7 +16,7 @@ from keyvault_portal.audit.errors import AuditUnavailable
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
-KEYS = {checkpoint.key_hash("log.example", PUBLIC).hex(): PUBLIC}
+KEYS = [PUBLIC]
 STATED = checkpoint.Checkpoint("log.example", 7, bytes(32))
 NOTE = checkpoint.sign(STATED, "log.example", KEY)
 
@@ -32,7 +32,7 @@ def test_a_published_note_verifies():
     from keyvault_portal.audit.evidence.verifier import ed25519_verify, verify_note
 
     assert ed25519_verify(public_key, f"{body}\n".encode(), signature[4:])
-    assert verify_note(vector["note"], [public_key], "the note") == (body + "\n").splitlines()
+    assert verify_note(vector["note"], [public_key], "the note") == ((body + "\n").splitlines(), public_key)
 
 
 @given(st.integers(0, 2**62), st.binary(min_size=32, max_size=32))
@@ -65,8 +65,9 @@ def test_a_second_spelling_of_the_same_bytes_is_refused():
 
 
 def test_an_unknown_key_is_refused():
-    with pytest.raises(checkpoint.CheckpointError, match="No known key"):
-        checkpoint.verify(NOTE, {})
+    short = checkpoint.key_hash("log.example", PUBLIC).hex()
+    with pytest.raises(checkpoint.UnknownSigner, match=f"signed by the key {short}, which is not trusted"):
+        checkpoint.verify(NOTE, [bytes(32)])
 
 
 def test_the_key_file_is_private_and_never_replaced(settings, tmp_path):

@@ -12,7 +12,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.commands import verification_settings
 from keyvault_portal.audit.errors import AuditUnavailable
 from keyvault_portal.audit.models import AuditEvent, AuditSigner, AuditTile
-from keyvault_portal.audit.signing import ensure_signing_key
+from keyvault_portal.audit.signing import ensure_signing_key, load_signer
 from keyvault_portal.audit.verification import verify
 
 from .conftest import ACTOR
@@ -204,8 +204,9 @@ def test_tiles_and_signers_are_written_when_they_are_new(record, hope, monkeypat
             act.record({"number": number})
     assert AuditTile.objects.count() == 1
     assert AuditSigner.objects.count() == 1
+    earlier = load_signer().public_key
     settings.AUDIT_KEY_FILE = tmp_path / "another.key"
     ensure_signing_key()
     write("c-by-another-key")
     assert AuditSigner.objects.count() == 2
-    assert verify(verification_settings(every_signature=True)).finding is None
+    assert verify(verification_settings(every_signature=True, trusted=[earlier])).finding is None

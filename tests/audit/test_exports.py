@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from uuid import UUID
 
 import pytest
@@ -15,6 +19,8 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.exports import Filters, defuse, export
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import PermissionRefused, ValidationFailed
+from tests.conftest import other_processes
+from tests.environment import ROOT
 
 AUDITOR = system_actor("auditor", Permission.AUDIT_EXPORT)
 RED, BLUE = UUID(int=1, version=4), UUID(int=2, version=4)
@@ -117,6 +123,24 @@ def test_command_writes_a_file_once(events, tmp_path):
     assert len(path.read_bytes().splitlines()) == 5
     with pytest.raises(CommandError, match="cannot be written"):
         call_command("export_audit", "-o", str(path))
+
+
+@pytest.mark.parametrize("given", ["banana", "2026-02-31T00:00:00Z", "2026-01-31T00:00:00", "2026-01-31"])
+def test_command_says_how_a_time_is_written(db, given):
+    with pytest.raises(CommandError, match=f"'{given}' is no time with its zone, such as 2026-01-31T00:00:00Z"):
+        call_command("export_audit", "--since", given)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_command_ends_quietly_when_nobody_reads_on(events, kind):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, ROOT / "manage.py", "export_audit", "--format", kind],
+        stdout=writer, stderr=subprocess.PIPE, env=other_processes(), text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_verify_command(events, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.core.management import CommandError, call_command
 
 from keyvault_portal.audit import checkpoint, pages
 from keyvault_portal.audit.commands import verification_settings
@@ -173,8 +174,8 @@ def test_whole_record_rewritten_fails_at_the_signature(fill):
                 "UPDATE audit_checkpoint SET note = %s WHERE tree_size = %s",
                 [checkpoint.sign(parsed, parsed.origin, stranger), item.tree_size],
             )
-    assert finding() == (29, "checkpoint_signature")
-    assert finding(every_signature=True) == (9, "checkpoint_signature")
+    assert finding() == (29, "signer_unknown")
+    assert finding(every_signature=True) == (9, "signer_unknown")
 
 
 def test_a_signature_moved_to_another_body_is_bad(fill):
@@ -204,6 +205,12 @@ def test_many_pages_and_processes_agree(fill):
     with unguarded() as owner:
         owner.execute("UPDATE audit_tile SET hash = sha256('x') WHERE level = 2 AND index = 0")
     assert finding() == (0, "tile_altered")
+
+
+@pytest.mark.parametrize("given", ["-5", "one"])
+def test_events_are_numbered_from_0(db, given):
+    with pytest.raises(CommandError, match=f"'{given}' is no number of an event: 0 is the first"):
+        call_command("verify_audit", "--from", given)
 
 
 def _head():

@@ -12,6 +12,7 @@ from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.evidence import verifier
 from keyvault_portal.audit.models import AuditEvent
+from keyvault_portal.audit.signing import load_signer
 
 from .conftest import ACTOR, unguarded
 
@@ -119,7 +120,9 @@ def test_checkpoints_can_be_kept_elsewhere(events, sign_in):
 
 def test_export_form_and_evidence_pack(events, sign_in, tmp_path):
     client = sign_in(Role.AUDITOR)
-    assert b"Evidence pack" in client.get(reverse("audit:export"), {"action": "key.view"}).content
+    page = client.get(reverse("audit:export"), {"action": "key.view"}).content.decode()
+    assert "Evidence pack" in page
+    assert load_signer().public_key.hex() in page
     assert client.post(reverse("audit:export"), {"format": "xlsx"}).status_code == 422
     table = client.post(reverse("audit:export"), {"format": "csv", "action": "key.view"})
     assert len(b"".join(table.streaming_content).splitlines()) == 31

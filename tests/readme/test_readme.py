@@ -156,13 +156,16 @@ def test_files(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
 @proves("Proof")
 def test_proof(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
     ours, theirs = blocks("Proof")
-    assert "checkpoints verify" in newcomer.run(ours.text)
+    said = newcomer.run(ours.text)
+    assert "checkpoints verify" in said
+    (key,) = set(re.findall(r"(?:trusted|--key): ([0-9a-f]{64})", said))
     assert (newcomer.home / "events.csv").stat().st_size > 1000
-    bare = clean_environment(PATH=os.environ["PATH"])
+    bare = clean_environment(PATH=os.environ["PATH"], AUDIT_PUBLIC_KEY=key)
     done = subprocess.run(
         ["bash", "-euc", theirs.text], cwd=newcomer.home, env=bare, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith(f"signed by {key}, a key that you gave\n")
 
 
 @pytest.mark.slow

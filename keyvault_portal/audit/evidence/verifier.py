@@ -4,7 +4,7 @@
     python3 verify.py PACK.zip [--key HEX]...
 
 Says first what is wrong first and exits with 1, or says what is proven and exits with 0. Without --key the pack's own
-public keys are used: then compare the printed key with one that you received another way.
+public keys are used: then compare the printed keys with those that you received another way. Give every key that has signed.
 """
 
 import argparse
@@ -35,12 +35,13 @@ def key_hash(name: str, public_key: bytes) -> bytes:
     return sha256(name.encode() + b"\n\x01" + public_key)[:4]
 
 
-def verify_note(note: str, keys: Sequence[bytes], what: str) -> list[str]:
-    """The lines above the signatures if one of `keys` (raw public keys) signed them."""
+def verify_note(note: str, keys: Sequence[bytes], what: str) -> tuple[list[str], bytes]:
+    """The lines above the signatures, and the one of `keys` (raw public keys) that signed them."""
     body, separator, tail = note.rpartition("\n\n")
     if not separator:
         raise Problem(f"{what} is malformed")
     body += "\n"
+    strangers = []
     for line in tail.splitlines():
         name, _, value = line[2:].rpartition(" ")
         try:
@@ -49,8 +50,9 @@ def verify_note(note: str, keys: Sequence[bytes], what: str) -> list[str]:
             raise Problem(f"{what} holds malformed base64") from None
         for key in keys:
             if blob[:4] == key_hash(name, key) and ed25519_verify(key, body.encode(), blob[4:]):
-                return body.splitlines()
-    raise Problem(f"{what} is not signed by a known key")
+                return body.splitlines(), key
+        strangers.append(blob[:4].hex())
+    raise Problem(f"{what} is not signed by a known key; it names {', '.join(strangers)}")
 
 
 # The Merkle tree, RFC 9162 section 2.1.1.
@@ -153,10 +155,10 @@ def check_events(pack: zipfile.ZipFile, checkpoints: list[tuple[int, bytes, str]
     return size
 
 
-def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> dict[str, str]:
-    """Every file is the one that was packed, and nothing was added."""
+def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> tuple[dict[str, str], bytes]:
+    """Every file is the one that was packed, and nothing was added; the files, and the key that signed them."""
     data = read(pack, "MANIFEST.json")
-    lines = verify_note(read(pack, "MANIFEST.note").decode(), keys, "MANIFEST.note")
+    lines, key = verify_note(read(pack, "MANIFEST.note").decode(), keys, "MANIFEST.note")
     if lines[1:] != ["evidence pack v1", "sha256:" + hashlib.sha256(data).hexdigest()]:
         raise Problem("MANIFEST.json is not the one that was signed")
     files: dict[str, str] = json.loads(data)["files"]
@@ -173,7 +175,7 @@ def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> dict[str, st
             raise Problem(f"{name} is missing from the pack") from None
         if digest.hexdigest() != wanted:
             raise Problem(f"{name} was altered")
-    return files
+    return files, key
 
 
 def census_lines(pack: zipfile.ZipFile) -> list[str]:
@@ -254,9 +256,10 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
             keys = list(pinned) or own
             checkpoints = checkpoints_of(pack)
             size = check_events(pack, checkpoints)
-            for count, _, note in checkpoints:
-                verify_note(note, keys, f"the checkpoint of {count} events")
-            files = check_manifest(pack, keys)
+            signers = [
+                verify_note(note, keys, f"the checkpoint of {count} events")[1] for count, _, note in checkpoints
+            ]
+            files, packer = check_manifest(pack, keys)
             counted = census_lines(pack) if "census.json" in files else []
             agreed = agreement_lines(pack) if "approvals.jsonl" in files else []
     except (zipfile.BadZipFile, OSError) as error:
@@ -269,17 +272,34 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
         f"{len(files)} files are those that were packed.",
     ]
     lines += counted + agreed
-    lines += [f"signed by {key.hex()}" + ("" if pinned else "  <- compare with the key you hold") for key in keys]
+    given = ", a key that you gave" if pinned else ", a key that came with the pack"
+    lines += [f"signed by {key.hex()}{given}" for key in dict.fromkeys([*signers, packer])]
+    if not pinned:
+        lines.append(
+            "Whose keys these are is not proven: compare them with what you received another way, or give that by --key."
+        )
     return lines
+
+
+def public_key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no public key of 64 hex digits")
+    return key
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check an evidence pack offline.")
     parser.add_argument("pack")
-    parser.add_argument("--key", action="append", default=[], help="raw Ed25519 public key in hex that you trust")
+    parser.add_argument(
+        "--key", action="append", type=public_key, default=[], help="raw Ed25519 public key in hex that you trust"
+    )
     options = parser.parse_args()
     try:
-        lines = verify(options.pack, [bytes.fromhex(key) for key in options.key])
+        lines = verify(options.pack, options.key)
     except Problem as problem:
         sys.stdout.write(f"FIRST PROBLEM: {problem}\n")
         return 1

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand
 
 from keys.services.root_key import ensure_root_key
 from keyvault_portal.accounts.services import create_setup_link, officer_exists
-from keyvault_portal.audit.signing import ensure_signing_key
+from keyvault_portal.audit.signing import ensure_signing_key, load_signer
 from keyvault_portal.edges import cli_error
 from keyvault_portal.errors import PortalError
 
@@ -23,6 +23,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Root key file:  {ensure_root_key()}")
             self.stdout.write(f"Audit key file: {ensure_signing_key()}")
             self.stdout.write("Keep a copy of both offline: without them no key can be used and no record be signed.")
+            self.stdout.write(f"Public key of the record, for those who check it: {load_signer().public_key.hex()}")
             call_command("migrate", verbosity=0, interactive=False)
             if officer_exists():
                 self.stdout.write("There is a security officer already; nothing else to do.")

@@ -1,7 +1,11 @@
 """Write the audit record to a file or to standard output."""
 
+import os
+import signal
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -31,8 +35,7 @@ class Command(BaseCommand):
         filters = Filters(**{name: options[name] for name in names})
         actor = system_actor("command line", Permission.AUDIT_EXPORT)
         if options["output"] == "-":
-            for piece in export(actor, options["format"], filters):
-                sys.stdout.buffer.write(piece)
+            _print(export(actor, options["format"], filters))
             return
         try:
             with open(options["output"], "xb") as file:
@@ -42,8 +45,22 @@ class Command(BaseCommand):
             raise CommandError(f"{options['output']} cannot be written: {error.strerror}") from None
 
 
-def _time(text: str) -> Any:
-    value = parse_datetime(text)
+def _print(pieces: Iterator[bytes]) -> None:
+    """Write to standard output; leave as a program that SIGPIPE ends does when nobody reads on."""
+    try:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _time(text: str) -> datetime:
+    try:
+        value = parse_datetime(text)
+    except ValueError:  # such as a 31st of February
+        value = None
     if value is None or value.tzinfo is None:
-        raise ValueError("a time with its zone is needed")
+        raise ArgumentTypeError(f"{text!r} is no time with its zone, such as 2026-01-31T00:00:00Z")
     return value

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from keyvault_portal.audit.access import Permission, system_actor
 from keyvault_portal.audit.evidence.pack import write_pack
+from keyvault_portal.audit.signing import load_signer
 
 
 class Command(BaseCommand):
@@ -23,3 +24,4 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{options['output']} cannot be written: {error.strerror}") from None
         self.stdout.write(f"{options['output']}: {len(files)} files; the digest of the pack is in the record.")
+        self.stdout.write(f"Give its public key another way, for verify.py's --key: {load_signer().public_key.hex()}")
