@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "keyvault_portal.accounts.middleware.RequireSecondFactor",
     "keyvault_portal.edges.PortalErrorMiddleware",
     "keys.sealed.SealedMiddleware",
+    "keyvault_portal.bodies.LengthRequired",
     "keyvault_portal.idempotency.IdempotencyMiddleware",
 ]
 
