@@ -39,6 +39,11 @@ class HttpError(PortalError):
         super().__init__(detail, **extra)
 
 
+def length_required() -> HttpError:
+    """What is said of a body without a length (RFC 9110, section 15.5.12)."""
+    return HttpError(411, "The request has no Content-Length.", hint="Send the body in one piece.")
+
+
 def as_portal_error(error: BaseException) -> PortalError | None:
     """The member of our family that says what `error` of Django or REST framework says; None if it is neither's."""
     known: PortalError | None = None

@@ -1,8 +1,9 @@
 """Idempotent writes: a repeated request with the same Idempotency-Key gets the first answer and acts once.
 
-After draft-ietf-httpapi-idempotency-key-header-07, section 2. The caller is the credential presented, so that nobody can
-fetch the answer given to somebody else. Answers marked `Cache-Control: no-store` (they hold a secret shown once) are
-never kept: a repeat is told that the act was done.
+After draft-ietf-httpapi-idempotency-key-header-07, section 2. The caller is known before anything is looked up, and a key
+belongs to the token or the person who sent it: nobody fetches the answer given to somebody else, or with a credential that
+is no longer accepted. An answer that holds a secret is never kept, and a repeat is told that the act was done: one whose
+view says so by `holds_secret`, else one marked `Cache-Control: no-store`. A problem document holds none.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
+from keyvault_portal.accounts.actors import Actor
+from keyvault_portal.accounts.api_auth import request_actor
 from keyvault_portal.edges import json_problem
-from keyvault_portal.errors import Conflict, ValidationFailed
+from keyvault_portal.errors import Conflict, PortalError, ValidationFailed
 from keyvault_portal.models import IdempotencyRecord
 
 KEPT_FOR = timedelta(hours=24)
@@ -35,8 +38,10 @@ class IdempotencyMiddleware:
             return self.get_response(request)
         if not 1 <= len(key) <= 255:
             return json_problem(ValidationFailed("An Idempotency-Key has 1 to 255 characters."))
-        credential = request.headers.get("Authorization") or request.COOKIES.get("sessionid", "")
-        caller = sha256(credential.encode()).digest()
+        try:
+            caller = _caller(request_actor(request))
+        except PortalError as error:
+            return json_problem(error)
         digest = sha256(
             b"\0".join([str(request.method).encode(), request.get_full_path().encode(), request.body])
         ).digest()
@@ -56,6 +61,11 @@ class IdempotencyMiddleware:
 def forget_old() -> int:
     """Delete answers older than a day; returns how many."""
     return IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()[0]
+
+
+def _caller(actor: Actor) -> bytes:
+    who = f"token {actor.token_id}" if actor.token_id else f"person {actor.id}"
+    return sha256(who.encode()).digest()
 
 
 def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
@@ -89,13 +99,14 @@ def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
 
 
 def _remember(record: IdempotencyRecord, response: HttpResponseBase) -> HttpResponseBase:
-    refused = response.status_code >= 500 or response.status_code in {401, 403, 429}
+    refused = response.status_code >= 500 or response.status_code in {401, 403, 411, 429}
     if refused or not isinstance(response, HttpResponse):
         record.delete()  # nothing was done that a repeat could double
         return response
     if hasattr(response, "render") and not getattr(response, "is_rendered", True):
         response.render()
-    record.kept = "no-store" not in response.headers.get("Cache-Control", "")
+    secret = getattr(response, "holds_secret", "no-store" in response.headers.get("Cache-Control", ""))
+    record.kept = response.status_code >= 400 or not secret
     record.status = response.status_code
     if record.kept:
         record.body = response.content

@@ -1,10 +1,11 @@
 """Keyset pages: any depth costs the same, because a page begins at an index position and never at an offset."""
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.filtering import refuse_undeclared
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
@@ -42,12 +44,8 @@ def keyset_page[M: Model](
     backward, position = _decode(cursor, len(fields)) if cursor else (False, None)
     rows_up = descending == backward  # whether this query reads towards larger values
     if position is not None:
-        try:
-            queryset = queryset.filter(_beyond(fields, position, "gt" if rows_up else "lt"))
-        except (ValueError, TypeError, ValidationError) as error:
-            raise ValidationFailed(
-                "The page cursor does not fit this list.", hint="Start again from the first page."
-            ) from error
+        values = [_read(queryset.model, field, value) for field, value in zip(fields, position, strict=True)]
+        queryset = queryset.filter(_beyond(fields, values, "gt" if rows_up else "lt"))
     found = list(queryset.order_by(*[name if rows_up else f"-{name}" for name in fields])[: size + 1])
     more, rows = len(found) > size, found[:size]
     if backward:
@@ -63,6 +61,12 @@ def keyset_page[M: Model](
 def cursor_after(row: Model, order: Sequence[str]) -> str:
     """The cursor of the page that begins after `row` in `order`: a link into the middle of a list."""
     return _encode([name.lstrip("-") for name in order], row, backward=False)
+
+
+def cursor_page[M: Model](request: Request, queryset: QuerySet[M], order: Sequence[str]) -> Page[M]:
+    """The page of a REST list that declares `cursor` and nothing else; raises ValidationFailed."""
+    refuse_undeclared(request, {"cursor"})
+    return keyset_page(queryset, order, cursor=request.query_params.get("cursor", ""))
 
 
 def page_context(
@@ -162,8 +166,26 @@ def _as_text(value: Any) -> str:
 def _decode(cursor: str, fields: int) -> tuple[bool, list[Any]]:
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error):
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or len(values) != fields + 1 or not isinstance(values[0], bool):
         raise ValidationFailed("The page cursor cannot be read.", hint="Start again from the first page.")
     return values[0], values[1:]
+
+
+def _read(model: type[Model], path: str, value: Any) -> Any:
+    """The value of the field at `path` from what `_encode` wrote of it; raises ValidationFailed for anything else."""
+    *relations, name = path.split("__")
+    for relation in relations:
+        model = model._meta.get_field(relation).related_model  # type: ignore[assignment]
+    field: Any = model._meta.get_field(name)
+    found = None
+    if type(value) in (int, str) and "\0" not in str(value):
+        with suppress(ValueError, TypeError, OverflowError, ValidationError):
+            str(value).encode()  # half a surrogate pair is JSON, and nothing a database can hold
+            found = field.to_python(value)
+    # What does not read back as it was written is not ours, and a time is always written in UTC.
+    foreign = isinstance(found, datetime) and found.utcoffset() != timedelta(0)
+    if found is None or foreign or (found if isinstance(found, int | str) else _as_text(found)) != value:
+        raise ValidationFailed("The page cursor does not fit this list.", hint="Start again from the first page.")
+    return found

@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "keyvault_portal.accounts.middleware.RequireSecondFactor",
     "keyvault_portal.edges.PortalErrorMiddleware",
     "keys.sealed.SealedMiddleware",
+    "keyvault_portal.bodies.LengthRequired",
     "keyvault_portal.idempotency.IdempotencyMiddleware",
 ]
 
@@ -281,12 +282,18 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["keyvault_portal.accounts.api_auth.HasPermission"],
     "DEFAULT_PAGINATION_CLASS": "keyvault_portal.paging.KeysetPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["keyvault_portal.filtering.DeclaredFilterBackend"],
+    "URL_FORMAT_OVERRIDE": None,  # answers have one format, and a list may have a filter of that name
     "EXCEPTION_HANDLER": "keyvault_portal.edges.problem_response",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "KeyVault Portal API",
-    "DESCRIPTION": "Key lifecycle governance: hierarchy, rotation, approvals, census and proof.",
+    "DESCRIPTION": (
+        "Key lifecycle governance: hierarchy, rotation, approvals, census and proof.\n\n"
+        "A write may carry the header `Idempotency-Key`, 1 to 255 characters: repeated within a day by the same token or "
+        "person, it gets the first answer and acts once. An answer with plaintext, a data key, a token or another secret is "
+        "not kept, and its repeat gets 409. A list refuses a query name or a value that it does not know with 422."
+    ),
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

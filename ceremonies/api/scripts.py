@@ -10,6 +10,7 @@ from ceremonies import serializers as shapes
 from ceremonies.services import scripts
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.filtering import refuse_undeclared
 
 LABEL = OpenApiParameter("label", OpenApiTypes.STR, OpenApiParameter.PATH, description="name:version")
 
@@ -26,6 +27,7 @@ class ScriptViewSet(ActorView, ViewSet):
     @extend_schema(responses=shapes.ScriptSerializer(many=True))
     def list(self, request: Request) -> Response:
         """What can be planned now."""
+        refuse_undeclared(request, ())
         return Response(shapes.ScriptSerializer(scripts.usable_scripts().values(), many=True).data)
 
     @extend_schema(parameters=[LABEL], responses=shapes.ScriptSerializer)

@@ -19,6 +19,7 @@ from certificates import scan_serializers as scan_shapes
 from certificates import serializers as shapes
 from certificates.api.authorities import issued
 from certificates.models import Certificate
+from certificates.profiles import PROFILES
 from certificates.renewal import revoking as at_ca
 from certificates.services import inventory, issuing, log_lists, revoking, sightings
 from certificates.services.reading import chain_of, pem, search, visible_certificates
@@ -33,11 +34,12 @@ class CertificateFilter(filters.FilterSet):
         method="by_text", help_text="Part of a name or a subject, or the beginning of a serial number or a fingerprint."
     )
     authority = filters.UUIDFilter(field_name="authority_id")
+    profile = filters.ChoiceFilter(choices=[(row.name, row.title) for row in PROFILES.values()])
     ends_before = filters.IsoDateTimeFilter(field_name="not_after", lookup_expr="lt")
 
     class Meta:
         model = Certificate
-        fields = ["profile", "source", "serial", "fingerprint", "spki_sha256", "key_origin"]
+        fields = ["source", "serial", "fingerprint", "spki_sha256", "key_origin"]
 
     def by_text(self, rows: QuerySet[Certificate], name: str, value: str) -> QuerySet[Certificate]:
         return search(rows, value)

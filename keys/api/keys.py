@@ -16,7 +16,9 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from keys import serializers as shapes
 from keys.api.base import ACCEPTED, CURSOR
 from keys.api.moves import MovesOfKeys
+from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyVersion
+from keys.models.keys import VERSION_STATES
 from keys.services import budget, exports, lifecycle, rotation
 from keys.services.overview import visible_keys
 from keys.transfer_serializers import ExportRequestSerializer
@@ -24,21 +26,22 @@ from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import NotFound, ValidationFailed
-from keyvault_portal.paging import keyset_page
+from keyvault_portal.paging import cursor_page
 
 VERSION = r"versions/(?P<number>\d{1,9})"
 
 
 class KeyFilter(filters.FilterSet):
+    algorithm = filters.ChoiceFilter(choices=[(name, name) for name in ALGORITHMS])
     overdue = filters.BooleanFilter(method="filter_overdue")
-    status = filters.CharFilter(field_name="current__status")
+    status = filters.ChoiceFilter(field_name="current__status", choices=VERSION_STATES)
     ring = filters.CharFilter(field_name="ring__name")
     q = filters.CharFilter(method="filter_text")
     parent = filters.UUIDFilter(field_name="parent_id")
 
     class Meta:
         model = Key
-        fields = ["kind", "algorithm", "provider", "name"]
+        fields = ["kind", "provider", "name"]
 
     def filter_text(self, keys: QuerySet[Key], name: str, value: str) -> QuerySet[Key]:
         return keys.filter(Q(name__icontains=value) | Q(title__icontains=value))
@@ -114,9 +117,7 @@ class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     @action(detail=True, methods=["get"], pagination_class=None, filter_backends=[])
     def versions(self, request: Request, pk: str) -> Response:
         """Versions of this key, newest first, in keyset pages."""
-        page = keyset_page(
-            self.get_object().versions.all(), ["-key_version"], cursor=request.query_params.get("cursor", "")
-        )
+        page = cursor_page(request, self.get_object().versions.all(), ["-key_version"])
         return Response({"results": shapes.VersionSerializer(page.rows, many=True).data, "next_cursor": page.older})
 
     @extend_schema(responses=shapes.VersionDetailSerializer, operation_id="keys_version_retrieve")

@@ -14,6 +14,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 from keys import provider_serializers as shapes
 from keys.api.base import CURSOR, ActorView
 from keys.models import KeyProvider, ProviderIntent
+from keys.providers.registry import KINDS
 from keys.serializers import KeySerializer, ReasonSerializer
 from keys.services import data_key_cache
 from keys.services.overview import visible_keys
@@ -23,10 +24,18 @@ from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
-from keyvault_portal.paging import keyset_page
+from keyvault_portal.paging import cursor_page
 from keyvault_portal.visible import on_rings
 
 DIFFERENCE = r"differences/(?P<number>\d{1,18})"
+
+
+class ProviderFilter(filters.FilterSet):
+    kind = filters.ChoiceFilter(choices=lambda: [(name, kind.title) for name, kind in KINDS.items()])
+
+    class Meta:
+        model = KeyProvider
+        fields = ["state"]
 
 
 class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
@@ -34,7 +43,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
 
     serializer_class = shapes.ProviderSerializer
     queryset = KeyProvider.objects.none()
-    filterset_fields = ["kind", "state"]
+    filterset_class = ProviderFilter
     keyset_order = ("alias",)
     required_permission = Permission.PROVIDER_VIEW
     lookup_field = "alias"
@@ -130,7 +139,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
     def differences(self, request: Request, alias: str) -> Response:
         """What differs from the inventory and is not resolved, in keyset pages."""
         rows = findings.findings_of(self.get_object()).order_by()
-        page = keyset_page(rows, ["id"], cursor=request.query_params.get("cursor", ""))
+        page = cursor_page(request, rows, ["id"])
         return Response({"results": shapes.DifferenceSerializer(page.rows, many=True).data, "next_cursor": page.older})
 
     @extend_schema(request=ReasonSerializer, responses=shapes.DifferenceSerializer)

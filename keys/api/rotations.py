@@ -17,7 +17,7 @@ from keys.models import FailedItem, Rotation
 from keys.services import rotation
 from keys.views.rotations import visible_rotations
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.paging import keyset_page
+from keyvault_portal.paging import cursor_page
 
 
 class RotationFilter(filters.FilterSet):
@@ -100,7 +100,7 @@ class RotationViewSet(ActorView, ReadOnlyModelViewSet[Rotation]):
     @action(detail=True, methods=["get"], url_path="failed-items", pagination_class=None, filter_backends=[])
     def failed_items(self, request: Request, pk: str) -> Response:
         rows = FailedItem.objects.filter(job__rotation=self.get_object())
-        page = keyset_page(rows, ["id"], cursor=request.query_params.get("cursor", ""))
+        page = cursor_page(request, rows, ["id"])
         return Response({"results": shapes.FailedItemSerializer(page.rows, many=True).data, "next_cursor": page.older})
 
     @extend_schema(request=shapes.ReasonSerializer)

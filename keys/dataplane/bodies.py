@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from keyvault_portal.edges import HttpError
+from keyvault_portal.edges import HttpError, length_required
 from keyvault_portal.errors import TooLarge, ValidationFailed
 
 MAX_BODY = 10_000_000  # bytes of JSON; a batch of 1,000 items of 7 KiB fits
@@ -35,7 +35,7 @@ def check_head(content_type: str, length: int | None) -> None:
     if media_type.strip().lower() != "application/json":
         raise HttpError(415, "The body is not JSON.", hint="Send Content-Type: application/json.")
     if length is None:
-        raise HttpError(411, "The request has no Content-Length.", hint="Send the body in one piece.")
+        raise length_required()
     if length > MAX_BODY:
         raise TooLarge(
             f"The body has {length:,} bytes; at most {MAX_BODY:,} are read.", hint="Send the items in several requests."

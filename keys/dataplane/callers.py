@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from keys.services.cache import BoundedCache
 from keyvault_portal.accounts.actors import Actor
-from keyvault_portal.accounts.api_auth import session_actor
+from keyvault_portal.accounts.api_auth import bearer_token, session_actor
 from keyvault_portal.accounts.identity import (
     LAST_USE_RESOLUTION,
     TokenPolicy,
@@ -38,10 +38,8 @@ def caller(request: HttpRequest) -> Actor:
 
     Raises TokenRefused, NotAuthenticated, PermissionRefused.
     """
-    scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token_actor(text.strip(), client_address(request))
-    return session_actor(request)
+    text = bearer_token(request)
+    return session_actor(request) if text is None else token_actor(text, client_address(request))
 
 
 def token_actor(text: str, address: str | None) -> Actor:

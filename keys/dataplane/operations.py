@@ -42,6 +42,11 @@ class DataOperation:
         """The members of a request for one item."""
         return self.item + self.options
 
+    @property
+    def secret(self) -> bool:
+        """Whether an answer holds what is kept nowhere: plaintext, or a data key in the clear."""
+        return PLAINTEXT in self.answer
+
 
 def _as_is(value: Any) -> Any:
     return value

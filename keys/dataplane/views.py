@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from keys.dataplane import bodies
 from keys.dataplane.answering import Answer, refusal, respond
 from keys.dataplane.callers import caller
+from keys.dataplane.operations import OPERATIONS
 from keyvault_portal.edges import HttpError
 from keyvault_portal.errors import PortalError
 
@@ -30,7 +31,9 @@ def endpoint(operation: str) -> Callable[[HttpRequest, UUID], HttpResponse]:
             bodies.check_head(request.META.get("CONTENT_TYPE", ""), int(length) if length.isdecimal() else None)
             return request.body
 
-        return _response(respond(operation, key_id, actor, read))
+        response = _response(respond(operation, key_id, actor, read))
+        response.holds_secret = OPERATIONS[operation].secret  # type: ignore[attr-defined]  # may a repeat get it again
+        return response
 
     view.csrf_exempt = True  # type: ignore[attr-defined]  # a session's CSRF token is checked by `caller`
     view.answers_machines = True  # type: ignore[attr-defined]  # and so is its second factor

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from django.db.models import Model, QuerySet
-from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -22,7 +21,6 @@ from keyvault_portal.accounts.api_auth import HasPermission
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
-from keyvault_portal.paging import KeysetPagination
 
 AWAITS_AGREEMENT = OpenApiResponse(description="Other people must agree first; Location is the approval to follow.")
 
@@ -32,8 +30,6 @@ class AccountsView(ListModelMixin, RetrieveModelMixin, GenericViewSet):  # type:
 
     permission_classes = [IsAuthenticated, HasPermission]
     lookup_value_regex = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
-    filter_backends = [DjangoFilterBackend]
-    pagination_class = KeysetPagination
     keyset_order: tuple[str, ...] = ("id",)
 
     @property

@@ -19,14 +19,20 @@ class SecondFactorRequired(PermissionRefused):
     code, title = "second_factor_required", "A second factor is required"
 
 
+def bearer_token(request: HttpRequest) -> str | None:
+    """The text of the bearer token that a request carries (RFC 6750, section 2.1), or None."""
+    scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
 class TokenAuthentication(authentication.BaseAuthentication):
     """`Authorization: Bearer kvp_...`; sets `request.actor`."""
 
     def authenticate(self, request: Request) -> tuple[Person, Actor] | None:
-        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
+        text = bearer_token(request._request)
+        if text is None:
             return None
-        actor = actor_for_token(text.strip(), client_address(request._request))
+        actor = actor_for_token(text, client_address(request._request))
         owner = Person.objects.filter(pk=str(actor.id), is_active=True).first()
         if owner is None:
             raise TokenRefused("owner_inactive")
@@ -35,6 +41,12 @@ class TokenAuthentication(authentication.BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="KeyVault Portal"'
+
+
+def request_actor(request: HttpRequest) -> Actor:
+    """The actor of a request before any view: by its bearer token, else as `session_actor`; raises TokenRefused too."""
+    text = bearer_token(request)
+    return session_actor(request) if text is None else actor_for_token(text, client_address(request))
 
 
 def session_actor(request: HttpRequest) -> Actor:

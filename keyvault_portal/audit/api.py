@@ -19,9 +19,9 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import proofs
 from keyvault_portal.audit.events import OUTCOMES
-from keyvault_portal.audit.exports import FORMATS, Filters, export
+from keyvault_portal.audit.exports import FORMATS, SEARCHED, Filters, export
 from keyvault_portal.audit.files import as_attachment, evidence_file
-from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent
+from keyvault_portal.audit.models import AuditCheckpoint, AuditEvent, AuditHead
 from keyvault_portal.visible import on_rings
 
 
@@ -63,10 +63,22 @@ class CheckpointSerializer(serializers.ModelSerializer[AuditCheckpoint]):
 class EventFilter(filters.FilterSet):
     since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    outcome = filters.ChoiceFilter(choices=[(outcome, outcome) for outcome in OUTCOMES])
+    q = filters.CharFilter(
+        method="by_text",
+        max_length=200,
+        help_text=f"Text anywhere in the event, in the newest {SEARCHED:,} events or wherever `since` and `until` say.",
+    )
 
     class Meta:
         model = AuditEvent
-        fields = ["actor_id", "action", "target_type", "target_id", "ring_id", "outcome"]
+        fields = ["actor_id", "action", "target_type", "target_id", "ring_id"]
+
+    def by_text(self, events: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
+        times = self.form.cleaned_data
+        chosen = Filters(text=value, since=times["since"], until=times["until"])
+        size = AuditHead.objects.values_list("size", flat=True).get()
+        return (events & chosen.queryset()).filter(seq__gte=chosen.searched_from(size))
 
 
 class ProofSerializer(serializers.Serializer[dict[str, Any]]):

@@ -12,7 +12,7 @@ from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit.access import Permission
 from keyvault_portal.audit.checkpoint import CheckpointError, verify
 from keyvault_portal.audit.errors import AuditUnavailable
-from keyvault_portal.audit.exports import FORMATS, export
+from keyvault_portal.audit.exports import FORMATS, SEARCHED, export
 from keyvault_portal.audit.files import as_attachment, evidence_file
 from keyvault_portal.audit.forms import EventFilter, ExportForm
 from keyvault_portal.audit.merkle import ProofError
@@ -23,7 +23,6 @@ from keyvault_portal.audit.tiles import TreeDamaged
 from keyvault_portal.errors import NotFound, ValidationFailed
 from keyvault_portal.paging import page_context
 
-SEARCHED = 50_000  # text is looked for in this many of the newest events, unless a time range says where
 NEWS = 100  # new events are counted up to here
 
 
@@ -45,8 +44,8 @@ class EventList(RecordPage):
         size = AuditHead.objects.values_list("size", flat=True).get()
         found = filters.queryset()
         note = ""
-        if filters.text and not (filters.since or filters.until) and size > SEARCHED:
-            found = found.filter(seq__gte=size - SEARCHED)
+        if first := filters.searched_from(size):
+            found = found.filter(seq__gte=first)
             note = f"Text is searched in the newest {SEARCHED:,} events. Choose a time range to search further back."
         context = {
             "title": "Audit",

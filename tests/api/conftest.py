@@ -122,3 +122,12 @@ def bearer(text: str, **options: Any) -> Client:
 def service(here: Place) -> Client:
     """A service account of this ring, by its token."""
     return bearer(token_of(make_person("shop", "service", here.ring, kind="service"), rings=[here.ring]))
+
+
+@pytest.fixture
+def reader(db: None) -> Client:
+    """A browser that may list everything."""
+    person = make_person("olga", "security_officer")
+    for role in ("auditor", "operator"):
+        RoleBinding.objects.create(person=person, role=role, ring=None, created_by="test")
+    return sign_in(person)

@@ -150,7 +150,7 @@ def test_bodies_of_the_management_api(officers):
         "/api/v1/rings", b'{"title": "' + b"A" * 13_000_000 + b'"}', content_type=JSON, headers={"Idempotency-Key": "k"}
     )
     assert (larger.status_code, larger.json()["code"]) == (413, "too_large")
-    for body in (b'{"title": "\xc3\x28"}', b"{", b"\xff"):
+    for body in (b'{"title": "\xc3\x28"}', b"{", b"\xff", b"[" * 200_000):
         refused = olga.post("/api/v1/rings", body, content_type=JSON)
         assert (refused.status_code, refused["Content-Type"]) == (400, "application/problem+json")
     assert olga.post("/api/v1/rings", b"a=1", content_type="application/x-www-form-urlencoded").status_code == 415
@@ -158,6 +158,17 @@ def test_bodies_of_the_management_api(officers):
     assert olga.post("/api/v1/rings", {"name": "a\0b", "title": "A\0"}, content_type=JSON).status_code == 422
     assert olga.put("/api/v1/rings", {}, content_type=JSON).status_code == 405
     assert olga.get("/api/v1/nothing").json()["code"] == "not_found"
+
+
+def test_a_body_without_a_length_is_refused_alike(officers, here):
+    for path in ("people", f"keys/{here.keys['data'].pk}/rotate", f"keys/{here.keys['data'].pk}/encrypt"):
+        for key in ({}, {"Idempotency-Key": "k1"}):
+            headers = {"Transfer-Encoding": "chunked", **key}
+            refused = officers[0].generic("POST", f"/api/v1/{path}", headers=headers, CONTENT_TYPE=JSON).json()
+            assert (refused["status"], refused["detail"]) == (411, "The request has no Content-Length.")
+            assert (refused["code"], refused["hint"]) == ("length_required", "Send the body in one piece.")
+    bare = officers[0].post(f"/api/v1/keys/{here.keys['data'].pk}/versions/1/suspend", content_type=JSON)
+    assert (bare.status_code, list(bare.json()["errors"])) == (422, ["reason"])
 
 
 @pytest.mark.parametrize(
