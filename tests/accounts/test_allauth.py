@@ -1,16 +1,24 @@
 """What django-allauth brings: which of its pages answer, who they sign in, and what its links leave behind."""
 
+import json
 import re
 
 import pytest
 from allauth import urls as theirs
 from allauth.account.models import EmailAddress
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.core import mail
 from django.test import Client
 from django.urls import NoReverseMatch, get_resolver, resolve, reverse
 
+from keyvault_portal.accounts import services
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.passkeys import to_text
+from keyvault_portal.audit.evidence.signatures import unbase64
+from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.logs import redact
+from tests.accounts.test_second_factor import code_for
+from tests.authenticator import SoftPasskey
 
 PASSWORD, NEW_PASSWORD = "long horse battery 9", "short cow charger 10"
 
@@ -99,6 +107,11 @@ def ask_for_reset(email):
     return next((re.search(r"http://[^/]+(/\S+)", message.body)[1] for message in mail.outbox), None)
 
 
+def refusals():
+    events = AuditEvent.objects.filter(action="session.sign_in", outcome="refused").order_by("seq")
+    return [json.loads(bytes(event.leaf))["details"]["code"] for event in events]
+
+
 def test_a_forgotten_password_is_set_anew_and_the_secret_stays_out_of_addresses_and_logs(person):
     ann, client = person("ann", password=PASSWORD), Client()
     link = ask_for_reset("Ann@example.org")
@@ -113,3 +126,92 @@ def test_a_forgotten_password_is_set_anew_and_the_secret_stays_out_of_addresses_
     line = redact(f'127.0.0.1 "GET {link} HTTP/1.1" 302 4.2 ms')
     assert line == f'127.0.0.1 "GET /account/password/reset/key/{person_id}... HTTP/1.1" 302 4.2 ms'
     assert redact(leads_to) == leads_to
+
+
+def test_a_reset_goes_to_the_address_of_the_person_only(person):
+    ann = person("ann", password=PASSWORD)
+    EmailAddress.objects.create(user=ann, email="thief@example.org", primary=True)
+    assert ask_for_reset("thief@example.org") is None
+    assert ask_for_reset(ann.email)
+    assert [message.to for message in mail.outbox] == [[ann.email]]
+
+
+def test_a_service_is_sent_no_reset(person):
+    person("shop", kind="service")
+    assert ask_for_reset("shop@example.org") is None
+    assert not mail.outbox
+
+
+def by_password(client, who, become):
+    become()
+    return client.post("/account/login/", {"login": who.email, "password": PASSWORD})
+
+
+def by_code(client, who, become):
+    secret = generate_totp_secret()
+    TOTP.activate(who, secret)
+    client.post("/account/login/", {"login": who.email, "password": PASSWORD})
+    become()
+    return client.post("/account/2fa/authenticate/", {"code": code_for(secret)})
+
+
+def by_passkey(client, who, become):
+    passkey = SoftPasskey()
+    passkey.register(who.pk)
+    become()
+    options = client.get("/account/2fa/webauthn/login/", headers={"Accept": "application/json"}).json()
+    answer = json.loads(passkey.sign(unbase64(options["request_options"]["publicKey"]["challenge"])))
+    answer["response"]["userHandle"] = to_text(who.pk.hex.encode())
+    return client.post("/account/2fa/webauthn/login/", {"credential": json.dumps(answer)})
+
+
+def by_reset(client, who, become):
+    form = client.get(ask_for_reset(who.email))["Location"]
+    become()
+    client.post(form, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
+    return client.post("/account/login/", {"login": who.email, "password": NEW_PASSWORD})
+
+
+WAYS = pytest.mark.parametrize("way", [by_password, by_code, by_passkey, by_reset])
+
+
+@pytest.fixture
+def ann(person, settings):
+    settings.PORTAL_ORIGIN = "http://localhost"
+    return person("ann", password=PASSWORD)
+
+
+@WAYS
+def test_an_active_person_signs_in_by_each_way(ann, way):
+    client = Client(SERVER_NAME="localhost")
+    assert way(client, ann, lambda: None)["Location"] == "/"
+    assert client.session["_auth_user_id"] == str(ann.pk)
+
+
+@WAYS
+@pytest.mark.parametrize("state", [{"kind": "service"}, {"is_active": False}], ids=["service", "inactive"])
+def test_nobody_else_signs_in_by_any_way(ann, way, state):
+    client = Client(SERVER_NAME="localhost")
+    answer = way(client, ann, lambda: Person.objects.filter(pk=ann.pk).update(**state))
+    assert answer["Location"] == "/account/inactive/"
+    assert "Only an active person can sign in." in client.get("/account/inactive/").content.decode()
+    assert not {"_auth_user_id", "account_login", "account_authentication_methods"} & set(client.session.keys())
+    assert refusals()[-1] == "no_active_person"
+
+
+def test_a_link_signs_in_nobody_but_a_person(ann, officer_actor):
+    path = "/" + services.create_sign_in_link(actor=officer_actor, person=ann).split("/", 3)[3]
+    Person.objects.filter(pk=ann.pk).update(kind="service")
+    client = Client()
+    assert client.post(path)["Location"] == "/account/inactive/"
+    assert "_auth_user_id" not in client.session
+
+
+def test_a_stranger_is_not_told_what_an_address_stands_for(person):
+    person("shop", kind="service", password=PASSWORD)
+    pages = [
+        Client().post("/account/login/", {"login": f"{name}@example.org", "password": "wrong"}).content.decode()
+        for name in ("shop", "ghost")
+    ]
+    shop, ghost = (re.sub(r"[A-Za-z0-9]{64}|shop|ghost", "", page) for page in pages)  # tokens against forged requests
+    assert shop == ghost
