@@ -7,6 +7,9 @@ from typing import Any
 # The secret halves of a one-time link `<id>-<secret>` and of a token `kvp_<id>_<secret>`; the id stays.
 _SECRET = re.compile(r"(?<![0-9a-f])([0-9a-f]{32}[-_])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII)
 
+# The secret of a password reset follows the id of the person; the page it redirects to says set-password in its place.
+_RESET = re.compile(r"(/password/reset/key/[0-9A-Za-z]++)(?!/|-set-password/)[^\s\"']+", re.ASCII)
+
 
 def access_line(behind_proxy: bool) -> str:
     """Granian's format of a line a request, with the address of the caller, not of a proxy of ours; no query string."""
@@ -15,8 +18,8 @@ def access_line(behind_proxy: bool) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` with the secret of every one-time link and token replaced by an ellipsis."""
-    return _SECRET.sub(r"\1...", text)
+    """`text` with the secret of every one-time link, password reset and token replaced by an ellipsis."""
+    return _RESET.sub(r"\1...", _SECRET.sub(r"\1...", text))
 
 
 class RedactingFormatter(logging.Formatter):

@@ -1,7 +1,6 @@
 """The URL map: each app owns the paths below its prefix."""
 
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from keys.views.seals import Sealed
 from keyvault_portal.views import Dashboard, Settings, healthz
@@ -12,10 +11,7 @@ urlpatterns = [
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),
     path("sealed/", Sealed.as_view(), name="sealed"),
-    path(
-        "account/sessions/", RedirectView.as_view(pattern_name="accounts:profile"), name="usersessions_list"
-    ),  # one page for sessions: ours
-    path("account/", include("allauth.urls")),
+    path("account/", include("keyvault_portal.accounts.account_urls")),
     path("", include("keyvault_portal.accounts.urls")),
     path("approvals/", include("keyvault_portal.approvals.urls")),
     path("audit/", include("keyvault_portal.audit.urls")),

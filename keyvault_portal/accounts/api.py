@@ -78,7 +78,7 @@ class PersonViewSet(AccountsView):
         person = services.create_person(actor=self.actor, **self.body(shapes.PersonCreateSerializer))
         return self.shown(person, status.HTTP_201_CREATED)
 
-    @extend_schema(request=shapes.PersonEditSerializer, responses=shapes.PersonSerializer)
+    @extend_schema(request=shapes.PersonEditSerializer, responses={200: shapes.PersonSerializer, 202: AWAITS_AGREEMENT})
     def partial_update(self, request: Request, pk: str) -> Response:
         person = self.get_object()
         values = {field: getattr(person, field) for field in ("name", "site", "reporting_line")}

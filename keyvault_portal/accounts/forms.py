@@ -37,6 +37,7 @@ class ProfileForm(forms.Form):
     """What is known about a person."""
 
     name = forms.CharField(max_length=150)
+    email = forms.EmailField(label="E-mail address", max_length=254)
     site = forms.CharField(
         max_length=100, required=False, help_text="Where this person works; ceremonies keep shares apart by site."
     )
@@ -48,7 +49,6 @@ class ProfileForm(forms.Form):
 class InviteForm(ProfileForm):
     """A new person, or a service account, which is not mailed to and works by token only."""
 
-    email = forms.EmailField(label="E-mail address", max_length=254)
     kind = forms.ChoiceField(
         choices=Person.Kind.choices,
         initial=Person.Kind.PERSON,

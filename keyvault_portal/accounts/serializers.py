@@ -15,12 +15,12 @@ class PersonSerializer(serializers.ModelSerializer):
 
 class PersonEditSerializer(serializers.Serializer):
     name = serializers.CharField(max_length=150)
+    email = serializers.EmailField(max_length=254)
     site = serializers.CharField(max_length=100, allow_blank=True, default="")
     reporting_line = serializers.CharField(max_length=100, allow_blank=True, default="")
 
 
 class PersonCreateSerializer(PersonEditSerializer):
-    email = serializers.EmailField(max_length=254)
     kind = serializers.ChoiceField(choices=Person.Kind.choices, default=Person.Kind.PERSON)
 
 

@@ -100,8 +100,3 @@ def password_changed(request: HttpRequest, user: Any, **kwargs: Any) -> None:
 @receiver(account.password_reset)
 def password_reset(request: HttpRequest, user: Any, **kwargs: Any) -> None:
     _record(request, user, "password.reset")
-
-
-@receiver(account.email_changed)
-def email_changed(request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    _record(request, user, "email.change")

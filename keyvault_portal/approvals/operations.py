@@ -1,5 +1,6 @@
 """The acts that this app itself puts up for agreement: changes of who decides, and a key to sign acts with."""
 
+import logging
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from keyvault_portal.approvals.registry import Act, digest, operation
 from keyvault_portal.approvals.services import POLICY_VERSION
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import NotFound
+
+logger = logging.getLogger(__name__)
 
 
 class _OfPerson:
@@ -90,6 +93,25 @@ class Reactivate(_OfPerson):
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         return _page(accounts.reactivate_person(actor=actor, person=_person(params), approval_id=request_id))
+
+
+@operation(accounts.CHANGE_ADDRESS, permission=Permission.PERSON_MANAGE, title="Change a person's address")
+class ChangeAddress(_OfPerson):
+    """Params: person_id, email, and name, site and reporting_line as they are to be."""
+
+    def build_act(self, params: dict[str, Any]) -> Act:
+        person = _person(params)
+        moved = f"{person} signs in as {params['email']} from then on, and is mailed there."
+        return self.act(params, person, [moved, f"Whoever reads that mail can set {person}'s password."])
+
+    def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
+        person = _person(params)
+        values = {name: value for name, value in params.items() if name != "person_id"}
+        try:
+            accounts.update_person(actor=actor, person=person, approval_id=request_id, **values)
+        except accounts.MailUnavailable as unsent:  # what was agreed to is done all the same
+            logger.warning("%s", unsent.detail)
+        return _page(person)
 
 
 @operation(signing_keys.ADD_KEY, permission=Permission.APPROVAL_DECIDE, title="Register a signing key")

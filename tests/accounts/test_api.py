@@ -93,7 +93,10 @@ def test_people_are_created_edited_and_found(officer, signed_in):
     assert made.status_code == 201
     url = f"/api/v1/people/{made.json()['id']}/"
     assert client.patch(url, {"site": "Bonn"}, content_type=JSON).json()["site"] == "Bonn"
-    assert ids(client.get("/api/v1/people/?q=ann@")) == {made.json()["id"]}
+    moved = client.patch(url, {"email": "Ann.Berg@example.org"}, content_type=JSON).json()
+    assert (moved["email"], moved["site"]) == ("ann.berg@example.org", "Bonn")
+    assert client.patch(url, {"email": officer.email}, content_type=JSON).status_code == 422
+    assert ids(client.get("/api/v1/people/?q=ann.berg@")) == {made.json()["id"]}
     assert client.post(url + "deactivate/").json()["is_active"] is False
     assert client.post(url + "deactivate/").status_code == 409
     assert not {"password", "digest"} & set(client.get(url).json())

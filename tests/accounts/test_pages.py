@@ -2,10 +2,16 @@
 
 import pytest
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.test import Client
 
 from keyvault_portal.accounts import services
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
+
+
+class NoMail(BaseEmailBackend):
+    def send_messages(self, messages):
+        raise OSError
 
 
 @pytest.fixture
@@ -81,9 +87,22 @@ def test_deactivating_tells_what_ends_first(client, ann):
 
 def test_editing_a_person(client, ann):
     assert b"Ann" in client.get(f"/people/{ann.pk}/edit/").content
-    client.post(f"/people/{ann.pk}/edit/", {"name": "Anna", "site": "", "reporting_line": "Treasury"})
+    client.post(
+        f"/people/{ann.pk}/edit/", {"name": "Anna", "email": ann.email, "site": "", "reporting_line": "Treasury"}
+    )
     ann.refresh_from_db()
-    assert (ann.name, ann.reporting_line) == ("Anna", "Treasury")
+    assert (ann.name, ann.reporting_line, ann.email) == ("Anna", "Treasury", "ann@example.org")
+    assert not mail.outbox
+
+
+def test_an_address_is_changed_even_when_nobody_can_be_told(client, ann, officer, settings):
+    page, form = f"/people/{ann.pk}/edit/", {"name": "Ann", "site": "", "reporting_line": ""}
+    taken = client.post(page, form | {"email": officer.email.upper()})
+    assert (taken.status_code, "Somebody uses this address already." in taken.content.decode()) == (422, True)
+    settings.MAILERS = {"default": {"BACKEND": "tests.accounts.test_pages.NoMail"}}
+    told = client.post(page, form | {"email": "anna@example.org"}, follow=True).content.decode()
+    assert "the mail that says so was not sent" in told
+    assert Person.objects.get(pk=ann.pk).email == "anna@example.org"
 
 
 def test_rings_are_made_and_edited(client):

@@ -40,7 +40,7 @@ ERRORS = {
 urlpatterns = [
     path("", home, name="dashboard"),
     path("settings/", home, name="settings"),
-    path("account/", include("allauth.urls")),
+    path("account/", include("keyvault_portal.accounts.account_urls")),
     path("", include("keyvault_portal.accounts.urls")),
     path("api/v1/", include(router.urls)),
     path("api/closed/", Closed.as_view()),

@@ -106,6 +106,24 @@ def test_the_last_one_asked_about_themselves_has_to_agree(olga, oskar):
     assert Notice.objects.filter(person_id=oskar.id, alarm=True).exists()
 
 
+def test_the_address_of_a_decider_is_changed_by_agreement(olga, oskar, otto, newcomer):
+    """Whoever reads mail for an officer could set their password."""
+    person = Person.objects.get(pk=oskar.id)
+    known = {"name": "Oskar B.", "site": "Oslo", "reporting_line": ""}
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.update_person(actor=olga, person=person, email="mallory@example.org", **known)
+    stored = Person.objects.get(pk=oskar.id)
+    assert (stored.email, stored.site) == ("oskar@example.org", "")
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    with at_rest():
+        services.approve(actor=otto, request_id=request.pk, act_hash=request.act_hash)
+    assert execution.execute(request.pk) == "executed"
+    stored.refresh_from_db()
+    assert (stored.email, stored.name, stored.site) == ("mallory@example.org", "Oskar B.", "Oslo")
+    accounts.update_person(actor=olga, person=newcomer, email="nina.b@example.org", **known)
+    assert Person.objects.filter(email="nina.b@example.org").exists(), "who decides on nothing is changed at once"
+
+
 def test_a_role_taken_away_meanwhile_is_not_taken_again(olga, oskar, otto):
     binding = RoleBinding.objects.get(person_id=oskar.id)
     with pytest.raises(ApprovalRequired) as raised:

@@ -20,7 +20,7 @@ audit = ([path("<int:seq>/", page, name="event-detail")], "audit")
 urlpatterns = [
     path("", page, name="dashboard"),
     path("settings/", page, name="settings"),
-    path("account/", include("allauth.urls")),
+    path("account/", include("keyvault_portal.accounts.account_urls")),
     path("", include(accounts)),
     path("audit/", include(audit)),
     path("approvals/", include("keyvault_portal.approvals.urls")),

@@ -4,8 +4,10 @@ import logging
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.tokens import default_token_generator
 
 from keyvault_portal.accounts.credentials import new_secret
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.logs import RedactingFormatter, access_line, redact
 
 
@@ -20,9 +22,20 @@ def test_secrets_are_taken_out_and_ids_stay(text: str) -> None:
         assert identifier in redacted
 
 
+@pytest.mark.parametrize("between", ["-", "%2D"])
+@pytest.mark.parametrize("after", ["/", "", "/?next=/", '/"', "/ HTTP/1.1"])
+def test_the_secret_of_a_password_reset_is_taken_out(between: str, after: str) -> None:
+    person, secret = uuid4(), default_token_generator.make_token(Person(id=uuid4(), email="ann@example.org"))
+    redacted = redact(f"GET /account/password/reset/key/{person.hex}{between}{secret}{after}")
+    assert secret.rsplit("-", 1)[1] not in redacted
+    assert person.hex in redacted
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        f"/account/password/reset/key/{'a' * 32}-set-password/ HTTP/1.1",
+        "/account/password/reset/key/done/",
         "/keys/d196b924-08d2-46b1-bbaa-33b06053b070/",
         "a" * 32,
         "sha256 " + "0f" * 32,

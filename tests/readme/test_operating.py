@@ -250,7 +250,10 @@ def test_nginx_in_front(portal: Operator, behind_nginx: tuple[int, Path]) -> Non
     assert "max-age" in str(asked.getheader("Strict-Transport-Security")), "the portal knows that it is behind TLS"
     assert ask("/static/css/base.css").status == 200
     assert ask(link).status == 200
+    reset = f"/account/password/reset/key/{'a' * 32}-d0wnz3-{'5' * 32}/"
+    assert ask(reset).status == 200
     connection.close()
     told = (folder / "access.log").read_text()
     assert "/static/css/base.css" in told
-    assert link.split("/")[2] not in told
+    for secret in (link.split("/")[2], "d0wnz3"):
+        assert secret not in told + (folder / "web.log").read_text()

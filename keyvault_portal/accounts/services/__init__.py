@@ -2,6 +2,7 @@
 
 from keyvault_portal.accounts.services.agreement import (
     BIND_ROLE,
+    CHANGE_ADDRESS,
     DEACTIVATE,
     REACTIVATE,
     UNBIND_ROLE,
@@ -37,6 +38,7 @@ from keyvault_portal.accounts.services.tokens import create_token, revoke_token
 
 __all__ = [
     "BIND_ROLE",
+    "CHANGE_ADDRESS",
     "DEACTIVATE",
     "REACTIVATE",
     "UNBIND_ROLE",

@@ -14,6 +14,7 @@ from keyvault_portal.errors import WrongState
 
 BIND_ROLE, UNBIND_ROLE = "person.bind_role", "person.unbind_role"
 DEACTIVATE, REACTIVATE = "person.deactivate", "person.reactivate"
+CHANGE_ADDRESS = "person.change_address"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,10 +69,15 @@ def create_sign_in_link(*, actor: Actor, person: Person) -> str:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
         if not person.is_active or person.kind != Person.Kind.PERSON:
             raise WrongState("Only an active person can sign in.")
-        OneTimeLink.objects.filter(purpose=OneTimeLink.Purpose.SIGN_IN, person=person, used_at=None).delete()
+        end_sign_in_links(person)
         link, address = _create(OneTimeLink.Purpose.SIGN_IN, person, SIGN_IN_LIFETIME)
         act.record({"link": str(link.pk), "expires_at": link.expires_at.isoformat()})
     return address
+
+
+def end_sign_in_links(person: Person) -> None:
+    """Make the sign-in links that nobody has used stop working; within a service that authorises and records."""
+    OneTimeLink.objects.filter(purpose=OneTimeLink.Purpose.SIGN_IN, person=person, used_at=None).delete()
 
 
 def redeem_sign_in_link(*, link: str, address: str | None = None) -> Person:

@@ -3,6 +3,7 @@
 from smtplib import SMTPException
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, transaction
@@ -11,13 +12,20 @@ from django.template.loader import render_to_string
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.accounts.services.agreement import DEACTIVATE, REACTIVATE, Wish, decides, need_agreement
-from keyvault_portal.accounts.services.links import create_sign_in_link
+from keyvault_portal.accounts.services.agreement import (
+    CHANGE_ADDRESS,
+    DEACTIVATE,
+    REACTIVATE,
+    Wish,
+    decides,
+    need_agreement,
+)
+from keyvault_portal.accounts.services.links import create_sign_in_link, end_sign_in_links
 from keyvault_portal.accounts.services.officers import lock_officers, refuse_without_officer
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
 
-_PROFILE = ("name", "site", "reporting_line")
+_PROFILE = ("name", "email", "site", "reporting_line")
 
 
 class MailUnavailable(PortalError):
@@ -45,7 +53,7 @@ def create_person(
                     email=email, name=name, kind=kind, site=site, reporting_line=reporting_line
                 )
         except IntegrityError:
-            raise ValidationFailed(errors={"email": ["Somebody uses this address already."]}) from None
+            raise _taken() from None
         act.record({"kind": str(kind)}, target=_target(person))
     return person
 
@@ -69,16 +77,44 @@ def send_invitation(*, actor: Actor, person: Person) -> None:
         ) from None
 
 
-def update_person(*, actor: Actor, person: Person, name: str, site: str, reporting_line: str) -> Person:
-    """Change what is known about `person`; asks for person.manage on everything."""
+def update_person(
+    *, actor: Actor, person: Person, name: str, site: str, reporting_line: str, email: str | None = None,
+    approval_id: UUID | None = None,
+) -> Person:  # fmt: skip
+    """Change what is known about `person` (the address only where one is given); asks for person.manage on everything.
+
+    A changed address is on the record with the one before, both are mailed the change, and links that went to the old one
+    stop working. Where `person` decides on requests, others agree to it first: a new password is mailed to the address.
+    Raises ApprovalRequired, ValidationFailed when it is taken, MailUnavailable once all is changed.
+    """
     with audit.atomic(actor=actor, action="person.edit", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
-        values = {"name": name, "site": site, "reporting_line": reporting_line}
-        changed = sorted(field for field in _PROFILE if getattr(person, field) != values[field])
+        now = _locked(person)
+        old = now.email
+        email = old if email is None else Person.objects.normalize_email(email).lower()
+        values = {"name": name, "email": email, "site": site, "reporting_line": reporting_line}
+        changed = sorted(field for field in _PROFILE if getattr(now, field) != values[field])
+        details: dict[str, object] = {"changed": changed}
+        if "email" in changed:
+            if Person.objects.filter(email=email).exclude(pk=now.pk).exists():
+                raise _taken()
+            why = f"The address of {now} is to be {email}."
+            _agreed(actor, CHANGE_ADDRESS, now, approval_id, why, **values)
+            details["approval"] = str(approval_id) if approval_id else None
         for field in changed:
             setattr(person, field, values[field])
-        person.save(update_fields=changed)
-        act.record({"changed": changed})
+        try:
+            with transaction.atomic():
+                person.save(update_fields=changed)
+        except IntegrityError:
+            raise _taken() from None
+        if "email" in changed:
+            details |= {"old_email": old, "new_email": email}
+            end_sign_in_links(person)
+            EmailAddress.objects.filter(user=person).delete()  # what django-allauth remembers lets people sign in, too
+        act.record(details)
+    if "email" in changed and person.kind == Person.Kind.PERSON:
+        _tell_of_address(actor, person, old)
     return person
 
 
@@ -125,10 +161,28 @@ def reactivate_person(*, actor: Actor, person: Person, approval_id: UUID | None 
     return person
 
 
-def _agreed(actor: Actor, operation: str, person: Person, approval_id: UUID | None, reason: str) -> None:
+def _agreed(actor: Actor, operation: str, person: Person, approval_id: UUID | None, reason: str, **values: str) -> None:
+    """Raise ApprovalRequired where `person` decides and others have not agreed to this, with these values."""
     if decides(person):
-        params: dict[str, str | None] = {"person_id": str(person.pk)}
+        params: dict[str, str | None] = {"person_id": str(person.pk), **values}
         need_agreement(Wish(actor, operation, params, person, ring_id=None, reason=reason, approval_id=approval_id))
+
+
+def _tell_of_address(actor: Actor, person: Person, old: str) -> None:
+    """Mail to both addresses, the old one first: its owner may be the one who never wanted this."""
+    text = render_to_string("accounts/address_changed.txt", {"person": person, "officer": actor.label, "old": old})
+    try:
+        for address in (old, person.email):
+            EmailMessage("Your address in KeyVault Portal is changed", text, to=[address]).send()
+    except (OSError, SMTPException):
+        raise MailUnavailable(
+            f"The address of {person} is changed, but the mail that says so was not sent.",
+            hint="Check the mail settings, and tell the person yourself.",
+        ) from None
+
+
+def _taken() -> ValidationFailed:
+    return ValidationFailed(errors={"email": ["Somebody uses this address already."]})
 
 
 def _locked(person: Person) -> Person:

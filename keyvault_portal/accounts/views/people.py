@@ -132,10 +132,14 @@ class EditPerson(FormPage):
 
     def get_initial(self) -> dict[str, Any]:
         person = self.person()
-        return {"name": person.name, "site": person.site, "reporting_line": person.reporting_line}
+        return {field: getattr(person, field) for field in self.form_class.base_fields}
 
     def save(self, values: dict[str, Any]) -> str:
-        person = services.update_person(actor=self.actor, person=self.person(), **values)
+        person = self.person()
+        try:
+            services.update_person(actor=self.actor, person=person, **values)
+        except services.MailUnavailable as failure:
+            messages.error(self.request, f"{failure.detail} {failure.hint}")
         return reverse("accounts:person-detail", args=[person.pk])
 
 

@@ -39,7 +39,7 @@ RULES: dict[str, Rule] = {
     "POST accounts:person-invite": makes(P.PERSON_MANAGE, _PERSON, EVERYTHING),
     "GET accounts:person-detail": sees(P.PERSON_VIEW),
     "GET accounts:person-edit": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
-    "POST accounts:person-edit": acts(P.PERSON_MANAGE, {"name": "Ann"}, view=P.PERSON_VIEW, place=EVERYTHING),
+    "POST accounts:person-edit": acts(P.PERSON_MANAGE, _PERSON, view=P.PERSON_VIEW, place=EVERYTHING),
     "POST accounts:person-invite-again": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
     "GET accounts:person-deactivate": sees(P.PERSON_VIEW, opens=P.PERSON_MANAGE),
     "POST accounts:person-deactivate": acts(P.PERSON_MANAGE, view=P.PERSON_VIEW, place=EVERYTHING),
