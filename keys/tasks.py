@@ -2,6 +2,7 @@
 
 import logging
 import random
+import traceback
 from datetime import timedelta
 from uuid import UUID
 
@@ -25,17 +26,16 @@ _WAIT = (1, 2, 4, 8, 15, 30)
 def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
     """Do one slice of a job, then hand the rest to the next slice; trouble that passes is waited out."""
     identifier = UUID(job_id)
+    more, trouble = False, None
     try:
         more = reencryption.work(identifier, SLICE_SECONDS)
     except ReEncryptionJob.DoesNotExist:
         return
-    except (StoreUnavailable, ProviderUnavailable) as error:
-        reencryption.note_trouble(identifier, error, fatal=False)
+    except Exception as error:
+        trouble = error  # told of below, where nothing that goes wrong brings it into the log
+    if trouble is not None and _waits(identifier, trouble, self.request.retries):
         wait = _WAIT[min(self.request.retries, len(_WAIT) - 1)]
-        raise self.retry(countdown=random.uniform(wait / 2, wait)) from None  # noqa: S311  not all workers at once
-    except PortalError as error:
-        reencryption.note_trouble(identifier, error, fatal=True)
-        more = False
+        raise self.retry(countdown=random.uniform(wait / 2, wait))  # noqa: S311  not all workers at once
     if more:
         reencrypt.delay(job_id)
         return
@@ -43,6 +43,22 @@ def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
     if rotation_id is not None:
         rotation.settle(rotation_id)
         moving.follow_rotation(rotation_id)
+
+
+def _waits(job_id: UUID, trouble: Exception, tries: int) -> bool:
+    """Keep on the job why it does not go on; True when it is to be tried again by itself, False when a person must act."""
+    if isinstance(trouble, PortalError):
+        waits = isinstance(trouble, (StoreUnavailable, ProviderUnavailable))
+        reencryption.note_trouble(job_id, trouble, fatal=not waits)
+        return waits
+    # Nobody foresaw it, so its words may quote data: its name and the lines of code do not.
+    kind, waits = type(trouble).__name__, tries < len(_WAIT)
+    logger.error("job %s met %s:\n%s", job_id, kind, "".join(traceback.format_tb(trouble.__traceback__)))
+    mistake = PortalError(
+        f"The portal itself failed ({kind}); the log of the worker says where.", hint="Try again later."
+    )
+    reencryption.note_trouble(job_id, mistake, fatal=not waits)
+    return waits
 
 
 @shared_task(name="keys.take_census")

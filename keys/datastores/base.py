@@ -16,6 +16,14 @@ class StoreRefused(ValidationFailed):
     code, title = "store_refused", "The data store cannot be used like this"
 
 
+class WriteRefused(StoreRefused):
+    """What stands in a row was refused, by a constraint, a trigger or a type; `said` is the store's own word for why."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"The database refused a value ({said}).")
+        self.said = said
+
+
 class StoreGone(PortalError):
     """The table or a column disappeared: waiting does not help, a person must."""
 
@@ -115,6 +123,8 @@ type Answer[Value] = Callable[[], Value]
 class StoreAdapter(Protocol):
     """A store opened by one worker; not for sharing between threads. Raises StoreUnavailable, StoreGone, StoreRefused.
 
+    No error quotes what stands in a row.
+
     What is asked is done in the order in which it was asked, and all of it is answered before anything else is begun.
     """
 
@@ -147,8 +157,13 @@ class StoreAdapter(Protocol):
     def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
         """Write `new`, a sequence for each column, over the rows of `page` that nobody wrote since they were read.
 
-        All in one transaction; answers with the keys of those rows. A cell that stays is the same in `new`.
+        All in one transaction; answers with the keys of those rows. A cell that stays is the same in `new`. When a row
+        is refused, none is written, nothing asked after it is done, and any of the answers raises WriteRefused.
         """
+        ...
+
+    def write(self, page: Page, new: Sequence[Sequence[Cell]]) -> set[str]:
+        """`ask_write` and its answer, with nothing else under way: WriteRefused is about one of these rows."""
         ...
 
     def settle(self) -> None:
@@ -169,4 +184,5 @@ __all__ = [
     "StoreGone",
     "StoreRefused",
     "StoreUnavailable",
+    "WriteRefused",
 ]

@@ -8,17 +8,44 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
 
-from keys.datastores.base import Answer, Cell, Counted, Page, StoreGone, StoreRefused, StoreUnavailable
+from keys.datastores.base import (
+    Answer,
+    Cell,
+    Counted,
+    Page,
+    StoreGone,
+    StoreRefused,
+    StoreUnavailable,
+    WriteRefused,
+)
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
+from keyvault_portal.errors import PortalError
 
 _TEXT_KEYS = frozenset({"text", "character varying"})  # the others have no blank in them
 PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid"}) | _TEXT_KEYS
-_GONE = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege)
+# Errors of what stands in a row, and that of a statement after one of them whose own error came too late.
+_OF_A_ROW = (
+    psycopg.DataError, psycopg.IntegrityError, errors.PlpgsqlError, errors.RaiseException, errors.NoDataFound,
+    errors.TooManyRows, errors.AssertFailure, errors.PipelineAborted,
+)  # fmt: skip
+# The others in the store's terms, and what to do about them; the first that fits.
+_TOLD: tuple[tuple[tuple[type[psycopg.Error], ...], type[PortalError], str, str], ...] = (
+    ((errors.ReadOnlySqlTransaction,), StoreRefused, "{} can only be read ({}).", "Make it writable, then try again."),
+    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege), StoreGone,
+     "{} cannot be used any more ({}).", "Bring back what is missing or grant the right, then try again."),
+    ((errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected), StoreUnavailable, "{} is busy ({}).", ""),
+    ((errors.DiskFull, errors.OutOfMemory), StoreUnavailable, "The database of {} has no room ({}).", "Make room."),
+    ((psycopg.OperationalError,), StoreUnavailable, "The target database does not answer.", ""),
+    ((psycopg.Error,), StoreRefused, "{} cannot be used like this ({}).", "Put it right, then try again."),
+)  # fmt: skip
 _DESCRIBE = """
-    SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false)
+    SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false),
+           a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype = 'n'
+                                        AND o.conkey[1] = a.attnum AND NOT o.convalidated)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
     LEFT JOIN LATERAL (SELECT indisunique, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND indkey[0] = a.attnum
                        AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
@@ -72,19 +99,21 @@ class PostgresTable:
     def check(self) -> None:
         spec = self.spec
         with self._errors() as connection:
-            found = {
-                name: (kind, unique) for name, kind, unique in connection.execute(_DESCRIBE, [spec.schema, spec.table])
-            }
+            found = {name: rest for name, *rest in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
         if not found:
             raise StoreRefused(f"There is no table {spec.schema}.{spec.table}.")
-        kind, unique = found.get(spec.primary_key, (None, False))
+        kind, unique, always = found.get(spec.primary_key, (None, False, False))
         if kind not in PRIMARY_KEY_TYPES or not unique:
             raise StoreRefused(f"{spec.primary_key} has to be a unique column of an integer, uuid or text type.")
+        if not always:  # rows without a key are in no range of keys, and unique they are not either
+            raise StoreRefused(
+                f"{spec.primary_key} may be NULL: make it NOT NULL, so that every row can be found by it."
+            )
         wanted = FORMATS[spec.format].column_types
         for column in spec.columns:
-            kind = found.get(column, (None, False))[0]
-            if kind is None:
+            if column not in found:
                 raise StoreRefused(f"{spec.table} has no column {column}.")
+            kind = found[column][0]
             if kind not in wanted:
                 raise StoreRefused(f"{column} is {kind}; this format is kept in {' or '.join(sorted(wanted))}.")
         self._types = {name: found[name][0] for name in (spec.primary_key, *spec.columns)}
@@ -174,6 +203,20 @@ class PostgresTable:
     def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
         if not page:
             return set
+        cursor = self._ask(self._update, self._values(page, new), begin=True)
+        return lambda: self._written(page, self._answer(cursor))
+
+    def write(self, page: Page, new: Sequence[Sequence[Cell]]) -> set[str]:
+        with self._errors() as connection, connection.cursor(binary=True) as cursor:
+            return self._written(page, cursor.execute(self._update, self._values(page, new)).fetchall())
+
+    @staticmethod
+    def _written(page: Page, found: list[tuple[Any, ...]]) -> set[str]:
+        keys = found[0][0]
+        return set(page.keys if keys is None else keys)
+
+    def _values(self, page: Page, new: Sequence[Sequence[Cell]]) -> list[Any]:
+        """What `_update` is filled with."""
         kind = self._type(self.spec.primary_key)
         keys = pack(page.keys, TEXT) if kind in _TEXT_KEYS else " ".join(page.keys)
         stamps, places = page.stamps
@@ -181,14 +224,7 @@ class PostgresTable:
             pack(column, BYTEA if self._type(name) == "bytea" else TEXT)
             for name, column in zip(self.columns, new, strict=True)
         ]
-        values = [keys, pack_even(stamps, XID), pack_even(places, TID), *cells, len(page)]
-        cursor = self._ask(self._update, values, begin=True)
-
-        def answer() -> set[str]:
-            written = self._answer(cursor)[0][0]
-            return set(page.keys if written is None else written)
-
-        return answer
+        return [keys, pack_even(stamps, XID), pack_even(places, TID), *cells, len(page)]
 
     @cached_property
     def _update(self) -> LiteralString:
@@ -271,22 +307,18 @@ class PostgresTable:
                 asked, self._asked = self._asked, None
                 asked.close()
             yield self._connection
-        except _GONE as error:
-            self.close()  # what was asked after it was not done, and its transaction is still open
-            raise StoreGone(
-                f"{self.spec.schema}.{self.spec.table} cannot be used any more ({error.diag.message_primary})."
-            ) from None
-        except (errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            self.close()
-            raise StoreUnavailable(
-                f"{self.spec.schema}.{self.spec.table} is busy ({error.diag.message_primary})."
-            ) from None
-        except psycopg.OperationalError:
-            self.close()
-            raise StoreUnavailable("The target database does not answer.") from None
-        except psycopg.DataError as error:
-            self.close()
-            raise StoreRefused(f"The database refused a value ({error.diag.message_primary}).") from None
+        except psycopg.Error as error:
+            if self._asked or (self._connection and self._connection.info.transaction_status != TransactionStatus.IDLE):
+                self.close()  # what was asked after it was not done, and its transaction is still open
+            raise self._told(error) from None
+
+    def _told(self, error: psycopg.Error) -> PortalError:
+        """An error of the server in the store's terms. Only its main sentence is kept: its details quote the row."""
+        said = " ".join((error.diag.message_primary or type(error).__name__).split())
+        if isinstance(error, _OF_A_ROW):
+            return WriteRefused(said)
+        _, told, sentence, hint = next(row for row in _TOLD if isinstance(error, row[0]))
+        return told(sentence.format(f"{self.spec.schema}.{self.spec.table}", said), hint=hint)
 
     def _open(self) -> None:
         self._connection, self._asked = connect(self._dsn, self._rule), None

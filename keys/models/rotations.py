@@ -129,7 +129,8 @@ class ReEncryptionRange(models.Model):
 
 
 class FailedItem(models.Model):
-    """A cell that could not be decrypted: set aside, never overwritten, and in the way of decommissioning until decided."""
+    """A cell that could not be decrypted, or whose store refuses to have it written: set aside, never overwritten, and
+    in the way of decommissioning until decided."""
 
     class Resolution(models.TextChoices):
         OPEN = "open", "Open"
@@ -140,12 +141,16 @@ class FailedItem(models.Model):
     store = models.ForeignKey(DataStore, on_delete=models.CASCADE, related_name="failed_items")
     item = models.TextField(help_text="Primary key of the row, as text.")
     column = models.CharField(max_length=63)
-    reason = models.CharField(max_length=50)
+    reason = models.CharField(max_length=500, help_text="A word, or after `refused: ` what the store said.")
     seen_at = models.DateTimeField(default=timezone.now)
     resolution = models.CharField(max_length=20, choices=Resolution, default=Resolution.OPEN)
     resolved_at = models.DateTimeField(null=True, blank=True)
     resolved_by = models.CharField(max_length=200, blank=True)
     resolution_note = models.TextField(blank=True)
+
+    REFUSED = "refused: "
+    STAYING = models.Q(reason="decrypt_failed") | models.Q(reason__startswith=REFUSED)
+    """Those the census still finds on the old version when the walk is over."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "item", "column"], name="keys_failed_item_once")]

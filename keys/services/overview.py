@@ -109,7 +109,7 @@ def attention(actor: Actor) -> list[Finding]:
     failed = on_rings(failed, rings, "store__ring_id")
     if number := bounded_count(failed):
         findings.append(
-            Finding("warn", f"{_count(number, 'item')} set aside", "What could not be decrypted blocks a decommissioning.",
+            Finding("warn", f"{_count(number, 'item')} set aside", "What could not be moved blocks a decommissioning.",
                     "keys:rotation-list", query="failed=1")
         )  # fmt: skip
     stores = DataStore.objects.exclude(last_error="")

@@ -20,7 +20,7 @@ from keys.crypto.compact import (
     parse_text,
     segment_key,
 )
-from keys.crypto.envelope import Envelope, open_envelope
+from keys.crypto.envelope import Envelope, context_aad, open_envelope
 from keys.crypto.errors import CryptoError, DecryptFailed, MalformedEnvelope
 from keys.datastores.base import Cell, Locator, Page
 from keys.datastores.formats import envelope_of
@@ -34,6 +34,7 @@ from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
 _SEGMENT = bytes([SEGMENT])
+_NO_CONTEXT = (context_aad({}), b"")
 
 
 def _heads(cells: Sequence[Cell]) -> list[bytes]:
@@ -257,16 +258,16 @@ class VaultTextRecoder(_Direct):
         number, payload = self._parse(cell)
         if number != self._old.key_version:
             return cell
-        plaintext = self._decrypt(self._old, payload, context)
+        plaintext, aad = self._decrypt(self._old, payload, context)
         budget.spend(self._new, 1)
         self._turn_to_seal()
-        sealed = materials.cipher(self._new).encrypt(plaintext, context or b"")
+        sealed = materials.cipher(self._new).encrypt(plaintext, aad)
         two_places.require_both(self._new, sealed)
         return format_text(self._new.key_version, sealed)
 
     def open(self, cell: Cell, context: bytes | None) -> bytes:
         number, payload = self._parse(cell)
-        return self._decrypt(_version(self._old.key_id, number), payload, context)
+        return self._decrypt(_version(self._old.key_id, number), payload, context)[0]
 
     def _parse(self, cell: Cell) -> tuple[int, bytes]:
         try:
@@ -274,12 +275,15 @@ class VaultTextRecoder(_Direct):
         except MalformedEnvelope:
             raise SetAside("malformed") from None
 
-    def _decrypt(self, version: KeyVersion, payload: bytes, context: bytes | None) -> bytes:
-        self._opening.take(1)
-        try:
-            return materials.cipher(version).decrypt(payload, context or b"")
-        except UNREADABLE:
-            raise SetAside("decrypt_failed") from None
+    def _decrypt(self, version: KeyVersion, payload: bytes, context: bytes | None) -> tuple[bytes, bytes]:
+        """The plaintext and what it stays bound to: without a context our API binds to that of no names, others to nothing."""
+        for aad in _NO_CONTEXT if context is None else [context]:
+            self._opening.take(1)
+            try:
+                return materials.cipher(version).decrypt(payload, aad), aad
+            except UNREADABLE:
+                continue
+        raise SetAside("decrypt_failed")
 
 
 class EnvelopeRecoder(_Direct):

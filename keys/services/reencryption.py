@@ -9,6 +9,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import compress, pairwise
 from operator import is_not
 from typing import Any, NamedTuple
@@ -18,13 +19,15 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from keys.datastores.base import Answer, Cell, Page, StoreAdapter
+from keys.datastores.base import Answer, Cell, Page, StoreAdapter, WriteRefused
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
-from keys.services import census, materials, rewrap, turns
+from keys.services import census, materials, ranges, rewrap, turns, unmovable
 from keys.services.opening import open_store
+from keys.services.ranges import Part
 from keys.services.ratelimit import RateLimiter
 from keys.services.recoding import Recoder, recode_page, recoder
 from keys.states import JobState, RotationState
+from keyvault_portal.errors import PortalError
 
 PAGE_ROWS = 1_000
 MAX_PASSES = 50
@@ -43,31 +46,10 @@ FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
 """
 
 
-_CLAIM = """
-WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true))
-UPDATE keys_reencryptionrange AS part SET lease_until = %s, worker = %s
-FROM hurried, re_encryption_jobs AS job
-WHERE job.id = part.job_id AND part.id = (
-    SELECT id FROM keys_reencryptionrange
-    WHERE job_id = %s AND NOT done AND (lease_until IS NULL OR lease_until < %s)
-    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-)
-RETURNING part.id, part.cursor, part.upper, job.state, job.rate_limit
-"""
-
-
-class _Part(NamedTuple):
-    """A claimed range: after `cursor`, up to `upper`."""
-
-    pk: int
-    cursor: str | None
-    upper: str | None
-
-
 class _Read(NamedTuple):
     """A page as it was read; `last` when its range has none after it."""
 
-    part: _Part
+    part: Part
     page: Page
     last: bool
 
@@ -174,6 +156,9 @@ def work(job_id: UUID, seconds: float) -> bool:
     walker = _Walker(job)
     try:
         return walker.walk(deadline)
+    except Exception:
+        ranges.give_back(job, walker.name)  # so that the next try meets the same trouble, or none, instead of a lease
+        raise
     finally:
         walker.close()
 
@@ -186,17 +171,17 @@ class _Step:
     page: Page  # without the rows that stay
     new: list[list[Cell]]
     cells: int  # that move
-    aside: int  # cells set aside
     written: Answer[set[str]] = set
     moved: int = 0
     meanwhile: int = 0
 
-    def count(self) -> None:
-        """Wait until the page is written, and see how much of it was."""
+    def count(self, refused: int = 0) -> None:
+        """Wait until the page is written, and see how much of it was; the store refused so many of its rows."""
         written = self.written()
-        self.meanwhile = len(self.page) - len(written)
+        left = len(self.page) - len(written)
+        self.meanwhile = left - refused
         self.moved = self.cells
-        if self.meanwhile:
+        if left:
             kept = [key in written for key in self.page.keys]
             self.moved = sum(
                 sum(map(is_not, compress(new, kept), compress(olds, kept)))
@@ -224,7 +209,15 @@ class _Walker:
         self.adapter.close()
 
     def walk(self, deadline: float) -> bool:
-        """True when there is more to do now.
+        """True when there is more to do now."""
+        try:
+            return self._walk_ahead(deadline)
+        except WriteRefused:
+            self._give_back()  # that page was not written, nor begun what was asked after it: it is read again
+        return self._walk_apart(deadline)
+
+    def _walk_ahead(self, deadline: float) -> bool:
+        """`walk`; raises WriteRefused when a page holds a row that the store refuses.
 
         While a page is worked out here, the store writes the one before and reads the one after: the next of the range,
         or the first of another.
@@ -238,7 +231,7 @@ class _Walker:
             step = self._work_out(found)
             found = ahead() if ahead else None
             if before is not None:
-                before.count()
+                self._count(before)
             if self.rate and step.cells:
                 RateLimiter(f"job:{self.job.pk}", self.rate).acquire(step.cells)
             step.written = self.adapter.ask_write(step.page, step.new)
@@ -248,17 +241,35 @@ class _Walker:
                 return self._give_back()
             before = step
         if before is not None:
-            before.count()
+            self._count(before)
             self._save(before, now=True)
         return self._end_of_pass() if found is None else self._give_back()
 
-    def _ask_after(self, read: _Read | None) -> Answer[_Read] | None:
+    def _walk_apart(self, deadline: float) -> bool:
+        """`walk` by small pages one after the other, which finds the rows that the store refuses and sets them aside."""
+        ahead = self._ask_after(None, unmovable.PAGE_ROWS)
+        while ahead is not None and self.state == JobState.RUNNING.value:
+            step = self._work_out(ahead())
+            if self.rate and step.cells:
+                RateLimiter(f"job:{self.job.pk}", self.rate).acquire(step.cells)
+            written, refused = unmovable.write_apart(self.adapter, step.page, step.new)
+            step.written = partial(set, written)
+            self.aside += unmovable.note(
+                self.job, unmovable.refused_cells(self.adapter.columns, step.page, step.new, refused)
+            )
+            self._count(step, len(refused))
+            if not self._save(step, now=True) or time.monotonic() >= deadline:
+                return self._give_back()
+            ahead = self._ask_after(step.read, unmovable.PAGE_ROWS)
+        return self._end_of_pass() if ahead is None else self._give_back()
+
+    def _ask_after(self, read: _Read | None, most: int = PAGE_ROWS) -> Answer[_Read] | None:
         """The page after this one, in its range or else in the next that is free; None when none is."""
         part = read.part if read and not read.last else self._claim()
         if part is None:
             return None
         after = read.page.keys[-1] if read and not read.last else part.cursor
-        size = min(PAGE_ROWS, max(1, self.rate // 4)) if self.rate else PAGE_ROWS
+        size = min(most, max(1, self.rate // 4)) if self.rate else most
         answer = self.adapter.ask_page(after, part.upper, size)
 
         def answered() -> _Read:
@@ -267,50 +278,37 @@ class _Walker:
 
         return answered
 
-    def _claim(self) -> _Part | None:
+    def _claim(self) -> Part | None:
         """A free range that is this worker's from now on."""
-        now = timezone.now()
-        with connection.cursor() as db:
-            db.execute(_CLAIM, [now + lease(), self.name, self.job.pk, now])
-            found: tuple[Any, ...] | None = db.fetchone()
+        found = ranges.claim(self.job, self.name, lease())
         if found is None:
             return None
-        self.state, self.rate = found[3:]
-        return _Part(*found[:3])
+        part, self.state, self.rate = found
+        return part
 
     def _give_back(self) -> bool:
         """Leave the ranges that are still this worker's to others; True when the job goes on."""
-        mine = ReEncryptionRange.objects.filter(job=self.job, worker=self.name, done=False)
-        mine.update(lease_until=None, worker="")
+        ranges.give_back(self.job, self.name)
         return ReEncryptionJob.objects.filter(pk=self.job.pk, state=JobState.RUNNING.value).exists()
 
     def _work_out(self, read: _Read) -> _Step:
         self.recoder.prepare(read.page)
         self.recoder.reserve(read.page)
-        changing, new, aside, cells = recode_page(self.recoder, self.adapter.columns, read.page)
-        return _Step(read, changing, new, cells, self._set_aside(aside))
+        changing, new, unreadable, cells = recode_page(self.recoder, self.adapter.columns, read.page)
+        self.aside += unmovable.note(self.job, unreadable)
+        return _Step(read, changing, new, cells)
 
-    def _set_aside(self, found: list[tuple[str, str, str]]) -> int:
-        """Note unreadable cells, each once a job; returns how many are new."""
-        if not found:
-            return 0
-        with connection.cursor() as cursor:
-            cursor.execute(
-                'INSERT INTO keys_faileditem (job_id, store_id, item, "column", reason, seen_at, resolution, resolved_by, resolution_note) '
-                "SELECT %s, %s, i, c, r, now(), 'open', '', '' FROM unnest(%s::text[], %s::text[], %s::text[]) AS u(i, c, r) "
-                "ON CONFLICT ON CONSTRAINT keys_failed_item_once DO NOTHING",
-                [self.job.pk, self.store.pk, *[list(column) for column in zip(*found, strict=True)]],
-            )
-            return int(cursor.rowcount)
+    def _count(self, step: _Step, refused: int = 0) -> None:
+        """Wait until a step is written, and count it."""
+        step.count(refused)
+        self.moved, self.meanwhile = self.moved + step.moved, self.meanwhile + step.meanwhile
 
     def _save(self, step: _Step, *, now: bool = False) -> bool:
-        """Count a step; now and then, and with the last page of a range, write cursor and counters down together.
+        """Now and then, and with the last page of a range, write the cursor of a counted step and the counters down together.
 
         False when somebody else holds the range by now. One statement, which also brings the job's state and rate limit
         as they are: a page has few milliseconds. What is not written down yet is read again after a crash, and skipped.
         """
-        self.moved, self.aside = self.moved + step.moved, self.aside + step.aside
-        self.meanwhile += step.meanwhile
         (part, page, last), clock = step.read, time.monotonic()
         if not (last or now or self.rate or clock >= self.saved_at + _SAVE_SECONDS):
             return True
@@ -337,7 +335,7 @@ class _Walker:
         self.adapter.settle()  # what the census sees now is not to be undone by a crash of the target
         left = census.items_on(self.store, self.old, adapter=self.adapter)
         blocked = (
-            FailedItem.objects.filter(job=self.job, reason="decrypt_failed")
+            FailedItem.objects.filter(FailedItem.STAYING, job=self.job)
             .exclude(resolution=FailedItem.Resolution.RECOVERED)
             .count()
         )
@@ -362,9 +360,9 @@ class _Walker:
         return again and job.state == JobState.RUNNING.value
 
 
-def note_trouble(job_id: UUID, error: Exception, *, fatal: bool) -> None:
+def note_trouble(job_id: UUID, error: PortalError, *, fatal: bool) -> None:
     """Keep why a job waits or stopped where people see it."""
-    text = getattr(error, "detail", None) or type(error).__name__
+    text = f"{error.detail} {error.hint}".strip()
     changes: dict[str, Any] = {"last_error": text if fatal else f"Waiting: {text}", "heartbeat_at": timezone.now()}
     if fatal:
         changes["state"] = JobState.FAILED.value

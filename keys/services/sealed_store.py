@@ -59,6 +59,9 @@ class SealedValues:
             }
         return lambda: written
 
+    def write(self, page: Page, new: Sequence[Sequence[Cell]]) -> set[str]:
+        return self.ask_write(page, new)()
+
     def settle(self) -> None:
         return
 

@@ -206,6 +206,44 @@ def test_a_table_that_disappears_stops_the_job_until_a_person_acts(organisation,
     compare(store, active(key), plain)
 
 
+def test_rows_that_the_table_refuses_hold_up_no_other_and_come_into_no_log(
+    organisation, shop, active, start_worker, tmp_path
+):
+    key = organisation.keys["pii"]
+    plain = seal_customers(shop, active(key), range(1, 4001))
+    store = register_customers(organisation, shop)
+    before = shop.cells()
+    shop.connection.execute("ALTER TABLE customers ADD note text DEFAULT 'a word of the customer'")
+    shop.connection.execute("ALTER TABLE customers ADD CONSTRAINT frozen CHECK (id NOT IN (1500, 4000)) NOT VALID")
+    shop.connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION 'it is frozen' USING DETAIL = 'Failing row contains ' || NEW; END $$"
+    )
+    shop.connection.execute(
+        "CREATE TRIGGER frozen BEFORE UPDATE ON customers FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION refuse()"
+    )
+    start_worker("--loglevel", "INFO")
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="refused")
+
+    wait(lambda: state(found) == "re_encrypted", "the end of the walk")
+    job = found.jobs.get()
+    assert set(job.failed_items.values_list("item", flat=True)) == {"2", "1500", "4000"}
+    assert (job.items_done, job.items_failed) == (7994, 6)
+    after = shop.cells()
+    assert {number for number in plain if after[number][:2] == before[number]} == {2, 1500, 4000}
+    log = (tmp_path / "worker-0.log").read_text()
+    assert "keys.reencrypt" in log
+    for sign in ("Traceback", "DETAIL", "Failing row", "a word of the customer", before[1500][0].hex()):
+        assert sign not in log
+
+    shop.connection.execute("DROP TRIGGER frozen ON customers")
+    shop.connection.execute("ALTER TABLE customers DROP CONSTRAINT frozen")
+    rotation.retry_failed(actor=organisation.actor("dana"), rotation_id=found.pk)
+    wait(lambda: state(found) == "re_encrypted", "the end of the second walk")
+    assert not job.failed_items.exists()
+    compare(store, active(key), plain)
+
+
 def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker):
     key = organisation.keys["pii"]
     plain = seal_customers(shop, active(key), range(1, 4001))

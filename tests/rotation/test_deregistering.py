@@ -113,7 +113,7 @@ def test_what_was_set_aside_in_it_neither_blocks_nor_hides_another_store(
     kept = shop.cells()[8]
     shop.connection.execute(broken)
     found = rotation.request_rotation(actor=alone.actor("ada"), key_id=store.key_id, reason="yearly")
-    with pytest.raises(StillInUse, match="unreadable"):
+    with pytest.raises(StillInUse, match="set aside wait"):
         ending.verify(found.pk)
     store_removal.deregister_store(actor=alone.actor("ada"), store_id=store.pk, reason="x")
     item = FailedItem.objects.get(store=store)

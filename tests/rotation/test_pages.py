@@ -173,6 +173,28 @@ def test_the_rotation_page_offers_to_begin_again(
     assert "it can be decommissioned" in text(dana.get(page))
 
 
+def test_what_the_target_refuses_is_said_where_people_look(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any, shop: Any, celery_eager: None
+) -> None:
+    dana, shopped = browser("dana"), shop.connection
+    shopped.execute("REVOKE UPDATE ON customers FROM CURRENT_USER")
+    shopped.execute("ALTER TABLE customers ADD CONSTRAINT frozen CHECK (id <> 7) NOT VALID")
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    page, why = f"/keys/rotations/{found.pk}/", "permission denied for table customers"
+    for shown in (text(dana.get(page)), text(dana.get("/"))):
+        assert why in shown
+        assert "grant the right, then try again" in shown
+    assert "Try again</button>" in text(dana.get(page))
+    shopped.execute("GRANT UPDATE ON customers TO CURRENT_USER")
+    assert dana.post(f"{page}retry/").status_code == 302
+    shown = text(dana.get(page))
+    assert "2 items set aside" in shown
+    assert "violates check constraint &quot;frozen&quot;" in shown
+    assert "Decommission version 1" not in text(browser("ada").get(page))
+
+
 def test_the_page_of_a_key_offers_a_rotation_where_one_can_be_asked_for(
     organisation: Organisation, browser: Callable[[str], Client], active: Any, settings: Any, celery_eager: None
 ) -> None:

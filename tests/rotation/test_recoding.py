@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from keys.crypto.compact import format_text
+from keys.crypto.compact import format_text, parse_text
 from keys.crypto.envelope import context_aad, seal_envelope
 from keys.crypto.secret import SecretBytes
-from keys.datastores.base import Page
+from keys.datastores.base import Page, StoreRefused
 from keys.datastores.formats import ContextTemplate
 from keys.models import KeyVersion, ReEncryptionJob
 from keys.services import budget, lifecycle, materials, ratelimit, recoding, rotation
 from keys.services.opening import open_store
+from keys.services.operations import texts as api
 from keys.services.segments import SegmentWriter
+from keyvault_portal.accounts.permissions import Role
 from tests.shop import TEMPLATE, register_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
@@ -72,6 +74,45 @@ def plaintexts(store, version: KeyVersion) -> list[bytes]:
         return [reader.open(row.cells[0], row.contexts[0]) for row in rows]
     finally:
         adapter.close()
+
+
+def test_texts_without_a_context_are_read_and_stay_bound_to_what_they_were(organisation, shop, active):
+    """Our own API binds them to the context of no names, others to nothing at all; either reads them afterwards as before."""
+    organisation.add("back", Role.SERVICE)
+    key, back = organisation.keys["pii"], organisation.actor("back")
+    old = active(key)
+    items = [api.PlaintextItem(b"word %d" % number) for number in range(1, ROWS + 1)]
+    cells = [item.ciphertext for item in api.encrypt_many(back, key.pk, items)]
+    cells[9] = format_text(old.key_version, materials.cipher(old).encrypt(b"word 10", b""))
+    shop.connection.execute("CREATE TABLE words (id bigint PRIMARY KEY, body text)")
+    for number, cell in enumerate(cells, 1):
+        shop.connection.execute("INSERT INTO words VALUES (%s, %s)", [number, cell])
+    store = register(organisation, shop, "words", "pii", "vault_text", {})
+
+    job = rotate(organisation, "pii", store)
+
+    new = active(key)
+    assert (job.items_done, job.items_failed) == (ROWS, 0)
+    assert plaintexts(store, new) == [item.plaintext for item in items]
+    moved = {number: cell for number, (cell,) in shop.cells("words").items()}
+    assert all(cell.startswith(f"vault:v{new.key_version}:") for cell in moved.values())
+    assert materials.cipher(new).decrypt(parse_text(moved.pop(10))[1], b"") == b"word 10"
+    for number, cell in moved.items():
+        assert api.decrypt(back, key.pk, cell).plaintext == b"word %d" % number
+
+
+def test_a_text_with_a_context_does_not_pass_for_one_without(organisation, shop, active):
+    version = active(organisation.keys["pii"])
+    text = format_text(version.key_version, materials.cipher(version).encrypt(b"word", context_aad({"id": "1"})))
+    shop.connection.execute("CREATE TABLE words (id bigint PRIMARY KEY, body text)")
+    shop.connection.execute("INSERT INTO words VALUES (1, %s)", [text])
+    for template in ({}, {"id": "2"}):
+        with pytest.raises(StoreRefused, match="body of row 1 cannot be read: decrypt failed"):
+            register(organisation, shop, "words", "pii", "vault_text", template)
+    plain = format_text(version.key_version, materials.cipher(version).encrypt(b"word", b"{}"))
+    shop.connection.execute("UPDATE words SET body = %s", [plain])
+    with pytest.raises(StoreRefused, match="body of row 1 cannot be read: decrypt failed"):
+        register(organisation, shop, "words", "pii", "vault_text", {"id": "{pk}"})
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def _check_begin_again(rotation: Rotation) -> None:
 
 
 def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str) -> FailedItem:
-    """Give one unreadable item up, with a reason; it no longer stands in the way of decommissioning.
+    """Give one item that was set aside up, with a reason; it no longer stands in the way of decommissioning.
 
     Raises PermissionRefused, NotFound, ValidationFailed, WrongState (decided already).
     """

@@ -86,9 +86,9 @@ def verify(rotation_id: UUID) -> int:
     items = FailedItem.objects.filter(job__rotation=rotation, store__deregistered_at=None)
     if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
         raise StillInUse(
-            f"{number:,} unreadable items wait for a decision.", hint="Read them again or give them up, with a reason."
+            f"{number:,} items set aside wait for a decision.", hint="Read them again or give them up, with a reason."
         )
-    given_up = items.filter(resolution=FailedItem.Resolution.GIVEN_UP, reason="decrypt_failed").count()
+    given_up = items.filter(FailedItem.STAYING, resolution=FailedItem.Resolution.GIVEN_UP).count()
     if (left := census.live_items(rotation.old_version) - given_up) > 0:
         raise StillInUse(
             f"{left:,} items still stand on version {rotation.old_version.key_version}.",

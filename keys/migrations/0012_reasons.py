@@ -1,0 +1,13 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("keys", "0011_provider_rotation")]
+
+    operations = [
+        migrations.AlterField(
+            "faileditem",
+            "reason",
+            models.CharField(help_text="A word, or after `refused: ` what the store said.", max_length=500),
+        ),
+    ]
