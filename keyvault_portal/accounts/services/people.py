@@ -100,7 +100,7 @@ def update_person(
                 raise _taken()
             why = f"The address of {now} is to be {email}."
             _agreed(actor, CHANGE_ADDRESS, now, approval_id, why, **values)
-            details["approval"] = str(approval_id) if approval_id else None
+            details |= {"approval": str(approval_id)} if approval_id else {}
         for field in changed:
             setattr(person, field, values[field])
         try:
