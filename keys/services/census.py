@@ -14,7 +14,8 @@ from keys.datastores.base import StoreAdapter
 from keys.models import CensusCount, DataStore, KeyVersion
 from keys.services import rewrap
 from keys.services.opening import open_store
-from keys.services.recoding import Resolver, SetAside, recoder
+from keys.services.recoding import SetAside, recoder
+from keys.services.resolving import Resolver
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit

@@ -22,10 +22,10 @@ from keys.crypto.compact import (
 )
 from keys.crypto.envelope import Envelope, open_envelope
 from keys.crypto.errors import CryptoError, DecryptFailed, MalformedEnvelope
-from keys.datastores.base import Cell, Locator, Page
+from keys.datastores.base import Cell, Page
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
-from keys.services import budget, key_views, materials, rewrap, two_places
+from keys.services import budget, key_views, materials, rewrap, sealing, two_places
 from keys.services.cache import BoundedCache
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
@@ -174,18 +174,21 @@ class CompactRecoder:
         return new, _one_by_one(self.recode, new, contexts, others)
 
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        version, plaintext = self._read(cell, context, only=self._old_pk)
+        version, plaintext = self.read(cell, context, only=self._old_pk)
         if plaintext is None or version != self._old_pk:
             return cell
         return self._writer.seal(plaintext, context or b"")
 
     def open(self, cell: Cell, context: bytes | None) -> bytes:
-        plaintext = self._read(cell, context)[1]
+        plaintext = self.read(cell, context)[1]
         assert plaintext is not None
         return plaintext
 
-    def _read(self, cell: Cell, context: bytes | None, only: int | None = None) -> tuple[int, bytes | None]:
-        """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`."""
+    def read(self, cell: Cell, context: bytes | None, only: int | None = None) -> tuple[int, bytes | None]:
+        """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`.
+
+        Raises SetAside.
+        """
         if not isinstance(cell, bytes) or not cell:
             raise SetAside("malformed")
         try:
@@ -282,6 +285,34 @@ class VaultTextRecoder(_Direct):
             raise SetAside("decrypt_failed") from None
 
 
+class SealedValueRecoder(_Direct):
+    """The portal's own values: there are never many, so each is written under the version itself, as `seal_value` does."""
+
+    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
+        super().__init__(store, old, new)
+        self._reader = CompactRecoder(store, old, new)  # which also knows the segments of former rotations
+
+    @property
+    def provider_calls(self) -> int:
+        return super().provider_calls + self._reader.provider_calls
+
+    def prepare(self, page: Page) -> None:
+        self._reader.prepare(page)
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
+        self._opening.take(1)
+        version, plaintext = self._reader.read(cell, context, only=self._old.pk)
+        if plaintext is None or version != self._old.pk:
+            return cell
+        self._turn_to_seal()
+        sealed = sealing.sealed_under(self._new, plaintext, context or b"")
+        two_places.require_both(self._new, sealed[DIRECT_HEADER_SIZE:])
+        return sealed
+
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
+        return self._reader.open(cell, context)
+
+
 class EnvelopeRecoder(_Direct):
     """Envelopes of a KEK: only the wrapped data key is written again, the data stays as it is."""
 
@@ -326,7 +357,9 @@ RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
 
 
 def recoder(store: DataStore, old: KeyVersion, new: KeyVersion) -> Recoder:
-    """The recoder of a store's format."""
+    """The recoder of a store's format, or that of the portal's own values."""
+    if store.kind == DataStore.Kind.SEALED_VALUES:
+        return SealedValueRecoder(store, old, new)
     return RECODERS[store.format](store, old, new)
 
 
@@ -360,35 +393,3 @@ def _version(key_id: UUID, number: int) -> KeyVersion:
     if found is None:
         raise SetAside("unknown_version")
     return found
-
-
-class Resolver:
-    """Turns locators into versions of a store's key, asking the database once a name."""
-
-    def __init__(self, store: DataStore) -> None:
-        self._key_id, self._versions = (
-            store.key_id,
-            {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)},
-        )
-        self._arns = {version.kms_key_arn: version for version in self._versions.values()}
-        self._data_keys: dict[UUID, int] = {}
-        self._by_pk = {version.pk: version for version in self._versions.values()}
-
-    def learn(self, locators: Iterable[Locator | None]) -> None:
-        """Look the data keys among these up, in one query for each 10,000."""
-        names = list({found.data_key_id for found in locators if found and found.data_key_id} - self._data_keys.keys())
-        for start in range(0, len(names), 10_000):
-            part = names[start : start + 10_000]
-            self._data_keys |= dict(DataKey.objects.filter(pk__in=part).values_list("pk", "version_id"))
-
-    def version(self, locator: Locator | None) -> KeyVersion | None:
-        """The version a cell stands on, or None when it names none of this store's key."""
-        if locator is None:
-            return None
-        if locator.form == "segment":
-            return self._by_pk.get(self._data_keys.get(locator.data_key_id, -1))  # type: ignore[arg-type]
-        if locator.form == "envelope":
-            return self._arns.get(locator.arn or "")
-        if locator.form == "direct" and locator.key_id != self._key_id:
-            return None
-        return self._versions.get(locator.version or 0)
