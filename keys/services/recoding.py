@@ -1,9 +1,9 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import compress, groupby
+from itertools import compress
 from operator import is_not
 from typing import Protocol, cast
 from uuid import UUID
@@ -27,28 +27,14 @@ from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
 from keys.services import budget, key_views, materials, rewrap, sealing, two_places
 from keys.services.cache import BoundedCache
+from keys.services.cell_heads import by_head, heads
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
-from keys.states import MAY_PROTECT
+from keys.states import MAY_PROTECT, VersionState
 from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
 _SEGMENT = bytes([SEGMENT])
-
-
-def _heads(cells: Sequence[Cell]) -> list[bytes]:
-    """What each cell begins with: the same for all SEGMENT cells of a data key."""
-    return [cell[:SEGMENT_HEADER_SIZE] if isinstance(cell, bytes) else b"" for cell in cells]
-
-
-def _by_head(cells: Sequence[Cell]) -> Iterator[tuple[bytes, Sequence[int]]]:
-    """The places of cells that begin alike, together wherever they stand: applications write with many data keys."""
-    heads, order = _heads(cells), range(len(cells))
-    if len(set(heads)) == 1:
-        yield heads[0], order
-        return
-    for head, where in groupby(sorted(order, key=heads.__getitem__), key=heads.__getitem__):
-        yield head, list(where)
 
 
 class SetAside(Exception):
@@ -119,16 +105,16 @@ class CompactRecoder:
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
         self._old, self._old_pk, self._key = old, old.pk, old.key
         self._writer = SegmentWriter(new, f"store:{store.name}")
-        self._cache: BoundedCache[bytes, tuple[int, Aead]] = BoundedCache(max_entries=2_000, max_age=3600)
-        self._data_keys: dict[bytes, tuple[int, Aead]] = {}  # of the page at hand
+        self._cache: BoundedCache[bytes, tuple[int, Aead | None]] = BoundedCache(max_entries=2_000, max_age=3600)
+        self._data_keys: dict[bytes, tuple[int, Aead | None]] = {}  # of the page at hand
 
     @property
     def provider_calls(self) -> int:
         return self._writer.calls.made
 
     def prepare(self, page: Page) -> None:
-        heads = {head for column in page.columns for head in set(_heads(column))}
-        names = {head[2:] for head in heads if len(head) == SEGMENT_HEADER_SIZE and head[0] == SEGMENT}
+        begun = {head for column in page.columns for head in set(heads(column))}
+        names = {head[2:] for head in begun if len(head) == SEGMENT_HEADER_SIZE and head[0] == SEGMENT}
         known = {name: self._cache.get(name) for name in names}
         self._data_keys = {name: found for name, found in known.items() if found is not None}
         wanted = [UUID(bytes=name) for name in names - self._data_keys.keys()]
@@ -141,6 +127,9 @@ class CompactRecoder:
         for name, wrapped, number, key_id, wrapper in found:
             self._writer.calls.take(1)
             version = key_views.version(self._key.pk, number)
+            if version.state is VersionState.DESTROYED and version.pk != self._old_pk:
+                self._data_keys[name.bytes] = version.pk, None  # what was given up on it does not stop the walk
+                continue
             secret = materials.data_key_material(name, bytes(wrapped), version, key_views.version(key_id, wrapper))
             held = version.pk, Aead(ALGORITHMS[self._key.algorithm], secret)
             self._data_keys[name.bytes] = held
@@ -155,11 +144,11 @@ class CompactRecoder:
         opened: list[bytes] = []
         places: list[int] = []
         others: list[int] = []
-        for head, where in _by_head(cells):
+        for head, where in by_head(cells):
             held = self._data_keys.get(head[2:]) if head[:1] == _SEGMENT else None
             if held is None:
                 others += [place for place in where if cells[place] is not None]
-            elif held[0] == self._old_pk:
+            elif held[0] == self._old_pk and held[1] is not None:
                 payloads, aads = [cells[place] for place in where], [head + bound[place] for place in where]
                 try:
                     opened += held[1].decrypt_all(cast("list[bytes]", payloads), aads, SEGMENT_HEADER_SIZE)
@@ -199,6 +188,8 @@ class CompactRecoder:
                 version, cipher = known
                 if only is not None and version != only:
                     return version, None
+                if cipher is None:
+                    raise SetAside("decrypt_failed")
                 return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, context or b"")
             _, key_id, number = direct_key(cell)
             if key_id != self._key.pk.bytes:
@@ -224,6 +215,15 @@ class _Direct(ABC):
         self._old, self._new = old, new
         self._opening, self._sealing = ProviderCalls(old.provider), ProviderCalls(new.provider)
         self._copies = int(two_places.copies(new) is not None)
+        self._known: set[object] = {old.key_version, old.kms_key_arn, new.key_version, new.kms_key_arn}
+
+    def _require_known(self, **name: object) -> None:
+        """Raise SetAside for a cell that names no version of the key: no walk would ever move it, and none counts it."""
+        (value,) = name.values()
+        if value not in self._known:
+            if not KeyVersion.objects.filter(key_id=self._old.key_id, **name).exists():
+                raise SetAside("unknown_version")
+            self._known.add(value)
 
     @property
     def provider_calls(self) -> int:
@@ -259,6 +259,7 @@ class VaultTextRecoder(_Direct):
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
         number, payload = self._parse(cell)
         if number != self._old.key_version:
+            self._require_known(key_version=number)
             return cell
         plaintext = self._decrypt(self._old, payload, context)
         budget.spend(self._new, 1)
@@ -319,6 +320,7 @@ class EnvelopeRecoder(_Direct):
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
         envelope = self._parse(cell, context)
         if envelope.kms_key_id != self._old.kms_key_arn:
+            self._require_known(kms_key_arn=envelope.kms_key_id)
             return cell
         try:
             self._opening.take(1)
