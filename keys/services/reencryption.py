@@ -75,7 +75,10 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds."""
+    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds.
+
+    `done` is never too high: what a worker that died had moved and not written down yet is not in it.
+    """
 
     id: str
     label: str

@@ -1,5 +1,6 @@
 """Decommissioning waits for every item that stands on the old version, or that may: nothing hides another."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ from keys.crypto.envelope import seal_envelope
 from keys.crypto.secret import SecretBytes
 from keys.datastores.postgresql import PostgresTable
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
-from keys.services import census, deletion, lifecycle, materials, rotation
+from keys.services import census, deletion, lifecycle, materials, reencryption, rotation
 from keys.services.rotation.ending import StillInUse, verify
+from keyvault_portal.audit.models import AuditEvent
 from tests.shop import Organisation, Shop, register_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
@@ -199,6 +201,34 @@ def test_an_item_set_aside_does_not_end_the_walk_for_another(organisation, custo
     found = begin(organisation, "pii")
     assert found.jobs.get().passes == 2
     assert census.live_items(found.old_version) == 0
+
+
+def test_the_record_says_at_least_and_what_the_census_counts(organisation, customers, settings, monkeypatch):
+    """A worker dies between writing a page and counting it."""
+    settings.REENCRYPTION_WORKERS, settings.REENCRYPTION_LEASE_SECONDS = 0, 0
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    job = found.jobs.get()
+
+    class Died(Exception):
+        pass
+
+    def die(self: Any, step: Any, *, now: bool = False) -> bool:
+        raise Died
+
+    with monkeypatch.context() as killed, pytest.raises(Died):
+        killed.setattr(reencryption._Walker, "_save", die)
+        reencryption.work(job.pk, 600)
+    while reencryption.work(job.pk, 600):
+        pass
+    rotation.settle(found.pk)
+
+    job.refresh_from_db()
+    assert (job.state, job.items_failed) == ("done", 0)
+    recorded = json.loads(bytes(AuditEvent.objects.get(action="rotation.re_encrypted").leaf))["details"]
+    assert recorded["items_on_new_version"] == 5000
+    assert recorded["items_at_least"] == job.items_done < 5000
 
 
 def test_a_sample_that_finds_the_old_version_is_believed_before_the_count(organisation, customers, shop, monkeypatch):
