@@ -194,7 +194,7 @@ def test_an_item_set_aside_does_not_end_the_walk_for_another(organisation, custo
         if not raced:
             raced.append(1)
             shop.connection.execute("DELETE FROM customers WHERE id = 42")
-            shop.connection.execute("UPDATE customers SET email = %s WHERE id = 7", [good])
+            shop.connection.execute("UPDATE customers SET email = %s, card = NULL WHERE id = 7", [good])
         return write(self, page, new)
 
     monkeypatch.setattr(PostgresTable, "ask_write", write_after_the_application)
