@@ -102,6 +102,9 @@ class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
             "rate_limit", "passes", "rate", "seconds_left", "created_at", "started_at", "heartbeat_at", "finished_at", "last_error",
         ]  # fmt: skip
         read_only_fields = fields
+        extra_kwargs = {
+            "items_done": {"help_text": "Moved at least: what a worker that died had not written down is not in it."}
+        }
 
     @extend_schema_field(serializers.FloatField(allow_null=True))
     def get_rate(self, job: ReEncryptionJob) -> float | None:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from keys.crypto.envelope import context_aad
 from keys.models import DataStore, Key, KeyVersion
-from keys.services import budget, creation, materials, stores
+from keys.services import budget, creation, key_views, materials, stores
 from keys.services.segments import SegmentWriter
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
@@ -28,9 +28,11 @@ TEMPLATE = {"table": "customers", "column": "{column}", "id": "{pk}"}
 def fresh_caches() -> Iterator[None]:
     materials.forget()
     budget.forget()
+    key_views.forget()
     yield
     materials.forget()
     budget.forget()
+    key_views.forget()
 
 
 @dataclass

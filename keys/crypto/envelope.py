@@ -73,6 +73,15 @@ def _load(source: str | bytes) -> Any:
         raise MalformedEnvelope("envelope is not JSON") from None
 
 
+def key_named(source: str | bytes) -> str:
+    """Return the `kms_key_id` of JSON text, whatever else is wrong with the envelope; raises MalformedEnvelope."""
+    data = _load(source)
+    named = data.get("kms_key_id") if isinstance(data, dict) else None
+    if not isinstance(named, str) or not 0 < len(named) <= MAX_KEY_ID_CHARS:
+        raise MalformedEnvelope("kms_key_id must be text of a sane length")
+    return named
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One encrypted message with its wrapped data key; all byte fields are raw, `ciphertext` ends with the tag."""

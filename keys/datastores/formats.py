@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import sql
 
 from keys.crypto.compact import DIRECT, SEGMENT, direct_key, parse_text, segment_key
-from keys.crypto.envelope import Envelope
+from keys.crypto.envelope import MAX_KEY_ID_CHARS, Envelope, key_named
 from keys.crypto.errors import MalformedEnvelope
 from keys.datastores.base import Cell, Locator
 
@@ -24,8 +24,15 @@ class Format(Protocol):
         """The key this cell names; raises MalformedEnvelope when it names none."""
         ...
 
-    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
-        """SQL of the part of the cell that `locate_group` understands, NULL when it is not readable."""
+    def group_expression(self, column: sql.Composable, column_type: str, server: int) -> sql.Composable:
+        """SQL of the part of the cell that `locate_group` understands, NULL where SQL cannot tell.
+
+        `server` is the number of its version as it says it (`server_version_num`).
+        """
+        ...
+
+    def only_python_tells(self, column_type: str) -> bool:
+        """Whether a cell may name a key although its `group_expression` is NULL: then `locate` has to read it."""
         ...
 
     def locate_group(self, value: object) -> Locator | None:
@@ -48,12 +55,15 @@ class CompactFormat:
             return Locator("direct", key_id=UUID(bytes=key_id), version=version)
         raise MalformedEnvelope("this compact form cannot be followed in a store")
 
-    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+    def group_expression(self, column: sql.Composable, column_type: str, server: int) -> sql.Composable:
         # get_byte fails on an empty value, so its length is asked first.
         return sql.SQL(
             "CASE WHEN octet_length({c}) < 18 THEN NULL WHEN get_byte({c}, 0) = 2 THEN substr({c}, 1, 18) "
             "WHEN get_byte({c}, 0) = 1 THEN substr({c}, 1, 22) END"
         ).format(c=column)
+
+    def only_python_tells(self, column_type: str) -> bool:
+        return False
 
     def locate_group(self, value: object) -> Locator | None:
         try:
@@ -72,8 +82,11 @@ class VaultTextFormat:
             raise MalformedEnvelope("not a vault: text")
         return Locator("vault", version=parse_text(cell)[0])
 
-    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
+    def group_expression(self, column: sql.Composable, column_type: str, server: int) -> sql.Composable:
         return sql.SQL("substring({c} from '^vault:v([1-9][0-9]{{0,9}}):')").format(c=column)
+
+    def only_python_tells(self, column_type: str) -> bool:
+        return False
 
     def locate_group(self, value: object) -> Locator | None:
         return Locator("vault", version=int(value)) if isinstance(value, str) else None
@@ -87,22 +100,47 @@ class EnvelopeJsonFormat:
     def locate(self, cell: Cell) -> Locator:
         if cell is None:
             raise MalformedEnvelope("no envelope")
-        return Locator("envelope", arn=Envelope.from_json(cell).kms_key_id)
+        return Locator("envelope", arn=key_named(cell))
 
-    def group_expression(self, column: sql.Composable, column_type: str) -> sql.Composable:
-        if column_type in {"json", "jsonb"}:
-            return sql.SQL("{c} ->> 'kms_key_id'").format(c=column)
-        return sql.SQL('substring({c} from \'"kms_key_id"\\s*:\\s*"([^"\\\\]*)"\')').format(c=column)
+    def group_expression(self, column: sql.Composable, column_type: str, server: int) -> sql.Composable:
+        if column_type == "jsonb":
+            return sql.SQL("CASE jsonb_typeof({c} -> 'kms_key_id') WHEN 'string' THEN {c} ->> 'kms_key_id' END").format(
+                c=column
+            )
+        if server < _IS_JSON:
+            return sql.SQL("NULL::text")
+        # Read as JSON, not searched: names and values may be written with escapes, and a context may hold the same name.
+        # What nests too deep would end the statement, and so would a character that is JSON but no text here.
+        return sql.SQL(
+            "CASE WHEN octet_length({t}) - octet_length(translate({t}, '[{{', '')) < 100 THEN "
+            "CASE WHEN {t} IS JSON OBJECT WITH UNIQUE KEYS THEN "
+            "CASE json_typeof({t}::json -> 'kms_key_id') WHEN 'string' THEN {t}::json ->> 'kms_key_id' END END END"
+        ).format(t=sql.SQL("{}::text").format(column))
+
+    def only_python_tells(self, column_type: str) -> bool:
+        return column_type != "jsonb"
 
     def locate_group(self, value: object) -> Locator | None:
-        return Locator("envelope", arn=value) if isinstance(value, str) else None
+        if isinstance(value, str) and 0 < len(value) <= MAX_KEY_ID_CHARS:
+            return Locator("envelope", arn=value)
+        return None
 
+
+_IS_JSON = 160_000  # the first version of PostgreSQL that has it
 
 FORMATS: Mapping[str, Format] = {
     "compact": CompactFormat(),
     "vault_text": VaultTextFormat(),
     "envelope_json": EnvelopeJsonFormat(),
 }
+
+
+def located(form: str, cell: Cell) -> Locator | None:
+    """What a cell of this format names, None when it names no key."""
+    try:
+        return FORMATS[form].locate(cell)
+    except MalformedEnvelope:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Any PostgreSQL table as a data store: identifiers quoted and looked up, pages by key, conditional bulk writes."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from keys.datastores.base import (
     Answer,
     Cell,
     Counted,
+    Locator,
     Page,
     StoreGone,
     StoreRefused,
@@ -21,7 +23,7 @@ from keys.datastores.base import (
     WriteRefused,
 )
 from keys.datastores.connecting import HostRule, connect
-from keys.datastores.formats import FORMATS, ContextTemplate
+from keys.datastores.formats import FORMATS, ContextTemplate, located
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
 from keyvault_portal.errors import PortalError
 
@@ -56,6 +58,7 @@ _SIZE = """
     SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
     FROM (SELECT relid FROM pg_partition_tree(%s) UNION SELECT %s::regclass) parts
 """
+_UNTOLD = "keyvault_portal_untold"  # a cursor of the server, so that a hundred cells at a time are held here
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
 
@@ -119,25 +122,39 @@ class PostgresTable:
         self._types = {name: found[name][0] for name in (spec.primary_key, *spec.columns)}
 
     def count_by_version(self) -> list[Counted]:
-        counted = []
-        fmt = FORMATS[self.spec.format]
-        for column in self.columns:
-            expression = fmt.group_expression(sql.Identifier(column), self._type(column))
-            statement = sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(
-                e=expression, t=self._table(), c=sql.Identifier(column)
-            )
-            with self._errors() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
-                cursor.execute("SET LOCAL statement_timeout = '30min'")
-                # Few keys stand in a table, while the planner fears a group for every row: it would sort them all, or
-                # count with one process.
-                cursor.execute("SET LOCAL parallel_tuple_cost = 0")
-                cursor.execute("SET LOCAL enable_sort = off")
-                cursor.execute(statement)
-                counted += [
-                    Counted(column, fmt.locate_group(value) if value is not None else None, items)
-                    for value, items in cursor
-                ]
-        return counted
+        return [
+            Counted(column, locator, items)
+            for column in self.columns
+            for locator, items in self._count_column(column).items()
+        ]
+
+    def _count_column(self, column: str) -> Counter[Locator | None]:
+        """What the server can tell is counted there; the other cells are read, and both see the table as it was at one time."""
+        fmt, kind = FORMATS[self.spec.format], self._type(column)
+        with self._errors() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute("SET LOCAL statement_timeout = '30min'")
+            # Few keys stand in a table, while the planner fears a group for every row: it would sort them all, or
+            # count with one process.
+            cursor.execute("SET LOCAL parallel_tuple_cost = 0")
+            cursor.execute("SET LOCAL enable_sort = off")
+            expression = fmt.group_expression(sql.Identifier(column), kind, connection.info.server_version)
+            names = {"e": expression, "t": self._table(), "c": sql.Identifier(column), "cell": self._read(column)}
+            cursor.execute(sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(**names))
+            found: dict[Any, int] = dict(cursor.fetchall())
+            untold = found.pop(None, 0)
+            counts: Counter[Locator | None] = Counter()
+            for value, items in found.items():
+                counts[fmt.locate_group(value)] += items
+            if untold and fmt.only_python_tells(kind):
+                with connection.cursor(_UNTOLD, binary=True) as cells:
+                    cells.execute(
+                        sql.SQL("SELECT {cell} FROM {t} WHERE {c} IS NOT NULL AND {e} IS NULL").format(**names)
+                    )
+                    counts.update(located(self.spec.format, cell) for (cell,) in cells)
+            elif untold:
+                counts[None] += untold
+        return counts
 
     def boundaries(self, parts: int) -> list[str]:
         marks = self._marks(parts, _SAMPLE_BLOCKS * parts)

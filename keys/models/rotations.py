@@ -149,8 +149,6 @@ class FailedItem(models.Model):
     resolution_note = models.TextField(blank=True)
 
     REFUSED = "refused: "
-    STAYING = models.Q(reason="decrypt_failed") | models.Q(reason__startswith=REFUSED)
-    """Those the census still finds on the old version when the walk is over."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "item", "column"], name="keys_failed_item_once")]

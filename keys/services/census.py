@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from keys.datastores.base import StoreAdapter
+from keys.datastores.formats import located
 from keys.models import CensusCount, DataStore, KeyVersion
 from keys.services import rewrap
 from keys.services.opening import open_store
-from keys.services.recoding import Resolver, SetAside, recoder
+from keys.services.recoding import SetAside, recoder
+from keys.services.resolving import Resolver
+from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
@@ -26,12 +29,19 @@ SAMPLE = 200
 FRESH = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """A sampled re-read: how many cells were opened, and how many could not be."""
+class Sampled(NamedTuple):
+    """A sampled re-read: how many cells were opened, how many could not be, how many stand on the version being left."""
 
     read: int
     unreadable: int
+    left: int
+
+
+class Standing(NamedTuple):
+    """Items of a store that stand on a version, and those that name no version of its key and so may stand on any."""
+
+    on: int
+    untold: int
 
 
 def count_store(store: DataStore, *, adapter: StoreAdapter | None = None) -> dict[tuple[str, int | None], int]:
@@ -51,17 +61,25 @@ def count_store(store: DataStore, *, adapter: StoreAdapter | None = None) -> dic
     return dict(totals)
 
 
-def items_on(store: DataStore, version: KeyVersion, *, adapter: StoreAdapter | None = None) -> int:
-    """How many items of the store stand on `version`, counted now and kept."""
+def standing(store: DataStore, version: KeyVersion, *, adapter: StoreAdapter | None = None) -> Standing:
+    """What of the store stands on `version` or on none that can be told, counted now and kept."""
     counts = count_store(store, adapter=adapter)
     keep(store, counts)
-    return sum(items for (_, version_id), items in counts.items() if version_id == version.pk)
+    by_version: Counter[int | None] = Counter()
+    for (_, version_id), items in counts.items():
+        by_version[version_id] += items
+    return Standing(by_version[version.pk], by_version[None])
 
 
-def lately_on(store: DataStore, version_id: int) -> int:
-    """How many items of the store stood on the version when they were last counted; 0 when that is over an hour ago."""
+def items_on(store: DataStore, version: KeyVersion) -> int:
+    """How many items of the store stand on `version`, counted now and kept."""
+    return standing(store, version).on
+
+
+def lately_to_walk(store: DataStore, version_id: int) -> int:
+    """How many items stood on the version or on none when the store was last counted; 0 when that is over an hour ago."""
     fresh = DataStore.objects.filter(pk=store.pk, census_at__gt=timezone.now() - FRESH)
-    kept = CensusCount.objects.filter(store__in=fresh, version_id=version_id)
+    kept = CensusCount.objects.filter(Q(version_id=version_id) | Q(version=None), store__in=fresh)
     return kept.aggregate(total=Sum("items"))["total"] or 0
 
 
@@ -112,18 +130,28 @@ def live_items(version: KeyVersion) -> int:
     return rewrap.count(version.pk) + sum(items_on(store, version) for store in stores)
 
 
-def sample(version: KeyVersion, new: KeyVersion, size: int = SAMPLE) -> Sampled:
-    """Open cells from all over the stores of the version's key, to see that what was moved can be read."""
-    read = unreadable = 0
+def sample(
+    version: KeyVersion, new: KeyVersion, given_up: Collection[tuple[UUID, str, str]], size: int = SAMPLE
+) -> Sampled:
+    """Open cells from all over the stores of the version's key, to see that what was moved can be read.
+
+    `given_up` names cells, by store, key and column, that nobody expects to open.
+    """
+    read = unreadable = left = 0
     for store in DataStore.objects.filter(key_id=version.key_id):
-        adapter, reader = open_store(store), recoder(store, version, new)
+        adapter, reader, resolver = open_store(store), recoder(store, version, new), Resolver(store)
         try:
             rows = adapter.sample(size)
             reader.prepare(rows)
+            resolver.learn(located(store.format, cell) for column in rows.columns for cell in column)
             for row in rows:
-                for cell, context in zip(row.cells, row.contexts, strict=True):
-                    if cell is None:
+                for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
+                    if cell is None or (store.pk, row.pk, column) in given_up:
                         continue
+                    standing_on = resolver.version(located(store.format, cell))
+                    left += standing_on == version
+                    if standing_on and standing_on.state is VersionState.DESTROYED:
+                        continue  # given up with its version
                     try:
                         reader.open(cell, context)
                         read += 1
@@ -132,7 +160,7 @@ def sample(version: KeyVersion, new: KeyVersion, size: int = SAMPLE) -> Sampled:
         finally:
             reader.close()
             adapter.close()
-    return Sampled(read, unreadable)
+    return Sampled(read, unreadable, left)
 
 
 def stored_counts(version_ids: Collection[int]) -> dict[int, int]:

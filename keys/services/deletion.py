@@ -37,13 +37,14 @@ class Consequences:
     root_seals: int
     last_used_at: datetime | None
     last_used_by: str
+    untold_items: int = 0
     elsewhere: list[str] = field(default_factory=list)
 
     @property
     def harmless(self) -> bool:
         """Whether nothing known still needs the version."""
         standing = self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items
-        return not (standing or self.root_seals or self.elsewhere)
+        return not (standing or self.untold_items or self.root_seals or self.elsewhere)
 
     def sentences(self) -> list[str]:
         """The same for people, the numbers first."""
@@ -63,6 +64,11 @@ class Consequences:
         ]
         said = [*self.elsewhere]
         said += [f"{words} become{'s' if number == 1 else ''} unreadable." for number, words in lost if number]
+        if self.untold_items:
+            verb = "names" if self.untold_items == 1 else "name"
+            said.append(
+                f"{many(self.untold_items, 'item')} in data stores {verb} no version of the key and may stand on it."
+            )
         if self.root_seals:
             said.append(f"{many(self.root_seals, 'seal')} of the portal's root will not open it any more.")
         return [*(said or ["Nothing that the portal knows of stands on it any more."]), used]
@@ -74,7 +80,7 @@ def many(number: int, noun: str) -> str:
 
 
 def consequences_of_destroying(version: KeyVersion) -> Consequences:
-    """Count what depends on a version: six queries, and those of the apps above."""
+    """Count what depends on a version: seven queries, and those of the apps above."""
     wrapped = version.wraps.exclude(status=VersionState.DESTROYED.value)
     return Consequences(
         wrapped_versions=wrapped.count(),
@@ -82,6 +88,10 @@ def consequences_of_destroying(version: KeyVersion) -> Consequences:
         wrapped_data_keys=DataKey.objects.filter(wrapped_by=version).count(),
         owned_data_keys=DataKey.objects.filter(version=version).count(),
         census_items=CensusCount.objects.filter(version=version).aggregate(total=Sum("items"))["total"] or 0,
+        untold_items=CensusCount.objects.filter(version=None, store__key=version.key_id).aggregate(total=Sum("items"))[
+            "total"
+        ]
+        or 0,
         root_seals=version.root_seals.filter(retired_at=None).count(),
         last_used_at=version.last_used_at,
         last_used_by=version.last_used_by,

@@ -27,7 +27,7 @@ def spec_of(store: DataStore) -> TableSpec:
 def open_store(store: DataStore) -> StoreAdapter:
     """An adapter for this worker; the caller closes it."""
     if store.kind == DataStore.Kind.SEALED_VALUES:
-        return SealedValues(store)
+        return SealedValues()
     assert store.dsn is not None
     with sealing.open_value(store.dsn) as dsn:
         return PostgresTable(dsn.reveal().decode(), spec_of(store), host_rule())

@@ -1,9 +1,9 @@
 """Moving one cell from an old key version to a new one: what each format needs to be opened and written again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import compress, groupby
+from itertools import compress
 from operator import is_not
 from typing import Protocol, cast
 from uuid import UUID
@@ -22,34 +22,20 @@ from keys.crypto.compact import (
 )
 from keys.crypto.envelope import Envelope, context_aad, open_envelope
 from keys.crypto.errors import CryptoError, DecryptFailed, MalformedEnvelope
-from keys.datastores.base import Cell, Locator, Page
+from keys.datastores.base import Cell, Page
 from keys.datastores.formats import envelope_of
 from keys.models import DataKey, DataStore, KeyVersion
-from keys.services import budget, key_views, materials, rewrap, two_places
+from keys.services import budget, key_views, materials, rewrap, sealing, two_places
 from keys.services.cache import BoundedCache
+from keys.services.cell_heads import by_head, heads
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
-from keys.states import MAY_PROTECT
+from keys.states import MAY_PROTECT, VersionState
 from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
 _SEGMENT = bytes([SEGMENT])
 _NO_CONTEXT = (context_aad({}), b"")
-
-
-def _heads(cells: Sequence[Cell]) -> list[bytes]:
-    """What each cell begins with: the same for all SEGMENT cells of a data key."""
-    return [cell[:SEGMENT_HEADER_SIZE] if isinstance(cell, bytes) else b"" for cell in cells]
-
-
-def _by_head(cells: Sequence[Cell]) -> Iterator[tuple[bytes, Sequence[int]]]:
-    """The places of cells that begin alike, together wherever they stand: applications write with many data keys."""
-    heads, order = _heads(cells), range(len(cells))
-    if len(set(heads)) == 1:
-        yield heads[0], order
-        return
-    for head, where in groupby(sorted(order, key=heads.__getitem__), key=heads.__getitem__):
-        yield head, list(where)
 
 
 class SetAside(Exception):
@@ -120,16 +106,16 @@ class CompactRecoder:
     def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
         self._old, self._old_pk, self._key = old, old.pk, old.key
         self._writer = SegmentWriter(new, f"store:{store.name}")
-        self._cache: BoundedCache[bytes, tuple[int, Aead]] = BoundedCache(max_entries=2_000, max_age=3600)
-        self._data_keys: dict[bytes, tuple[int, Aead]] = {}  # of the page at hand
+        self._cache: BoundedCache[bytes, tuple[int, Aead | None]] = BoundedCache(max_entries=2_000, max_age=3600)
+        self._data_keys: dict[bytes, tuple[int, Aead | None]] = {}  # of the page at hand
 
     @property
     def provider_calls(self) -> int:
         return self._writer.calls.made
 
     def prepare(self, page: Page) -> None:
-        heads = {head for column in page.columns for head in set(_heads(column))}
-        names = {head[2:] for head in heads if len(head) == SEGMENT_HEADER_SIZE and head[0] == SEGMENT}
+        begun = {head for column in page.columns for head in set(heads(column))}
+        names = {head[2:] for head in begun if len(head) == SEGMENT_HEADER_SIZE and head[0] == SEGMENT}
         known = {name: self._cache.get(name) for name in names}
         self._data_keys = {name: found for name, found in known.items() if found is not None}
         wanted = [UUID(bytes=name) for name in names - self._data_keys.keys()]
@@ -142,6 +128,9 @@ class CompactRecoder:
         for name, wrapped, number, key_id, wrapper in found:
             self._writer.calls.take(1)
             version = key_views.version(self._key.pk, number)
+            if version.state is VersionState.DESTROYED and version.pk != self._old_pk:
+                self._data_keys[name.bytes] = version.pk, None  # what was given up on it does not stop the walk
+                continue
             secret = materials.data_key_material(name, bytes(wrapped), version, key_views.version(key_id, wrapper))
             held = version.pk, Aead(ALGORITHMS[self._key.algorithm], secret)
             self._data_keys[name.bytes] = held
@@ -156,11 +145,11 @@ class CompactRecoder:
         opened: list[bytes] = []
         places: list[int] = []
         others: list[int] = []
-        for head, where in _by_head(cells):
+        for head, where in by_head(cells):
             held = self._data_keys.get(head[2:]) if head[:1] == _SEGMENT else None
             if held is None:
                 others += [place for place in where if cells[place] is not None]
-            elif held[0] == self._old_pk:
+            elif held[0] == self._old_pk and held[1] is not None:
                 payloads, aads = [cells[place] for place in where], [head + bound[place] for place in where]
                 try:
                     opened += held[1].decrypt_all(cast("list[bytes]", payloads), aads, SEGMENT_HEADER_SIZE)
@@ -175,18 +164,21 @@ class CompactRecoder:
         return new, _one_by_one(self.recode, new, contexts, others)
 
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
-        version, plaintext = self._read(cell, context, only=self._old_pk)
+        version, plaintext = self.read(cell, context, only=self._old_pk)
         if plaintext is None or version != self._old_pk:
             return cell
         return self._writer.seal(plaintext, context or b"")
 
     def open(self, cell: Cell, context: bytes | None) -> bytes:
-        plaintext = self._read(cell, context)[1]
+        plaintext = self.read(cell, context)[1]
         assert plaintext is not None
         return plaintext
 
-    def _read(self, cell: Cell, context: bytes | None, only: int | None = None) -> tuple[int, bytes | None]:
-        """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`."""
+    def read(self, cell: Cell, context: bytes | None, only: int | None = None) -> tuple[int, bytes | None]:
+        """Version id and plaintext; the plaintext is left out when the cell stands on another version than `only`.
+
+        Raises SetAside.
+        """
         if not isinstance(cell, bytes) or not cell:
             raise SetAside("malformed")
         try:
@@ -197,6 +189,8 @@ class CompactRecoder:
                 version, cipher = known
                 if only is not None and version != only:
                     return version, None
+                if cipher is None:
+                    raise SetAside("decrypt_failed")
                 return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, context or b"")
             _, key_id, number = direct_key(cell)
             if key_id != self._key.pk.bytes:
@@ -222,6 +216,15 @@ class _Direct(ABC):
         self._old, self._new = old, new
         self._opening, self._sealing = ProviderCalls(old.provider), ProviderCalls(new.provider)
         self._copies = int(two_places.copies(new) is not None)
+        self._known: set[object] = {old.key_version, old.kms_key_arn, new.key_version, new.kms_key_arn}
+
+    def _require_known(self, **name: object) -> None:
+        """Raise SetAside for a cell that names no version of the key: no walk would ever move it, and none counts it."""
+        (value,) = name.values()
+        if value not in self._known:
+            if not KeyVersion.objects.filter(key_id=self._old.key_id, **name).exists():
+                raise SetAside("unknown_version")
+            self._known.add(value)
 
     @property
     def provider_calls(self) -> int:
@@ -257,6 +260,7 @@ class VaultTextRecoder(_Direct):
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
         number, payload = self._parse(cell)
         if number != self._old.key_version:
+            self._require_known(key_version=number)
             return cell
         plaintext, aad = self._decrypt(self._old, payload, context)
         budget.spend(self._new, 1)
@@ -286,12 +290,41 @@ class VaultTextRecoder(_Direct):
         raise SetAside("decrypt_failed")
 
 
+class SealedValueRecoder(_Direct):
+    """The portal's own values: there are never many, so each is written under the version itself, as `seal_value` does."""
+
+    def __init__(self, store: DataStore, old: KeyVersion, new: KeyVersion) -> None:
+        super().__init__(store, old, new)
+        self._reader = CompactRecoder(store, old, new)  # which also knows the segments of former rotations
+
+    @property
+    def provider_calls(self) -> int:
+        return super().provider_calls + self._reader.provider_calls
+
+    def prepare(self, page: Page) -> None:
+        self._reader.prepare(page)
+
+    def recode(self, cell: Cell, context: bytes | None) -> Cell:
+        self._opening.take(1)
+        version, plaintext = self._reader.read(cell, context, only=self._old.pk)
+        if plaintext is None or version != self._old.pk:
+            return cell
+        self._turn_to_seal()
+        sealed = sealing.sealed_under(self._new, plaintext, context or b"")
+        two_places.require_both(self._new, sealed[DIRECT_HEADER_SIZE:])
+        return sealed
+
+    def open(self, cell: Cell, context: bytes | None) -> bytes:
+        return self._reader.open(cell, context)
+
+
 class EnvelopeRecoder(_Direct):
     """Envelopes of a KEK: only the wrapped data key is written again, the data stays as it is."""
 
     def recode(self, cell: Cell, context: bytes | None) -> Cell:
         envelope = self._parse(cell, context)
         if envelope.kms_key_id != self._old.kms_key_arn:
+            self._require_known(kms_key_arn=envelope.kms_key_id)
             return cell
         try:
             self._opening.take(1)
@@ -330,7 +363,9 @@ RECODERS: dict[str, Callable[[DataStore, KeyVersion, KeyVersion], Recoder]] = {
 
 
 def recoder(store: DataStore, old: KeyVersion, new: KeyVersion) -> Recoder:
-    """The recoder of a store's format."""
+    """The recoder of a store's format, or that of the portal's own values."""
+    if store.kind == DataStore.Kind.SEALED_VALUES:
+        return SealedValueRecoder(store, old, new)
     return RECODERS[store.format](store, old, new)
 
 
@@ -364,35 +399,3 @@ def _version(key_id: UUID, number: int) -> KeyVersion:
     if found is None:
         raise SetAside("unknown_version")
     return found
-
-
-class Resolver:
-    """Turns locators into versions of a store's key, asking the database once a name."""
-
-    def __init__(self, store: DataStore) -> None:
-        self._key_id, self._versions = (
-            store.key_id,
-            {v.key_version: v for v in KeyVersion.objects.filter(key=store.key)},
-        )
-        self._arns = {version.kms_key_arn: version for version in self._versions.values()}
-        self._data_keys: dict[UUID, int] = {}
-        self._by_pk = {version.pk: version for version in self._versions.values()}
-
-    def learn(self, locators: Iterable[Locator | None]) -> None:
-        """Look the data keys among these up, in one query for each 10,000."""
-        names = list({found.data_key_id for found in locators if found and found.data_key_id} - self._data_keys.keys())
-        for start in range(0, len(names), 10_000):
-            part = names[start : start + 10_000]
-            self._data_keys |= dict(DataKey.objects.filter(pk__in=part).values_list("pk", "version_id"))
-
-    def version(self, locator: Locator | None) -> KeyVersion | None:
-        """The version a cell stands on, or None when it names none of this store's key."""
-        if locator is None:
-            return None
-        if locator.form == "segment":
-            return self._by_pk.get(self._data_keys.get(locator.data_key_id, -1))  # type: ignore[arg-type]
-        if locator.form == "envelope":
-            return self._arns.get(locator.arn or "")
-        if locator.form == "direct" and locator.key_id != self._key_id:
-            return None
-        return self._versions.get(locator.version or 0)

@@ -26,6 +26,7 @@ from keys.services.opening import open_store
 from keys.services.ranges import Part
 from keys.services.ratelimit import RateLimiter
 from keys.services.recoding import Recoder, recode_page, recoder
+from keys.services.set_aside import still_there
 from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError
 
@@ -56,7 +57,10 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds."""
+    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds.
+
+    `done` is never too high: what a worker that died had moved and not written down yet is not in it.
+    """
 
     id: str
     label: str
@@ -89,6 +93,7 @@ def progress(job: ReEncryptionJob) -> Progress:
 def prepare(job: ReEncryptionJob) -> None:
     """See how much has to move and cut the store into ranges; the job runs from here on. Raises StoreUnavailable and kin.
 
+    What names no version has to be walked, too: only so is it set aside.
     How much is only for people to watch, so a census of the last hour serves; the end of the job counts in any case. One
     worker does this; the others wait for it instead of counting the same items beside it.
     """
@@ -103,8 +108,8 @@ def _prepare(job: ReEncryptionJob) -> None:
     else:
         adapter = open_store(job.store)
         try:
-            total = census.lately_on(job.store, job.rotation.old_version_id)
-            total = total or census.items_on(job.store, job.rotation.old_version, adapter=adapter)
+            total = census.lately_to_walk(job.store, job.rotation.old_version_id)
+            total = total or sum(census.standing(job.store, job.rotation.old_version, adapter=adapter))
             ranges = _cut(adapter, max(1, min(256, total // (4 * PAGE_ROWS)))) if total else []
         finally:
             adapter.close()
@@ -333,12 +338,11 @@ class _Walker:
         if ReEncryptionRange.objects.filter(job=self.job, done=False).exists():
             return False
         self.adapter.settle()  # what the census sees now is not to be undone by a crash of the target
-        left = census.items_on(self.store, self.old, adapter=self.adapter)
-        blocked = (
-            FailedItem.objects.filter(FailedItem.STAYING, job=self.job)
-            .exclude(resolution=FailedItem.Resolution.RECOVERED)
-            .count()
+        left = sum(census.standing(self.store, self.old, adapter=self.adapter))
+        aside = (
+            FailedItem.objects.filter(job=self.job).exclude(resolution=FailedItem.Resolution.RECOVERED).order_by("pk")
         )
+        blocked = sum(still_there(aside.iterator(), self.store, self.old, self.new, self.adapter))
         again = left > blocked
         ranges = _cut(self.adapter, max(1, min(64, left // PAGE_ROWS))) if again else []
         with transaction.atomic():

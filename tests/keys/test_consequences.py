@@ -16,6 +16,8 @@ NONE = Consequences(0, 0, 0, 0, 0, 0, None, "")
         ({"wrapped_data_keys": 1}, "1 data key under it becomes unreadable."),
         ({"owned_data_keys": 3}, "3 data keys of its own become unreadable."),
         ({"census_items": 1200}, "1,200 items in data stores become unreadable."),
+        ({"untold_items": 1}, "1 item in data stores names no version of the key and may stand on it."),
+        ({"untold_items": 40}, "40 items in data stores name no version of the key and may stand on it."),
         ({"root_seals": 1}, "1 seal of the portal's root will not open it any more."),
         ({"elsewhere": ["A certificate."]}, "A certificate."),
     ],

@@ -1,14 +1,17 @@
 """Phase 3, decommission: refused unless the census is zero and a sampled re-read agrees, then a grace period."""
 
+from contextlib import closing
 from uuid import UUID
 
 from django.utils import timezone
 
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
-from keys.services import census, deletion, policies, versions
+from keys.services import census, deletion, policies, rewrap, versions
 from keys.services.acts import need_agreement
 from keys.services.dependents import dependents_of
+from keys.services.opening import open_store
 from keys.services.rotation.frame import act_on_rotation, move
+from keys.services.set_aside import still_there
 from keys.states import RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -82,22 +85,34 @@ def verify(rotation_id: UUID) -> int:
     rotation = Rotation.objects.select_related("old_version__key", "new_version__key").filter(pk=rotation_id).first()
     if rotation is None or rotation.new_version is None:
         raise NotFound("There is no such rotation.")
-    # What was deregistered is in no count any more, so its items must not be taken off the others'.
+    old, new = rotation.old_version, rotation.new_version
     items = FailedItem.objects.filter(job__rotation=rotation, store__deregistered_at=None)
     if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
         raise StillInUse(
             f"{number:,} items set aside wait for a decision.", hint="Read them again or give them up, with a reason."
         )
-    given_up = items.filter(FailedItem.STAYING, resolution=FailedItem.Resolution.GIVEN_UP).count()
-    if (left := census.live_items(rotation.old_version) - given_up) > 0:
+    given_up = items.filter(resolution=FailedItem.Resolution.GIVEN_UP).order_by("pk")
+    left, untold = rewrap.count(old.pk), 0
+    for store in DataStore.objects.filter(key_id=rotation.key_id):
+        with closing(open_store(store)) as adapter:
+            standing = census.standing(store, old, adapter=adapter)
+            decided = still_there(given_up.filter(store=store).iterator(), store, old, new, adapter)
+        left, untold = left + max(0, standing.on - decided.on), untold + max(0, standing.untold - decided.untold)
+    if left:
         raise StillInUse(
-            f"{left:,} items still stand on version {rotation.old_version.key_version}.",
-            hint="Run the re-encryption again.",
+            f"{left:,} items still stand on version {old.key_version}.", hint="Run the re-encryption again."
         )
-    if standing := dependents_of(rotation.old_version).when_destroyed:
-        raise StillInUse(standing[0], hint="End, renew or roll over what stands on it first.")
-    sampled = census.sample(rotation.old_version, rotation.new_version)
-    if sampled.unreadable > items.filter(resolution=FailedItem.Resolution.GIVEN_UP).count():
+    if untold:
+        raise StillInUse(
+            f"{untold:,} items name no version of {rotation.key}, so they may stand on version {old.key_version}.",
+            hint="Run the re-encryption again: it sets them aside, for a decision on each.",
+        )
+    if standing_on := dependents_of(old).when_destroyed:
+        raise StillInUse(standing_on[0], hint="End, renew or roll over what stands on it first.")
+    sampled = census.sample(old, new, set(given_up.values_list("store_id", "item", "column")))
+    if sampled.left:
+        raise StillInUse(f"{sampled.left:,} items sampled still stand on version {old.key_version}.")
+    if sampled.unreadable:
         raise StillInUse(
             f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} items sampled cannot be read."
         )

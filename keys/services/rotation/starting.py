@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from keys.hierarchy import KeyKind
 from keys.models import DataStore, FailedItem, Key, KeyVersion, Move, ReEncryptionJob, Rotation
-from keys.services import lifecycle, policies, reencryption, rewrap, versions
+from keys.services import census, lifecycle, policies, reencryption, rewrap, versions
 from keys.services.acts import act_on_key, need_agreement
 from keys.services.rotation.frame import stop, target_of
 from keys.states import JobState, MoveState, RotationState, VersionState
@@ -283,8 +283,16 @@ def settle(rotation_id: UUID) -> None:
             act.record({"error": rotation.last_error}, action="rotation.stopped", outcome="failed")
         elif all(job.state == JobState.DONE.value for job in jobs):
             _walk_over(rotation)
+            assert rotation.new_version_id is not None
+            # A worker that died may have moved more than it wrote down; what stands where is the census's to say.
             act.record(
-                {"items": sum(job.items_done for job in jobs), "set_aside": sum(job.items_failed for job in jobs)}
+                {
+                    "items_at_least": sum(job.items_done for job in jobs),
+                    "items_on_new_version": census.stored_counts([rotation.new_version_id]).get(
+                        rotation.new_version_id, 0
+                    ),
+                    "set_aside": sum(job.items_failed for job in jobs),
+                }
             )
 
 

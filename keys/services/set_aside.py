@@ -1,0 +1,49 @@
+"""What was set aside and is still as it was found: only that is left out of account, never another item in its stead."""
+
+from collections.abc import Iterable
+from itertools import batched
+
+from keys.datastores.base import Cell, StoreAdapter
+from keys.datastores.formats import located
+from keys.models import DataStore, FailedItem, KeyVersion
+from keys.services.census import Standing
+from keys.services.recoding import Recoder, SetAside, recoder
+from keys.services.resolving import Resolver
+
+PAGE_ROWS = 1_000
+
+
+def still_there(
+    items: Iterable[FailedItem], store: DataStore, old: KeyVersion, new: KeyVersion, adapter: StoreAdapter
+) -> Standing:
+    """Of these items of the store, those that stay on `old`, and those that name no version.
+
+    What stays there cannot be read, or its store refuses to have it written. They are read again: one that was repaired,
+    overwritten or deleted since does not count. Raises StoreUnavailable and kin.
+    """
+    on = untold = 0
+    reader, resolver = recoder(store, old, new), Resolver(store)
+    try:
+        for part in batched(items, PAGE_ROWS):
+            wanted = {(item.item, item.column): item.reason.startswith(FailedItem.REFUSED) for item in part}
+            page = adapter.read_rows(sorted({key for key, _ in wanted}))
+            reader.prepare(page)
+            resolver.learn(located(store.format, cell) for column in page.columns for cell in column)
+            for row in page:
+                for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
+                    if cell is None or (row.pk, column) not in wanted:
+                        continue
+                    version = resolver.version(located(store.format, cell))
+                    untold += version is None
+                    on += version == old and (wanted[row.pk, column] or not _opens(reader, cell, context))
+    finally:
+        reader.close()
+    return Standing(on, untold)
+
+
+def _opens(reader: Recoder, cell: Cell, context: bytes | None) -> bool:
+    try:
+        reader.open(cell, context)
+    except SetAside:
+        return False
+    return True
