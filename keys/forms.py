@@ -208,6 +208,13 @@ class ReasonForm(ServiceForm):
     )
 
 
+class GiveUpForm(ReasonForm):
+    items = forms.IntegerField(
+        min_value=1, label="How many items are given up", help_text="Type the number: it must be all that wait."
+    )
+    field_order = ("items", "reason")
+
+
 class DeletionForm(ReasonForm):
     grace_days = forms.IntegerField(
         min_value=7,

@@ -68,6 +68,10 @@ class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
     reason = serializers.CharField(max_length=2000)
 
 
+class GiveUpSerializer(ReasonSerializer):
+    items = serializers.IntegerField(min_value=1, help_text="How many wait for a decision, as you saw them.")
+
+
 class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
     reason_code = serializers.ChoiceField(
         choices=[
