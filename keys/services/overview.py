@@ -1,9 +1,10 @@
 """What the dashboard shows: what is wrong, what is due, and the posture, each in a bounded number of queries."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
@@ -23,6 +24,7 @@ from keys.models import (
     RootSeal,
     Rotation,
 )
+from keys.services import budget
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -105,6 +107,7 @@ def attention(actor: Actor) -> list[Finding]:
             Finding("danger", f"{_count(number, 'rotation')} overdue", "A cryptoperiod has ended.", "keys:key-list",
                     query="due=overdue")
         )  # fmt: skip
+    findings += _use_budgets(rings)
     failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
     failed = on_rings(failed, rings, "store__ring_id")
     if number := bounded_count(failed):
@@ -144,6 +147,22 @@ def attention(actor: Actor) -> list[Finding]:
     return findings
 
 
+def _use_budgets(rings: Collection[UUID] | None) -> list[Finding]:
+    """The keys whose number of safe uses is spent, or so far that rotation is due."""
+    due = on_rings(budget.due_versions(), rings, "key__ring_id")
+    read = due.values_list("uses_reserved", "key__algorithm")[: BOUND + 1]
+    spent = [used >= (budget.use_limit(algorithm) or used) for used, algorithm in read]
+    page = ("keys:key-list", (), "due=uses")
+    found = []
+    if number := sum(spent):
+        left = "They protect nothing more until they are rotated."
+        found.append(Finding("danger", f"{_count(number, 'use budget')} exhausted", left, *page))
+    if number := len(spent) - sum(spent):
+        left = "So many uses of one key come near what is safe: rotate it."
+        found.append(Finding("warn", f"{_count(number, 'use budget')} due", left, *page))
+    return found
+
+
 def _providers() -> list[Finding]:
     """Providers that do not answer or only from a replica, and those that have other keys than the inventory."""
     is_open = Q(findings__state=ProviderFinding.State.OPEN)
@@ -172,23 +191,29 @@ def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
 
 
 def calendar(actor: Actor, days: int = 28) -> list[CalendarDay]:
-    """Today and the days after it, each with the rotations that fall due; what is overdue stands on today."""
+    """Today and the days after it, each with the rotations that fall due; what is overdue, or due for its uses, stands on today."""
     today = timezone.localdate()
     end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
-    due: dict[date, list[Key]] = {}
+    worn = list(
+        visible_keys(actor).filter(pk__in=budget.due_versions().values("key_id")).order_by("name", "id")[:BOUND]
+    )
+    placed = {key.pk for key in worn}
+    due: dict[date, list[Key]] = {today: worn} if worn else {}
     soon = visible_keys(actor).filter(next_rotation_at__lt=end).order_by("next_rotation_at")
     for key in soon[:BOUND]:
         assert key.next_rotation_at
-        due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
+        if key.pk not in placed:
+            due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
     return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
 
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """How the keys in view stand: by state of their current version and by standing of their algorithm."""
+    """How the keys in view stand: whose rotation is overdue, whose is due for their uses, and by standing of their algorithm."""
 
     keys: int
     overdue: int
+    uses_due: int
     by_standing: dict[str, int]
     quantum_safe: int
     bounded: bool
@@ -201,15 +226,23 @@ class Posture:
 
 def posture(actor: Actor) -> Posture:
     """The posture over at most BOUND keys in view; `bounded` says that there are more."""
-    rows = list(visible_keys(actor).order_by("name", "id").values_list("algorithm", "next_rotation_at")[: BOUND + 1])
+    read = (
+        "algorithm",
+        "next_rotation_at",
+        "current__status",
+        "current__uses_reserved",
+        "policy__use_share_due",
+    )
+    rows = list(visible_keys(actor).order_by("name", "id").values_list(*read)[: BOUND + 1])
     now = timezone.now()
     seen = rows[:BOUND]
-    standing = Counter(ALGORITHMS[name].standing.value for name, _ in seen)
+    standing = Counter(ALGORITHMS[name].standing.value for name, *_ in seen)
     return Posture(
         keys=len(seen),
-        overdue=sum(1 for _, due in seen if due and due < now),
+        overdue=sum(1 for _, due, *_ in seen if due and due < now),
+        uses_due=sum(budget.is_due(name, *use) for name, _, *use in seen),
         by_standing=dict(standing),
-        quantum_safe=sum(1 for name, _ in seen if ALGORITHMS[name].quantum_safe),
+        quantum_safe=sum(1 for name, *_ in seen if ALGORITHMS[name].quantum_safe),
         bounded=len(rows) > BOUND,
     )
 

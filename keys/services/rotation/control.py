@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.models import FailedItem, KeyVersion, ReEncryptionJob, ReEncryptionRange, Rotation
-from keys.services.rotation.frame import act_on_rotation, move, move_jobs, stop
+from keys.services.rotation.frame import act_on_rotation, check_rate, move, move_jobs, stop
 from keys.services.rotation.starting import add_jobs, enqueue_workers, follow_active, refuse_second, standing_jobs
 from keys.states import MAY_PROCESS, JobState, RotationState
 from keyvault_portal.accounts.actors import Actor
@@ -46,8 +46,7 @@ def resume(*, actor: Actor, rotation_id: UUID) -> Rotation:
 def throttle(*, actor: Actor, rotation_id: UUID, rate_limit: int | None) -> Rotation:
     """Set how many items a second the rotation may move in each store (None: no limit); holds from the next page on."""
     with act_on_rotation(actor, _CONTROL, "rotation.throttle", rotation_id) as (rotation, act):
-        if rate_limit is not None and not 1 <= rate_limit <= 1_000_000:
-            raise ValidationFailed(errors={"rate_limit": ["From 1 to 1,000,000 items a second."]})
+        check_rate(rate_limit)
         rotation.jobs.update(rate_limit=rate_limit)
         act.record({"rate_limit": rate_limit})
     return rotation
