@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import BigIntegerField, CharField, Count, Q, QuerySet, Value
 from django.urls import reverse
 from django.utils import timezone
 
@@ -80,7 +80,6 @@ def attend_through(asker: Callable[[Actor], list[Finding]]) -> None:
 
 def attention(actor: Actor) -> list[Finding]:
     """What is wrong on the rings `actor` sees, worst first."""
-    now = timezone.now()
     keys = visible_keys(actor)
     rings = actor.ring_ids(Permission.KEY_VIEW)
     in_rings = Q() if rings is None else Q(key__ring_id__in=rings)
@@ -102,12 +101,7 @@ def attention(actor: Actor) -> list[Finding]:
             Finding("danger", f"{_count(number, 'key version')} compromised", "Move what still stands there.", "keys:key-list",
                     query="status=compromised")
         )  # fmt: skip
-    if number := bounded_count(keys.filter(next_rotation_at__lt=now)):
-        findings.append(
-            Finding("danger", f"{_count(number, 'rotation')} overdue", "A cryptoperiod has ended.", "keys:key-list",
-                    query="due=overdue")
-        )  # fmt: skip
-    findings += _use_budgets(rings)
+    findings += _due(keys, rings)
     failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
     failed = on_rings(failed, rings, "store__ring_id")
     if number := bounded_count(failed):
@@ -147,20 +141,27 @@ def attention(actor: Actor) -> list[Finding]:
     return findings
 
 
-def _use_budgets(rings: Collection[UUID] | None) -> list[Finding]:
-    """The keys whose number of safe uses is spent, or so far that rotation is due."""
-    due = on_rings(budget.due_versions(), rings, "key__ring_id")
-    read = due.values_list("uses_reserved", "key__algorithm")[: BOUND + 1]
-    spent = [used >= (budget.use_limit(algorithm) or used) for used, algorithm in read]
-    page = ("keys:key-list", (), "due=uses")
-    found = []
-    if number := sum(spent):
-        left = "They protect nothing more until they are rotated."
-        found.append(Finding("danger", f"{_count(number, 'use budget')} exhausted", left, *page))
-    if number := len(spent) - sum(spent):
-        left = "So many uses of one key come near what is safe: rotate it."
-        found.append(Finding("warn", f"{_count(number, 'use budget')} due", left, *page))
-    return found
+def _due(keys: QuerySet[Key], rings: Collection[UUID] | None) -> list[Finding]:
+    """Rotations that are due: the cryptoperiod has ended, or the safe uses are spent or nearly so. One query."""
+    no_uses = Value(-1, output_field=BigIntegerField()), Value("", output_field=CharField())
+    late = keys.filter(next_rotation_at__lt=timezone.now()).order_by().values_list(*no_uses)
+    worn = on_rings(budget.due_versions(), rings, "key__ring_id").order_by()
+    rows = late[: BOUND + 1].union(worn.values_list("uses_reserved", "key__algorithm")[: BOUND + 1], all=True)
+    found: Counter[str] = Counter()
+    for used, algorithm in rows:
+        found["late" if used < 0 else "spent" if used >= (budget.use_limit(algorithm) or used) else "due"] += 1
+    findings = []
+    for what, tone, noun, adjective, detail, query in _DUE:
+        if number := found[what]:
+            findings.append(Finding(tone, f"{_count(number, noun)} {adjective}", detail, "keys:key-list", query=query))
+    return findings
+
+
+_DUE = (
+    ("late", "danger", "rotation", "overdue", "A cryptoperiod has ended.", "due=overdue"),
+    ("spent", "danger", "use budget", "exhausted", "The key protects nothing more until it is rotated.", "due=uses"),
+    ("due", "warn", "use budget", "due", "So many uses of one key come near what is safe: rotate it.", "due=uses"),
+)
 
 
 def _providers() -> list[Finding]:
@@ -194,16 +195,17 @@ def calendar(actor: Actor, days: int = 28) -> list[CalendarDay]:
     """Today and the days after it, each with the rotations that fall due; what is overdue, or due for its uses, stands on today."""
     today = timezone.localdate()
     end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
-    worn = list(
-        visible_keys(actor).filter(pk__in=budget.due_versions().values("key_id")).order_by("name", "id")[:BOUND]
-    )
-    placed = {key.pk for key in worn}
-    due: dict[date, list[Key]] = {today: worn} if worn else {}
-    soon = visible_keys(actor).filter(next_rotation_at__lt=end).order_by("next_rotation_at")
-    for key in soon[:BOUND]:
-        assert key.next_rotation_at
-        if key.pk not in placed:
-            due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
+    keys = visible_keys(actor)
+    worn = keys.filter(pk__in=budget.due_versions().values("key_id")).annotate(place=Value(0)).order_by("name")
+    soon = keys.filter(next_rotation_at__lt=end).annotate(place=Value(1)).order_by("next_rotation_at")
+    due: dict[date, list[Key]] = {}
+    placed: set[UUID] = set()
+    for key in worn[:BOUND].union(soon[:BOUND], all=True).order_by("place", "next_rotation_at", "name"):
+        if key.pk in placed:
+            continue
+        placed.add(key.pk)
+        by_time = timezone.localdate(key.next_rotation_at) if key.place and key.next_rotation_at else today
+        due.setdefault(max(today, by_time), []).append(key)
     return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
 
 
