@@ -13,8 +13,10 @@ from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
 from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Move, Rotation
 from keys.models.keys import KEY_KINDS, VERSION_STATES
 from keys.providers.base import Setting
+from keys.services import budget
 from keys.services.moving import Offer
 from keys.services.providers.registration import providers
+from keys.services.rotation.frame import MOST_ITEMS_A_SECOND
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
@@ -22,6 +24,7 @@ from keyvault_portal.errors import ApprovalRequired, PortalError, ValidationFail
 
 T = TypeVar("T")
 ANY = [("", "Any")]
+DUE = [("overdue", "Overdue"), ("month", "Within 30 days"), ("uses", "Use budget due")]
 
 
 def rings_of(actor: Actor, permission: Permission) -> QuerySet[KeyRing]:
@@ -59,9 +62,7 @@ class KeyFilterForm(forms.Form):
     kind = forms.ChoiceField(choices=[*ANY, *KEY_KINDS], required=False)
     status = forms.ChoiceField(choices=[*ANY, *VERSION_STATES], required=False, label="State of a version")
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Any")
-    due = forms.ChoiceField(
-        choices=[*ANY, ("overdue", "Overdue"), ("month", "Within 30 days")], required=False, label="Rotation"
-    )
+    due = forms.ChoiceField(choices=[*ANY, *DUE], required=False, label="Rotation")
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,6 +83,8 @@ class KeyFilterForm(forms.Form):
             keys = keys.filter(next_rotation_at__lt=timezone.now())
         elif values["due"] == "month":
             keys = keys.filter(next_rotation_at__lt=timezone.now() + timedelta(days=30))
+        elif values["due"] == "uses":
+            keys = keys.filter(pk__in=budget.due_versions().values("key_id"))
         return keys
 
 
@@ -208,23 +211,28 @@ class ReasonForm(ServiceForm):
     )
 
 
+class GiveUpForm(ReasonForm):
+    items = forms.IntegerField(min_value=1, label="How many items are given up", help_text="It must be all that wait.")
+    field_order = ("items", "reason")
+
+
 class DeletionForm(ReasonForm):
     grace_days = forms.IntegerField(
-        min_value=7,
-        max_value=3650,
-        required=False,
-        label="Grace period in days",
+        min_value=7, max_value=3650, required=False, label="Grace period in days",
         help_text="Empty: as long as the key's policy says.",
-    )
+    )  # fmt: skip
     accept_loss = forms.BooleanField(
         required=False, label="Delete it even if what is named above can never be opened again"
     )
 
 
+def _rate(label: str, help_text: str = "") -> forms.IntegerField:
+    most = MOST_ITEMS_A_SECOND
+    return forms.IntegerField(min_value=1, max_value=most, required=False, label=label, help_text=help_text)
+
+
 class RotationForm(ReasonForm):
-    rate_limit = forms.IntegerField(
-        min_value=1, required=False, label="At most so many items a second", help_text="Empty: as fast as it goes."
-    )
+    rate_limit = _rate("At most so many items a second", "Empty: as fast as it goes.")
 
 
 class MoveForm(RotationForm):
@@ -263,9 +271,7 @@ class CompromiseForm(ServiceForm):
 
 
 class ThrottleForm(ServiceForm):
-    rate_limit = forms.IntegerField(
-        min_value=1, max_value=1_000_000, required=False, label="Items a second", help_text="Empty: unlimited."
-    )
+    rate_limit = _rate("Items a second", "Empty: unlimited.")
 
 
 class RotationFilterForm(forms.Form):
@@ -308,7 +314,7 @@ class StoreForm(ServiceForm):
         help_text='What each cell is bound to, as JSON; {column} and {pk} stand for the cell\'s own, for example {"table": "customers", '
         '"column": "{column}", "id": "{pk}"}.',
     )  # fmt: skip
-    rate_limit = forms.IntegerField(min_value=1, required=False, label="At most so many items a second")
+    rate_limit = _rate("At most so many items a second")
 
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -359,12 +365,9 @@ def _setting_field(setting: Setting, *, kept: bool) -> forms.Field:
         sealed = "Sealed at once and never shown again." + (" Empty: it stays what it is." if kept else "")
         widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "off"})
         return forms.CharField(
-            label=setting.label,
-            required=required,
-            max_length=10_000,
-            help_text=f"{help_text} {sealed}".strip(),
+            label=setting.label, required=required, max_length=10_000, help_text=f"{help_text} {sealed}".strip(),
             widget=widget,
-        )
+        )  # fmt: skip
     if setting.choices:
         choices = [(choice, choice) for choice in setting.choices]
         return forms.ChoiceField(

@@ -7,18 +7,37 @@ from rest_framework import serializers
 
 from keys.models import CensusCount, DataStore, FailedItem, Key, KeyPolicy, KeyVersion, ReEncryptionJob, Rotation
 from keys.models.keys import KEY_KINDS
-from keys.services import lifecycle, reencryption
+from keys.services import budget, lifecycle, reencryption
+from keys.services.rotation.frame import MOST_ITEMS_A_SECOND
+
+
+class UseBudgetSerializer(serializers.Serializer[Any]):
+    reserved = serializers.IntegerField(source="used", help_text="An upper bound: processes reserve uses in blocks.")
+    limit = serializers.IntegerField(allow_null=True, help_text="Null where uses do not wear the key out.")
+    due_uses = serializers.IntegerField(
+        allow_null=True, help_text="From how many uses on the policy asks for a rotation."
+    )
+    due = serializers.BooleanField(help_text="Whether it is the version in use and has reached them.")
+    exhausted = serializers.BooleanField(
+        help_text="Whether it protects nothing more, because all its uses are reserved."
+    )
 
 
 class VersionSerializer(serializers.ModelSerializer[KeyVersion]):
+    budget = serializers.SerializerMethodField()
+
     class Meta:
         model = KeyVersion
         fields = [
             "key_id", "key_version", "kms_key_arn", "provider", "status", "created_at", "activated_at", "rotated_at", "expires_at", "re_encrypt_done",
-            "uses_reserved", "last_used_at", "last_used_by", "compromised_at", "compromise_reason", "deletion_due_at", "deletion_halted_at",
+            "uses_reserved", "budget", "last_used_at", "last_used_by", "compromised_at", "compromise_reason", "deletion_due_at", "deletion_halted_at",
             "deletion_halted_by", "destroyed_at", "generated_here", "never_extractable", "exported_at",
         ]  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(UseBudgetSerializer)
+    def get_budget(self, version: KeyVersion) -> dict[str, Any]:
+        return UseBudgetSerializer(budget.status(version)).data
 
 
 class PolicySerializer(serializers.ModelSerializer[KeyPolicy]):
@@ -46,6 +65,11 @@ class KeySerializer(serializers.ModelSerializer[Key]):
         ]  # fmt: skip
         read_only_fields = fields
 
+    def to_representation(self, key: Key) -> dict[str, Any]:
+        if key.current is not None:
+            key.current.key = key  # as it was read, so that the version asks for nothing of it again
+        return super().to_representation(key)
+
 
 class KeyCreateSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
@@ -68,6 +92,10 @@ class ReasonSerializer(serializers.Serializer[dict[str, Any]]):
     reason = serializers.CharField(max_length=2000)
 
 
+class GiveUpSerializer(ReasonSerializer):
+    items = serializers.IntegerField(min_value=1, help_text="How many wait for a decision, as you saw them.")
+
+
 class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
     reason_code = serializers.ChoiceField(
         choices=[
@@ -84,15 +112,19 @@ class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class RotateSerializer(ReasonSerializer):
-    rate_limit = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1)
+    rate_limit = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=MOST_ITEMS_A_SECOND
+    )
 
 
 class ThrottleSerializer(serializers.Serializer[dict[str, Any]]):
-    rate_limit = serializers.IntegerField(allow_null=True, min_value=1, max_value=1_000_000)
+    rate_limit = serializers.IntegerField(allow_null=True, min_value=1, max_value=MOST_ITEMS_A_SECOND)
 
 
 class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
-    rate = serializers.SerializerMethodField()
+    rate = serializers.SerializerMethodField(
+        help_text="Items a second while it worked, without pauses and waits, or its limit where that is lower."
+    )
     seconds_left = serializers.SerializerMethodField()
 
     class Meta:
@@ -126,7 +158,7 @@ class RotationSerializer(serializers.ModelSerializer[Rotation]):
     class Meta:
         model = Rotation
         fields = [
-            "id", "key_id", "old_version", "new_version", "trigger", "reason", "state", "estimate", "approval_id", "decommission_approval_id",
+            "id", "key_id", "old_version", "new_version", "trigger", "reason", "state", "approval_id", "decommission_approval_id",
             "requested_by", "created_at", "introduced_at", "re_encrypted_at", "decommissioned_at", "completed_at", "sample_checked", "last_error",
             "jobs",
         ]  # fmt: skip
@@ -175,7 +207,9 @@ class StoreCreateSerializer(serializers.Serializer[dict[str, Any]]):
     columns = serializers.ListField(child=serializers.CharField(max_length=63), min_length=1, max_length=20)
     format = serializers.ChoiceField(choices=DataStore.Format.values, default=DataStore.Format.COMPACT)
     context_template = serializers.DictField(child=serializers.CharField(max_length=200), default=dict)
-    rate_limit = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1)
+    rate_limit = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=MOST_ITEMS_A_SECOND
+    )
 
 
 class CensusSerializer(serializers.ModelSerializer[CensusCount]):

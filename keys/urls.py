@@ -47,6 +47,7 @@ urlpatterns = [
     path(_rotation + "retry/", rotations.Retry.as_view(), name="rotation-retry"),
     path(_rotation + "decommission/", rotations.Decommission.as_view(), name="rotation-decommission"),
     path(_rotation + "keep/", rotations.CancelDecommission.as_view(), name="rotation-keep"),
+    path(_rotation + "items/give-up/", rotations.GiveUpOpen.as_view(), name="failed-items-give-up"),
     path(_rotation + "items/<int:item_id>/give-up/", rotations.DecideFailed.as_view(), name="failed-item-decide"),
     path("<uuid:key_id>/move/", moves.MoveRequest.as_view(), name="move-request"),
     path("moves/", moves.MoveList.as_view(), name="move-list"),

@@ -39,7 +39,7 @@ class RunningSerializer(serializers.Serializer[Any]):
 class DueKeySerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     title = serializers.CharField()
-    next_rotation_at = serializers.DateTimeField()
+    next_rotation_at = serializers.DateTimeField(allow_null=True)
     overdue = serializers.BooleanField()
 
 
@@ -51,7 +51,8 @@ class DaySerializer(serializers.Serializer[Any]):
 class PostureSerializer(serializers.Serializer[Any]):
     keys = serializers.IntegerField()
     bounded = serializers.BooleanField(help_text="Whether there are more keys than were looked at.")
-    overdue = serializers.IntegerField()
+    overdue = serializers.IntegerField(help_text="Keys whose cryptoperiod has ended.")
+    uses_due = serializers.IntegerField(help_text="Keys with so many uses that rotation is due.")
     by_standing = serializers.DictField(child=serializers.IntegerField())
     recommended_share = serializers.IntegerField(help_text="Per cent.")
     quantum_safe = serializers.IntegerField()

@@ -44,7 +44,7 @@ def keyset_page[M: Model](
     backward, position = _decode(cursor, len(fields)) if cursor else (False, None)
     rows_up = descending == backward  # whether this query reads towards larger values
     if position is not None:
-        values = [_read(queryset.model, field, value) for field, value in zip(fields, position, strict=True)]
+        values = [_read(queryset, field, value) for field, value in zip(fields, position, strict=True)]
         queryset = queryset.filter(_beyond(fields, values, "gt" if rows_up else "lt"))
     found = list(queryset.order_by(*[name if rows_up else f"-{name}" for name in fields])[: size + 1])
     more, rows = len(found) > size, found[:size]
@@ -173,13 +173,9 @@ def _decode(cursor: str, fields: int) -> tuple[bool, list[Any]]:
     return values[0], values[1:]
 
 
-def _read(model: type[Model], path: str, value: Any) -> Any:
+def _read(queryset: QuerySet[Any], path: str, value: Any) -> Any:
     """The value of the field at `path` from what `_encode` wrote of it; raises ValidationFailed for anything else."""
-    *relations, name = path.split("__")
-    for relation in relations:
-        model = model._meta.get_field(relation).related_model  # type: ignore[assignment]
-    field: Any = model._meta.get_field(name)
-    found = None
+    field, found = _field(queryset, path), None
     if type(value) in (int, str) and "\0" not in str(value):
         with suppress(ValueError, TypeError, OverflowError, ValidationError):
             str(value).encode()  # half a surrogate pair is JSON, and nothing a database can hold
@@ -189,3 +185,13 @@ def _read(model: type[Model], path: str, value: Any) -> Any:
     if found is None or foreign or (found if isinstance(found, int | str) else _as_text(found)) != value:
         raise ValidationFailed("The page cursor does not fit this list.", hint="Start again from the first page.")
     return found
+
+
+def _field(queryset: QuerySet[Any], path: str) -> Any:
+    if path in queryset.query.annotations:
+        return queryset.query.annotations[path].output_field
+    model: Any = queryset.model
+    *relations, name = path.split("__")
+    for relation in relations:
+        model = model._meta.get_field(relation).related_model
+    return model._meta.get_field(name)

@@ -33,7 +33,8 @@ VERSION = r"versions/(?P<number>\d{1,9})"
 
 class KeyFilter(filters.FilterSet):
     algorithm = filters.ChoiceFilter(choices=[(name, name) for name in ALGORITHMS])
-    overdue = filters.BooleanFilter(method="filter_overdue")
+    overdue = filters.BooleanFilter(method="filter_overdue", label="The cryptoperiod has ended")
+    uses_due = filters.BooleanFilter(method="filter_uses_due", label="So many uses that rotation is due")
     status = filters.ChoiceFilter(field_name="current__status", choices=VERSION_STATES)
     ring = filters.CharFilter(field_name="ring__name")
     q = filters.CharFilter(method="filter_text")
@@ -50,6 +51,10 @@ class KeyFilter(filters.FilterSet):
         now = timezone.now()
         return keys.filter(next_rotation_at__lt=now) if value else keys.exclude(next_rotation_at__lt=now)
 
+    def filter_uses_due(self, keys: QuerySet[Key], name: str, value: bool) -> QuerySet[Key]:
+        due = budget.due_versions().values("key_id")
+        return keys.filter(pk__in=due) if value else keys.exclude(pk__in=due)
+
 
 class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     """Keys in view of the caller; writes go through the lifecycle services."""
@@ -62,7 +67,7 @@ class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     lookup_value_regex = "[0-9a-f-]{36}"
 
     def get_queryset(self) -> QuerySet[Key]:
-        return visible_keys(self.actor).select_related("ring", "current")
+        return visible_keys(self.actor).select_related("ring", "current", "policy")
 
     @extend_schema(request=shapes.KeyCreateSerializer, responses={201: shapes.KeySerializer})
     def create(self, request: Request) -> Response:

@@ -15,7 +15,7 @@ from keys import serializers as shapes
 from keys.api.base import ACCEPTED, CURSOR, ActorView
 from keys.models import FailedItem, Rotation
 from keys.services import rotation
-from keys.views.rotations import visible_rotations
+from keys.views.rotations import FAILED_ORDER, failed_items, visible_rotations
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.paging import cursor_page
 
@@ -99,9 +99,15 @@ class RotationViewSet(ActorView, ReadOnlyModelViewSet[Rotation]):
     @extend_schema(responses=shapes.FailedItemPageSerializer, parameters=[CURSOR])
     @action(detail=True, methods=["get"], url_path="failed-items", pagination_class=None, filter_backends=[])
     def failed_items(self, request: Request, pk: str) -> Response:
-        rows = FailedItem.objects.filter(job__rotation=self.get_object())
-        page = cursor_page(request, rows, ["id"])
+        """Items set aside, those that wait for a decision first, in keyset pages."""
+        page = cursor_page(request, failed_items(self.get_object()), FAILED_ORDER)
         return Response({"results": shapes.FailedItemSerializer(page.rows, many=True).data, "next_cursor": page.older})
+
+    @extend_schema(request=shapes.GiveUpSerializer, operation_id="rotations_failed_items_give_up_open")
+    @action(detail=True, methods=["post"], url_path="failed-items/give-up")
+    def give_up_open(self, request: Request, pk: str) -> Response:
+        """Give up every item that waits for a decision, if they are as many as said."""
+        return self._act(rotation.give_up_open, shapes.GiveUpSerializer)
 
     @extend_schema(request=shapes.ReasonSerializer)
     @action(detail=True, methods=["post"], url_path=r"failed-items/(?P<item_id>\d{1,18})/give-up")

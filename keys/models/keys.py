@@ -182,6 +182,12 @@ class KeyVersion(models.Model):
                 condition=models.Q(status="pending_deletion"),
                 name="keys_version_deletion_due",
             ),
+            # The few that were used much: a hundredth of 2^32, the smallest limit, is where a policy can find one due.
+            models.Index(
+                fields=["uses_reserved"],
+                condition=models.Q(status="active", uses_reserved__gte=2**32 // 100),
+                name="keys_version_used_much",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -34,7 +34,6 @@ class Rotation(models.Model):
     trigger = models.CharField(max_length=20, choices=Trigger, default=Trigger.ON_DEMAND)
     reason = models.TextField(blank=True)
     state = models.CharField(max_length=20, choices=ROTATION_STATES, default=RotationState.INTRODUCING.value)
-    estimate = models.JSONField(default=dict, blank=True)
     approval_id = models.UUIDField(null=True, blank=True)
     decommission_approval_id = models.UUIDField(null=True, blank=True)
     requested_by = models.CharField(max_length=200)
@@ -90,6 +89,8 @@ class ReEncryptionJob(models.Model):
     items_failed = models.BigIntegerField(default=0)
     items_changed_meanwhile = models.BigIntegerField(default=0)
     provider_calls = models.BigIntegerField(default=0)
+    # Time in which items were moved: without pauses, waits of a throttle, and what lay between an end and a new begin.
+    work_seconds = models.FloatField(default=0.0)
     rate_limit = models.PositiveIntegerField(null=True, blank=True)
     passes = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)

@@ -7,15 +7,19 @@ the rest of its block: the row counts too many, never too few.
 
 import os
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import BigIntegerField, Case, DecimalField, F, Func, Q, QuerySet, Value, When
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS
-from keys.models import KeyVersion
+from keys.models import Key, KeyVersion
+from keys.states import VersionState
 from keyvault_portal.errors import LimitExceeded
 
 _CEILING = 2**62  # what the column holds; limits above it are beyond any use
@@ -124,9 +128,48 @@ class Budget:
     exhausted_at: datetime | None
     note: str
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every use is reserved, so that new ones are refused."""
+        return self.limit is not None and self.used >= self.limit
+
+
+def is_due(algorithm: str, state: str | None, used: int | None, percent: int) -> bool:
+    """Whether a version in this state, used so often, asks for a rotation; None for both: there is no version."""
+    limit = use_limit(algorithm)
+    if limit is None or used is None or state != VersionState.ACTIVE.value:
+        return False
+    return used >= limit * percent // 100
+
+
+def due_versions() -> QuerySet[KeyVersion]:
+    """The versions in use whose uses have reached their policy's share of the limit; as `status` says of one."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name in ALGORITHMS:
+        if limit := use_limit(name):
+            names[limit].append(name)
+    number = DecimalField(max_digits=30, decimal_places=0)  # a limit times its share fits no bigint
+    limits = [When(key__algorithm__in=found, then=Value(limit)) for limit, found in names.items()]
+    rows = KeyVersion.objects.filter(
+        Q(key__algorithm__in=[name for found in names.values() for name in found]),
+        status=VersionState.ACTIVE.value,
+        uses_reserved__gte=min(names) // 100,  # the index of the versions used much starts from here
+    )
+    rows = rows.alias(use_limit=Cast(Case(*limits, output_field=BigIntegerField()), number))
+    share = F("use_limit") * F("key__policy__use_share_due")
+    return rows.filter(uses_reserved__gte=Func(share, Value(100), function="DIV", output_field=number))
+
+
+def of_key(key: Key) -> Budget | None:
+    """The budget of the version in use of a key that was read with `current` and `policy`; None where there is none."""
+    if key.current is None:
+        return None
+    key.current.key = key
+    return status(key.current)
+
 
 def status(version: KeyVersion, *, now: datetime | None = None) -> Budget:
-    """Where `version` stands against its limit; rotation is due at its policy's share of it."""
+    """Where `version` stands against its limit; rotation of the one in use is due at its policy's share of it."""
     limit, used = use_limit(version.key.algorithm), version.uses_reserved
     if limit is None:
         return Budget(used, None, 0.0, None, False, None, None, "Uses do not wear this key out.")
@@ -140,7 +183,7 @@ def status(version: KeyVersion, *, now: datetime | None = None) -> Budget:
         limit=limit,
         share=100 * used / limit,
         due_uses=threshold,
-        due=used >= threshold,
+        due=is_due(version.key.algorithm, version.status, used, percent),
         due_at=_reached(now, threshold - used, rate),
         exhausted_at=_reached(now, limit - used, rate),
         note=f"Rotation is due at {percent} per cent of {limit:,} uses; processes reserve them in blocks.",

@@ -49,8 +49,8 @@ def create_key(
     from being sealed for that task: the caller brings it to the provider (`providers.work.perform`).
 
     Without a policy the default of its kind holds, with `cryptoperiod_days` instead of its own if that is given.
-    Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault,
-    WrongState if the parent has no active version.
+    Raises PermissionRefused (also for a parent the actor may not see), ValidationFailed naming every field at fault
+    (in `policy` also a quorum that too few people could fill), WrongState if the parent has no active version.
     """
     with audit.atomic(actor=actor, action="key.create", target=("key", "", name), ring_id=ring.pk) as act:
         authorize(actor, Permission.KEY_CREATE, ring_id=ring.pk, target=f"ring {ring.name}")
@@ -60,6 +60,8 @@ def create_key(
             actor, ring=ring, name=name, title=title, kind=kind, algorithm=algorithm, parent=parent, provider=provider,
             purpose=purpose, labels=labels or {}, values=values, exportable=exportable,
         )  # fmt: skip
+        if policy is not None:  # the default holds even where there is a single officer
+            policies.require_reachable(actor, ring.pk, PolicyValues(), policy)
         if intents.is_remote(key):
             version = versions.new_version(key, imported=material is not None)
             how = ProviderIntent.Act.CREATE if material is None else ProviderIntent.Act.IMPORT

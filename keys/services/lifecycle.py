@@ -212,13 +212,14 @@ def update_policy(
 ) -> KeyPolicy:
     """Change a key's policy; what guards the key less needs the agreement the present policy asks for.
 
-    Raises PermissionRefused, NotFound, ValidationFailed, ApprovalRequired.
+    Raises PermissionRefused, NotFound, ValidationFailed (also for a quorum that too few people could fill), ApprovalRequired.
     """
     with act_on_key(actor, Permission.KEY_EDIT, "key.update_policy", key_id) as (key, act):
         stored = KeyPolicy.objects.select_for_update().get(key=key)
         old = policies.values_of(stored)
         new = policies.changed(old, changes)
         policies.check(new, kind=KeyKind(key.kind))
+        policies.require_reachable(actor, key.ring_id, old, new)
         weaker = policies.weakens(old, new)
         if weaker:
             need_agreement(

@@ -1,11 +1,12 @@
 """What the dashboard shows: what is wrong, what is due, and the posture, each in a bounded number of queries."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import BigIntegerField, CharField, Count, Q, QuerySet, Value
 from django.urls import reverse
 from django.utils import timezone
 
@@ -23,6 +24,7 @@ from keys.models import (
     RootSeal,
     Rotation,
 )
+from keys.services import budget
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -78,7 +80,6 @@ def attend_through(asker: Callable[[Actor], list[Finding]]) -> None:
 
 def attention(actor: Actor) -> list[Finding]:
     """What is wrong on the rings `actor` sees, worst first."""
-    now = timezone.now()
     keys = visible_keys(actor)
     rings = actor.ring_ids(Permission.KEY_VIEW)
     in_rings = Q() if rings is None else Q(key__ring_id__in=rings)
@@ -100,11 +101,7 @@ def attention(actor: Actor) -> list[Finding]:
             Finding("danger", f"{_count(number, 'key version')} compromised", "Move what still stands there.", "keys:key-list",
                     query="status=compromised")
         )  # fmt: skip
-    if number := bounded_count(keys.filter(next_rotation_at__lt=now)):
-        findings.append(
-            Finding("danger", f"{_count(number, 'rotation')} overdue", "A cryptoperiod has ended.", "keys:key-list",
-                    query="due=overdue")
-        )  # fmt: skip
+    findings += _due(keys, rings)
     failed = FailedItem.objects.filter(resolution=FailedItem.Resolution.OPEN)
     failed = on_rings(failed, rings, "store__ring_id")
     if number := bounded_count(failed):
@@ -144,6 +141,29 @@ def attention(actor: Actor) -> list[Finding]:
     return findings
 
 
+def _due(keys: QuerySet[Key], rings: Collection[UUID] | None) -> list[Finding]:
+    """Rotations that are due: the cryptoperiod has ended, or the safe uses are spent or nearly so. One query."""
+    no_uses = Value(-1, output_field=BigIntegerField()), Value("", output_field=CharField())
+    late = keys.filter(next_rotation_at__lt=timezone.now()).order_by().values_list(*no_uses)
+    worn = on_rings(budget.due_versions(), rings, "key__ring_id").order_by()
+    rows = late[: BOUND + 1].union(worn.values_list("uses_reserved", "key__algorithm")[: BOUND + 1], all=True)
+    found: Counter[str] = Counter()
+    for used, algorithm in rows:
+        found["late" if used < 0 else "spent" if used >= (budget.use_limit(algorithm) or used) else "due"] += 1
+    findings = []
+    for what, tone, noun, adjective, detail, query in _DUE:
+        if number := found[what]:
+            findings.append(Finding(tone, f"{_count(number, noun)} {adjective}", detail, "keys:key-list", query=query))
+    return findings
+
+
+_DUE = (
+    ("late", "danger", "rotation", "overdue", "A cryptoperiod has ended.", "due=overdue"),
+    ("spent", "danger", "use budget", "exhausted", "The key protects nothing more until it is rotated.", "due=uses"),
+    ("due", "warn", "use budget", "due", "So many uses of one key come near what is safe: rotate it.", "due=uses"),
+)
+
+
 def _providers() -> list[Finding]:
     """Providers that do not answer or only from a replica, and those that have other keys than the inventory."""
     is_open = Q(findings__state=ProviderFinding.State.OPEN)
@@ -172,23 +192,30 @@ def running_rotations(actor: Actor, limit: int = 5) -> list[Rotation]:
 
 
 def calendar(actor: Actor, days: int = 28) -> list[CalendarDay]:
-    """Today and the days after it, each with the rotations that fall due; what is overdue stands on today."""
+    """Today and the days after it, each with the rotations that fall due; what is overdue, or due for its uses, stands on today."""
     today = timezone.localdate()
     end = timezone.make_aware(datetime.combine(today + timedelta(days=days), datetime.min.time()))
+    keys = visible_keys(actor)
+    worn = keys.filter(pk__in=budget.due_versions().values("key_id")).annotate(place=Value(0)).order_by("name")
+    soon = keys.filter(next_rotation_at__lt=end).annotate(place=Value(1)).order_by("next_rotation_at")
     due: dict[date, list[Key]] = {}
-    soon = visible_keys(actor).filter(next_rotation_at__lt=end).order_by("next_rotation_at")
-    for key in soon[:BOUND]:
-        assert key.next_rotation_at
-        due.setdefault(max(today, timezone.localdate(key.next_rotation_at)), []).append(key)
+    placed: set[UUID] = set()
+    for key in worn[:BOUND].union(soon[:BOUND], all=True).order_by("place", "next_rotation_at", "name"):
+        if key.pk in placed:
+            continue
+        placed.add(key.pk)
+        by_time = timezone.localdate(key.next_rotation_at) if key.place and key.next_rotation_at else today
+        due.setdefault(max(today, by_time), []).append(key)
     return [CalendarDay(day := today + timedelta(days=offset), tuple(due.get(day, ()))) for offset in range(days)]
 
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """How the keys in view stand: by state of their current version and by standing of their algorithm."""
+    """How the keys in view stand: whose rotation is overdue, whose is due for their uses, and by standing of their algorithm."""
 
     keys: int
     overdue: int
+    uses_due: int
     by_standing: dict[str, int]
     quantum_safe: int
     bounded: bool
@@ -201,15 +228,23 @@ class Posture:
 
 def posture(actor: Actor) -> Posture:
     """The posture over at most BOUND keys in view; `bounded` says that there are more."""
-    rows = list(visible_keys(actor).order_by("name", "id").values_list("algorithm", "next_rotation_at")[: BOUND + 1])
+    read = (
+        "algorithm",
+        "next_rotation_at",
+        "current__status",
+        "current__uses_reserved",
+        "policy__use_share_due",
+    )
+    rows = list(visible_keys(actor).order_by("name", "id").values_list(*read)[: BOUND + 1])
     now = timezone.now()
     seen = rows[:BOUND]
-    standing = Counter(ALGORITHMS[name].standing.value for name, _ in seen)
+    standing = Counter(ALGORITHMS[name].standing.value for name, *_ in seen)
     return Posture(
         keys=len(seen),
-        overdue=sum(1 for _, due in seen if due and due < now),
+        overdue=sum(1 for _, due, *_ in seen if due and due < now),
+        uses_due=sum(budget.is_due(name, *use) for name, _, *use in seen),
         by_standing=dict(standing),
-        quantum_safe=sum(1 for name, _ in seen if ALGORITHMS[name].quantum_safe),
+        quantum_safe=sum(1 for name, *_ in seen if ALGORITHMS[name].quantum_safe),
         bounded=len(rows) > BOUND,
     )
 

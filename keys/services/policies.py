@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+from uuid import UUID
 
 from keys.crypto.algorithms import ALGORITHMS
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind, kind_accepts
 from keys.models import Key, KeyPolicy
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import DECIDING_ROLES, Role
+from keyvault_portal.approvals.eligibility import eligible_people, unreachable
+from keyvault_portal.approvals.quorum import Group
+from keyvault_portal.approvals.services import identity
 from keyvault_portal.errors import PermissionRefused, ValidationFailed
 
 LEAST_GRACE_DAYS = 7
@@ -171,6 +175,43 @@ def require_role(actor: Actor, key: Key, roles: list[str], act: str) -> None:
             hint="The policy names the roles that may.",
             roles=roles,
         )
+
+
+def require_reachable(actor: Actor, ring_id: UUID, old: PolicyValues, new: PolicyValues) -> None:
+    """Raise ValidationFailed if `new` asks for agreement that all people but the actor could not give; `old` is what held before.
+
+    Nobody could rotate or destroy the key then, nor take the policy back: that takes both kinds of groups together.
+    Groups that stay what they were are let be, for people come and go.
+    """
+    errors: dict[str, list[str]] = {}
+    for name in ("rotate_groups", "destroy_groups"):
+        groups = _groups(getattr(new, name), ring_id)
+        if groups != _groups(getattr(old, name), ring_id):
+            together = _groups(strictest_groups(new), ring_id)
+            if lacking := _lacking(actor, groups) or _lacking(actor, together):
+                errors[name] = [lacking]
+    if errors:
+        raise ValidationFailed("Too few people could agree.", errors=errors)
+
+
+def _groups(rules: list[dict[str, Any]], ring_id: UUID) -> list[Group]:
+    return sorted((Group.parse(rule, ring_id) for rule in rules), key=lambda group: group.role)
+
+
+def _lacking(actor: Actor, groups: list[Group]) -> str:
+    """How many people there are and how many more it would take, as a sentence; empty when there are enough."""
+    missing = unreachable(groups, identity(actor))
+    if not missing:
+        return ""
+    people = eligible_people(groups, besides=identity(actor))
+    there = [
+        f"{sum(index in counting for counting in people.values())} × {group.role.replace('_', ' ')}"
+        for index, group in enumerate(groups)
+    ]
+    signers = " who can sign" if any(group.signed for group in groups) else ""
+    return (
+        f"Besides {actor.label} there are {' and '.join(there)}; it would take {' and '.join(missing)} more{signers}."
+    )
 
 
 def require_algorithm(algorithm: str, values: PolicyValues) -> None:

@@ -42,6 +42,7 @@ WITH hurried AS (SELECT set_config('synchronous_commit', 'off', true)), mine AS 
 UPDATE re_encryption_jobs AS job
 SET items_done = items_done + %s, items_failed = items_failed + %s,
     items_changed_meanwhile = items_changed_meanwhile + %s, provider_calls = provider_calls + %s,
+    work_seconds = work_seconds + GREATEST(0, LEAST(%s, EXTRACT(EPOCH FROM %s - heartbeat_at))),
     heartbeat_at = %s, last_error = ''
 FROM mine WHERE job.id = %s RETURNING job.state, job.rate_limit
 """
@@ -75,11 +76,16 @@ class Progress:
     unit: str
 
 
+def speed(job: ReEncryptionJob) -> float | None:
+    """Items a second while it worked and nothing held it; None before anything was moved."""
+    return job.items_done / job.work_seconds if job.work_seconds > 0 and job.items_done else None
+
+
 def progress(job: ReEncryptionJob) -> Progress:
-    """How far a job is, at its mean rate since it started."""
-    end = job.finished_at or job.heartbeat_at
-    seconds = (end - job.started_at).total_seconds() if end and job.started_at else 0.0
-    rate = job.items_done / seconds if seconds > 0 and job.items_done else None
+    """How far a job is, at its speed so far or at its limit, where that is slower."""
+    rate = speed(job)
+    if rate and job.rate_limit:
+        rate = min(rate, job.rate_limit)
     left = max(job.items_total - job.items_done - job.items_failed, 0)
     moving = job.state in {JobState.RUNNING.value, JobState.PENDING.value}
     label = f"{job.get_mode_display()}: {job.store}" if job.store_id else job.get_mode_display()
@@ -207,6 +213,7 @@ class _Walker:
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
         self.state, self.rate = str(job.state), job.rate_limit  # as last seen
         self.saved_at, self.calls_reported = time.monotonic(), 0
+        self.waited = 0.0  # for the throttle, since then
         self.moved = self.aside = self.meanwhile = 0  # since then
 
     def close(self) -> None:
@@ -238,7 +245,7 @@ class _Walker:
             if before is not None:
                 self._count(before)
             if self.rate and step.cells:
-                RateLimiter(f"job:{self.job.pk}", self.rate).acquire(step.cells)
+                self._hold_back(self.rate, step.cells)
             step.written = self.adapter.ask_write(step.page, step.new)
             ahead = self._ask_after(found) if found else None
             if before is not None and not self._save(before):
@@ -256,7 +263,7 @@ class _Walker:
         while ahead is not None and self.state == JobState.RUNNING.value:
             step = self._work_out(ahead())
             if self.rate and step.cells:
-                RateLimiter(f"job:{self.job.pk}", self.rate).acquire(step.cells)
+                self._hold_back(self.rate, step.cells)
             written, refused = unmovable.write_apart(self.adapter, step.page, step.new)
             step.written = partial(set, written)
             self.aside += unmovable.note(
@@ -267,6 +274,12 @@ class _Walker:
                 return self._give_back()
             ahead = self._ask_after(step.read, unmovable.PAGE_ROWS)
         return self._end_of_pass() if ahead is None else self._give_back()
+
+    def _hold_back(self, rate: int, cells: int) -> None:
+        """Wait until so many cells may move."""
+        began = time.monotonic()
+        RateLimiter(f"job:{self.job.pk}", rate).acquire(cells)
+        self.waited += time.monotonic() - began
 
     def _ask_after(self, read: _Read | None, most: int = PAGE_ROWS) -> Answer[_Read] | None:
         """The page after this one, in its range or else in the next that is free; None when none is."""
@@ -319,11 +332,12 @@ class _Walker:
             return True
         calls, at = self.recoder.provider_calls - self.calls_reported, timezone.now()
         cursor, until = page.keys[-1] if page else part.cursor, None if last else at + lease()
+        busy = clock - self.saved_at - self.waited  # beside other workers, no more than since any of them saved
         with connection.cursor() as db:
             db.execute(
                 _SAVE,
                 [cursor, last, until, part.pk, self.name,
-                 self.moved, self.aside, self.meanwhile, calls, at, self.job.pk],
+                 self.moved, self.aside, self.meanwhile, calls, busy, at, at, self.job.pk],
             )  # fmt: skip
             row: tuple[str, int | None] | None = db.fetchone()
         if row is None:
@@ -331,6 +345,7 @@ class _Walker:
         self.state, self.rate = row
         self.calls_reported, self.saved_at = self.calls_reported + calls, clock
         self.moved = self.aside = self.meanwhile = 0
+        self.waited = 0.0
         return True
 
     def _end_of_pass(self) -> bool:

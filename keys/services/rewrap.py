@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, FloatField, Value
+from django.db.models.functions import Extract, Greatest, Least
 from django.utils import timezone
 
 from keys.crypto.secret import SecretBytes
@@ -82,6 +83,7 @@ class _Walk:
     def __init__(self, job: ReEncryptionJob, old: KeyVersion, new: KeyVersion, deadline: float) -> None:
         self._job, self._old, self._new, self._deadline = job, old, new, deadline
         self._calls, self._told = Calls(old, new), 0
+        self._began = time.monotonic()  # the page in hand, after the throttle
         self.moved = 0
 
     def running(self) -> bool:
@@ -100,6 +102,7 @@ class _Walk:
                 return True
             if job.rate_limit:
                 RateLimiter(f"job:{self._job.pk}", job.rate_limit).acquire(len(rows))
+            self._began = time.monotonic()
             budget.prepare(self._new, len(rows))
             done: list[tuple[Any, bytes, bytes]] = []
             try:
@@ -142,10 +145,13 @@ class _Walk:
                 f"WHERE k.id = u.id AND k.wrapped_by_id = %s AND k.{part.column} = u.before",
                 [self._new.pk, ids, before, after, self._old.pk],
             )
-            moved = cursor.rowcount
+            moved, now = cursor.rowcount, timezone.now()
+            # Beside other workers, no more than since any of them wrote.
+            since = Extract(Value(now) - F("heartbeat_at"), "epoch", output_field=FloatField())
+            busy = Greatest(0.0, Least(since, time.monotonic() - self._began))
             ReEncryptionJob.objects.filter(pk=self._job.pk).update(
                 items_done=F("items_done") + moved, provider_calls=F("provider_calls") + self._calls.made - self._told,
-                heartbeat_at=timezone.now(), last_error="",
+                work_seconds=F("work_seconds") + busy, heartbeat_at=now, last_error="",
             )  # fmt: skip
         self.moved, self._told = self.moved + moved, self._calls.made
 

@@ -68,7 +68,7 @@ class KeyList(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         form = KeyFilterForm(request.GET or None, actor=actor_of(request))
-        keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent")
+        keys = visible_keys(actor_of(request)).select_related("ring", "current", "parent", "policy")
         if form.is_valid():
             keys = form.apply(keys)
         order = ORDERS.get(request.GET.get("sort", ""), ORDERS["name"])
@@ -77,6 +77,7 @@ class KeyList(ActorRequiredMixin, View):
         if download := list_download(actor_of(request), request, "keys", keys.order_by(*order), EXPORTED):
             return download
         context = page_context(request, keys, order) | {"exportable": True}
+        context["object_list"] = [{"key": key, "budget": budget.of_key(key)} for key in context["object_list"]]
         return render(
             request,
             "keys/key_list.html",

@@ -1,16 +1,17 @@
 """Rotations: list, request with a dry run, the live page of one, and what can be done to it."""
 
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, When
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
+from keys.forms import GiveUpForm, ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
 from keys.models import FailedItem, Rotation
 from keys.services import census, reencryption, rotation
 from keys.services.dependents import dependents_of
@@ -26,7 +27,7 @@ from keyvault_portal.errors import PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
 from keyvault_portal.visible import found, on_rings
 
-FAILED_SHOWN = 50
+FAILED_ORDER = ("decided", "id")
 EXPORTED = {
     "ring": "key__ring__name", "key": "key__name", "from_version": "old_version__key_version", "to_version": "new_version__key_version",
     "trigger": "trigger", "state": "state", "reason": "reason", "requested_by": "requested_by", "created_at": "created_at",
@@ -133,27 +134,28 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     actor, key = actor_of(request), found.key
     state = RotationState(found.state)
     jobs = [reencryption.progress(job) for job in found.jobs.select_related("store").order_by("created_at", "id")]
-    failed = FailedItem.objects.filter(job__rotation=found).select_related("store").order_by("resolution", "id")
+    failed = page_context(request, failed_items(found).select_related("store"), FAILED_ORDER)
     control = actor.can(Permission.ROTATION_CONTROL, key.ring_id)
     counted = census.stored_for_key(key.pk)
     left = sum(row.items for row in counted if row.version_id == found.old_version_id)
-    since = found.re_encrypted_at
-    late = sum(
-        row.items for row in counted if row.version_id == found.old_version_id and since and row.counted_at > since
-    )
-    open_failed = failed.filter(resolution=FailedItem.Resolution.OPEN)[:1001].count()
+    since, given_up = found.re_encrypted_at, _given_up(found)
+    after = [row for row in counted if row.version_id == found.old_version_id and since and row.counted_at > since]
+    late = sum(max(row.items - given_up[row.store_id, row.column], 0) for row in after)
+    open_failed = rotation.open_items(found)[:1001].count()
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
-        "live": state in LIVE, "failed_items": list(failed[:FAILED_SHOWN]),
-        "open_failed": open_failed, "census": counted, "left": left,
-        "next_step": _next_step(found, state, open_failed, late),
+        "live": state in LIVE, "failed_items": failed["object_list"],
+        **{name: url and f"{url}#failed" for name, url in failed.items() if name != "object_list"},
+        "open_failed": open_failed, "late": late, "census": counted, "left": left,
+        "next_step": _next_step(found, state, open_failed, late, given_up.total()),
         "work": list(found.new_version.intents.select_related("version__key")) if found.new_version else [],
         "may": {
             "pause": control and state is RotationState.RE_ENCRYPTING, "resume": control and state is RotationState.PAUSED,
             "cancel": control and state in {RotationState.INTRODUCING, RotationState.RE_ENCRYPTING, RotationState.PAUSED, RotationState.FAILED},
             "throttle": control and state in LIVE,
             "retry": control and state in {RotationState.RE_ENCRYPTING, RotationState.FAILED, RotationState.RE_ENCRYPTED},
-            "begin_again": control and _may_begin_again(found, state, left, late),
+            "begin_again": control and _may_begin_again(found, state, left, sum(row.items for row in after)),
+            "decide": actor.can(Permission.KEY_DESTROY, key.ring_id),
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
         },
@@ -170,15 +172,30 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _next_step(found: Rotation, state: RotationState, open_failed: int, late: int) -> str:
-    """What happens next, or what a person has to do; `late` is what was counted on the old version after the walk."""
+def failed_items(found: Rotation) -> QuerySet[FailedItem]:
+    """What the rotation set aside, for FAILED_ORDER: what waits for a decision first."""
+    decided = Case(When(resolution=FailedItem.Resolution.OPEN, then=0), default=1)
+    return FailedItem.objects.filter(job__rotation=found).annotate(decided=decided)
+
+
+def _given_up(found: Rotation) -> Counter[tuple[UUID, str]]:
+    """How many items were given up that stand on the old version for good, by store and column."""
+    staying = Q(reason="decrypt_failed") | Q(reason__startswith=FailedItem.REFUSED)
+    rows = FailedItem.objects.filter(staying, job__rotation=found, resolution=FailedItem.Resolution.GIVEN_UP)
+    counted = rows.values_list("store_id", "column").annotate(number=Count("pk")).order_by()
+    return Counter({(store_id, column): number for store_id, column, number in counted})
+
+
+def _next_step(found: Rotation, state: RotationState, open_failed: int, late: int, given_up: int) -> str:
+    """What happens next, or what a person has to do; `late` is what was counted on the old version after the walk, but for what was given up."""
     old, due = f"version {found.old_version.key_version}", found.old_version.deletion_due_at
     if state is RotationState.RE_ENCRYPTED:
         if open_failed:
             return f"Decide on the items set aside; then {old} can be decommissioned."
         if late:
             return f"The last count found {late:,} more on {old}: whoever wrote them uses it still."
-        return f"Nothing that was counted still stands on {old}: it can be decommissioned."
+        but = " but what was given up" if given_up else ""
+        return f"Nothing that was counted still stands on {old}{but}: it can be decommissioned."
     return {
         RotationState.INTRODUCING: "The new version is being made.",
         RotationState.RE_ENCRYPTING: f"Workers move what stands on {old}; you may leave this page.",
@@ -193,7 +210,10 @@ def _next_step(found: Rotation, state: RotationState, open_failed: int, late: in
 
 
 def _may_begin_again(found: Rotation, state: RotationState, left: int, late: int) -> bool:
-    """Whether there is a walk to begin again: stopped, cancelled on its way, or over with more found since."""
+    """Whether there is a walk to begin again: stopped, cancelled on its way, or over with more found since.
+
+    What was given up counts here: somebody may have mended it, or others came in its place.
+    """
     taken_up = state is RotationState.CANCELLED and found.introduced_at is not None
     taken_up = taken_up and found.trigger != Rotation.Trigger.MOVE
     return (
@@ -296,10 +316,34 @@ class CancelDecommission(OneRotation, WalkConfirm):
     done = "The old version stays."
 
 
+class GiveUpOpen(OneRotation, WalkConfirm):
+    """Give up everything that waits for a decision, after typing how many they are."""
+
+    danger = True
+    form = GiveUpForm
+    required_permission = Permission.KEY_DESTROY
+    service = rotation.give_up_open
+    words = (
+        "Give up what was set aside",
+        "What is given up stays where it is, unreadable, and is no longer in the way of ending the old version.",
+        "Give them up",
+    )
+    done = "The items are given up; the reason is in the record."
+
+    def consequences(self, found: Rotation) -> list[str]:
+        counted = rotation.open_items(found).values_list("store__title", "column", "reason").annotate(n=Count("pk"))
+        rows = list(counted.order_by("store__title", "column", "reason"))
+        total = sum(number for *_, number in rows)
+        return [
+            f"{total:,} item{'s' if total != 1 else ''} wait{'s' if total == 1 else ''} for a decision.",
+            *[f"{store}, {column}: {number:,} ({why.replace('_', ' ')})." for store, column, why, number in rows],
+        ]
+
+
 class DecideFailed(ActorRequiredMixin, View):
     """Give an unreadable item up, with a reason: the one way past it that is not reading it."""
 
-    required_permission = Permission.ROTATION_CONTROL
+    required_permission = Permission.KEY_DESTROY
 
     def post(self, request: HttpRequest, rotation_id: UUID, item_id: int) -> HttpResponse:
         found = visible_rotation(request, rotation_id)
@@ -313,4 +357,4 @@ class DecideFailed(ActorRequiredMixin, View):
             actor=actor_of(request), rotation_id=found.pk, item_id=item_id, reason=form.cleaned_data["reason"]
         )
         messages.success(request, "The item is given up; the reason is in the record.")
-        return redirect("keys:rotation-detail", found.pk)
+        return redirect(reverse("keys:rotation-detail", args=[found.pk]) + "#failed")

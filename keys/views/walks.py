@@ -67,14 +67,15 @@ class WalkConfirm(OneWalk):
     """A page that says the consequences and asks for a reason, for the acts that end something."""
 
     words: ClassVar[tuple[str, str, str]]  # title, question, button
+    form: ClassVar[type[ReasonForm]] = ReasonForm
     danger = False
     irreversible: ClassVar[bool | str] = False  # or AFTER_GRACE
 
     def get(self, request: HttpRequest, **which: UUID) -> HttpResponse:
-        return self._page(self.find(**which), ReasonForm())
+        return self._page(self.find(**which), self.form())
 
     def post(self, request: HttpRequest, **which: UUID) -> HttpResponse:
-        found, form = self.find(**which), ReasonForm(request.POST)
+        found, form = self.find(**which), self.form(request.POST)
         if form.is_valid() and form.run(lambda values: (self.run(which, **values), True)[1]):
             return self.back(found)
         return self._page(found, form, status=422)

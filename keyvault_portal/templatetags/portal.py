@@ -51,6 +51,7 @@ STATES: Mapping[str, Look] = {
     "decommissioned": Look("pending", "hourglass", "Decommissioned"),
     "overdue": Look("danger", "warning", "Overdue"),
     "due": Look("warn", "clock", "Due"),
+    "exhausted": Look("danger", "cross-circle", "Uses exhausted"),
     "done": Look("ok", "check-circle", "Done"),
     "completed": Look("ok", "check-circle", "Completed"),
     "executing": Look("info", "rotate", "Executing"),

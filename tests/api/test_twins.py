@@ -95,6 +95,7 @@ TWINS = {
     "keys:export-request": "POST api-key-export",
     "keys:export-withdraw": "POST api-key-withdraw-exportability",
     "keys:failed-item-decide": "POST api-rotation-give-up",
+    "keys:failed-items-give-up": "POST api-rotation-give-up-open",
     "keys:finding-accept": "POST api-provider-accept",
     "keys:finding-adopt": "POST api-provider-adopt",
     "keys:finding-ignore": "POST api-provider-ignore",

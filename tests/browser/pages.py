@@ -85,6 +85,7 @@ PAGES: dict[str, Entry] = {
     "keys:rotation-cancel": Entry(args=("rotations.moving",)),
     "keys:rotation-decommission": Entry(args=("rotations.moved",)),
     "keys:rotation-keep": Entry(args=("rotations.ending",)),
+    "keys:failed-items-give-up": Entry(args=("rotations.moving",)),
     "keys:move-request": Entry(args=("keys.customers-kek",)),
     "keys:move-list": Entry(),
     "keys:move-detail": Entry("dana", ("moves.waiting",)),

@@ -1,6 +1,5 @@
 """Pages of keys, versions and stores over a real hierarchy: what they offer in which state, and what a form does."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,22 +14,6 @@ from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.errors import ApprovalRequired
 from tests.shop import Organisation
-
-
-@pytest.fixture
-def browser(organisation: Organisation) -> Callable[[str], Client]:
-    """The windows of people who signed in with a second factor."""
-
-    def sign_in(name: str) -> Client:
-        client, person = Client(), organisation.people[name]
-        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
-        session = client.session
-        session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
-        session["account_authentication_methods_user"] = str(person.pk)
-        session.save()
-        return client
-
-    return sign_in
 
 
 def text(response: Any) -> str:

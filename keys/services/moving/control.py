@@ -7,6 +7,7 @@ from keys.services import policies, rotation
 from keys.services.moving import switching
 from keys.services.moving.frame import act_on_move, send, step
 from keys.services.providers import intents
+from keys.services.rotation.frame import check_rate
 from keys.states import MoveState, RotationState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -53,8 +54,7 @@ def _try_making_again(actor: Actor, move: Move) -> None:
 def throttle_move(*, actor: Actor, move_id: UUID, rate_limit: int | None) -> Move:
     """Set how many items a second its walk may move in each store (None: no limit), now or when it begins."""
     with act_on_move(actor, _CONTROL, "move.throttle", move_id) as (move, act):
-        if rate_limit is not None and not 1 <= rate_limit <= 1_000_000:
-            raise ValidationFailed(errors={"rate_limit": ["From 1 to 1,000,000 items a second."]})
+        check_rate(rate_limit)
         move.rate_limit = rate_limit
         move.save(update_fields=["rate_limit"])
         if move.rotation is not None:

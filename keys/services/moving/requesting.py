@@ -11,6 +11,7 @@ from keys.services.moving import offers
 from keys.services.moving.frame import send, target_of
 from keys.services.providers import intents
 from keys.services.rotation import starting
+from keys.services.rotation.frame import check_rate
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import Conflict, ValidationFailed
@@ -33,7 +34,7 @@ def request_move(
 
     Its new version is made at `target`, with the material of the old one where that can go along and is wanted. The
     old version protects until the new one was read back and compared. Raises PermissionRefused, NotFound,
-    ValidationFailed (no reason, a place the key cannot go to), WrongState, Conflict (something is under way),
+    ValidationFailed (no reason, a rate out of bounds, a place the key cannot go to), WrongState, Conflict (something is under way),
     ApprovalRequired.
     """
     with act_on_key(actor, Permission.KEY_MOVE, "key.move", key_id) as (key, act):
@@ -41,6 +42,7 @@ def request_move(
         policies.require_role(actor, key, policy.destroy_roles, "move")
         if not reason.strip():
             raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+        check_rate(rate_limit)
         policies.require_algorithm(key.algorithm, policies.values_of(policy))
         current = offers.movable(key)
         if version_id is not None and current.pk != version_id:

@@ -1,16 +1,20 @@
 """Phase 2 under control: pause, resume, throttle, cancel, and what to do with unreadable items."""
 
+from collections import Counter
+from hashlib import sha256
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.models import FailedItem, KeyVersion, ReEncryptionJob, ReEncryptionRange, Rotation
-from keys.services.rotation.frame import act_on_rotation, move, move_jobs, stop
+from keys.services.rotation.frame import act_on_rotation, check_rate, move, move_jobs, stop
 from keys.services.rotation.starting import add_jobs, enqueue_workers, follow_active, refuse_second, standing_jobs
 from keys.states import MAY_PROCESS, JobState, RotationState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
-from keyvault_portal.errors import NotFound, ValidationFailed, WrongState
+from keyvault_portal.audit.canonical import dumps
+from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongState
 
 J, R = JobState, RotationState
 _CONTROL = Permission.ROTATION_CONTROL
@@ -42,8 +46,7 @@ def resume(*, actor: Actor, rotation_id: UUID) -> Rotation:
 def throttle(*, actor: Actor, rotation_id: UUID, rate_limit: int | None) -> Rotation:
     """Set how many items a second the rotation may move in each store (None: no limit); holds from the next page on."""
     with act_on_rotation(actor, _CONTROL, "rotation.throttle", rotation_id) as (rotation, act):
-        if rate_limit is not None and not 1 <= rate_limit <= 1_000_000:
-            raise ValidationFailed(errors={"rate_limit": ["From 1 to 1,000,000 items a second."]})
+        check_rate(rate_limit)
         rotation.jobs.update(rate_limit=rate_limit)
         act.record({"rate_limit": rate_limit})
     return rotation
@@ -72,7 +75,7 @@ def retry_failed(*, actor: Actor, rotation_id: UUID) -> Rotation:
         if whole:
             _check_begin_again(rotation)
         follow_active(rotation)
-        items = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN)
+        items = open_items(rotation)
         jobs = standing_jobs(rotation) if whole else rotation.jobs.filter(state=J.FAILED.value)
         touched = set(items.values_list("job_id", flat=True)) | set(jobs.values_list("pk", flat=True))
         dropped = items.delete()[0]
@@ -113,16 +116,13 @@ def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str)
         item = FailedItem.objects.select_for_update().filter(pk=item_id, job__rotation=rotation).first()
         if item is None:
             raise NotFound("This rotation has no such item.")
-        if not reason.strip():
-            raise ValidationFailed("Say why it is given up.", errors={"reason": ["This field is required."]})
+        _check_why(reason)
         if item.resolution != FailedItem.Resolution.OPEN:
             raise WrongState("This item is decided already.", state=item.resolution)
         item.resolution, item.resolved_at = FailedItem.Resolution.GIVEN_UP, timezone.now()
         item.resolved_by, item.resolution_note = actor.label, reason.strip()
         item.save(update_fields=["resolution", "resolved_at", "resolved_by", "resolution_note"])
-        open_left = FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN).exists()
-        if rotation.state == R.RE_ENCRYPTED.value and not open_left:
-            KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
+        _note_decided(rotation)
         act.record(
             {
                 "item": item.item,
@@ -133,6 +133,52 @@ def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str)
             }
         )
     return item
+
+
+def give_up_open(*, actor: Actor, rotation_id: UUID, items: int, reason: str) -> int:
+    """Give up every item of a rotation that waits for a decision, with one reason; returns how many.
+
+    `items` is how many the caller believes them to be. The record holds their number, how many in each store, and the
+    SHA-256 over them: of a line of canonical JSON for each, [store, item, column, why], the lines sorted as bytes.
+    Raises PermissionRefused, NotFound, ValidationFailed, WrongState (none waits), Conflict (they are not so many).
+    """
+    with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.give_up_items", rotation_id) as (rotation, act):
+        _check_why(reason)
+        now = timezone.now()
+        # Set first and read afterwards: workers may set more aside meanwhile, and what is recorded is what was decided.
+        found = open_items(rotation).update(
+            resolution=FailedItem.Resolution.GIVEN_UP, resolved_at=now, resolved_by=actor.label,
+            resolution_note=reason.strip(),
+        )  # fmt: skip
+        if not found:
+            raise WrongState("No item of this rotation waits for a decision.", state=rotation.state)
+        if found != items:
+            raise Conflict(f"{found:,} items wait for a decision, not {items:,}.", hint="Look at them again.")
+        decided = FailedItem.objects.filter(job__rotation=rotation, resolved_at=now).values_list(
+            "store_id", "item", "column", "reason"
+        )
+        lines = sorted(dumps([str(store_id), *rest]) + b"\n" for store_id, *rest in decided)
+        stores = Counter(str(store_id) for store_id, *_ in decided)
+        _note_decided(rotation)
+        digest = sha256(b"".join(lines)).hexdigest()
+        act.record({"items": found, "stores": dict(stores), "digest": digest, "reason": reason.strip()})
+    return found
+
+
+def open_items(rotation: Rotation) -> QuerySet[FailedItem]:
+    """What the rotation set aside and nobody decided on."""
+    return FailedItem.objects.filter(job__rotation=rotation, resolution=FailedItem.Resolution.OPEN)
+
+
+def _check_why(reason: str) -> None:
+    if not reason.strip():
+        raise ValidationFailed("Say why it is given up.", errors={"reason": ["This field is required."]})
+
+
+def _note_decided(rotation: Rotation) -> None:
+    """Where the walk is over, the last decision makes the old version free of data."""
+    if rotation.state == R.RE_ENCRYPTED.value and not open_items(rotation).exists():
+        KeyVersion.objects.filter(pk=rotation.old_version_id).update(re_encrypt_done=True)
 
 
 def _restart(rotation: Rotation, old: set[JobState]) -> None:

@@ -80,14 +80,13 @@ def _segment_calls(key: Key, items: int) -> int:
 
 
 def _rate(store: DataStore) -> float:
-    """Items a second of the last finished job on this store, or a cautious guess; never above the store's limit."""
+    """Items a second of the last finished job on this store, unthrottled, or a cautious guess; never above the store's limit."""
     last = (
         ReEncryptionJob.objects.filter(store=store, state=JobState.DONE.value, items_done__gt=0)
-        .select_related("store")
         .order_by("-finished_at")
         .first()
     )
-    measured = reencryption.progress(last).rate if last else None
+    measured = reencryption.speed(last) if last else None
     rate = measured or ITEMS_A_SECOND * reencryption.worker_count()
     return min(rate, store.rate_limit) if store.rate_limit else rate
 

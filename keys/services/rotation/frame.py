@@ -12,7 +12,9 @@ from keys.states import ROTATION_MOVES, JobState, RotationState, may_move
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
-from keyvault_portal.errors import NotFound, WrongState
+from keyvault_portal.errors import NotFound, ValidationFailed, WrongState
+
+MOST_ITEMS_A_SECOND = 1_000_000
 
 
 def target_of(rotation: Rotation) -> tuple[str, object, str]:
@@ -36,6 +38,12 @@ def act_on_rotation(
             rotation = rows.get(pk=rotation_id)
             act.about(target=target_of(rotation))
             yield rotation, act
+
+
+def check_rate(rate_limit: int | None) -> None:
+    """Raise ValidationFailed unless it is a number of items a second that a walk can be held to; None: no limit."""
+    if rate_limit is not None and not 1 <= rate_limit <= MOST_ITEMS_A_SECOND:
+        raise ValidationFailed(errors={"rate_limit": [f"From 1 to {MOST_ITEMS_A_SECOND:,} items a second."]})
 
 
 def move(rotation: Rotation, new: RotationState, act: str) -> None:

@@ -3,11 +3,10 @@
 import logging
 from uuid import UUID
 
-from django.db.models import Q
 from django.utils import timezone
 
-from keys.crypto.algorithms import ALGORITHMS
 from keys.models import Key, KeyVersion, Rotation
+from keys.services import budget
 from keys.services.acts import act_on_key
 from keys.services.rotation.frame import target_of
 from keys.services.rotation.starting import is_busy, start
@@ -44,20 +43,8 @@ def _overdue() -> list[tuple[UUID, Rotation.Trigger]]:
 
 
 def _used_up() -> list[tuple[UUID, Rotation.Trigger]]:
-    limited = [name for name, row in ALGORITHMS.items() if row.use_limit]
-    smallest = min(row.use_limit for row in ALGORITHMS.values() if row.use_limit)
-    busy = KeyVersion.objects.filter(
-        Q(key__algorithm__in=limited),
-        status=VersionState.ACTIVE.value,
-        uses_reserved__gte=smallest // 100,
-        key__policy__auto_rotate=True,
-    ).select_related("key__policy")
-    return [
-        (version.key_id, Rotation.Trigger.USE_BUDGET)
-        for version in busy[: 10 * BATCH]
-        if version.uses_reserved * 100
-        >= (ALGORITHMS[version.key.algorithm].use_limit or 0) * version.key.policy.use_share_due
-    ][:BATCH]
+    due = budget.due_versions().filter(key__policy__auto_rotate=True).order_by("-uses_reserved", "id")
+    return [(key_id, Rotation.Trigger.USE_BUDGET) for key_id in due.values_list("key_id", flat=True)[:BATCH]]
 
 
 def _rotate(key_id: object, trigger: str) -> int:

@@ -12,7 +12,7 @@ from keys.hierarchy import KeyKind
 from keys.models import DataStore, FailedItem, Key, KeyVersion, Move, ReEncryptionJob, Rotation
 from keys.services import census, lifecycle, policies, reencryption, rewrap, versions
 from keys.services.acts import act_on_key, need_agreement
-from keys.services.rotation.frame import stop, target_of
+from keys.services.rotation.frame import check_rate, stop, target_of
 from keys.states import JobState, MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.permissions import Permission
@@ -45,13 +45,14 @@ def request_rotation(
 ) -> Rotation:
     """Rotate a key, or put the rotation before those whom its policy asks; to a version that was brought here, if named.
 
-    Raises PermissionRefused, NotFound, ValidationFailed (no reason), Conflict (one is under way), WrongState, ApprovalRequired.
+    Raises PermissionRefused, NotFound, ValidationFailed (no reason, a rate out of bounds), Conflict (one is under way), WrongState, ApprovalRequired.
     """
     with act_on_key(actor, Permission.KEY_ROTATE, "key.rotate", key_id) as (key, act):
         policy = key.policy
         policies.require_role(actor, key, policy.rotate_roles, "rotate")
         if not reason.strip():
             raise ValidationFailed("Say why.", errors={"reason": ["This field is required."]})
+        check_rate(rate_limit)
         current = _current(key)
         if version_id is not None and current.pk != version_id:
             raise Conflict(f"{key} has been rotated meanwhile: version {current.key_version} is active.")

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("keys", "0011_provider_rotation")]
+    dependencies = [("keys", "0012_use_budgets_and_work_time")]
 
     operations = [
         migrations.AlterField(
