@@ -7,7 +7,10 @@ class CeremoniesConfig(AppConfig):
 
     def ready(self) -> None:
         from ceremonies import approval_operations  # noqa: F401  registers its operations
+        from ceremonies.services import addresses
         from ceremonies.services.minutes import purpose_of
         from keys.services.reservations import reserve_through
+        from keyvault_portal.accounts.services import on_address_changed
 
+        on_address_changed(addresses.follow)
         reserve_through(purpose_of)

@@ -1,5 +1,6 @@
 """People and service accounts: invited, edited, deactivated; never deleted, so that the record keeps its names."""
 
+from collections.abc import Callable
 from smtplib import SMTPException
 from uuid import UUID
 
@@ -25,7 +26,15 @@ from keyvault_portal.accounts.services.officers import lock_officers, refuse_wit
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
 
+Listener = Callable[[Person], None]
+_listeners: list[Listener] = []
 _PROFILE = ("name", "email", "site", "reporting_line")
+
+
+def on_address_changed(listener: Listener) -> None:
+    """Have `listener(person)` called when an address was changed, before that is stored: what it raises undoes the change."""
+    if listener not in _listeners:
+        _listeners.append(listener)
 
 
 class MailUnavailable(PortalError):
@@ -85,7 +94,7 @@ def update_person(
 
     A changed address is on the record with the one before, both are mailed the change, and links that went to the old one
     stop working. Where `person` decides on requests, others agree to it first: a new password is mailed to the address.
-    Raises ApprovalRequired, ValidationFailed when it is taken, MailUnavailable once all is changed.
+    Raises ApprovalRequired, ValidationFailed when it is taken, Conflict from who listens, MailUnavailable once all is changed.
     """
     with audit.atomic(actor=actor, action="person.edit", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
@@ -110,6 +119,8 @@ def update_person(
             raise _taken() from None
         if "email" in changed:
             details |= {"old_email": old, "new_email": email}
+            for listener in _listeners:
+                listener(person)
             end_sign_in_links(person)
             EmailAddress.objects.filter(user=person).delete()  # what django-allauth remembers lets people sign in, too
         act.record(details)
