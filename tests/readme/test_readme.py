@@ -202,7 +202,9 @@ def test_variables_are_those_the_code_reads() -> None:
     read = set()
     for source in sources:
         read |= set(
-            re.findall(r"""(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|VARIABLE = )\s*"([A-Z_]+)\"""", source.read_text())
+            re.findall(
+                r"""(?:environ(?:\.get)?[\[(]|environment\.\w+\(|VARIABLE = )\s*"([A-Z_]+)\"""", source.read_text()
+            )
         )
     table = TEXT.split("### Environment variables")[1].split("\n### ")[0]
     told = {
