@@ -75,6 +75,7 @@ def demonstration(newcomer: Newcomer) -> Iterator[dict[str, str]]:
         assert run.interrupt() == 0
     told = newcomer.run(" ".join([*headless, *FEW, "--orders", "20"]), COLUMNS="160")
     assert [step for step in STORY if step not in told] == []
+    assert f"\nEvidence pack: {newcomer.home / 'var' / 'demo' / 'evidence.zip'}\n" in told
     assert _listening(newcomer.home) == []
     with newcomer.quickstart(demo, *FEW) as run:
         run.ready()
