@@ -1,6 +1,6 @@
 """What a server process of the portal must not start with: each finding is a sentence that says what to do.
 
-The web server (`wsgi`), the worker and the beat (`celery`) call `refuse_to_start` before anything else;
+The web server (`wsgi`), the worker and the beat (`celery`) and `set_up` call `refuse_to_start` before anything else;
 `./manage.py check --deploy` lists the same findings.
 """
 
@@ -20,25 +20,29 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def refuse_to_start() -> None:
+def refuse_to_start(*, before_set_up: bool = False) -> None:
     """Leave with one sentence a finding; returns when there is none. Raises SystemExit."""
-    found = list(findings())
+    found = list(findings(before_set_up=before_set_up))
     if found:
         raise SystemExit(
             "Not started, because these settings are not safe:\n" + "\n".join(f"  - {text}" for text in found)
         )
 
 
-def findings() -> Iterator[str]:
-    """What stands against a start: for production everything, elsewhere only key files that are open to others."""
+def findings(*, before_set_up: bool = False) -> Iterator[str]:
+    """What stands against a start: for production everything, elsewhere only key files that are open to others.
+
+    `before_set_up` key files may still be missing.
+    """
     if settings.PRODUCTION:
+        yield from _servers()
         yield from _secrets()
         yield from _addresses()
     for name, path in (
         ("PORTAL_ROOT_KEY_FILE", settings.ROOT_KEY_FILE),
         ("PORTAL_AUDIT_KEY_FILE", settings.AUDIT_KEY_FILE),
     ):
-        yield from _key_file(name, Path(path))
+        yield from _key_file(name, Path(path), may_be_missing=before_set_up or not settings.PRODUCTION)
 
 
 @register(Tags.security, deploy=True)
@@ -50,9 +54,13 @@ def check_production(app_configs: Sequence[Any] | None = None, **options: Any) -
     return found
 
 
+def _servers() -> Iterator[str]:
+    for name, server in (("DATABASE_URL", "PostgreSQL"), ("CELERY_BROKER_URL", "Valkey or Redis")):
+        if not os.environ.get(name):
+            yield f"{name} is not set: production needs a {server} of its own, the embedded one is for trying out."
+
+
 def _secrets() -> Iterator[str]:
-    if settings.EMBEDDED:
-        yield "DATABASE_URL is not set: production needs a PostgreSQL of its own, the embedded one is for trying out."
     if settings.DEBUG:
         yield "DEBUG is on and would show code and settings to visitors: unset DEBUG."
     key, pepper = settings.SECRET_KEY, settings.TOKEN_PEPPER
@@ -83,12 +91,12 @@ def _addresses() -> Iterator[str]:
         yield f"ALLOWED_HOSTS does not hold {host}, the host of PORTAL_ORIGIN, so nobody could open it: add it."
 
 
-def _key_file(name: str, path: Path) -> Iterator[str]:
+def _key_file(name: str, path: Path, *, may_be_missing: bool) -> Iterator[str]:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         folder = stat.S_IMODE(path.parent.stat().st_mode)
     except FileNotFoundError:
-        if settings.PRODUCTION:
+        if not may_be_missing:
             yield f"{path} ({name}) is missing: restore its offline copy, or make a first one with ./manage.py set_up."
         return
     except OSError as error:

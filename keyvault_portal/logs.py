@@ -4,6 +4,8 @@ import logging
 import re
 from typing import Any
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 # The secret halves of a one-time link `<id>-<secret>` and of a token `kvp_<id>_<secret>`; the id stays.
 _SECRET = re.compile(r"(?<![0-9a-f])([0-9a-f]{32}[-_])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII)
 

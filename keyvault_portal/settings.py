@@ -10,43 +10,36 @@ from pathlib import Path
 
 import dj_database_url
 
-from keyvault_portal import embedded, logs
+from keyvault_portal import embedded, environment, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = embedded.installation_root()
 
 
-def _flag(name: str, default: bool) -> bool:
-    return os.environ.get(name, str(default)).strip().lower() in {"1", "true", "yes", "on"}
-
-
-def _list(name: str, default: str = "") -> list[str]:
-    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
-
-
 # Embedded mode: no database of the user's own is named, so quickstart and tests bring one.
 EMBEDDED = "DATABASE_URL" not in os.environ
 _embedded = embedded.ensure_config(VAR_DIR) if EMBEDDED else None
-PRODUCTION = _flag("PORTAL_PRODUCTION", not EMBEDDED)
-DEBUG = _flag("DEBUG", False)
-TRUST_PROXY = _flag("TRUST_PROXY", False)  # a proxy of ours stands in front and writes X-Forwarded-For and -Proto
+PRODUCTION = environment.flag("PORTAL_PRODUCTION", not EMBEDDED)
+DEBUG = environment.flag("DEBUG", False)
+# A proxy of ours stands in front and writes X-Forwarded-For and -Proto.
+TRUST_PROXY = environment.flag("TRUST_PROXY", False)
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded.secret_key if _embedded else "insecure-before-first-start")
 TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or (_embedded.token_pepper if _embedded else SECRET_KEY)
-ALLOWED_HOSTS = _list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+ALLOWED_HOSTS = environment.listed("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 PORTAL_ORIGIN = os.environ.get("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
 # What certificates say about where their CRL and OCSP responder are: without TLS, or checking them would need them.
 PKI_ORIGIN = os.environ.get("PKI_ORIGIN", PORTAL_ORIGIN.replace("https://", "http://", 1)).rstrip("/")
-CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
+CSRF_TRUSTED_ORIGINS = environment.listed("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
 
-DATABASE_URL = os.environ.get("DATABASE_URL") or (
+DATABASE_URL = environment.url("DATABASE_URL", "postgresql", "postgres") or (
     _embedded.database_url() if _embedded else "postgresql://keyvault@127.0.0.1:5432/keyvault"
 )
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "keyvault-portal"
 # Statements that are written below Django's cursor (the record, the data plane, certificates) are planned once a connection.
 DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
-BROKER_URL = os.environ.get("CELERY_BROKER_URL") or (
+BROKER_URL = environment.url("CELERY_BROKER_URL", "redis", "rediss") or (
     _embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0"
 )
 CACHES = {
@@ -56,16 +49,16 @@ CACHES = {
 # Key files of the embedded default; mode 0600, checked at start.
 ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"))
 # Where the keyholder listens; without it each process reads the root key file by itself (tests, single commands).
-KEYHOLDER_USERS = _list("PORTAL_KEYHOLDER_USERS")  # numbers of other system users who may ask it
+KEYHOLDER_USERS = environment.listed("PORTAL_KEYHOLDER_USERS")  # numbers of other system users who may ask it
 KEYHOLDER_SOCKET = os.environ.get("PORTAL_KEYHOLDER_SOCKET", "")
 # Where the ceremony process listens, and how long it keeps a ceremony's secrets without a sign of life, and in all.
 CEREMONY_SOCKET = os.environ.get("PORTAL_CEREMONY_SOCKET", "")
-CEREMONY_IDLE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_IDLE_SECONDS", "900"))
-CEREMONY_LIFE_SECONDS = int(os.environ.get("PORTAL_CEREMONY_LIFE_SECONDS", "28800"))
+CEREMONY_IDLE_SECONDS = environment.whole("PORTAL_CEREMONY_IDLE_SECONDS", 900)
+CEREMONY_LIFE_SECONDS = environment.whole("PORTAL_CEREMONY_LIFE_SECONDS", 28800)
 AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
 AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
 # Operations (such as ceremony.open; * for all) to which people agree with a signature of their own, whatever the policy of the key.
-APPROVALS_SIGNED = _list("APPROVALS_SIGNED")
+APPROVALS_SIGNED = environment.listed("APPROVALS_SIGNED")
 AUDIT_GROUP_COMMIT = True
 AUDIT_DEADLINE = 10.0  # seconds an act waits for its record before it is refused
 
@@ -194,10 +187,10 @@ MAILERS: dict[str, dict[str, object]] = {
         "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "OPTIONS": {
             "host": os.environ["EMAIL_HOST"],
-            "port": int(os.environ.get("EMAIL_PORT", "587")),
+            "port": environment.whole("EMAIL_PORT", 587, most=65535),
             "username": os.environ.get("EMAIL_HOST_USER", ""),
             "password": os.environ.get("EMAIL_HOST_PASSWORD", ""),
-            "use_tls": _flag("EMAIL_USE_TLS", True),
+            "use_tls": environment.flag("EMAIL_USE_TLS", True),
             "timeout": 20,
         },
     }
@@ -233,41 +226,43 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, object]] = {
     "seals of the root": {"task": "keys.seal_tick", "schedule": 10.0, "options": {"expires": 10}},
     "approvals": {"task": "approvals.tick", "schedule": 30.0, "options": {"expires": 30}},
 }
-REENCRYPTION_LEASE_SECONDS = float(os.environ.get("REENCRYPTION_LEASE_SECONDS", "15"))
-REENCRYPTION_WORKERS = int(os.environ.get("REENCRYPTION_WORKERS", "2"))
+REENCRYPTION_LEASE_SECONDS = environment.seconds("REENCRYPTION_LEASE_SECONDS", 15)
+REENCRYPTION_WORKERS = environment.whole("REENCRYPTION_WORKERS", 2)
 # Calls a second that background work may make of a provider, by alias, over all workers; what is not named here is in
 # keys.providers.quotas, and the portal's own keys cost nothing.
 PROVIDER_BUDGETS: dict[str, int] = {}
 # How long one call of a provider may take on the wire, and how long a caller of the data plane waits for all its tries.
-PROVIDER_TIMEOUT_SECONDS = float(os.environ.get("PROVIDER_TIMEOUT_SECONDS", "5"))
-PROVIDER_DEADLINE_SECONDS = float(os.environ.get("PROVIDER_DEADLINE_SECONDS", "10"))
-PROVIDER_LEASE_SECONDS = float(os.environ.get("PROVIDER_LEASE_SECONDS", "60"))
+PROVIDER_TIMEOUT_SECONDS = environment.seconds("PROVIDER_TIMEOUT_SECONDS", 5)
+PROVIDER_DEADLINE_SECONDS = environment.seconds("PROVIDER_DEADLINE_SECONDS", 10)
+PROVIDER_LEASE_SECONDS = environment.seconds("PROVIDER_LEASE_SECONDS", 60)
 # How long, for how many messages and for how many bytes one data key may serve envelopes of one encryption context, where a
 # provider would be called for each; 0 seconds keeps none.
-DATA_KEY_CACHE_SECONDS = int(os.environ.get("DATA_KEY_CACHE_SECONDS", "300"))
-DATA_KEY_CACHE_MESSAGES = int(os.environ.get("DATA_KEY_CACHE_MESSAGES", "100000"))
-DATA_KEY_CACHE_BYTES = int(os.environ.get("DATA_KEY_CACHE_BYTES", str(2**30)))
+DATA_KEY_CACHE_SECONDS = environment.whole("DATA_KEY_CACHE_SECONDS", 300, least=0)
+DATA_KEY_CACHE_MESSAGES = environment.whole("DATA_KEY_CACHE_MESSAGES", 100000)
+DATA_KEY_CACHE_BYTES = environment.whole("DATA_KEY_CACHE_BYTES", 2**30)
 # The only PKCS#11 libraries that are ever loaded, and the environment variables that such a library reads.
-PKCS11_MODULES = _list("PKCS11_MODULES")
-PKCS11_ENVIRONMENT = _list("PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG")
+PKCS11_MODULES = environment.listed("PKCS11_MODULES")
+PKCS11_ENVIRONMENT = environment.listed(
+    "PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG"
+)
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
-STORE_ALLOWED_HOSTS = _list(
+STORE_ALLOWED_HOSTS = environment.listed(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
 # Who time-stamps the minutes of ceremonies (RFC 3161); its host has to be among STORE_ALLOWED_HOSTS. Empty: nobody.
 MINUTES_TSA_URL = os.environ.get("MINUTES_TSA_URL", "")
 # OCSP answers that are signed because one address asks, with a nonce or about several certificates; kept ones have no limit.
-OCSP_SIGNATURES_A_MINUTE = int(os.environ.get("OCSP_SIGNATURES_A_MINUTE", "60"))
+OCSP_SIGNATURES_A_MINUTE = environment.whole("OCSP_SIGNATURES_A_MINUTE", 60, least=0)
 # Beside what security officers allow in the portal; this machine is scanned only if its network stands here.
-TLS_SCAN_ALLOWED_HOSTS = _list("TLS_SCAN_ALLOWED_HOSTS", "")
+TLS_SCAN_ALLOWED_HOSTS = environment.listed("TLS_SCAN_ALLOWED_HOSTS", "")
 # ACME CAs that certificates may come from, and where webhooks and DNS servers for dns-01 may be.
-ACME_ALLOWED_HOSTS = _list(
+ACME_ALLOWED_HOSTS = environment.listed(
     "ACME_ALLOWED_HOSTS",
     "acme-v02.api.letsencrypt.org,acme-staging-v02.api.letsencrypt.org,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
 )
-WEBHOOK_ALLOWED_HOSTS = _list("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+WEBHOOK_ALLOWED_HOSTS = environment.listed("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 # Directories of this machine below which certificates, and keys where others agreed, are written; none by default.
-CERTIFICATE_DEPLOY_DIRS = _list("CERTIFICATE_DEPLOY_DIRS")
+CERTIFICATE_DEPLOY_DIRS = environment.listed("CERTIFICATE_DEPLOY_DIRS")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -329,7 +324,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": logs.FORMATTER},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": environment.choice("LOG_LEVEL", "INFO", logs.LEVELS)},
     "loggers": {
         # A trace for each visitor by a wrong name helps nobody; the access log has the 400.
         "django.security.DisallowedHost": {"level": "CRITICAL"},

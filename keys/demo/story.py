@@ -42,7 +42,8 @@ class Story:
     folder: Path
     rows: list[tuple[str, str, float]] = field(default_factory=list)
 
-    def play(self) -> None:
+    def play(self) -> Path:
+        """Play every step and return the evidence pack; raises StoryFailed."""
         store = DataStore.objects.select_related("key").get(name="shop-customers")
         key = self.org.keys[STORY_KEY]
         estimate = self._step(
@@ -95,10 +96,11 @@ class Story:
             lambda: due,
             lambda when: f"version {found.old_version.key_version} is destroyed after {when:%Y-%m-%d %H:%M} UTC",
         )
-        pack = self._step(
+        pack: Path = self._step(
             "Fay exports the evidence", self._export, lambda path: f"{path.name}, {path.stat().st_size / 1024:,.0f} KiB"
         )
         self._step("A stranger verifies it offline", lambda: self._verify(pack), lambda text: text)
+        return pack
 
     def _step(self, title: str, work: Callable[[], Any], told: Callable[[Any], str]) -> Any:
         start = time.perf_counter()

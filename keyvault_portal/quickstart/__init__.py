@@ -51,6 +51,13 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def row_count(text: str) -> int:
+    """How many rows the demonstration makes, at least one; raises argparse's error otherwise."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 def claim(root: Path) -> None:
     """One quickstart an installation, for as long as this process lives; raises EmbeddedError when one runs already."""
     if root in _claimed:

@@ -14,6 +14,8 @@ from tests.boot.processes import ROOT, production_settings
 SECRET = "k3Jt9wQzP1xVb7Lm5Rn8Ys2Du4Hf6Gc0AeTiOoUu-Kj_Zq"
 PEPPER = "w7Xc1Nf5Vg3Bh9Kd0Lm2Qp4Rt6Sy8Uz-Ea_IoJjAbHnMkPqW"
 
+SERVERS = ("DATABASE_URL", "CELERY_BROKER_URL")
+
 
 @pytest.fixture
 def production(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
@@ -24,6 +26,8 @@ def production(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         (folder / name).touch(mode=0o600)
     monkeypatch.setenv("SECRET_KEY", SECRET)
     monkeypatch.setenv("EMAIL_HOST", "mail.example.org")
+    for name in SERVERS:
+        monkeypatch.setenv(name, "not looked at")
     settings.PRODUCTION, settings.EMBEDDED, settings.DEBUG = True, False, False
     settings.SECRET_KEY, settings.TOKEN_PEPPER = SECRET, PEPPER
     settings.PORTAL_ORIGIN, settings.ALLOWED_HOSTS = "https://keys.example.org", ["keys.example.org"]
@@ -40,7 +44,6 @@ def test_safe_settings_start(production: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"EMBEDDED": True}, "DATABASE_URL is not set"),
         ({"DEBUG": True}, "unset DEBUG"),
         ({"SECRET_KEY": "insecure-before-first-start"}, "SECRET_KEY is not set to a value of your own"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is too short"),
@@ -63,6 +66,20 @@ def test_each_unsafe_setting_is_one_finding(production: Any, change: dict[str, A
     with pytest.raises(SystemExit, match="Not started"):
         checks.refuse_to_start()
     assert [message.id for message in checks.check_production()] == ["portal.E001"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("value", [None, ""])
+def test_production_without_servers_of_its_own_is_refused(
+    production: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    assert [text.partition(":")[0] for text in checks.findings()] == [f"{name} is not set"]
+    production.PRODUCTION = False
+    assert list(checks.findings()) == []
 
 
 @pytest.mark.parametrize("origin", ["https://keys.example.org/", "https://keys.example.org:8443"])
@@ -96,6 +113,7 @@ def test_folder_that_others_may_write_is_refused_in_production(production: Any, 
 
 def test_missing_key_file_matters_only_in_production(production: Any) -> None:
     production.AUDIT_KEY_FILE.unlink()
+    checks.refuse_to_start(before_set_up=True)
     assert [text.partition(": ")[0] for text in checks.findings()] == [
         f"{production.AUDIT_KEY_FILE} (PORTAL_AUDIT_KEY_FILE) is missing"
     ]
@@ -110,6 +128,7 @@ def test_missing_mail_server_is_a_warning(production: Any, monkeypatch: pytest.M
 
 
 COMMANDS = {
+    "set_up": ["manage.py", "set_up"],
     "serve": ["manage.py", "serve", "--port", "1"],
     "wsgi": ["-c", "import keyvault_portal.wsgi"],
     "worker": ["-m", "celery", "-A", "keyvault_portal", "worker"],
@@ -120,7 +139,7 @@ COMMANDS = {
 @pytest.mark.parametrize("process", COMMANDS)
 def test_every_kind_of_process_refuses_with_the_sentences(process: str, tmp_path: Path) -> None:
     environment = production_settings(tmp_path, "postgresql://nobody@127.0.0.1:1/none", "redis://127.0.0.1:1/0")
-    environment |= {"DEBUG": "1", "TOKEN_PEPPER": environment["SECRET_KEY"]}
+    environment |= {"DEBUG": "1", "TOKEN_PEPPER": environment["SECRET_KEY"], "CELERY_BROKER_URL": ""}
     done = subprocess.run(
         [sys.executable, *COMMANDS[process]],
         cwd=ROOT,
@@ -134,7 +153,9 @@ def test_every_kind_of_process_refuses_with_the_sentences(process: str, tmp_path
     said = done.stdout + done.stderr
     assert "unset DEBUG" in said
     assert "TOKEN_PEPPER is missing or the same" in said
+    assert "CELERY_BROKER_URL is not set" in said
     assert "Traceback" not in said
+    assert list(tmp_path.glob("**/*.key")) == []
     assert environment["SECRET_KEY"] not in said
 
 

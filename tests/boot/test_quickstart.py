@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 import psutil
 import psycopg
 import pytest
+from django.core.management import CommandError, get_commands, load_command_class
 
 from tests.boot.checkout import Browser, Quickstart, clone, migrated_before
 from tests.boot.processes import clean_environment, get, wait_until
@@ -237,6 +238,16 @@ def ordinary(home: Path, django_db_setup: None) -> Callable[..., Quickstart]:
     environment = clean_environment(PORTAL_NO_BOOTSTRAP="1", HOME=str(home), PYTHONPATH=sysconfig.get_path("purelib"))
     environment["LD_LIBRARY_PATH"] = str(python / "lib")
     return lambda *arguments: Quickstart(home, list(arguments), environment, prefix)
+
+
+@pytest.mark.parametrize("words", [("quickstart", "--customers"), ("demo", "--customers"), ("demo", "--orders")])
+@pytest.mark.parametrize("count", ["-5", "0", "many"])
+def test_demo_of_no_rows_is_refused(words: tuple[str, str], count: str) -> None:
+    name, option = words
+    parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+    assert vars(parser.parse_args([option, "1"]))[option[2:]] == 1
+    with pytest.raises(CommandError, match=f"argument {option}: '{count}' is no whole number of at least 1"):
+        parser.parse_args([option, count])
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ def demonstration(newcomer: Newcomer) -> Iterator[dict[str, str]]:
         assert run.interrupt() == 0
     told = newcomer.run(" ".join([*headless, *FEW, "--orders", "20"]), COLUMNS="160")
     assert [step for step in STORY if step not in told] == []
+    assert f"\nEvidence pack: {newcomer.home / 'var' / 'demo' / 'evidence.zip'}\n" in told
     assert _listening(newcomer.home) == []
     with newcomer.quickstart(demo, *FEW) as run:
         run.ready()
@@ -202,7 +203,9 @@ def test_variables_are_those_the_code_reads() -> None:
     read = set()
     for source in sources:
         read |= set(
-            re.findall(r"""(?:environ(?:\.get)?[\[(]|_flag\(|_list\(|VARIABLE = )\s*"([A-Z_]+)\"""", source.read_text())
+            re.findall(
+                r"""(?:environ(?:\.get)?[\[(]|environment\.\w+\(|VARIABLE = )\s*"([A-Z_]+)\"""", source.read_text()
+            )
         )
     table = TEXT.split("### Environment variables")[1].split("\n### ")[0]
     told = {

@@ -17,6 +17,7 @@ from keys.demo import organisation, shop
 from keys.demo.story import Story, StoryFailed
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.errors import PortalError
+from keyvault_portal.quickstart import row_count
 
 
 class Command(BaseCommand):
@@ -29,8 +30,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--headless", action="store_true", help="play the whole story here, with two worker processes"
         )
-        parser.add_argument("--customers", type=int, default=50_000)
-        parser.add_argument("--orders", type=int, default=2_000)
+        parser.add_argument("--customers", type=row_count, default=50_000)
+        parser.add_argument("--orders", type=row_count, default=2_000)
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.console = Console()
@@ -75,7 +76,7 @@ class Command(BaseCommand):
     def _play(self, org: organisation.Organisation, url: str) -> None:
         story = Story(org, self.console, url, settings.VAR_DIR / "demo")
         with _workers():
-            story.play()
+            pack = story.play()
         table = Table(title="What happened")
         table.add_column("Step")
         table.add_column("Result", overflow="fold")
@@ -83,6 +84,8 @@ class Command(BaseCommand):
         for title, result, seconds in story.rows:
             table.add_row(title, result, f"{seconds:.2f}")
         self.console.print(table)
+        # On a line of its own, whatever the width of the terminal, for it is meant to be copied.
+        self.console.print(f"Evidence pack: {pack}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

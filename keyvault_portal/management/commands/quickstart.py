@@ -28,7 +28,9 @@ class Command(BaseCommand):
             "--port", type=quickstart.port_number, help="of the web server; remembered for later starts"
         )
         parser.add_argument("--demo", action="store_true", help="also make a demonstration organisation and a shop")
-        parser.add_argument("--customers", type=int, default=50_000, help="how many customers the shop has")
+        parser.add_argument(
+            "--customers", type=quickstart.row_count, default=50_000, help="how many customers the shop has"
+        )
 
     def handle(self, *args: Any, demo: bool, customers: int, **options: Any) -> None:
         try:

@@ -10,6 +10,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
+from keyvault_portal import environment
 from keyvault_portal.checks import refuse_to_start
 from keyvault_portal.logs import access_line, server_logging
 
@@ -24,14 +25,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=os.environ.get("WEB_HOST", "127.0.0.1"))
-        parser.add_argument("--port", type=int, default=int(os.environ.get("WEB_PORT", "8000")))
+        parser.add_argument("--port", type=int, default=environment.whole("WEB_PORT", 8000, most=65535))
         parser.add_argument(
-            "--workers", type=int, default=int(os.environ.get("WEB_WORKERS", "2")), help="processes, about one a core"
+            "--workers", type=int, default=environment.whole("WEB_WORKERS", 2), help="processes, about one a core"
         )
         parser.add_argument(
             "--threads",
             type=int,
-            default=int(os.environ.get("WEB_THREADS", "16")),
+            default=environment.whole("WEB_THREADS", 16),
             help="requests at a time in each process",
         )
 

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from keys.services.root_key import ensure_root_key
 from keyvault_portal.accounts.services import create_setup_link, officer_exists
 from keyvault_portal.audit.signing import ensure_signing_key, load_signer
+from keyvault_portal.checks import refuse_to_start
 from keyvault_portal.edges import cli_error
 from keyvault_portal.errors import PortalError
 
@@ -19,6 +20,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_to_start(before_set_up=True)
         try:
             self.stdout.write(f"Root key file:  {ensure_root_key()}")
             self.stdout.write(f"Audit key file: {ensure_signing_key()}")
