@@ -11,8 +11,13 @@ from urllib.parse import urlsplit
 
 
 def flag(name: str, default: bool) -> bool:
-    """Whether it says 1, true, yes or on."""
-    return os.environ.get(name, str(default)).strip().lower() in {"1", "true", "yes", "on"}
+    """Whether it says 1, true, yes or on; raises SystemExit for a word that says neither that nor the opposite."""
+    text = os.environ.get(name) or str(default)
+    if text.strip().lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.strip().lower() not in {"0", "false", "no", "off"}:
+        _refuse(name, text, "1 or 0")
+    return False
 
 
 def listed(name: str, default: str = "") -> list[str]:

@@ -25,6 +25,20 @@ def test_whole_number(monkeypatch: pytest.MonkeyPatch, value: str, fits: bool) -
             environment.whole("WEB_PORT", 8000, most=65535)
 
 
+@pytest.mark.parametrize(
+    ("value", "says"), [("1", True), ("Yes", True), ("on", True), ("0", False), ("FALSE", False), ("off", False), ("", True)]
+)  # fmt: skip
+def test_flag(monkeypatch: pytest.MonkeyPatch, value: str, says: bool) -> None:
+    monkeypatch.setenv("PORTAL_PRODUCTION", value)
+    assert environment.flag("PORTAL_PRODUCTION", True) is says
+
+
+def test_a_flag_that_is_mistyped_turns_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORTAL_PRODUCTION", "onn")
+    with pytest.raises(SystemExit, match="PORTAL_PRODUCTION is 'onn': it must be 1 or 0"):
+        environment.flag("PORTAL_PRODUCTION", True)
+
+
 @pytest.mark.parametrize(("value", "fits"), [("0.5", True), ("0", False), ("nan", False), ("inf", False), ("5 s", False)])  # fmt: skip
 def test_seconds(monkeypatch: pytest.MonkeyPatch, value: str, fits: bool) -> None:
     monkeypatch.setenv("PROVIDER_TIMEOUT_SECONDS", value)
