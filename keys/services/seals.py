@@ -321,16 +321,14 @@ def shared_seal() -> SharedSeal | None:
     seal = RootSeal.objects.filter(kind=RootSeal.Kind.SHARES, state__in=OPENING).first()
     if seal is None:
         return None
-    assert seal.wrapped is not None
-    assert seal.identifier is not None
-    assert seal.threshold is not None
+    assert seal.wrapped is not None and seal.identifier is not None and seal.threshold is not None  # noqa: PT018
     return SharedSeal(bytes(seal.wrapped), seal_context(seal.pk), seal.identifier, seal.threshold)
 
 
 def known_check() -> bytes | None:
     """The check value by which the root is known, None before the first start."""
     found = RootSeal.objects.filter(retired_at=None, state__in=OPENING).values_list("check_value", flat=True).first()
-    return bytes(found) if found is not None else None
+    return None if found is None else bytes(found)
 
 
 def unseal_by_itself(take: Callable[[SecretBytes], None]) -> str:
