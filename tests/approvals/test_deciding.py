@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from keyvault_portal.accounts.models import ApiToken, KeyRing, Person, RoleBinding
-from keyvault_portal.approvals import registry, services
+from keyvault_portal.approvals import queries, registry, services
 from keyvault_portal.approvals.models import ApprovalRequest, Decision, Notice
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import PortalError
@@ -329,7 +329,8 @@ def test_count_waiting(ask, olga, oskar, otto, make):
 def test_what_expired_waits_for_nobody_and_is_asked_for_anew(ask, oskar, monkeypatch):
     first, original = ask(), timezone.now
     later = type("Later", (), {"now": staticmethod(lambda: original() + timedelta(days=8))})
-    monkeypatch.setattr(services, "timezone", later)
+    for module in (services, queries):
+        monkeypatch.setattr(module, "timezone", later)
     assert services.count_waiting(oskar) == 0
     assert ask().pk != first.pk
     assert services.count_waiting(oskar) == 1
