@@ -3,6 +3,8 @@
 from django.urls import include, path, re_path, reverse_lazy
 from django.views.generic import RedirectView
 
+from keyvault_portal.accounts.views.factors import RemovePasskey
+
 _PROFILE = RedirectView.as_view(url=reverse_lazy("accounts:profile"))
 _SIGN_IN = RedirectView.as_view(url=reverse_lazy("account_login"))
 
@@ -12,5 +14,6 @@ urlpatterns = [
     path("email/", _PROFILE, name="account_email"),
     re_path("^confirm-email/", _PROFILE, name="account_email_verification_sent"),
     path("login/code/confirm/", _SIGN_IN, name="account_confirm_login_code"),  # nobody is mailed a code
+    path("2fa/webauthn/keys/<int:pk>/remove/", RemovePasskey.as_view(), name="mfa_remove_webauthn"),
     path("", include("allauth.urls")),
 ]

@@ -1,6 +1,7 @@
 """Performing an agreed act: rebuilt, compared, re-authorised, once."""
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -8,9 +9,9 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from keyvault_portal.accounts.actors import Actor, Grant, authorize
-from keyvault_portal.accounts.identity import actor_for_person
-from keyvault_portal.accounts.models import ApiToken, Person
+from keyvault_portal.accounts.actors import Actor, authorize
+from keyvault_portal.accounts.identity import actor_for_person, token_policy
+from keyvault_portal.accounts.models import Person
 from keyvault_portal.approvals import notices, registry, signatures
 from keyvault_portal.approvals.eligibility import agreeing
 from keyvault_portal.approvals.errors import ActChanged, NeedsMoreAgreement, RequestExpired
@@ -106,22 +107,14 @@ def _requester(request: ApprovalRequest) -> Actor:
     person = Person.objects.filter(pk=request.requester_id, is_active=True).first()
     if person is None:
         return Actor(id=request.requester_id, kind="person", label=request.requester_label)
-    actor = actor_for_person(person)
     if request.requester_token_id is None:
-        return actor
-    token = ApiToken.objects.filter(pk=request.requester_token_id, revoked_at=None).first()
-    if token is None:
+        return actor_for_person(person)
+    token = token_policy(request.requester_token_id)
+    if token is None or token.revoked_at is not None:
         raise PermissionRefused("The token this was asked with is revoked.")
-    scopes = set(token.scopes)
-    rings = set(token.rings.values_list("pk", flat=True))
-    grants = tuple(
-        Grant(frozenset(p for p in grant.permissions if p.value in scopes), ring)
-        for grant in actor.grants
-        for ring in ([grant.ring_id] if not rings else sorted(rings) if grant.ring_id is None else [grant.ring_id] if grant.ring_id in rings else [])
-    )  # fmt: skip
-    return Actor(
-        id=actor.id, kind="token", label=request.requester_label, grants=grants, roles=actor.roles, token_id=token.pk
-    )
+    if token.expires_at is not None and token.expires_at <= timezone.now():
+        raise PermissionRefused("The token this was asked with has expired.")
+    return replace(token.actor, label=request.requester_label)
 
 
 def _fail(request_id: UUID, state: RequestState, code: str, detail: str) -> str:

@@ -4,6 +4,7 @@ import logging
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import connection
 from django.urls import reverse
 
 from keyvault_portal.accounts import services as accounts
@@ -162,17 +163,19 @@ def _page(person: Person) -> dict[str, Any]:
 
 
 def _binding(params: dict[str, Any]) -> RoleBinding:
-    binding = RoleBinding.objects.select_related("person", "ring").filter(pk=params["binding_id"]).first()
+    binding = RoleBinding.objects.select_related("ring").filter(pk=params["binding_id"]).first()
     if binding is None:
         raise NotFound("This role was taken away already.")
+    binding.person = _person({"person_id": binding.person_id})
     return binding
 
 
 def _person(params: dict[str, Any]) -> Person:
+    """Whom it is about, held from the comparison with what was agreed to until it is done."""
     person = Person.objects.filter(pk=params["person_id"]).first()
     if person is None:
         raise NotFound("There is no such person.")
-    return person
+    return accounts.locked(person) if connection.in_atomic_block else person
 
 
 def _ring(params: dict[str, Any]) -> KeyRing | None:

@@ -1,6 +1,7 @@
 """Signing in: second factors where roles ask for them, sessions that end, all of it on the record."""
 
 import json
+import time
 
 import pytest
 from allauth.mfa.adapter import get_adapter
@@ -12,11 +13,13 @@ from allauth.mfa.totp.internal.auth import (
     hotp_value,
     yield_hotp_counters_from_time,
 )
+from django.contrib.messages import get_messages
 from django.db import transaction
 from django.test import Client
 
 from keyvault_portal.accounts import services
 from keyvault_portal.accounts.models import Person
+from keyvault_portal.accounts.second_factor import FIRST_RATE
 from keyvault_portal.audit.models import AuditEvent
 
 PASSWORD = "long horse battery 9"
@@ -150,6 +153,26 @@ def test_officers_keep_their_last_factor(officer, person):
     Authenticator.objects.create(user=officer, type=Authenticator.Type.WEBAUTHN, data={})
     assert get_adapter().can_delete_authenticator(factor)
     assert get_adapter().can_delete_authenticator(TOTP.activate(person("ann"), generate_totp_secret()).instance)
+
+
+def test_the_last_factor_of_an_officer_is_not_removed_over_http(officer, signed_in):
+    client, totp = signed_in(officer), TOTP.activate(officer, generate_totp_secret()).instance
+    session = client.session
+    session["account_authentication_methods"] += [{"method": "password", "at": time.time(), "reauthenticated": True}]
+    session.save()
+    first, last = (
+        Authenticator.objects.create(
+            user=officer, type=Authenticator.Type.WEBAUTHN, data={"name": name, "credential": {}}
+        )
+        for name in ("Laptop", "Key")
+    )
+    client.post(f"/account/2fa/webauthn/keys/{first.pk}/remove/")
+    totp.delete()
+    response = client.post(f"/account/2fa/webauthn/keys/{last.pk}/remove/")
+    assert response["Location"] == "/account/2fa/webauthn/"
+    left = Authenticator.objects.filter(user=officer, type__in=FIRST_RATE)
+    assert list(left.values_list("pk", flat=True)) == [last.pk]
+    assert "this is the last one" in str(list(get_messages(response.wsgi_request)))
 
 
 def test_set_up_link_to_second_factor_to_work(db, monkeypatch):

@@ -151,6 +151,8 @@ def expected(rule: Rule, caller: Caller, machine: bool) -> str:
         return "served"
     if caller.anonymous or (caller.token and not machine):
         return "401" if machine else "sign in"
+    if rule.in_person and caller.token:
+        return "403"
     if rule.own:
         return "403" if caller.token and rule.acts and not caller.may(*rule.acts) else "served"
     if rule.data:

@@ -212,6 +212,8 @@ def test_the_record_as_files(officer, here):
     pack = officer.post("/api/v1/audit-exports/evidence", content_type=JSON)
     assert b"".join(pack).startswith(b"PK")
     assert officer.post("/api/v1/audit-exports", {"format": "pdf"}, content_type=JSON).status_code == 422
+    mistaken = officer.post("/api/v1/audit-exports", {"format": "csv", "actor_id": "x"}, content_type=JSON)
+    assert (mistaken.status_code, list(mistaken.json()["errors"])) == (422, ["actor_id"])
 
 
 def test_an_export_holds_what_its_reader_may_see(here):

@@ -143,7 +143,7 @@ def test_a_requester_who_lost_the_right(agreed, olga, how):
     assert AuditEvent.objects.filter(action="approval.execute", outcome="refused", target_id=str(request.pk)).exists()
 
 
-@pytest.mark.parametrize("change", ["revoked", "without the scope", "on another ring"])
+@pytest.mark.parametrize("change", ["revoked", "expired", "without the scope", "on another ring"])
 def test_a_token_that_asked_and_may_no_more(agreed, olga, change):
     token = ApiToken.objects.create(owner_id=olga.id, name="ci", digest=b"", scopes=["ring.manage"])
     asker = Actor(id=olga.id, kind="token", label="ci (Olga)", grants=olga.grants, token_id=token.pk)
@@ -151,8 +151,9 @@ def test_a_token_that_asked_and_may_no_more(agreed, olga, change):
     if change == "on another ring":
         token.rings.add(KeyRing.objects.create(name="other", title="Other"))
     else:
-        now_is = {"revoked_at": timezone.now()} if change == "revoked" else {"scopes": ["key.view"]}
-        ApiToken.objects.update(**now_is)
+        now = timezone.now()
+        now_is = {"revoked": {"revoked_at": now}, "expired": {"expires_at": now}}
+        ApiToken.objects.update(**now_is.get(change, {"scopes": ["key.view"]}))
     assert execution.execute(request.pk) == "failed"
     assert AuditEvent.objects.filter(action="approval.execute", outcome="refused", target_id=str(request.pk)).exists()
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import threading
 
 import pytest
+from django.db import connection, transaction
 
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.models import Person, RoleBinding
-from keyvault_portal.approvals import execution, services
+from keyvault_portal.approvals import execution, operations, services
 from keyvault_portal.approvals.evidence import evidence_lines
 from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.audit.evidence.registry import registered
@@ -122,6 +124,67 @@ def test_the_address_of_a_decider_is_changed_by_agreement(olga, oskar, otto, new
     assert (stored.email, stored.name, stored.site) == ("mallory@example.org", "Oskar B.", "Oslo")
     accounts.update_person(actor=olga, person=newcomer, email="nina.b@example.org", **known)
     assert Person.objects.filter(email="nina.b@example.org").exists(), "who decides on nothing is changed at once"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_was_agreed_to_is_who_is_bound(olga, oskar, newcomer, monkeypatch):
+    """Between the comparison with the agreed act and the act nobody gives the person another address."""
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.bind_role(actor=olga, person=newcomer, role="security_officer")
+    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    with at_rest():
+        services.approve(actor=oskar, request_id=request.pk, act_hash=request.act_hash)
+    refused = []
+
+    def change():
+        try:
+            accounts.update_person(
+                actor=olga, person=newcomer, name="Nina", site="", reporting_line="", email="mallory@example.org"
+            )
+        except ApprovalRequired as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    changing, perform = threading.Thread(target=change), operations.BindRole.perform
+
+    def compared(self, *arguments):
+        changing.start()
+        changing.join(0.5)  # it would be through by now
+        return perform(self, *arguments)
+
+    monkeypatch.setattr(operations.BindRole, "perform", compared)
+    assert execution.execute(request.pk) == "executed"
+    changing.join()
+    assert is_officer(newcomer)
+    assert refused, "from then on others have to agree to the change"
+    assert Person.objects.get(pk=newcomer.pk).email == "nina@example.org"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_refers_to_a_person_waits_for_no_change_of_theirs(newcomer):
+    """Such a row is checked when it is committed, with the record's head in hand: waiting there would be a deadlock."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            accounts.locked(newcomer)
+            held.set()
+            done.wait(20)
+        connection.close()
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    assert held.wait(20)
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '5s'")
+            RoleBinding.objects.create(person=newcomer, role="auditor", created_by="test")
+    finally:
+        done.set()
+        holding.join()
+    assert newcomer.bindings.exists()
 
 
 def test_a_role_taken_away_meanwhile_is_not_taken_again(olga, oskar, otto):

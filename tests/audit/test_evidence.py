@@ -48,6 +48,15 @@ def alter(path, **changes):
             new.writestr(name, data)
 
 
+def alter_in_order(path):
+    """The same pack with the last file first."""
+    with zipfile.ZipFile(path) as old:
+        members = [(info.filename, old.read(info)) for info in old.infolist()]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in [members[-1], *members[:-1]]:
+            new.writestr(name, data)
+
+
 def on_lines(change):
     def apply(data):
         lines = data.splitlines(keepends=True)
@@ -156,6 +165,21 @@ def test_event_and_hash_altered_together_are_bounded_by_checkpoints(pack):
 def test_tampering_with_other_files(pack, changes, expected):
     alter(pack, **changes)
     assert problem(pack).startswith(expected)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_are_no_pack(pack):
+    """Programs differ in which of the two they read."""
+    with zipfile.ZipFile(pack, "a") as file:
+        file.writestr("events.jsonl", b"EVIL")
+    alter_in_order(pack)
+    assert problem(pack) == "two files of the pack have one name"
+
+
+@pytest.mark.parametrize("data", [b'{"note":5}\n', b'{"note":' + b"[" * 100_000])
+def test_a_checkpoint_that_is_none_is_named(pack, data):
+    alter(pack, checkpoints__jsonl=lambda _: data)
+    assert problem(pack).startswith("the pack is malformed")
 
 
 def test_a_pack_signed_by_a_stranger_fails_against_the_pinned_key(pack):

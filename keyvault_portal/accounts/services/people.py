@@ -98,7 +98,7 @@ def update_person(
     """
     with audit.atomic(actor=actor, action="person.edit", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
-        now = _locked(person)
+        now = locked(person)
         old = now.email
         email = old if email is None else Person.objects.normalize_email(email).lower()
         values = {"name": name, "email": email, "site": site, "reporting_line": reporting_line}
@@ -137,8 +137,8 @@ def deactivate_person(*, actor: Actor, person: Person, approval_id: UUID | None 
     """
     with audit.atomic(actor=actor, action="person.deactivate", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        person = locked(person)
         lock_officers()
-        person = _locked(person)
         if not person.is_active:
             raise WrongState(f"{person} is inactive already.")
         refuse_without_officer(person.pk)
@@ -161,8 +161,8 @@ def reactivate_person(*, actor: Actor, person: Person, approval_id: UUID | None 
     """
     with audit.atomic(actor=actor, action="person.reactivate", target=_target(person)) as act:
         authorize(actor, Permission.PERSON_MANAGE, target=str(person))
+        person = locked(person)
         lock_officers()
-        person = _locked(person)
         if person.is_active:
             raise WrongState(f"{person} is active already.")
         _agreed(actor, REACTIVATE, person, approval_id, f"{person} is to come back.")
@@ -196,8 +196,13 @@ def _taken() -> ValidationFailed:
     return ValidationFailed(errors={"email": ["Somebody uses this address already."]})
 
 
-def _locked(person: Person) -> Person:
-    return Person.objects.select_for_update().get(pk=person.pk)
+def locked(person: Person) -> Person:
+    """The person as stored, held until the end of the transaction: what is agreed to about them is done to who they are.
+
+    Taken before `lock_officers`. The lock leaves rows free to refer to the person: whoever stores one is held up at its commit
+    otherwise, with the record's head in hand.
+    """
+    return Person.objects.select_for_update(no_key=True).get(pk=person.pk)
 
 
 def _target(person: Person) -> tuple[str, object, str]:

@@ -10,6 +10,7 @@ from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission, Role
 from keyvault_portal.accounts.services.agreement import BIND_ROLE, UNBIND_ROLE, Wish, need_agreement
 from keyvault_portal.accounts.services.officers import lock_officers, refuse_without_officer
+from keyvault_portal.accounts.services.people import locked
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
 
@@ -28,6 +29,8 @@ def bind_role(
     ring_id = ring.pk if ring else None
     with audit.atomic(actor=actor, action="role.bind", target=_target(person), ring_id=ring_id) as act:
         authorize(actor, Permission.PERSON_MANAGE, ring_id=ring_id, target=str(ring or "everything"))
+        person = locked(person)
+        lock_officers()
         if not person.is_active:
             raise WrongState(f"{person} is inactive.")
         if person.kind == Person.Kind.SERVICE and role in HUMAN_ROLES:
@@ -41,7 +44,6 @@ def bind_role(
             ))  # fmt: skip
         if approval_id is None and person.pk == actor.id:
             raise PermissionRefused("Nobody gives themselves a role.", hint="Ask another security officer.")
-        lock_officers()
         try:
             with transaction.atomic():
                 binding = RoleBinding.objects.create(person=person, role=role, ring=ring, created_by=actor.label)
@@ -60,6 +62,7 @@ def unbind_role(*, actor: Actor, binding: RoleBinding, approval_id: UUID | None 
     person, role, ring_id = binding.person, Role(binding.role), binding.ring_id
     with audit.atomic(actor=actor, action="role.unbind", target=_target(person), ring_id=ring_id) as act:
         authorize(actor, Permission.PERSON_MANAGE, ring_id=ring_id, target=str(binding.ring or "everything"))
+        person = locked(person)
         lock_officers()
         if role == Role.SECURITY_OFFICER and ring_id is None:
             refuse_without_officer(person.pk)

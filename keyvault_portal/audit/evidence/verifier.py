@@ -162,7 +162,10 @@ def check_manifest(pack: zipfile.ZipFile, keys: Sequence[bytes]) -> tuple[dict[s
     if lines[1:] != ["evidence pack v1", "sha256:" + hashlib.sha256(data).hexdigest()]:
         raise Problem("MANIFEST.json is not the one that was signed")
     files: dict[str, str] = json.loads(data)["files"]
-    for name in pack.namelist():
+    names = pack.namelist()
+    if len(set(names)) < len(names):
+        raise Problem("two files of the pack have one name")
+    for name in names:
         if name not in files and name not in {"MANIFEST.json", "MANIFEST.note"}:
             raise Problem(f"{name} was added to the pack")
     for name, wanted in files.items():
@@ -264,7 +267,7 @@ def verify(path: Union[str, "os.PathLike[str]"], pinned: Sequence[bytes] = ()) -
             agreed = agreement_lines(pack) if "approvals.jsonl" in files else []
     except (zipfile.BadZipFile, OSError) as error:
         raise Problem(f"the pack cannot be read: {error}") from None
-    except (ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise Problem(f"the pack is malformed: {error}") from None
     lines = [
         f"{size} events are complete, in order and unaltered.",

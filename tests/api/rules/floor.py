@@ -4,6 +4,7 @@ from typing import Any
 
 from keyvault_portal.accounts.permissions import Permission as P
 from tests.api.rules.rule import (
+    IN_PERSON,
     OWN,
     PUBLIC,
     REASON,
@@ -99,8 +100,8 @@ RULES: dict[str, Rule] = {
     "POST api-approval-reject": Rule(**_DECIDE, body=REASON),
     "POST api-approval-withdraw": sees(P.APPROVAL_VIEW, decides="requester"),
     "POST api-approval-break-glass": acts(P.APPROVAL_BREAK_GLASS, REASON, view=P.APPROVAL_VIEW),
-    "GET api-notice-list": OWN,
-    "POST api-notice-read": OWN,
+    "GET api-notice-list": IN_PERSON,
+    "POST api-notice-read": IN_PERSON,
     "GET api-signing-key-list": lists(P.APPROVAL_DECIDE),
     "POST api-signing-key-list": lists(P.APPROVAL_DECIDE),
     "DELETE api-signing-key-detail": Rule(acts=(P.PERSON_MANAGE, EVERYTHING)),
@@ -133,7 +134,7 @@ RULES: dict[str, Rule] = {
     "GET api-audit-event-proof": sees(P.AUDIT_VIEW),
     "GET api-checkpoint-list": lists(P.AUDIT_VIEW),
     "GET api-checkpoint-detail": lists(P.AUDIT_VIEW),
-    "GET api-checkpoint-consistency": Rule((P.AUDIT_VIEW,), acts=(P.AUDIT_VIEW, EVERYTHING)),
+    "GET api-checkpoint-consistency": lists(P.AUDIT_VIEW),
     "POST api-audit-export-list": Rule((P.AUDIT_EXPORT,), body={"format": "csv"}),
     "POST api-audit-export-evidence": Rule((P.AUDIT_EXPORT,), acts=(P.AUDIT_EXPORT, EVERYTHING)),
 }

@@ -15,7 +15,7 @@ class Rule:
     """In the order they are asked: `opens` (any of them, anywhere: else 403), `sees` on the object's place (else 404, or `unseen` where the body names it),
     `acts` on its place (else 403, or `hidden`), `decides` with this role on its ring (else 403).
 
-    `public`: nobody has to sign in. `own`: served to whoever is signed in (`acts` then binds tokens only). `data`: a data-plane rule, where holding
+    `public`: nobody has to sign in. `own`: served to whoever is signed in (`acts` then binds tokens only), `in_person`: to no token. `data`: a data-plane rule, where holding
     nothing on the ring looks like no such key. `body` has to be valid, so that only rights can refuse it.
     """
 
@@ -28,10 +28,11 @@ class Rule:
     unseen: int = 404
     public: bool = False
     own: bool = False
+    in_person: bool = False
     data: bool = False
 
 
-PUBLIC, OWN = Rule(public=True), Rule(own=True)
+PUBLIC, OWN, IN_PERSON = Rule(public=True), Rule(own=True), Rule(own=True, in_person=True)
 REASON = {"reason": "A test."}
 
 

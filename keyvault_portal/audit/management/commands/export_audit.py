@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.dateparse import parse_datetime
 
 from keyvault_portal.audit.access import Permission, system_actor
+from keyvault_portal.audit.events import OUTCOMES
 from keyvault_portal.audit.exports import FORMATS, Filters, export
 
 
@@ -25,7 +26,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "-o", "--output", default="-", metavar="FILE", help="must not exist yet; - is standard output"
         )
-        for name in ("actor", "action", "outcome", "target-type", "target-id", "text"):
+        parser.add_argument("--outcome", choices=OUTCOMES, default="")
+        for name in ("actor", "action", "target-type", "target-id", "text"):
             parser.add_argument(f"--{name}", default="")
         for name in ("since", "until"):
             parser.add_argument(f"--{name}", type=_time, metavar="TIME", help="such as 2026-01-31T00:00:00Z")
