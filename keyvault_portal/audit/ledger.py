@@ -129,6 +129,7 @@ def append(
             if not connection.connection.closed:
                 connection.connection.autocommit = False
     if head is None:
+        _check_references()
         head = append_locked(events, signer, companions, guards)
         if known is not None:
             _hope.disappointed()
@@ -151,6 +152,16 @@ def append_durably(
             _hope.disappointed()
     _hope.keep(head)
     return range(head.frontier.size - len(events), head.frontier.size)
+
+
+def _check_references() -> None:
+    """Check the foreign keys of what was written now, not at the commit: that may wait for whoever holds the row referred to.
+
+    With the head in hand everybody would wait, and be deadlocked with a holder who has something to record.
+    """
+    if connection.connection.info.transaction_status is not TransactionStatus.IDLE:
+        with connection.wrap_database_errors:
+            connection.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def _is_silent() -> bool:
