@@ -37,8 +37,10 @@ _OF_A_ROW = (
 # The others in the store's terms, and what to do about them; the first that fits.
 _TOLD: tuple[tuple[tuple[type[psycopg.Error], ...], type[PortalError], str, str], ...] = (
     ((errors.ReadOnlySqlTransaction,), StoreRefused, "{} can only be read ({}).", "Make it writable, then try again."),
-    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege), StoreGone,
-     "{} cannot be used any more ({}).", "Bring back what is missing or grant the right, then try again."),
+    ((errors.InsufficientPrivilege,), StoreGone, "{} cannot be used any more ({}).",
+     "Grant the right, for row-level security BYPASSRLS, then try again."),
+    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName), StoreGone,
+     "{} cannot be used any more ({}).", "Bring back what is missing, then try again."),
     ((errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected), StoreUnavailable, "{} is busy ({}).", ""),
     ((errors.DiskFull, errors.OutOfMemory), StoreUnavailable, "The database of {} has no room ({}).", "Make room."),
     ((psycopg.OperationalError,), StoreUnavailable, "The target database does not answer.", ""),
@@ -52,6 +54,10 @@ _DESCRIBE = """
     LEFT JOIN LATERAL (SELECT indisunique, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND indkey[0] = a.attnum
                        AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_RIGHTS = """
+    SELECT row_security_active(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
 """
 
 _SIZE = """
@@ -100,6 +106,18 @@ class PostgresTable:
                 asked.close()
 
     def check(self) -> None:
+        self._describe()
+        spec = self.spec
+        with self._errors() as connection:
+            (hidden,) = connection.execute(_RIGHTS, [spec.schema, spec.table]).fetchone() or (False,)
+        if hidden:
+            raise StoreRefused(
+                f"{spec.schema}.{spec.table} has row-level security, which may hide rows from this role.",
+                hint="Give the role BYPASSRLS, or connect as the table's owner where it is not forced.",
+            )
+
+    def _describe(self) -> None:
+        """Learn the columns' types; raises StoreRefused where the table is not as described."""
         spec = self.spec
         with self._errors() as connection:
             found = {name: rest for name, *rest in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
@@ -307,7 +325,7 @@ class PostgresTable:
 
     def _type(self, column: str) -> str:
         if not self._types:
-            self.check()
+            self._describe()
         return self._types[column]
 
     @contextmanager

@@ -1,0 +1,42 @@
+"""What the role of a data store may not see or write is said before anything is trusted to its count."""
+
+import pytest
+
+from keys.datastores.base import StoreGone, StoreRefused
+from keys.models import CensusCount
+from keys.services import census, stores
+from tests.shop import register_customers, seal_customers
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
+
+
+def hide_rows(shop, policy="USING (id <= 60)"):
+    """Row-level security to which the owner is subject, too."""
+    shop.connection.execute("ALTER TABLE customers ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    if policy:
+        shop.connection.execute(f"CREATE POLICY parted ON customers {policy}")
+
+
+def test_a_table_with_hidden_rows_is_not_registered(organisation, shop, active):
+    seal_customers(shop, active(organisation.keys["pii"]), range(1, 101))
+    hide_rows(shop)
+    with pytest.raises(StoreRefused, match=r"public\.customers has row-level security") as refused:
+        register_customers(organisation, shop)
+    assert "BYPASSRLS" in refused.value.hint
+
+
+@pytest.mark.parametrize("policy", ["", "USING (id <= 60)"])
+def test_rows_hidden_later_are_not_counted_as_none(organisation, customers, shop, policy):
+    store, _ = customers
+    before = list(CensusCount.objects.filter(store=store).values_list("column", "items"))
+    hide_rows(shop, policy)
+
+    with pytest.raises(StoreGone, match="row-level security") as refused:
+        census.count_store(store)
+    assert "BYPASSRLS" in refused.value.hint
+    with pytest.raises(StoreRefused, match="row-level security"):
+        stores.check_store(actor=organisation.actor("ada"), store_id=store.pk)
+    census.take(store)
+    store.refresh_from_db()
+    assert "row-level security" in store.last_error
+    assert list(CensusCount.objects.filter(store=store).values_list("column", "items")) == before
