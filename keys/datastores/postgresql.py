@@ -56,8 +56,11 @@ _DESCRIBE = """
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
 """
 _RIGHTS = """
-    SELECT row_security_active(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s
+    SELECT row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
+           current_setting('transaction_read_only')::bool,
+           array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY(%s::text[])
+                 AND NOT has_column_privilege(c.oid, a.attnum, 'UPDATE') ORDER BY a.attnum)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 
 _SIZE = """
@@ -107,14 +110,24 @@ class PostgresTable:
 
     def check(self) -> None:
         self._describe()
-        spec = self.spec
+        spec, name = self.spec, f"{self.spec.schema}.{self.spec.table}"
         with self._errors() as connection:
-            (hidden,) = connection.execute(_RIGHTS, [spec.schema, spec.table]).fetchone() or (False,)
+            rights = connection.execute(_RIGHTS, [list(spec.columns), spec.schema, spec.table]).fetchone()
+        if rights is None:
+            raise StoreRefused(f"There is no table {name}.")
+        hidden, used, read, only_read, unwritable = rights
         if hidden:
             raise StoreRefused(
-                f"{spec.schema}.{spec.table} has row-level security, which may hide rows from this role.",
+                f"{name} has row-level security, which may hide rows from this role.",
                 hint="Give the role BYPASSRLS, or connect as the table's owner where it is not forced.",
             )
+        if only_read:
+            raise StoreRefused(f"{name} can only be read.", hint="Make the database writable for this role.")
+        missing = "" if used else f"USAGE ON SCHEMA {spec.schema}"
+        missing = missing or ("" if read else f"SELECT ON {name}")
+        missing = missing or (f"UPDATE ({', '.join(unwritable)}) ON {name}" if unwritable else "")
+        if missing:
+            raise StoreRefused(f"This role lacks a right on {name}.", hint=f"GRANT {missing} to the role.")
 
     def _describe(self) -> None:
         """Learn the columns' types; raises StoreRefused where the table is not as described."""
