@@ -24,6 +24,7 @@ from keys.datastores.base import (
 )
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate, located
+from keys.datastores.page_size import PageSize
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
 from keyvault_portal.errors import PortalError
 
@@ -230,9 +231,12 @@ class PostgresTable:
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
             return self._page(cursor.execute(statement, [list(keys)]).fetchall())
 
-    def sample(self, limit: int) -> Page:
-        marks = self.boundaries(limit)
-        return self.read_rows(marks)
+    def sample(self, limit: int) -> Iterator[Page]:
+        size = PageSize()
+        for marks in size.parts(self.boundaries(limit), limit):
+            page = self.read_rows(marks)
+            size.learn(page)
+            yield page
 
     def _select(self, tail: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.

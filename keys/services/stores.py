@@ -1,13 +1,14 @@
 """Registering data stores: what is typed is tried first, and what cannot be read is refused with the reason."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from keys.datastores.base import StoreRefused
+from keys.datastores.base import Page, StoreAdapter, StoreRefused
 from keys.datastores.connecting import parse_dsn
 from keys.datastores.formats import ContextTemplate
 from keys.datastores.postgresql import PostgresTable, TableSpec
@@ -15,7 +16,7 @@ from keys.hierarchy import KeyKind
 from keys.models import DataStore, Key
 from keys.services import census, materials, sealing
 from keys.services.opening import host_rule, open_store
-from keys.services.recoding import SetAside, recoder
+from keys.services.recoding import Recoder, SetAside, recoder
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -183,27 +184,16 @@ def _try(store: DataStore, dsn: str) -> Report:
         adapter.close()
 
 
-def _read(store: DataStore, adapter: Any) -> Report:
+def _read(store: DataStore, adapter: StoreAdapter) -> Report:
     """Check the description, open a sample, count everything; raises StoreRefused with the first problem."""
     adapter.check()
     current = materials.active_version(store.key)
     reader = recoder(store, current, current)
-    rows = adapter.sample(SAMPLE)
-    reader.prepare(rows)
     read = 0
     try:
-        for row in rows:
-            for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
-                if cell is None:
-                    continue
-                try:
-                    reader.open(cell, context)
-                except SetAside as problem:
-                    raise StoreRefused(
-                        f"{column} of row {row.pk} cannot be read: {problem.reason.replace('_', ' ')}.",
-                        hint="Check the key, the format and the encryption context.",
-                    ) from None
-                read += 1
+        for rows in adapter.sample(SAMPLE):
+            reader.prepare(rows)
+            read += _opened(reader, adapter.columns, rows)
     finally:
         reader.close()
     counts = census.count_store(store, adapter=adapter)
@@ -218,3 +208,21 @@ def _read(store: DataStore, adapter: Any) -> Report:
         f"{sum(total.values()):,} items; {read:,} sampled, all readable.",
         sorted(lines, key=lambda line: (line.column, line.label)),
     )
+
+
+def _opened(reader: Recoder, columns: Sequence[str], rows: Page) -> int:
+    """How many cells there are, all of which open; raises StoreRefused for the first that does not."""
+    read = 0
+    for row in rows:
+        for column, cell, context in zip(columns, row.cells, row.contexts, strict=True):
+            if cell is None:
+                continue
+            try:
+                reader.open(cell, context)
+            except SetAside as problem:
+                raise StoreRefused(
+                    f"{column} of row {row.pk} cannot be read: {problem.reason.replace('_', ' ')}.",
+                    hint="Check the key, the format and the encryption context.",
+                ) from None
+            read += 1
+    return read

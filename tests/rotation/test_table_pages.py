@@ -76,7 +76,7 @@ def test_a_big_table_is_cut_by_a_sample_of_its_blocks(table, shop):
     assert marks == sorted(set(marks))
     widths = [upper - lower for lower, upper in zip([0, *marks], [*marks, 30000], strict=False)]
     assert max(widths) < 15_000
-    assert len(table.sample(20)) == 20
+    assert sum(map(len, table.sample(20))) == 20
 
 
 def test_a_table_of_mostly_empty_blocks_is_still_cut(table, shop):
@@ -95,7 +95,7 @@ def test_a_row_of_a_page_read_ahead_keeps_what_the_application_wrote(
     def write_after_the_application(self, page, new):
         if not raced:
             raced.append(1)
-            shop.connection.execute("UPDATE customers SET card = NULL WHERE id = 1500")
+            shop.connection.execute("UPDATE customers SET card = NULL WHERE id = 500")
         return write(self, page, new)
 
     monkeypatch.setattr(PostgresTable, "ask_write", write_after_the_application)
@@ -103,7 +103,7 @@ def test_a_row_of_a_page_read_ahead_keeps_what_the_application_wrote(
     found.refresh_from_db()
     job = found.jobs.get(store=store)
     assert (found.state, job.items_changed_meanwhile, job.passes) == ("re_encrypted", 1, 2)
-    assert shop.connection.execute("SELECT card FROM customers WHERE id = 1500").fetchone() == (None,)
+    assert shop.connection.execute("SELECT card FROM customers WHERE id = 500").fetchone() == (None,)
 
 
 @given(st.lists(st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8"))))
