@@ -72,6 +72,11 @@ _UNTOLD = "keyvault_portal_untold"  # a cursor of the server, so that a hundred 
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
 
+def _named(*names: str) -> sql.Identifier:
+    """A name in a statement that is given values, even none: a percent sign in it is no placeholder."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
 def _text(statement: sql.Composable) -> LiteralString:
     """Put together once: what is asked for every page costs as much to write out as to send."""
     return statement.as_string(None)
@@ -170,9 +175,11 @@ class PostgresTable:
             # count with one process.
             cursor.execute("SET LOCAL parallel_tuple_cost = 0")
             cursor.execute("SET LOCAL enable_sort = off")
-            expression = fmt.group_expression(sql.Identifier(column), kind, connection.info.server_version)
-            names = {"e": expression, "t": self._table(), "c": sql.Identifier(column), "cell": self._read(column)}
-            cursor.execute(sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(**names))
+            expression = fmt.group_expression(_named(column), kind, connection.info.server_version)
+            names = {"e": expression, "t": self._table(), "c": _named(column), "cell": self._read(column)}
+            cursor.execute(
+                sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(**names), []
+            )
             found: dict[Any, int] = dict(cursor.fetchall())
             untold = found.pop(None, 0)
             counts: Counter[Locator | None] = Counter()
@@ -181,7 +188,7 @@ class PostgresTable:
             if untold and fmt.only_python_tells(kind):
                 with connection.cursor(_UNTOLD, binary=True) as cells:
                     cells.execute(
-                        sql.SQL("SELECT {cell} FROM {t} WHERE {c} IS NOT NULL AND {e} IS NULL").format(**names)
+                        sql.SQL("SELECT {cell} FROM {t} WHERE {c} IS NOT NULL AND {e} IS NULL").format(**names), []
                     )
                     counts.update(located(self.spec.format, cell) for (cell,) in cells)
             elif untold:
@@ -203,7 +210,7 @@ class PostgresTable:
         ).format(highest=highest.format(pk=self._pk()), pk=self._pk(), t=self._table())
         with self._errors() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout = '30min'")
-            name = self._table().as_string(connection)
+            name = sql.Identifier(self.spec.schema, self.spec.table).as_string(connection)
             size, block = connection.execute(_SIZE, [name, name]).fetchone() or (0, 1)
             share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
             return [str(row[0]) for row in connection.execute(statement, [parts, share])]
@@ -288,7 +295,7 @@ class PostgresTable:
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
         arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
         sets = [
-            sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=name, kind=sql.SQL(kind))
+            sql.SQL("{c} = u.{n}::{kind}").format(c=_named(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
         kind = self._type(self.spec.primary_key)
@@ -331,13 +338,13 @@ class PostgresTable:
             return cursor.fetchall()
 
     def _table(self) -> sql.Composable:
-        return sql.Identifier(self.spec.schema, self.spec.table)
+        return _named(self.spec.schema, self.spec.table)
 
     def _pk(self, alias: str | None = None) -> sql.Composable:
-        return sql.Identifier(alias, self.spec.primary_key) if alias else sql.Identifier(self.spec.primary_key)
+        return _named(alias, self.spec.primary_key) if alias else _named(self.spec.primary_key)
 
     def _read(self, column: str, alias: str | None = None) -> sql.Composable:
-        name = sql.Identifier(alias, column) if alias else sql.Identifier(column)
+        name = _named(alias, column) if alias else _named(column)
         return name if self._type(column) == "bytea" else sql.SQL("{}::text").format(name)
 
     def _type(self, column: str) -> str:
