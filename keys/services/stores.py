@@ -58,7 +58,9 @@ def test_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> Repor
         actor=actor, action="store.test", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk
     ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
-        report = _try(_draft(ring, key, values), values["dsn"])
+        store = _draft(ring, key, values)
+        _refuse_second(store, values["dsn"])
+        report = _try(store, values["dsn"])
         act.record({"items": report.items})
     return report
 
@@ -74,6 +76,7 @@ def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> D
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
         authorize(actor, Permission.KEY_VIEW, ring_id=key.ring_id, target=str(key))
         store = _draft(ring, key, values)
+        _refuse_second(store, values["dsn"])
         report = _try(store, values["dsn"])
         store.dsn = sealing.seal_value(
             actor, purpose="data store DSN", plaintext=values["dsn"].encode(), key=sealing_key(actor)
@@ -165,6 +168,27 @@ def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
         schema_name=values["schema_name"], table_name=values["table_name"], primary_key=values["primary_key"], columns=list(values["columns"]),
         context_pairs=[list(pair) for pair in template.items()], rate_limit=values.get("rate_limit"),
     )  # fmt: skip
+
+
+def _refuse_second(store: DataStore, dsn: str) -> None:
+    """Raise ValidationFailed where cells of the store belong to another one of its key: they would be counted twice."""
+    same = DataStore.objects.filter(
+        key=store.key, kind=store.kind, schema_name=store.schema_name, table_name=store.table_name, deregistered_at=None
+    ).select_related("dsn")
+    place = _place(dsn)
+    for other in same:
+        if set(other.columns).isdisjoint(store.columns) or other.dsn is None:
+            continue
+        with sealing.open_value(other.dsn) as opened:
+            there = _place(opened.reveal().decode())
+        if there == place:
+            raise ValidationFailed(f"This table is registered already as {other.name}, with the same key.")
+
+
+def _place(dsn: str) -> tuple[str, str, str]:
+    """Which database of which server a DSN leads to."""
+    options = parse_dsn(dsn)
+    return options["host"].lower(), options.get("port", "5432"), options["dbname"]
 
 
 def _try(store: DataStore, dsn: str) -> Report:
