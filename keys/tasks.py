@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from keys.models import DataStore, ReEncryptionJob
-from keys.services import census, moving, reencryption, rotation
+from keys.services import census, moving, ranges, reencryption, rotation
 from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError, ProviderUnavailable, StoreUnavailable
 
@@ -73,7 +73,7 @@ def take_census(store_id: str) -> None:
 def sweep() -> None:
     """Send jobs that nobody works on to workers again: their worker died, or the broker lost the message."""
     close_old_connections()
-    old = timezone.now() - reencryption.lease()
+    old = timezone.now() - ranges.lease()
     open_ = ReEncryptionJob.objects.filter(state__in=[JobState.RUNNING.value, JobState.PENDING.value])
     open_ = open_.exclude(rotation__state=RotationState.INTRODUCING.value)
     stalled = open_.filter(Q(heartbeat_at__lt=old) | Q(heartbeat_at=None, created_at__lt=old))

@@ -1,6 +1,6 @@
 """What every data store offers: count by version, read a page by key, write back if unchanged."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple, Protocol, Self, overload
 from uuid import UUID
@@ -150,8 +150,8 @@ class StoreAdapter(Protocol):
         """Just these rows, those that exist."""
         ...
 
-    def sample(self, limit: int) -> Page:
-        """Some rows from all over the store."""
+    def sample(self, limit: int) -> Iterable[Page]:
+        """At most about `limit` rows from all over the store, by pages that fit in memory."""
         ...
 
     def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:

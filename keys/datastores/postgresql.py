@@ -24,6 +24,7 @@ from keys.datastores.base import (
 )
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate, located
+from keys.datastores.page_size import PageSize
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
 from keyvault_portal.errors import PortalError
 
@@ -37,8 +38,10 @@ _OF_A_ROW = (
 # The others in the store's terms, and what to do about them; the first that fits.
 _TOLD: tuple[tuple[tuple[type[psycopg.Error], ...], type[PortalError], str, str], ...] = (
     ((errors.ReadOnlySqlTransaction,), StoreRefused, "{} can only be read ({}).", "Make it writable, then try again."),
-    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.InsufficientPrivilege), StoreGone,
-     "{} cannot be used any more ({}).", "Bring back what is missing or grant the right, then try again."),
+    ((errors.InsufficientPrivilege,), StoreGone, "{} cannot be used any more ({}).",
+     "Grant the right, for row-level security BYPASSRLS, then try again."),
+    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName), StoreGone,
+     "{} cannot be used any more ({}).", "Bring back what is missing, then try again."),
     ((errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected), StoreUnavailable, "{} is busy ({}).", ""),
     ((errors.DiskFull, errors.OutOfMemory), StoreUnavailable, "The database of {} has no room ({}).", "Make room."),
     ((psycopg.OperationalError,), StoreUnavailable, "The target database does not answer.", ""),
@@ -53,6 +56,13 @@ _DESCRIBE = """
                        AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
     WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
 """
+_RIGHTS = """
+    SELECT row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
+           current_setting('transaction_read_only')::bool,
+           array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY(%s::text[])
+                 AND NOT has_column_privilege(c.oid, a.attnum, 'UPDATE') ORDER BY a.attnum)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
+"""
 
 _SIZE = """
     SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
@@ -60,6 +70,11 @@ _SIZE = """
 """
 _UNTOLD = "keyvault_portal_untold"  # a cursor of the server, so that a hundred cells at a time are held here
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
+
+
+def _named(*names: str) -> sql.Identifier:
+    """A name in a statement that is given values, even none: a percent sign in it is no placeholder."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
 
 
 def _text(statement: sql.Composable) -> LiteralString:
@@ -100,6 +115,28 @@ class PostgresTable:
                 asked.close()
 
     def check(self) -> None:
+        self._describe()
+        spec, name = self.spec, f"{self.spec.schema}.{self.spec.table}"
+        with self._errors() as connection:
+            rights = connection.execute(_RIGHTS, [list(spec.columns), spec.schema, spec.table]).fetchone()
+        if rights is None:
+            raise StoreRefused(f"There is no table {name}.")
+        hidden, used, read, only_read, unwritable = rights
+        if hidden:
+            raise StoreRefused(
+                f"{name} has row-level security, which may hide rows from this role.",
+                hint="Give the role BYPASSRLS, or connect as the table's owner where it is not forced.",
+            )
+        if only_read:
+            raise StoreRefused(f"{name} can only be read.", hint="Make the database writable for this role.")
+        missing = "" if used else f"USAGE ON SCHEMA {spec.schema}"
+        missing = missing or ("" if read else f"SELECT ON {name}")
+        missing = missing or (f"UPDATE ({', '.join(unwritable)}) ON {name}" if unwritable else "")
+        if missing:
+            raise StoreRefused(f"This role lacks a right on {name}.", hint=f"GRANT {missing} to the role.")
+
+    def _describe(self) -> None:
+        """Learn the columns' types; raises StoreRefused where the table is not as described."""
         spec = self.spec
         with self._errors() as connection:
             found = {name: rest for name, *rest in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
@@ -138,9 +175,11 @@ class PostgresTable:
             # count with one process.
             cursor.execute("SET LOCAL parallel_tuple_cost = 0")
             cursor.execute("SET LOCAL enable_sort = off")
-            expression = fmt.group_expression(sql.Identifier(column), kind, connection.info.server_version)
-            names = {"e": expression, "t": self._table(), "c": sql.Identifier(column), "cell": self._read(column)}
-            cursor.execute(sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(**names))
+            expression = fmt.group_expression(_named(column), kind, connection.info.server_version)
+            names = {"e": expression, "t": self._table(), "c": _named(column), "cell": self._read(column)}
+            cursor.execute(
+                sql.SQL("SELECT {e}, count(*) FROM {t} WHERE {c} IS NOT NULL GROUP BY 1").format(**names), []
+            )
             found: dict[Any, int] = dict(cursor.fetchall())
             untold = found.pop(None, 0)
             counts: Counter[Locator | None] = Counter()
@@ -149,7 +188,7 @@ class PostgresTable:
             if untold and fmt.only_python_tells(kind):
                 with connection.cursor(_UNTOLD, binary=True) as cells:
                     cells.execute(
-                        sql.SQL("SELECT {cell} FROM {t} WHERE {c} IS NOT NULL AND {e} IS NULL").format(**names)
+                        sql.SQL("SELECT {cell} FROM {t} WHERE {c} IS NOT NULL AND {e} IS NULL").format(**names), []
                     )
                     counts.update(located(self.spec.format, cell) for (cell,) in cells)
             elif untold:
@@ -171,7 +210,7 @@ class PostgresTable:
         ).format(highest=highest.format(pk=self._pk()), pk=self._pk(), t=self._table())
         with self._errors() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout = '30min'")
-            name = self._table().as_string(connection)
+            name = sql.Identifier(self.spec.schema, self.spec.table).as_string(connection)
             size, block = connection.execute(_SIZE, [name, name]).fetchone() or (0, 1)
             share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
             return [str(row[0]) for row in connection.execute(statement, [parts, share])]
@@ -199,9 +238,12 @@ class PostgresTable:
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
             return self._page(cursor.execute(statement, [list(keys)]).fetchall())
 
-    def sample(self, limit: int) -> Page:
-        marks = self.boundaries(limit)
-        return self.read_rows(marks)
+    def sample(self, limit: int) -> Iterator[Page]:
+        size = PageSize()
+        for marks in size.parts(self.boundaries(limit), limit):
+            page = self.read_rows(marks)
+            size.learn(page)
+            yield page
 
     def _select(self, tail: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
@@ -253,7 +295,7 @@ class PostgresTable:
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
         arrays = [sql.SQL("%b::{}[]").format(sql.SQL("bytea" if kind == "bytea" else "text")) for kind in kinds]
         sets = [
-            sql.SQL("{c} = u.{n}::{kind}").format(c=sql.Identifier(column), n=name, kind=sql.SQL(kind))
+            sql.SQL("{c} = u.{n}::{kind}").format(c=_named(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
         kind = self._type(self.spec.primary_key)
@@ -296,18 +338,18 @@ class PostgresTable:
             return cursor.fetchall()
 
     def _table(self) -> sql.Composable:
-        return sql.Identifier(self.spec.schema, self.spec.table)
+        return _named(self.spec.schema, self.spec.table)
 
     def _pk(self, alias: str | None = None) -> sql.Composable:
-        return sql.Identifier(alias, self.spec.primary_key) if alias else sql.Identifier(self.spec.primary_key)
+        return _named(alias, self.spec.primary_key) if alias else _named(self.spec.primary_key)
 
     def _read(self, column: str, alias: str | None = None) -> sql.Composable:
-        name = sql.Identifier(alias, column) if alias else sql.Identifier(column)
+        name = _named(alias, column) if alias else _named(column)
         return name if self._type(column) == "bytea" else sql.SQL("{}::text").format(name)
 
     def _type(self, column: str) -> str:
         if not self._types:
-            self.check()
+            self._describe()
         return self._types[column]
 
     @contextmanager

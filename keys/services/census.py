@@ -141,22 +141,22 @@ def sample(
     for store in DataStore.objects.filter(key_id=version.key_id):
         adapter, reader, resolver = open_store(store), recoder(store, version, new), Resolver(store)
         try:
-            rows = adapter.sample(size)
-            reader.prepare(rows)
-            resolver.learn(located(store.format, cell) for column in rows.columns for cell in column)
-            for row in rows:
-                for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
-                    if cell is None or (store.pk, row.pk, column) in given_up:
-                        continue
-                    standing_on = resolver.version(located(store.format, cell))
-                    left += standing_on == version
-                    if standing_on and standing_on.state is VersionState.DESTROYED:
-                        continue  # given up with its version
-                    try:
-                        reader.open(cell, context)
-                        read += 1
-                    except SetAside:
-                        unreadable += 1
+            for rows in adapter.sample(size):
+                reader.prepare(rows)
+                resolver.learn(located(store.format, cell) for column in rows.columns for cell in column)
+                for row in rows:
+                    for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
+                        if cell is None or (store.pk, row.pk, column) in given_up:
+                            continue
+                        standing_on = resolver.version(located(store.format, cell))
+                        left += standing_on == version
+                        if standing_on and standing_on.state is VersionState.DESTROYED:
+                            continue  # given up with its version
+                        try:
+                            reader.open(cell, context)
+                            read += 1
+                        except SetAside:
+                            unreadable += 1
         finally:
             reader.close()
             adapter.close()

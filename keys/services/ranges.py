@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -29,11 +30,16 @@ class Part(NamedTuple):
     upper: str | None
 
 
-def claim(job: ReEncryptionJob, worker: str, lease: timedelta) -> tuple[Part, str, int | None] | None:
+def lease() -> timedelta:
+    """How long a range stays with a worker that gives no sign of life, and a job without one before it is swept."""
+    return timedelta(seconds=settings.REENCRYPTION_LEASE_SECONDS)
+
+
+def claim(job: ReEncryptionJob, worker: str) -> tuple[Part, str, int | None] | None:
     """A free range that is `worker`'s from now on, with the job's state and rate limit; None when none is free."""
     now = timezone.now()
     with connection.cursor() as db:
-        db.execute(_CLAIM, [now + lease, worker, job.pk, now])
+        db.execute(_CLAIM, [now + lease(), worker, job.pk, now])
         found: tuple[Any, ...] | None = db.fetchone()
     return found and (Part(*found[:3]), found[3], found[4])
 

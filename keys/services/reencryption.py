@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from itertools import compress, pairwise
 from operator import is_not
@@ -20,6 +19,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from keys.datastores.base import Answer, Cell, Page, StoreAdapter, WriteRefused
+from keys.datastores.page_size import page_size_of
 from keys.models import FailedItem, ReEncryptionJob, ReEncryptionRange
 from keys.services import census, materials, ranges, rewrap, turns, unmovable
 from keys.services.opening import open_store
@@ -210,6 +210,7 @@ class _Walker:
         versions = type(job.rotation.old_version).objects.select_related(*materials.CHAIN)
         self.old, self.new = (versions.get(pk=pk) for pk in job.rotation.version_ids)
         self.adapter = open_store(self.store)
+        self.size = page_size_of(self.store.pk)
         self.recoder: Recoder = recoder(self.store, self.old, self.new)
         self.state, self.rate = str(job.state), job.rate_limit  # as last seen
         self.saved_at, self.calls_reported = time.monotonic(), 0
@@ -287,18 +288,19 @@ class _Walker:
         if part is None:
             return None
         after = read.page.keys[-1] if read and not read.last else part.cursor
-        size = min(most, max(1, self.rate // 4)) if self.rate else most
+        size = self.size.at_most(min(most, max(1, self.rate // 4)) if self.rate else most)
         answer = self.adapter.ask_page(after, part.upper, size)
 
         def answered() -> _Read:
             page = answer()
+            self.size.learn(page)
             return _Read(part, page, len(page) < size or page.keys[-1] == part.upper)
 
         return answered
 
     def _claim(self) -> Part | None:
         """A free range that is this worker's from now on."""
-        found = ranges.claim(self.job, self.name, lease())
+        found = ranges.claim(self.job, self.name)
         if found is None:
             return None
         part, self.state, self.rate = found
@@ -331,7 +333,7 @@ class _Walker:
         if not (last or now or self.rate or clock >= self.saved_at + _SAVE_SECONDS):
             return True
         calls, at = self.recoder.provider_calls - self.calls_reported, timezone.now()
-        cursor, until = page.keys[-1] if page else part.cursor, None if last else at + lease()
+        cursor, until = page.keys[-1] if page else part.cursor, None if last else at + ranges.lease()
         busy = clock - self.saved_at - self.waited  # beside other workers, no more than since any of them saved
         with connection.cursor() as db:
             db.execute(
@@ -388,11 +390,6 @@ def note_trouble(job_id: UUID, error: PortalError, *, fatal: bool) -> None:
     ReEncryptionJob.objects.filter(pk=job_id, state__in=[JobState.RUNNING.value, JobState.PENDING.value]).update(
         **changes
     )
-
-
-def lease() -> timedelta:
-    """How long a range stays with a worker that gives no sign of life, and a job without one before it is swept."""
-    return timedelta(seconds=settings.REENCRYPTION_LEASE_SECONDS)
 
 
 def worker_count() -> int:

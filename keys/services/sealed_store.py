@@ -44,8 +44,8 @@ class SealedValues:
     def read_rows(self, keys: Sequence[str]) -> Page:
         return _page(SealedValue.objects.filter(pk__in=[UUID(key) for key in keys]))
 
-    def sample(self, limit: int) -> Page:
-        return _page(SealedValue.objects.order_by("pk")[:limit])
+    def sample(self, limit: int) -> list[Page]:
+        return [_page(SealedValue.objects.order_by("pk")[:limit])]
 
     def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
         with transaction.atomic():

@@ -1,10 +1,10 @@
 """What was set aside and is still as it was found: only that is left out of account, never another item in its stead."""
 
 from collections.abc import Iterable
-from itertools import batched
 
 from keys.datastores.base import Cell, StoreAdapter
 from keys.datastores.formats import located
+from keys.datastores.page_size import PageSize
 from keys.models import DataStore, FailedItem, KeyVersion
 from keys.services.census import Standing
 from keys.services.recoding import Recoder, SetAside, recoder
@@ -22,11 +22,12 @@ def still_there(
     overwritten or deleted since does not count. Raises StoreUnavailable and kin.
     """
     on = untold = 0
-    reader, resolver = recoder(store, old, new), Resolver(store)
+    reader, resolver, size = recoder(store, old, new), Resolver(store), PageSize()
     try:
-        for part in batched(items, PAGE_ROWS):
+        for part in size.parts(items, PAGE_ROWS):
             wanted = {(item.item, item.column): item.reason.startswith(FailedItem.REFUSED) for item in part}
             page = adapter.read_rows(sorted({key for key, _ in wanted}))
+            size.learn(page)
             reader.prepare(page)
             resolver.learn(located(store.format, cell) for column in page.columns for cell in column)
             for row in page:

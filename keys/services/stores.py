@@ -1,13 +1,14 @@
 """Registering data stores: what is typed is tried first, and what cannot be read is refused with the reason."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from keys.datastores.base import StoreRefused
+from keys.datastores.base import Page, StoreAdapter, StoreRefused
 from keys.datastores.connecting import parse_dsn
 from keys.datastores.formats import ContextTemplate
 from keys.datastores.postgresql import PostgresTable, TableSpec
@@ -15,7 +16,7 @@ from keys.hierarchy import KeyKind
 from keys.models import DataStore, Key
 from keys.services import census, materials, sealing
 from keys.services.opening import host_rule, open_store
-from keys.services.recoding import SetAside, recoder
+from keys.services.recoding import Recoder, SetAside, recoder
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -57,7 +58,9 @@ def test_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> Repor
         actor=actor, action="store.test", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk
     ) as act:
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
-        report = _try(_draft(ring, key, values), values["dsn"])
+        store = _draft(ring, key, values)
+        _refuse_second(store, values["dsn"])
+        report = _try(store, values["dsn"])
         act.record({"items": report.items})
     return report
 
@@ -73,6 +76,7 @@ def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> D
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
         authorize(actor, Permission.KEY_VIEW, ring_id=key.ring_id, target=str(key))
         store = _draft(ring, key, values)
+        _refuse_second(store, values["dsn"])
         report = _try(store, values["dsn"])
         store.dsn = sealing.seal_value(
             actor, purpose="data store DSN", plaintext=values["dsn"].encode(), key=sealing_key(actor)
@@ -166,6 +170,27 @@ def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
     )  # fmt: skip
 
 
+def _refuse_second(store: DataStore, dsn: str) -> None:
+    """Raise ValidationFailed where cells of the store belong to another one of its key: they would be counted twice."""
+    same = DataStore.objects.filter(
+        key=store.key, kind=store.kind, schema_name=store.schema_name, table_name=store.table_name, deregistered_at=None
+    ).select_related("dsn")
+    place = _place(dsn)
+    for other in same:
+        if set(other.columns).isdisjoint(store.columns) or other.dsn is None:
+            continue
+        with sealing.open_value(other.dsn) as opened:
+            there = _place(opened.reveal().decode())
+        if there == place:
+            raise ValidationFailed(f"This table is registered already as {other.name}, with the same key.")
+
+
+def _place(dsn: str) -> tuple[str, str, str]:
+    """Which database of which server a DSN leads to."""
+    options = parse_dsn(dsn)
+    return options["host"].lower(), options.get("port", "5432"), options["dbname"]
+
+
 def _try(store: DataStore, dsn: str) -> Report:
     parse_dsn(dsn)
     spec = TableSpec(
@@ -183,27 +208,16 @@ def _try(store: DataStore, dsn: str) -> Report:
         adapter.close()
 
 
-def _read(store: DataStore, adapter: Any) -> Report:
+def _read(store: DataStore, adapter: StoreAdapter) -> Report:
     """Check the description, open a sample, count everything; raises StoreRefused with the first problem."""
     adapter.check()
     current = materials.active_version(store.key)
     reader = recoder(store, current, current)
-    rows = adapter.sample(SAMPLE)
-    reader.prepare(rows)
     read = 0
     try:
-        for row in rows:
-            for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
-                if cell is None:
-                    continue
-                try:
-                    reader.open(cell, context)
-                except SetAside as problem:
-                    raise StoreRefused(
-                        f"{column} of row {row.pk} cannot be read: {problem.reason.replace('_', ' ')}.",
-                        hint="Check the key, the format and the encryption context.",
-                    ) from None
-                read += 1
+        for rows in adapter.sample(SAMPLE):
+            reader.prepare(rows)
+            read += _opened(reader, adapter.columns, rows)
     finally:
         reader.close()
     counts = census.count_store(store, adapter=adapter)
@@ -218,3 +232,21 @@ def _read(store: DataStore, adapter: Any) -> Report:
         f"{sum(total.values()):,} items; {read:,} sampled, all readable.",
         sorted(lines, key=lambda line: (line.column, line.label)),
     )
+
+
+def _opened(reader: Recoder, columns: Sequence[str], rows: Page) -> int:
+    """How many cells there are, all of which open; raises StoreRefused for the first that does not."""
+    read = 0
+    for row in rows:
+        for column, cell, context in zip(columns, row.cells, row.contexts, strict=True):
+            if cell is None:
+                continue
+            try:
+                reader.open(cell, context)
+            except SetAside as problem:
+                raise StoreRefused(
+                    f"{column} of row {row.pk} cannot be read: {problem.reason.replace('_', ' ')}.",
+                    hint="Check the key, the format and the encryption context.",
+                ) from None
+            read += 1
+    return read

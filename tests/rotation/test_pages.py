@@ -168,7 +168,7 @@ def test_what_the_target_refuses_is_said_where_people_look(
     page, why = f"/keys/rotations/{found.pk}/", "permission denied for table customers"
     for shown in (text(dana.get(page)), text(dana.get("/"))):
         assert why in shown
-        assert "grant the right, then try again" in shown
+        assert "Grant the right, for row-level security BYPASSRLS, then try again" in shown
     assert "Try again</button>" in text(dana.get(page))
     shopped.execute("GRANT UPDATE ON customers TO CURRENT_USER")
     assert dana.post(f"{page}retry/").status_code == 302

@@ -163,7 +163,7 @@ def test_a_role_that_may_not_write_stops_the_job_until_it_may(organisation, cust
     assert (found.state, found.last_error) == (
         "failed",
         "public.customers cannot be used any more (permission denied for table customers). "
-        "Bring back what is missing or grant the right, then try again.",
+        "Grant the right, for row-level security BYPASSRLS, then try again.",
     )
     shop.connection.execute("GRANT UPDATE ON customers TO CURRENT_USER")
     retry(organisation, found)
