@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from psycopg import sql
 
 from keys.datastores.base import StoreRefused, StoreUnavailable
@@ -265,6 +266,29 @@ def test_an_error_nobody_foresaw_is_told_without_data_and_tried_again(
         monkeypatch.setattr(PostgresTable, "ask_page", ask_page)
         retry(organisation, found)
     assert found.state == "re_encrypted", found.last_error
+    compare(organisation, store, plain, active)
+
+
+@pytest.mark.parametrize("trouble", [OperationalError("the server is gone"), StoreUnavailable("The store is away.")])
+def test_while_the_portal_s_own_database_is_away_a_job_waits(organisation, customers, active, monkeypatch, trouble):
+    app.conf.task_eager_propagates = False
+    store, plain = customers
+    work, met = reencryption.work, []
+
+    def away(*given: Any) -> bool:
+        if len(met) < 10:  # more often than what nobody foresaw is tried
+            met.append(1)
+            raise trouble
+        monkeypatch.undo()
+        return work(*given)
+
+    def not_kept(*given: Any, **more: Any) -> None:
+        raise OperationalError("the server is gone")
+
+    monkeypatch.setattr(reencryption, "work", away)
+    monkeypatch.setattr(reencryption, "note_trouble", not_kept)
+    found = rotate(organisation)
+    assert (len(met), found.state, found.last_error) == (10, "re_encrypted", "")
     compare(organisation, store, plain, active)
 
 
