@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from celery import Task, shared_task
-from django.db import close_old_connections
+from django.db import Error, close_old_connections
 from django.db.models import Q
 from django.utils import timezone
 
@@ -33,7 +33,7 @@ def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
         return
     except Exception as error:
         trouble = error  # told of below, where nothing that goes wrong brings it into the log
-    if trouble is not None and _waits(identifier, trouble, self.request.retries):
+    if trouble is not None and _told_or_away(identifier, trouble, self.request.retries):
         wait = _WAIT[min(self.request.retries, len(_WAIT) - 1)]
         raise self.retry(countdown=random.uniform(wait / 2, wait))  # noqa: S311  not all workers at once
     if more:
@@ -43,6 +43,14 @@ def reencrypt(self: "Task[[str], None]", job_id: str) -> None:
     if rotation_id is not None:
         rotation.settle(rotation_id)
         moving.follow_rotation(rotation_id)
+
+
+def _told_or_away(job_id: UUID, trouble: Exception, tries: int) -> bool:
+    """As `_waits`; where the portal's own database is away, nothing can be kept, and the job waits until it is back."""
+    try:
+        return _waits(job_id, trouble, tries)
+    except Error:
+        return True
 
 
 def _waits(job_id: UUID, trouble: Exception, tries: int) -> bool:

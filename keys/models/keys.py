@@ -153,6 +153,8 @@ class KeyVersion(models.Model):
     deletion_due_at = models.DateTimeField(null=True, blank=True)
     deletion_halted_at = models.DateTimeField(null=True, blank=True)
     deletion_halted_by = models.CharField(max_length=200, blank=True)
+    # Items in data stores whose loss was accepted when the deletion was asked for; empty: no loss was.
+    deletion_accepted_items = models.PositiveBigIntegerField(null=True, blank=True)
     destroyed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

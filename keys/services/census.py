@@ -150,8 +150,11 @@ def sample(
                             continue
                         standing_on = resolver.version(located(store.format, cell))
                         left += standing_on == version
-                        if standing_on and standing_on.state is VersionState.DESTROYED:
-                            continue  # given up with its version
+                        if standing_on and (
+                            standing_on.state is VersionState.DESTROYED
+                            or (standing_on.state is VersionState.SUSPENDED and standing_on != new)
+                        ):
+                            continue  # given up with its version, or not to move and not to be read now
                         try:
                             reader.open(cell, context)
                             read += 1

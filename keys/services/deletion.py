@@ -13,12 +13,13 @@ from keys.services.acts import act_on_version, need_agreement, target_of
 from keys.services.dependents import dependents_of
 from keys.services.providers import intents
 from keys.states import VERSION_MOVES, VersionState, may_move
-from keyvault_portal.accounts.actors import Actor, system_actor
+from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import Conflict, ValidationFailed, WrongState
 
 PENDING = VersionState.PENDING_DELETION
+DELAY = timedelta(days=1)
 Act = ProviderIntent.Act
 
 
@@ -41,10 +42,15 @@ class Consequences:
     elsewhere: list[str] = field(default_factory=list)
 
     @property
+    def items(self) -> int:
+        """Items in data stores that stand on the version or may."""
+        return self.census_items + self.untold_items
+
+    @property
     def harmless(self) -> bool:
         """Whether nothing known still needs the version."""
-        standing = self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.census_items
-        return not (standing or self.untold_items or self.root_seals or self.elsewhere)
+        standing = self.wrapped_versions or self.wrapped_data_keys or self.owned_data_keys or self.items
+        return not (standing or self.root_seals or self.elsewhere)
 
     def sentences(self) -> list[str]:
         """The same for people, the numbers first."""
@@ -140,7 +146,7 @@ def schedule_deletion(
         need_agreement(
             actor, key, "key.destroy", params, groups=policy.destroy_groups, approval_id=approval_id, reason=reason
         )
-        start_grace(version, before, days)
+        start_grace(version, before, days, lost.items if accept_loss else None)
         _announce(version, actor)
         counted = asdict(lost)
         counted["last_used_at"] = counted["last_used_at"].isoformat() if counted["last_used_at"] else None
@@ -158,14 +164,19 @@ def schedule_deletion(
     return version
 
 
-def start_grace(version: KeyVersion, before: str, days: int) -> None:
-    """Start the clock of a version just moved to pending_deletion from `before`; the caller authorises and records."""
+def start_grace(version: KeyVersion, before: str, days: int, accepted_items: int | None = None) -> None:
+    """Start the clock of a version just moved to pending_deletion from `before`; the caller authorises and records.
+
+    `accepted_items` is how many items in data stores may be lost with it; None: nothing may.
+    """
     version.deletion_from = before
     version.deletion_due_at = timezone.now() + timedelta(days=days)
     version.deletion_halted_at, version.deletion_halted_by = None, ""
+    version.deletion_accepted_items = accepted_items
     version.save(
-        update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by"]
-    )
+        update_fields=["status", "deletion_from", "deletion_due_at", "deletion_halted_at", "deletion_halted_by",
+                       "deletion_accepted_items"]
+    )  # fmt: skip
 
 
 def _announce(version: KeyVersion, actor: Actor) -> None:
@@ -218,26 +229,51 @@ def confirm_deletion(*, actor: Actor, version_id: int, reason: str = "") -> KeyV
     return version
 
 
-def halt_deletion(actor: Actor, version_id: int) -> None:
-    """Stop the clock of a version that was just used, naming who used it; once until somebody decides."""
+def halt_deletion(actor: Actor, version_id: int, found: str = "") -> None:
+    """Stop the clock of a version, naming who just used it or what was found on it; once until somebody decides."""
+    by = found or actor.label
     with audit.atomic(actor=actor, action="key.deletion_halted") as act:
-        version = (
-            KeyVersion.objects.select_for_update(of=("self",))
-            .select_related("key__ring")
-            .filter(pk=version_id, status=PENDING.value, deletion_halted_at=None)
-            .first()
-        )
+        version = _ticking(version_id)
         if version is None:
             return
-        version.deletion_halted_at, version.deletion_halted_by = timezone.now(), actor.label[:200]
+        version.deletion_halted_at, version.deletion_halted_by = timezone.now(), by[:200]
         version.save(update_fields=["deletion_halted_at", "deletion_halted_by"])
         intents.follow(version, Act.CANCEL_DELETION, actor)  # or the provider's clock would run on
         notices.deletion_halted(version)
         act.record(
-            {"version": version.key_version, "used_by": actor.label},
+            {"version": version.key_version, "used_by": by},
             target=target_of(version.key),
             ring_id=version.key.ring_id,
         )
+
+
+def delay_deletion(actor: Actor, version_id: int, why: str) -> None:
+    """Put the end of a version off by a day, because it cannot be seen now whether anything stands on it; tells so."""
+    with audit.atomic(actor=actor, action="key.deletion_delayed") as act:
+        version = _ticking(version_id)
+        if version is None:
+            return
+        version.deletion_due_at = due = timezone.now() + DELAY
+        version.save(update_fields=["deletion_due_at"])
+        intents.follow(
+            version, Act.CANCEL_DELETION, actor
+        )  # its provider's clock would not wait; asked again at the end
+        notices.deletion_delayed(version, why)
+        act.record(
+            {"version": version.key_version, "due_at": due.isoformat(), "why": why},
+            target=target_of(version.key),
+            ring_id=version.key.ring_id,
+        )
+
+
+def _ticking(version_id: int) -> KeyVersion | None:
+    """The version, locked, if it waits for its destruction and nothing stopped its clock."""
+    return (
+        KeyVersion.objects.select_for_update(of=("self",))
+        .select_related("key__ring")
+        .filter(pk=version_id, status=PENDING.value, deletion_halted_at=None)
+        .first()
+    )
 
 
 def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
@@ -252,7 +288,7 @@ def destroy_version(*, actor: Actor, version_id: int) -> KeyVersion:
         if version.state is PENDING:
             if version.deletion_halted_at is not None:
                 raise WrongState(
-                    f"{version} was used by {version.deletion_halted_by}: its clock is stopped.",
+                    f"The deletion of {version} was stopped by {version.deletion_halted_by}: its clock is stopped.",
                     hint="Cancel the deletion, or confirm it to start the clock again.",
                     state=version.status,
                 )
@@ -278,18 +314,3 @@ def erase(version: KeyVersion, act: audit.atomic) -> None:
     version.save(update_fields=["status", "wrapped_material", "handle", "destroyed_at"])
     materials.forget()
     act.record({"version": version.key_version, "from": before}, action="key.destroy_version")
-
-
-def tick_deletions() -> int:
-    """Destroy every version whose grace period is over and whose clock nobody stopped; returns how many."""
-    due = KeyVersion.objects.filter(status=PENDING.value, deletion_due_at__lte=timezone.now(), deletion_halted_at=None)
-    due = due.exclude(intents__act=Act.DESTROY)  # asked of its provider already; if that failed, somebody has to look
-    actor = system_actor("deletion schedule", Permission.KEY_DESTROY)
-    done = 0
-    for version_id in due.order_by("deletion_due_at").values_list("pk", flat=True):
-        try:
-            destroy_version(actor=actor, version_id=version_id)
-        except WrongState:
-            continue  # used, cancelled or confirmed since the list was read
-        done += 1
-    return done

@@ -70,7 +70,7 @@ def _header(source: Readable) -> tuple[bytes, dict[str, Any]]:
     header = source.read(size)
     try:
         fields = json.loads(header)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _not_a_file("damaged header") from None
     if len(header) < size or not isinstance(fields, dict) or not isinstance(fields.get("encryption_context"), dict):
         raise _not_a_file("damaged header")

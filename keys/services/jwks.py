@@ -20,6 +20,7 @@ _OFFERED = [
     VersionState.ACTIVE.value,
     VersionState.DECRYPT_ONLY.value,
     VersionState.PENDING_DELETION.value,
+    VersionState.DESTROYED.value,  # its tokens may live longer than the grace period; its public key is kept
 ]
 
 
@@ -38,7 +39,7 @@ def document(ring: str | None = None, name: str | None = None) -> dict[str, list
     """The set of one key, or of every token signing key; raises NotFound for a key that is none.
 
     Versions not yet active are in it, so that verifiers know them beforehand; one that was replaced stays until the
-    last token it signed has expired; suspended and compromised ones are out at once.
+    last token it signed has expired, destroyed or not; suspended and compromised ones are out at once and for good.
     """
     rows = KeyVersion.objects.filter(key__kind=KeyKind.TOKEN_SIGNING.value, public_key__isnull=False)
     if ring is not None:
@@ -46,6 +47,7 @@ def document(ring: str | None = None, name: str | None = None) -> dict[str, list
         if not rows.exists():
             raise NotFound("There is no such token signing key.")
     offered = rows.filter(status__in=_OFFERED, compromised_at=None).select_related("key__policy")
+    offered = offered.exclude(deletion_from=VersionState.SUSPENDED.value)  # its end brings no trust back
     return {"keys": list(_jwks(offered.order_by("key__name", "key_id", "-key_version"), timezone.now()))}
 
 

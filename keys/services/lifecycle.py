@@ -19,8 +19,8 @@ from keys.services.deletion import (
     consequences,
     destroy_version,
     schedule_deletion,
-    tick_deletions,
 )
+from keys.services.last_look import tick_deletions
 from keys.services.providers import intents
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, system_actor

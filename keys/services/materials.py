@@ -247,7 +247,7 @@ def data_key_material(data_key_id: UUID, wrapped: bytes, version: KeyVersion, wr
     """The material of one data key of `version`; raises as `data_key_materials` does."""
     seal_watch.require_open()
     if version.state not in MAY_PROCESS:
-        raise WrongState(f"{version.pk} is {version.status}: its data keys cannot be used.", state=version.status)
+        raise WrongState(f"{version} is {version.status}: its data keys cannot be used.", state=version.status)
     _check_chain(wrapper)
     cache_key = (data_key_id, sha256(wrapped).digest())
     found = _materials.get(cache_key)

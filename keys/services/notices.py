@@ -12,8 +12,17 @@ def deletion_halted(version: KeyVersion) -> None:
     """A version that waits for its destruction was used."""
     _tell(
         version,
-        f"{version} was used by {version.deletion_halted_by} while it waited for destruction",
-        "The clock is stopped until an officer cancels the deletion or confirms it.",
+        f"The deletion of {version} was stopped by {version.deletion_halted_by}",
+        "It is still in use. The clock stands until an officer cancels the deletion or confirms it.",
+    )
+
+
+def deletion_delayed(version: KeyVersion, why: str) -> None:
+    """A version was to be destroyed, but nobody can tell whether something stands on it."""
+    _tell(
+        version,
+        f"The destruction of {version} is put off by a day",
+        f"{why} It goes on when everything can be counted; a data store that is gone for good has to be deregistered.",
     )
 
 

@@ -162,14 +162,17 @@ def weakens(old: PolicyValues, new: PolicyValues) -> list[str]:
     return sorted(weaker)
 
 
+def role_fits(actor: Actor, key: Key, roles: list[str]) -> bool:
+    """Whether the policy leaves an act that it keeps for `roles` to the actor."""
+    return not roles or actor.kind == "system" or any(actor.holds_role(role, key.ring_id) for role in roles)
+
+
 def require_role(actor: Actor, key: Key, roles: list[str], act: str) -> None:
     """Raise PermissionRefused unless the policy lets one of the actor's roles ask for `act`.
 
     An empty list leaves it to the permission alone; the portal's own schedule obeys the policy it runs for.
     """
-    if not roles or actor.kind == "system":
-        return
-    if not any(actor.holds_role(role, key.ring_id) for role in roles):
+    if not role_fits(actor, key, roles):
         raise PermissionRefused(
             f"The policy of {key} does not let {actor.label} {act} it.",
             hint="The policy names the roles that may.",

@@ -30,7 +30,7 @@ from keys.services.cache import BoundedCache
 from keys.services.cell_heads import by_head, heads
 from keys.services.ratelimit import ProviderCalls
 from keys.services.segments import SegmentWriter
-from keys.states import MAY_PROTECT, VersionState
+from keys.states import MAY_PROCESS, MAY_PROTECT
 from keyvault_portal.errors import DecryptRefused, PortalError, WrongState
 
 UNREADABLE = (CryptoError, DecryptRefused)
@@ -128,8 +128,8 @@ class CompactRecoder:
         for name, wrapped, number, key_id, wrapper in found:
             self._writer.calls.take(1)
             version = key_views.version(self._key.pk, number)
-            if version.state is VersionState.DESTROYED and version.pk != self._old_pk:
-                self._data_keys[name.bytes] = version.pk, None  # what was given up on it does not stop the walk
+            if version.state not in MAY_PROCESS and version.pk != self._old_pk:
+                self._data_keys[name.bytes] = version.pk, None  # suspended or gone: what stays on it stops no walk
                 continue
             secret = materials.data_key_material(name, bytes(wrapped), version, key_views.version(key_id, wrapper))
             held = version.pk, Aead(ALGORITHMS[self._key.algorithm], secret)
@@ -190,7 +190,7 @@ class CompactRecoder:
                 if only is not None and version != only:
                     return version, None
                 if cipher is None:
-                    raise SetAside("decrypt_failed")
+                    raise SetAside("unusable_version")
                 return version, open_compact(cipher, cell, SEGMENT_HEADER_SIZE, context or b"")
             _, key_id, number = direct_key(cell)
             if key_id != self._key.pk.bytes:

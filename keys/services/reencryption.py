@@ -223,10 +223,11 @@ class _Walker:
 
     def walk(self, deadline: float) -> bool:
         """True when there is more to do now."""
-        try:
-            return self._walk_ahead(deadline)
-        except WriteRefused:
-            self._give_back()  # that page was not written, nor begun what was asked after it: it is read again
+        if self.job.passes <= unmovable.PATIENT_PASSES:
+            try:
+                return self._walk_ahead(deadline)
+            except WriteRefused:
+                self._give_back()  # that page was not written, nor begun what was asked after it: it is read again
         return self._walk_apart(deadline)
 
     def _walk_ahead(self, deadline: float) -> bool:
@@ -265,11 +266,10 @@ class _Walker:
             step = self._work_out(ahead())
             if self.rate and step.cells:
                 self._hold_back(self.rate, step.cells)
-            written, refused = unmovable.write_apart(self.adapter, step.page, step.new)
+            written, refused = unmovable.write(self.job, self.adapter, step.page, step.new)
             step.written = partial(set, written)
-            self.aside += unmovable.note(
-                self.job, unmovable.refused_cells(self.adapter.columns, step.page, step.new, refused)
-            )
+            cells = unmovable.refused_cells(self.adapter.columns, step.page, step.new, refused)
+            self.aside += unmovable.note(self.job, cells)
             self._count(step, len(refused))
             if not self._save(step, now=True) or time.monotonic() >= deadline:
                 return self._give_back()

@@ -13,10 +13,11 @@ from keys.datastores.connecting import parse_dsn
 from keys.datastores.formats import ContextTemplate
 from keys.datastores.postgresql import PostgresTable, TableSpec
 from keys.hierarchy import KeyKind
-from keys.models import DataStore, Key
+from keys.models import CensusCount, DataStore, Key
 from keys.services import census, materials, sealing
 from keys.services.opening import host_rule, open_store
 from keys.services.recoding import Recoder, SetAside, recoder
+from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
@@ -93,7 +94,17 @@ def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> D
             target=("store", store.pk, store.name),
         )  # fmt: skip
     census.take(store)
+    _stop_clocks(store, actor)
     return store
+
+
+def _stop_clocks(store: DataStore, actor: Actor) -> None:
+    """Whatever waits for its destruction is in use where a new store stands on it."""
+    from keys.services.deletion import halt_deletion  # which needs the key that this module names for sealing
+
+    pending = CensusCount.objects.filter(store=store, version__status=VersionState.PENDING_DELETION.value)
+    for version_id in set(pending.values_list("version_id", flat=True)):
+        halt_deletion(actor, version_id)
 
 
 def check_store(*, actor: Actor, store_id: UUID) -> Report:

@@ -1,9 +1,11 @@
 """Cells that cannot be moved, because they do not open or their store refuses to have them written: set aside.
 
-What a store refuses, by a constraint or a trigger, is found by writing ever fewer rows at once; the others go on.
+What a store refuses, by a constraint or a trigger, is found by writing ever fewer rows at once; the others go on. What
+it leaves as it is without a word is found by reading it again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -11,6 +13,8 @@ from keys.datastores.base import Cell, Page, StoreAdapter, StoreRefused, WriteRe
 from keys.models import FailedItem, ReEncryptionJob
 
 PAGE_ROWS = 100  # where rows are refused
+PATIENT_PASSES = 2  # what was not written in so many was not only changed at that moment
+NOT_TAKEN = "the table did not take the new value"
 MOST_REFUSED = 10_000  # more are not decided on one by one: it is not about single rows any more
 _LONGEST = 400  # letters of what a store says
 
@@ -37,6 +41,16 @@ def note(job: ReEncryptionJob, found: Found) -> int:
     return new
 
 
+def write(
+    job: ReEncryptionJob, adapter: StoreAdapter, page: Page, new: Sequence[Sequence[Cell]]
+) -> tuple[set[str], dict[str, str]]:
+    """`write_apart`; after PATIENT_PASSES rows that stay as they are without a word are among the refused ones, too."""
+    written, refused = write_apart(adapter, page, new)
+    if job.passes > PATIENT_PASSES:
+        refused |= _left_as_read(adapter, page, written | refused.keys())
+    return written, refused
+
+
 def write_apart(adapter: StoreAdapter, page: Page, new: Sequence[Sequence[Cell]]) -> tuple[set[str], dict[str, str]]:
     """Write as much of a page as the store takes; the keys written, and by key what it said of the rows it refuses.
 
@@ -53,6 +67,19 @@ def write_apart(adapter: StoreAdapter, page: Page, new: Sequence[Sequence[Cell]]
     written, refused = write_apart(adapter, page[:middle], [cells[:middle] for cells in new])
     more, others = write_apart(adapter, page[middle:], [cells[middle:] for cells in new])
     return written | more, refused | others
+
+
+def _left_as_read(adapter: StoreAdapter, page: Page, told: Collection[str]) -> dict[str, str]:
+    """By key what is to be said of the other rows of a page that still are as they were read: a trigger may see to that."""
+    before = {key: row for key, *row in _rows(page) if key not in told}
+    if not before:
+        return {}
+    now = adapter.read_rows(sorted(before))
+    return {key: NOT_TAKEN for key, *row in _rows(now) if row == before[key]}
+
+
+def _rows(page: Page) -> Iterable[tuple[Any, ...]]:
+    return zip(page.keys, *page.columns, *page.stamps, strict=True)
 
 
 def refused_cells(names: Sequence[str], page: Page, new: Sequence[Sequence[Cell]], refused: Mapping[str, str]) -> Found:

@@ -13,7 +13,7 @@ from django.views import View
 
 from keys.forms import GiveUpForm, ReasonForm, RotationFilterForm, RotationForm, ThrottleForm
 from keys.models import FailedItem, Rotation
-from keys.services import census, reencryption, rotation
+from keys.services import census, policies, reencryption, rotation
 from keys.services.dependents import dependents_of
 from keys.states import RotationState
 from keys.views.keys import agreement_words, visible_key
@@ -155,7 +155,8 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
             "throttle": control and state in LIVE,
             "retry": control and state in {RotationState.RE_ENCRYPTING, RotationState.FAILED, RotationState.RE_ENCRYPTED},
             "begin_again": control and _may_begin_again(found, state, left, sum(row.items for row in after)),
-            "decide": actor.can(Permission.KEY_DESTROY, key.ring_id),
+            "decide": actor.can(Permission.KEY_DESTROY, key.ring_id)
+            and policies.role_fits(actor, key, key.policy.destroy_roles),
             "decommission": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.RE_ENCRYPTED,
             "undo": actor.can(Permission.KEY_DESTROY, key.ring_id) and state is RotationState.DECOMMISSIONED,
         },

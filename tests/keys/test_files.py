@@ -30,7 +30,8 @@ def test_any_change_of_a_file_is_seen(tree, service):
     for blob in damaged:
         with pytest.raises(DecryptRefused):
             list(files.decrypt_file(service, io.BytesIO(blob)))
-    for blob in (b"", b"KVF\x01", b"KVF\x01\x00\x00\x00\x09{", sealed[:40], b"PK" + sealed):
+    nested = b"KVF\x01" + (100_000).to_bytes(4) + b"[" * 100_000
+    for blob in (b"", b"KVF\x01", b"KVF\x01\x00\x00\x00\x09{", sealed[:40], b"PK" + sealed, nested):
         with pytest.raises(ValidationFailed):
             list(files.decrypt_file(service, io.BytesIO(blob)))
 
@@ -58,6 +59,22 @@ def test_the_commands_act_for_the_owner_of_a_token(tree, service, tmp_path, monk
     ) == ["plain", "sealed"]
     with pytest.raises(CommandError, match="No such file"):
         call_command("encrypt_file", "payments/kek", tmp_path / "absent", sealed)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (["kind"], "--context kind: a context is NAME=VALUE"),
+        (["=ledger"], "--context =ledger: a context is NAME=VALUE"),
+        (["kind=ledger", "kind=photo"], "--context kind=photo: kind has a value already"),
+    ],
+)
+def test_a_context_that_is_none_is_refused_before_anything_is_written(tmp_path, pairs, said):
+    (tmp_path / "plain").write_bytes(b"ledger")
+    given = [word for pair in pairs for word in ("--context", pair)]
+    with pytest.raises(CommandError, match=said):
+        call_command("encrypt_file", "payments/kek", tmp_path / "plain", tmp_path / "sealed", *given)
+    assert not (tmp_path / "sealed").exists()
 
 
 def test_the_root_key_file_is_made_once_and_private(settings):

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from keys.models import KeyVersion
+from keys.models import KeyPolicy, KeyVersion
 from keys.services import jwks, lifecycle
 from keyvault_portal.errors import NotFound, WrongState
 
@@ -65,6 +65,35 @@ def test_what_is_not_trusted_leaves_at_once(tree, act):
     assert kids() == []
     # Nothing in use is left to overlap with, so the next version signs at once.
     lifecycle.introduce_version(actor=tree.officer, key_id=tree.token.pk, activate=True)
+    assert kids() == [kid(2)]
+
+
+@pytest.fixture
+def replaced(tree, clock):
+    """The first version, replaced a moment ago by the second; its tokens live for 60 days."""
+    KeyPolicy.objects.filter(key=tree.token).update(token_lifetime_hours=1440, destroy_groups=[])
+    lifecycle.introduce_version(actor=tree.officer, key_id=tree.token.pk, activate=False)
+    clock(24.1)
+    lifecycle.tick_activations()
+    return KeyVersion.objects.get(key=tree.token, key_version=1)
+
+
+def test_a_version_destroyed_before_its_last_token_expires_stays_until_then(tree, clock, replaced):
+    old = kid(1)
+    lifecycle.schedule_deletion(actor=tree.officer, version_id=replaced.pk, grace_days=7, accept_loss=True)
+    clock(8 * 24)
+    assert lifecycle.tick_deletions() == 1
+    assert kids() == [kid(2), old]
+    clock(51 * 24)
+    assert kids() == [kid(2), old]
+    clock(2 * 24)
+    assert kids() == [kid(2)]
+
+
+def test_a_suspended_version_does_not_come_back_by_its_end(tree, clock, replaced):
+    lifecycle.suspend_version(actor=tree.officer, version_id=replaced.pk, reason="r")
+    assert kids() == [kid(2)]
+    lifecycle.schedule_deletion(actor=tree.officer, version_id=replaced.pk, accept_loss=True)
     assert kids() == [kid(2)]
 
 

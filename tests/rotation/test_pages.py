@@ -47,7 +47,7 @@ def test_a_stopped_deletion_is_confirmed_or_taken_back(
     assert ada.post(page + "versions/1/delete/confirm/", {"reason": "no use"}).status_code == 422
     key.versions.filter(pk=old.pk).update(deletion_halted_at=timezone.now(), deletion_halted_by="Shop back end")
     shown = text(ada.get(page))
-    assert "stopped: used by Shop back end" in shown
+    assert "stopped by Shop back end" in shown
     assert "Delete all the same" in shown
     assert ada.post(page + "versions/1/delete/confirm/", {"reason": "that was a test"}).status_code == 302
     old.refresh_from_db()

@@ -12,12 +12,15 @@ from keys.crypto.secret import SecretBytes
 from keys.datastores.base import Page, StoreRefused
 from keys.datastores.formats import ContextTemplate
 from keys.models import KeyVersion, ReEncryptionJob
-from keys.services import budget, lifecycle, materials, ratelimit, recoding, rotation
+from keys.services import budget, census, lifecycle, materials, ratelimit, recoding, rotation
 from keys.services.opening import open_store
 from keys.services.operations import texts as api
+from keys.services.rotation.ending import verify
 from keys.services.segments import SegmentWriter
 from keyvault_portal.accounts.permissions import Role
-from tests.shop import TEMPLATE, register_customers
+from keyvault_portal.errors import WrongState
+from tests.rotation.test_rotation import read_all
+from tests.shop import TEMPLATE, register_customers, seal_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
 ROWS = 30
@@ -268,3 +271,35 @@ def test_cells_of_many_data_keys_in_one_page_each_go_their_way(organisation, cus
     assert [recode.open(cell, b"aad") for cell in written] == [b"0", b"0", b"1", b"1"]
     assert recode.recode_column(written, again.contexts[0])[0] == written
     recode.close()
+
+
+def test_a_suspended_older_version_stops_neither_the_walk_nor_its_end(organisation, shop, active):
+    key, ada = organisation.keys["pii"], organisation.actor("ada")
+    first = active(key)
+    plain = seal_customers(shop, first, range(1, 101))
+    rotation.request_rotation(actor=ada, key_id=key.pk, reason="yearly")
+    second = active(key)
+    plain |= seal_customers(shop, second, range(101, 201))
+    store = register_customers(organisation, shop)
+    lifecycle.suspend_version(actor=ada, version_id=first.pk, reason="looked into")
+
+    found = rotation.request_rotation(actor=ada, key_id=key.pk, reason="yearly")
+
+    found.refresh_from_db()
+    assert found.state == "re_encrypted", found.last_error
+    third = active(key)
+    assert census.count_store(store) == {
+        (column, version.pk): 100 for column in ("email", "card") for version in (first, third)
+    }
+    assert verify(found.pk) > 0, "what stands on the version that rests is left out of the sample"
+    lifecycle.resume_version(actor=ada, version_id=first.pk)
+    assert read_all(store, third) == plain
+
+
+def test_what_a_suspended_version_holds_is_refused_by_its_name(organisation, active):
+    key, version = organisation.keys["pii"], active(organisation.keys["pii"])
+    with SegmentWriter(version, "test") as writer:
+        writer.seal(b"x", b"")
+    lifecycle.suspend_version(actor=organisation.actor("ada"), version_id=version.pk, reason="looked into")
+    with pytest.raises(WrongState, match=f"^{key} v1 is suspended: its data keys cannot be used"):
+        materials.data_key_materials(version.data_keys.values_list("pk", flat=True))

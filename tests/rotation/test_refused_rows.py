@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from psycopg import sql
 
 from keys.datastores.base import StoreRefused, StoreUnavailable
@@ -268,6 +269,29 @@ def test_an_error_nobody_foresaw_is_told_without_data_and_tried_again(
     compare(organisation, store, plain, active)
 
 
+@pytest.mark.parametrize("trouble", [OperationalError("the server is gone"), StoreUnavailable("The store is away.")])
+def test_while_the_portal_s_own_database_is_away_a_job_waits(organisation, customers, active, monkeypatch, trouble):
+    app.conf.task_eager_propagates = False
+    store, plain = customers
+    work, met = reencryption.work, []
+
+    def away(*given: Any) -> bool:
+        if len(met) < 10:  # more often than what nobody foresaw is tried
+            met.append(1)
+            raise trouble
+        monkeypatch.undo()
+        return work(*given)
+
+    def not_kept(*given: Any, **more: Any) -> None:
+        raise OperationalError("the server is gone")
+
+    monkeypatch.setattr(reencryption, "work", away)
+    monkeypatch.setattr(reencryption, "note_trouble", not_kept)
+    found = rotate(organisation)
+    assert (len(met), found.state, found.last_error) == (10, "re_encrypted", "")
+    compare(organisation, store, plain, active)
+
+
 def test_rows_are_refused_by_the_owner_s_words_and_not_by_his_details(organisation, shop, active):
     """A long complaint over several lines is one line, cut; what follows it under DETAIL is left out."""
     plain = seal_customers(shop, active(organisation.keys["pii"]), range(1, 4))
@@ -279,3 +303,54 @@ def test_rows_are_refused_by_the_owner_s_words_and_not_by_his_details(organisati
     reasons = set(FailedItem.objects.values_list("reason", flat=True))
     assert reasons == {("refused: no, " + "never " * 200)[: len("refused: ") + 400]}
     assert len(plain) == 3
+
+
+SKIP = """
+    CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+    CREATE TRIGGER skip BEFORE UPDATE ON customers FOR EACH ROW WHEN (NEW.id = 50) EXECUTE FUNCTION skip()
+"""
+
+
+def test_a_row_that_the_table_leaves_as_it_is_without_a_word_is_set_aside(organisation, customers, shop, active):
+    store, plain = customers
+    before = shop.cells()[50]
+    shop.connection.execute(SKIP)
+
+    found = rotate(organisation)
+
+    assert found.state == "re_encrypted", found.last_error
+    job, said = found.jobs.get(), "refused: the table did not take the new value"
+    assert set(job.failed_items.values_list("item", "column", "reason", "resolution")) == {
+        ("50", "email", said, "open"),
+        ("50", "card", said, "open"),
+    }
+    assert (job.passes, job.items_done, job.items_failed) == (3, 4998, 2)
+    assert shop.cells()[50] == before
+
+    shop.connection.execute("DROP TRIGGER skip ON customers")
+    retry(organisation, found)
+    assert (found.state, FailedItem.objects.count()) == ("re_encrypted", 0)
+    compare(organisation, store, plain, active)
+
+
+def test_a_row_that_is_written_all_the_time_is_not_taken_for_a_refused_one(
+    organisation, customers, shop, active, monkeypatch
+):
+    store, plain = customers
+    seen: list[int] = []
+
+    def meanwhile(write: Any) -> Any:
+        def written(self: PostgresTable, page: Any, new: Any) -> Any:
+            if "50" in page.keys and len(seen) < 5:
+                seen.append(1)
+                shop.connection.execute("UPDATE customers SET email = email WHERE id = 50")
+            return write(self, page, new)
+
+        return written
+
+    for name in ("ask_write", "write"):
+        monkeypatch.setattr(PostgresTable, name, meanwhile(getattr(PostgresTable, name)))
+    found = rotate(organisation)
+    assert (found.state, found.jobs.get().passes) == ("re_encrypted", 6), found.last_error
+    assert not FailedItem.objects.exists()
+    compare(organisation, store, plain, active)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from keys.models import FailedItem, KeyVersion, Rotation
+from keys.models import FailedItem, KeyPolicy, KeyVersion, Rotation
 from keys.services import census, rotation
 from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import Conflict, PermissionRefused, ValidationFailed, WrongState
@@ -67,6 +67,22 @@ def test_only_who_may_destroy_is_offered_the_decision(walked: Rotation, browser:
     assert "Whoever may destroy the key decides" in dana
     assert browser("dana").get(all_of_them).status_code == 403
     assert all_of_them in text(browser("ada").get(page))
+
+
+def test_the_roles_of_the_policy_decide_on_what_is_given_up_too(
+    organisation: Organisation, walked: Rotation, browser: Callable[[str], Client]
+) -> None:
+    KeyPolicy.objects.filter(key=walked.key).update(destroy_roles=["operator"])
+    ada, item = organisation.actor("ada"), FailedItem.objects.order_by("pk").first()
+    assert item
+    with pytest.raises(PermissionRefused, match="The policy of Pii does not let Ada"):
+        rotation.decide_failed(actor=ada, rotation_id=walked.pk, item_id=item.pk, reason="gone")
+    with pytest.raises(PermissionRefused, match="The policy of Pii does not let Ada"):
+        rotation.give_up_open(actor=ada, rotation_id=walked.pk, items=MANY, reason="gone")
+    assert rotation.open_items(walked).count() == MANY
+    shown = text(browser("ada").get(f"/keys/rotations/{walked.pk}/"))
+    assert "Give up" not in shown
+    assert "Whoever may destroy the key decides" in shown
 
 
 def test_all_are_given_up_at_once_by_page(

@@ -13,6 +13,18 @@ from keyvault_portal.edges import cli_error
 from keyvault_portal.errors import PortalError
 
 
+def _context(pairs: list[str]) -> dict[str, str]:
+    context: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise CommandError(f"--context {pair}: a context is NAME=VALUE.")
+        if name in context:
+            raise CommandError(f"--context {pair}: {name} has a value already.")
+        context[name] = value
+    return context
+
+
 class Command(BaseCommand):
     help = "Encrypt a file of any size under a key encryption key; the API token comes from KEYVAULT_TOKEN."
 
@@ -23,7 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--context", action="append", default=[], metavar="NAME=VALUE")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        context = dict(pair.partition("=")[::2] for pair in options["context"])
+        context = _context(options["context"])
         try:
             actor = command_actor()
             with options["source"].open("rb") as source, operations.audited(actor, "key.encrypt_file", options["key"]):

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from keys.models import FailedItem, KeyVersion, ReEncryptionJob, ReEncryptionRange, Rotation
+from keys.services import policies
 from keys.services.rotation.frame import act_on_rotation, check_rate, move, move_jobs, stop
 from keys.services.rotation.starting import add_jobs, enqueue_workers, follow_active, refuse_second, standing_jobs
 from keys.states import MAY_PROCESS, JobState, RotationState
@@ -113,6 +114,7 @@ def decide_failed(*, actor: Actor, rotation_id: UUID, item_id: int, reason: str)
     Raises PermissionRefused, NotFound, ValidationFailed, WrongState (decided already).
     """
     with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.give_up_item", rotation_id) as (rotation, act):
+        policies.require_role(actor, rotation.key, rotation.key.policy.destroy_roles, "give up items of")
         item = FailedItem.objects.select_for_update().filter(pk=item_id, job__rotation=rotation).first()
         if item is None:
             raise NotFound("This rotation has no such item.")
@@ -143,6 +145,7 @@ def give_up_open(*, actor: Actor, rotation_id: UUID, items: int, reason: str) ->
     Raises PermissionRefused, NotFound, ValidationFailed, WrongState (none waits), Conflict (they are not so many).
     """
     with act_on_rotation(actor, Permission.KEY_DESTROY, "rotation.give_up_items", rotation_id) as (rotation, act):
+        policies.require_role(actor, rotation.key, rotation.key.policy.destroy_roles, "give up items of")
         _check_why(reason)
         now = timezone.now()
         # Set first and read afterwards: workers may set more aside meanwhile, and what is recorded is what was decided.

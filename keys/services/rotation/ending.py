@@ -1,17 +1,14 @@
 """Phase 3, decommission: refused unless the census is zero and a sampled re-read agrees, then a grace period."""
 
-from contextlib import closing
 from uuid import UUID
 
 from django.utils import timezone
 
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
-from keys.services import census, deletion, policies, rewrap, versions
+from keys.services import census, deletion, policies, rewrap, set_aside, versions
 from keys.services.acts import need_agreement
 from keys.services.dependents import dependents_of
-from keys.services.opening import open_store
 from keys.services.rotation.frame import act_on_rotation, move
-from keys.services.set_aside import still_there
 from keys.states import RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
@@ -91,13 +88,11 @@ def verify(rotation_id: UUID) -> int:
         raise StillInUse(
             f"{number:,} items set aside wait for a decision.", hint="Read them again or give them up, with a reason."
         )
-    given_up = items.filter(resolution=FailedItem.Resolution.GIVEN_UP).order_by("pk")
+    given_up = set_aside.given_up(rotation)
     left, untold = rewrap.count(old.pk), 0
     for store in DataStore.objects.filter(key_id=rotation.key_id):
-        with closing(open_store(store)) as adapter:
-            standing = census.standing(store, old, adapter=adapter)
-            decided = still_there(given_up.filter(store=store).iterator(), store, old, new, adapter)
-        left, untold = left + max(0, standing.on - decided.on), untold + max(0, standing.untold - decided.untold)
+        found = set_aside.undecided(store, old, new, given_up)
+        left, untold = left + found.on, untold + found.untold
     if left:
         raise StillInUse(
             f"{left:,} items still stand on version {old.key_version}.", hint="Run the re-encryption again."
