@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -82,7 +82,16 @@ def kill_alone(run: Quickstart) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A run in the background ignores SIGINT, and so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_interruptible")
 def test_first_start_builds_the_locked_environment_whatever_was_interrupted(open_folder: Path, free_port: int) -> None:
     home = clone(open_folder)
     half = home / ".venv" / "bin"

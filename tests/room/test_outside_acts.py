@@ -25,7 +25,7 @@ from certificates.models import Authority
 from keys.crypto import components, keycheck
 from keys.crypto.secret import SecretBytes
 from keys.models import KeyImport, KeyVersion, SealedValue
-from keys.services import deletion, materials, stores
+from keys.services import last_look, materials, stores
 from keys.services.creation import create_key
 from keys.transfer_tasks import import_work
 from keyvault_portal.accounts.models import Person
@@ -280,7 +280,7 @@ def test_a_destruction_ends_in_its_certificate(planner, officers, place, process
     kept.refresh_from_db()
     assert kept.state == "active"  # until the last day somebody may change their mind
     KeyVersion.objects.filter(pk=version.pk).update(deletion_due_at=timezone.now() - timedelta(seconds=1))
-    assert deletion.tick_deletions() == 1
+    assert last_look.tick_deletions() == 1
     version.refresh_from_db()
     assert version.status == "destroyed"
     late = text_of(write(made.now, room.transcript(made.now)))
