@@ -45,7 +45,7 @@ class BindRole(_OfPerson):
     def build_act(self, params: dict[str, Any]) -> Act:
         person, ring, role = _person(params), _ring(params), Role(params["role"])
         held = f"Roles held until now: {person.bindings.count()}."
-        return self.act(params, person, [f"{person} becomes {role.label.lower()} {_where(ring)}.", held], ring)
+        return self.act(params, person, [f"{person} becomes {role.label.lower()} {accounts.where(ring)}.", held], ring)
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
         person, ring = _person(params), _ring(params)
@@ -60,7 +60,7 @@ class UnbindRole(_OfPerson):
     def build_act(self, params: dict[str, Any]) -> Act:
         binding = _binding(params)
         role = Role(binding.role).label.lower()
-        lost = f"{binding.person} is {role} {_where(binding.ring)} no longer, in open sessions and with every token."
+        lost = f"{binding.person} is {role} {accounts.where(binding.ring)} no longer, in open sessions and with every token."
         return self.act(params, binding.person, [lost, _left(binding)], binding.ring)
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
@@ -89,7 +89,9 @@ class Reactivate(_OfPerson):
 
     def build_act(self, params: dict[str, Any]) -> Act:
         person = _person(params)
-        held = [f"{Role(binding.role).label.lower()} {_where(binding.ring)}" for binding in person.bindings.all()]
+        held = [
+            f"{Role(binding.role).label.lower()} {accounts.where(binding.ring)}" for binding in person.bindings.all()
+        ]
         return self.act(params, person, [f"{person} may sign in again, as {', '.join(sorted(held)) or 'nobody'}."])
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:
@@ -147,15 +149,11 @@ def deciders_gate(wish: accounts.Wish) -> None:
     )  # fmt: skip
 
 
-def _where(ring: KeyRing | None) -> str:
-    return f"on {ring.title}" if ring else "on everything"
-
-
 def _left(binding: RoleBinding) -> str:
     """How many decide in the same place without this person, in a sentence."""
     group = Group(binding.role, 1, binding.ring_id)
     left = len(eligible_people([group], besides=binding.person_id))
-    return f"Others who can agree as {Role(binding.role).label.lower()} {_where(binding.ring)} from then on: {left}."
+    return f"Others who can agree as {Role(binding.role).label.lower()} {accounts.where(binding.ring)} from then on: {left}."
 
 
 def _page(person: Person) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """People with roles, and clients signed in as they would be after a second factor."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from keyvault_portal.accounts.actors import Actor, system_actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.permissions import Permission
+from tests.api.conftest import sign_in
 
 SYSTEM = system_actor("test", *Permission)
 
@@ -72,15 +72,5 @@ def session() -> Callable[..., UserSession]:
 @pytest.fixture
 def signed_in() -> Callable[..., Client]:
     """signed_in(person, second_factor=True): a browser whose session has proved, or not, a second factor."""
-
-    def sign_in(person: Person, *, second_factor: bool = True) -> Client:
-        client = Client()
-        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
-        if second_factor:
-            session = client.session
-            session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
-            session["account_authentication_methods_user"] = str(person.pk)
-            session.save()
-        return client
 
     return sign_in

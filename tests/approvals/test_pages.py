@@ -1,7 +1,5 @@
 """The pages and the endpoints: who sees what, what a form must hold, and how many queries a list takes."""
 
-import time
-
 import pytest
 from django.db import connection
 from django.test import Client
@@ -12,6 +10,7 @@ from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.services import create_token
 from keyvault_portal.approvals.models import Notice
+from tests.api.conftest import sign_in
 
 from .conftest import at_rest
 
@@ -20,17 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def browser():
-    def sign_in(actor):
-        client = Client()
-        person = Person.objects.get(pk=actor.id)
-        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
-        session = client.session
-        session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
-        session["account_authentication_methods_user"] = str(person.pk)
-        session.save()
-        return client
-
-    return sign_in
+    return lambda actor: sign_in(Person.objects.get(pk=actor.id))
 
 
 def url(name, request):

@@ -1,11 +1,11 @@
 """The organisation, its shop, and the windows of its people."""
 
-import time
 from collections.abc import Callable
 
 import pytest
 from django.test import Client
 
+from tests.api.conftest import sign_in
 from tests.shop import Organisation, active, customers, fresh_caches, organisation, shop
 
 __all__ = ["active", "customers", "fresh_caches", "organisation", "shop"]
@@ -15,13 +15,4 @@ __all__ = ["active", "customers", "fresh_caches", "organisation", "shop"]
 def browser(organisation: Organisation) -> Callable[[str], Client]:
     """The windows of people who signed in with a second factor."""
 
-    def sign_in(name: str) -> Client:
-        client, person = Client(), organisation.people[name]
-        client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
-        session = client.session
-        session["account_authentication_methods"] = [{"method": "mfa", "type": "totp", "at": time.time()}]
-        session["account_authentication_methods_user"] = str(person.pk)
-        session.save()
-        return client
-
-    return sign_in
+    return lambda name: sign_in(organisation.people[name])

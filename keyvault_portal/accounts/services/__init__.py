@@ -34,6 +34,7 @@ from keyvault_portal.accounts.services.roles import (
     create_ring,
     unbind_role,
     update_ring,
+    where,
 )
 from keyvault_portal.accounts.services.sessions import revoke_session, revoke_sessions
 from keyvault_portal.accounts.services.tokens import create_token, revoke_token
@@ -70,4 +71,5 @@ __all__ = [
     "unbind_role",
     "update_person",
     "update_ring",
+    "where",
 ]

@@ -40,7 +40,7 @@ def bind_role(
         if role in DECIDING_ROLES:
             need_agreement(Wish(
                 actor, BIND_ROLE, {"person_id": str(person.pk), "role": role.value, "ring_id": str(ring_id) if ring_id else None},
-                about=person, ring_id=ring_id, reason=f"{person} is to become {role.label.lower()} {_where(ring)}.", approval_id=approval_id,
+                about=person, ring_id=ring_id, reason=f"{person} is to become {role.label.lower()} {where(ring)}.", approval_id=approval_id,
             ))  # fmt: skip
         if approval_id is None and person.pk == actor.id:
             raise PermissionRefused("Nobody gives themselves a role.", hint="Ask another security officer.")
@@ -67,7 +67,7 @@ def unbind_role(*, actor: Actor, binding: RoleBinding, approval_id: UUID | None 
         if role == Role.SECURITY_OFFICER and ring_id is None:
             refuse_without_officer(person.pk)
         if role in DECIDING_ROLES and person.pk != actor.id:
-            reason = f"{person} is to be {role.label.lower()} {_where(binding.ring)} no longer."
+            reason = f"{person} is to be {role.label.lower()} {where(binding.ring)} no longer."
             need_agreement(Wish(
                 actor, UNBIND_ROLE, {"binding_id": str(binding.pk)}, about=person, ring_id=ring_id, reason=reason, approval_id=approval_id,
             ))  # fmt: skip
@@ -97,7 +97,8 @@ def update_ring(*, actor: Actor, ring: KeyRing, title: str, description: str) ->
     return ring
 
 
-def _where(ring: KeyRing | None) -> str:
+def where(ring: KeyRing | None) -> str:
+    """Where a role is held, as it stands in a sentence."""
     return f"on {ring.title}" if ring else "on everything"
 
 
