@@ -10,12 +10,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
-from keys.datastores.base import StoreAdapter
-from keys.datastores.formats import located
+from keys.datastores.base import Cell, StoreAdapter
 from keys.models import CensusCount, DataStore, KeyVersion
 from keys.services import rewrap
 from keys.services.opening import open_store
-from keys.services.recoding import SetAside, recoder
+from keys.services.recoding import Recoder, SetAside, recoder
 from keys.services.resolving import Resolver
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
@@ -143,27 +142,32 @@ def sample(
         try:
             for rows in adapter.sample(size):
                 reader.prepare(rows)
-                resolver.learn(located(store.format, cell) for column in rows.columns for cell in column)
-                for row in rows:
-                    for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
-                        if cell is None or (store.pk, row.pk, column) in given_up:
-                            continue
-                        standing_on = resolver.version(located(store.format, cell))
-                        left += standing_on == version
-                        if standing_on and (
-                            standing_on.state is VersionState.DESTROYED
-                            or (standing_on.state is VersionState.SUSPENDED and standing_on != new)
-                        ):
-                            continue  # given up with its version, or not to move and not to be read now
-                        try:
-                            reader.open(cell, context)
-                            read += 1
-                        except SetAside:
-                            unreadable += 1
+                for key, column, cell, context, standing_on in resolver.cells(adapter.columns, rows):
+                    if (store.pk, key, column) in given_up:
+                        continue
+                    left += standing_on == version
+                    if standing_on and (
+                        standing_on.state is VersionState.DESTROYED
+                        or (standing_on.state is VersionState.SUSPENDED and standing_on != new)
+                    ):
+                        continue  # given up with its version, or not to move and not to be read now
+                    if opens(reader, cell, context):
+                        read += 1
+                    else:
+                        unreadable += 1
         finally:
             reader.close()
             adapter.close()
     return Sampled(read, unreadable, left)
+
+
+def opens(reader: Recoder, cell: Cell, context: bytes | None) -> bool:
+    """Whether the cell can be read."""
+    try:
+        reader.open(cell, context)
+    except SetAside:
+        return False
+    return True
 
 
 def stored_counts(version_ids: Collection[int]) -> dict[int, int]:

@@ -5,14 +5,13 @@ from contextlib import closing
 
 from django.db.models import QuerySet
 
-from keys.datastores.base import Cell, StoreAdapter
-from keys.datastores.formats import located
+from keys.datastores.base import StoreAdapter
 from keys.datastores.page_size import PageSize
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
 from keys.services import census
-from keys.services.census import Standing
+from keys.services.census import Standing, opens
 from keys.services.opening import open_store
-from keys.services.recoding import Recoder, SetAside, recoder
+from keys.services.recoding import recoder
 from keys.services.resolving import Resolver
 
 PAGE_ROWS = 1_000
@@ -51,22 +50,10 @@ def still_there(
             page = adapter.read_rows(sorted({key for key, _ in wanted}))
             size.learn(page)
             reader.prepare(page)
-            resolver.learn(located(store.format, cell) for column in page.columns for cell in column)
-            for row in page:
-                for column, cell, context in zip(adapter.columns, row.cells, row.contexts, strict=True):
-                    if cell is None or (row.pk, column) not in wanted:
-                        continue
-                    version = resolver.version(located(store.format, cell))
+            for key, column, cell, context, version in resolver.cells(adapter.columns, page):
+                if (key, column) in wanted:
                     untold += version is None
-                    on += version == old and (wanted[row.pk, column] or not _opens(reader, cell, context))
+                    on += version == old and (wanted[key, column] or not opens(reader, cell, context))
     finally:
         reader.close()
     return Standing(on, untold)
-
-
-def _opens(reader: Recoder, cell: Cell, context: bytes | None) -> bool:
-    try:
-        reader.open(cell, context)
-    except SetAside:
-        return False
-    return True
