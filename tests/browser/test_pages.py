@@ -63,7 +63,8 @@ def test_page(
         response = page.goto(path)
         if "/reauthenticate/?next=" in page.url:  # changes of credentials ask for the password again
             page.locator("[name=password]").fill(portal.facts["people"][entry.who]["password"])
-            page.get_by_role("button", name="Confirm").click()
+            with page.expect_navigation(url=portal.url + path):  # a click waits for the answer, not for the page in it
+                page.get_by_role("button", name="Confirm").click()
         assert response is not None
         assert (response.status, page.url) == (entry.status, portal.url + path)
         assert page.evaluate(HEADINGS) == 1
