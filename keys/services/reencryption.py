@@ -30,7 +30,8 @@ from keys.services.set_aside import still_there
 from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError
 
-PAGE_ROWS = 1_000
+PAGE_ROWS = 500  # of the smaller cells: what a page holds stays near the processor on its way through
+RANGE_ROWS = 4_000
 MAX_PASSES = 50
 _SAVE_SECONDS = 0.2  # people see the job move, and a pause or another rate comes through
 # Not flushed page by page: a crash of this database sets the cursor back, and rows that moved already are skipped.
@@ -116,7 +117,7 @@ def _prepare(job: ReEncryptionJob) -> None:
         try:
             total = census.lately_to_walk(job.store, job.rotation.old_version_id)
             total = total or sum(census.standing(job.store, job.rotation.old_version, adapter=adapter))
-            ranges = _cut(adapter, max(1, min(256, total // (4 * PAGE_ROWS)))) if total else []
+            ranges = _cut(adapter, max(1, min(256, total // RANGE_ROWS))) if total else []
         finally:
             adapter.close()
     with transaction.atomic():
@@ -361,7 +362,7 @@ class _Walker:
         )
         blocked = sum(still_there(aside.iterator(), self.store, self.old, self.new, self.adapter))
         again = left > blocked
-        ranges = _cut(self.adapter, max(1, min(64, left // PAGE_ROWS))) if again else []
+        ranges = _cut(self.adapter, max(1, min(64, left // (RANGE_ROWS // 4)))) if again else []
         with transaction.atomic():
             job = ReEncryptionJob.objects.select_for_update().get(pk=self.job.pk)
             if job.state != JobState.RUNNING.value or ReEncryptionRange.objects.filter(job=job, done=False).exists():

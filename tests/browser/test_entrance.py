@@ -123,7 +123,8 @@ def test_passkey(window: Callable[[], BrowserContext]) -> None:
         expect(page.get_by_text("Laptop")).to_be_visible()
         for name in ("Edit", "Remove"):
             page.goto("/account/2fa/webauthn/")
-            page.get_by_role("link", name=name).first.click()
+            with page.expect_navigation():  # a click waits for the answer, not for the page in it
+                page.get_by_role("link", name=name).first.click()
             assert driving.axe(page) == []
         page.goto("/")
         page.get_by_label("Your account: Grace Hill").click()

@@ -9,7 +9,7 @@ from keys.datastores.base import Page, Row
 from keys.datastores.page_size import FIRST_ROWS, MOST_BYTES, PageSize
 from keys.datastores.postgresql import PostgresTable
 from keys.models import FailedItem
-from keys.services import rotation
+from keys.services import reencryption, rotation
 from keys.services.rotation.ending import verify
 from keys.services.segments import SegmentWriter
 from tests.shop import register_customers
@@ -72,7 +72,7 @@ def test_small_cells_are_read_by_whole_pages_after_the_first(organisation, custo
     monkeypatch.setattr(PostgresTable, "ask_page", note)
     assert rotate(organisation).state == "re_encrypted"
     assert asked[0] == FIRST_ROWS
-    assert set(asked[1:]) == {1000}
+    assert set(asked[1:]) == {reencryption.PAGE_ROWS}
 
 
 def test_a_page_without_cells_bounds_nothing_and_one_row_is_always_read():
