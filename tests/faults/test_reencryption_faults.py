@@ -16,7 +16,7 @@ from keys.crypto.aead import Aead
 from keys.crypto.algorithms import ALGORITHMS
 from keys.crypto.compact import seal_compact, segment_header
 from keys.crypto.envelope import context_aad
-from keys.models import KeyVersion, Rotation
+from keys.models import KeyVersion, ReEncryptionRange, Rotation
 from keys.services import census, materials, rotation
 from keys.services.opening import open_store
 from keys.services.recoding import recoder
@@ -252,7 +252,8 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="pause", rate_limit=2000)
     wait(lambda: done(found) > 0, "the first page")
     rotation.pause(actor=organisation.actor("dana"), rotation_id=found.pk)
-    time.sleep(1.5)  # the page under way ends
+    held = ReEncryptionRange.objects.filter(job__rotation=found, done=False, lease_until__isnull=False)
+    wait(lambda: not held.exists(), "the end of the page under way")
     before = done(found)
     time.sleep(3)
     assert (state(found), done(found)) == ("paused", before)
