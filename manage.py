@@ -16,6 +16,7 @@ def main():
         quickstart.prepare(sys.argv[2:])
     from django.core.management import execute_from_command_line
     from django.db.utils import OperationalError
+    from psycopg import errors
 
     try:
         execute_from_command_line(sys.argv)
@@ -23,6 +24,10 @@ def main():
         sys.exit(
             f"The database does not answer: {str(error).splitlines()[0]}\nIs ./manage.py quickstart running, or DATABASE_URL right?"
         )
+    except Exception as error:
+        if not isinstance(error.__cause__ or error, errors.UndefinedTable | errors.UndefinedColumn):
+            raise
+        sys.exit("The database is not prepared for this release: run ./manage.py set_up, which is safe to run again.")
 
 
 if __name__ == "__main__":

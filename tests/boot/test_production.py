@@ -98,6 +98,14 @@ def test_separate_processes_serve_and_rotate(installation: Installation) -> None
     for name in ("root.key", "audit.key"):
         assert (portal.folder / "portal" / "keys" / name).stat().st_mode & 0o777 == 0o600
     assert "portal.E001" not in portal.run("check", "--deploy", "--tag", "security")
+    bare = portal.environment | {"DATABASE_URL": portal.environment["SHOP_DATABASE_URL"]}
+    for command in ("verify_audit", "demo"):
+        done = subprocess.run(
+            [sys.executable, "manage.py", command], cwd=ROOT, env=bare, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "run ./manage.py set_up" in done.stderr
+        assert "Traceback" not in done.stderr
     portal.run("collectstatic", "--noinput", "--verbosity", "0")
 
     portal.start("web", "manage.py", "serve", "--port", str(portal.port), "--workers", "2", "--threads", "4")
