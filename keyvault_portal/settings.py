@@ -290,7 +290,8 @@ SPECTACULAR_SETTINGS = {
         "Key lifecycle governance: hierarchy, rotation, approvals, census and proof.\n\n"
         "A write may carry the header `Idempotency-Key`, 1 to 255 characters: repeated within a day by the same token or "
         "person, it gets the first answer and acts once. An answer with plaintext, a data key, a token or another secret is "
-        "not kept, and its repeat gets 409. A list refuses a query name or a value that it does not know with 422."
+        "not kept, and its repeat gets 409. A caller who has lost any right since the first answer gets 403 with the code "
+        "`answer_withheld` in its place, and nothing is done. A list refuses a query name or a value that it does not know with 422."
     ),
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",
