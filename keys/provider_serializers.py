@@ -135,6 +135,11 @@ class DifferenceSerializer(serializers.ModelSerializer[ProviderFinding]):
         return findings.can_accept(finding)
 
 
+class DifferencePageSerializer(serializers.Serializer[dict[str, Any]]):
+    results = DifferenceSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
 class AdoptionSerializer(serializers.Serializer[dict[str, Any]]):
     ring = serializers.UUIDField()
     name = serializers.SlugField(max_length=100)

@@ -13,6 +13,7 @@ from keys.services import overview
 from keyvault_portal import installation
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals import services as approvals
+from keyvault_portal.filtering import refuse_undeclared
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -108,6 +109,7 @@ class SettingsView(APIView):
 
     @extend_schema(responses=SettingsSectionSerializer(many=True))
     def get(self, request: Request) -> Response:
+        refuse_undeclared(request, ())
         sections = [
             {"title": title, "facts": [{"name": name, "value": value} for name, value in facts]}
             for title, facts in installation.facts()

@@ -30,7 +30,7 @@ def refuse_to_start(*, before_set_up: bool = False) -> None:
 
 
 def findings(*, before_set_up: bool = False) -> Iterator[str]:
-    """What stands against a start: for production everything, elsewhere only key files that are open to others.
+    """What stands against a start: for production everything, elsewhere only what protects less than it says.
 
     `before_set_up` key files may still be missing.
     """
@@ -38,6 +38,7 @@ def findings(*, before_set_up: bool = False) -> Iterator[str]:
         yield from _servers()
         yield from _secrets()
         yield from _addresses()
+    yield from _approvals()
     for name, path in (
         ("PORTAL_ROOT_KEY_FILE", settings.ROOT_KEY_FILE),
         ("PORTAL_AUDIT_KEY_FILE", settings.AUDIT_KEY_FILE),
@@ -49,7 +50,7 @@ def findings(*, before_set_up: bool = False) -> Iterator[str]:
 def check_production(app_configs: Sequence[Any] | None = None, **options: Any) -> list[CheckMessage]:
     """The findings in the form of Django's check framework."""
     found: list[CheckMessage] = [Error(text, id="portal.E001") for text in findings()]
-    if settings.PRODUCTION and "EMAIL_HOST" not in os.environ:
+    if settings.PRODUCTION and not os.environ.get("EMAIL_HOST"):
         found.append(Warning("Notices are written to files, because EMAIL_HOST is not set.", id="portal.W001"))
     return found
 
@@ -89,6 +90,15 @@ def _addresses() -> Iterator[str]:
         yield "ALLOWED_HOSTS allows every name ('*'): set it to the host of PORTAL_ORIGIN."
     elif host and not validate_host(host, settings.ALLOWED_HOSTS):
         yield f"ALLOWED_HOSTS does not hold {host}, the host of PORTAL_ORIGIN, so nobody could open it: add it."
+
+
+def _approvals() -> Iterator[str]:
+    from keyvault_portal.approvals import (
+        registry,
+    )  # with its models, for which Django is not ready when this is imported
+
+    if unknown := sorted(set(settings.APPROVALS_SIGNED) - registry.names() - {"*"}):
+        yield f"APPROVALS_SIGNED names {', '.join(unknown)}, and no operation is called so: nobody would sign. Correct it."
 
 
 def _key_file(name: str, path: Path, *, may_be_missing: bool) -> Iterator[str]:

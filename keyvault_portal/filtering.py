@@ -1,11 +1,13 @@
 """What lists of the REST API are narrowed by: only what a list declares, so that no typing error looks like an answer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from django_filters.utils import translate_validation
+from rest_framework.decorators import action
 from rest_framework.request import Request
 
 from keyvault_portal.errors import ValidationFailed
@@ -31,6 +33,20 @@ class DeclaredFilterBackend(DjangoFilterBackend):  # type: ignore[misc]
         if unread:
             raise ValidationFailed(errors={name: ["This value cannot be read."] for name in unread})
         return filterset.qs  # type: ignore[no-any-return]
+
+
+def whole_list(*, detail: bool) -> Callable[[Callable[..., Any]], Any]:
+    """An action of a view set that answers with all of a short list: no pages, no filters, so its query is empty."""
+
+    def decorate(answer: Callable[..., Any]) -> Any:
+        @wraps(answer)
+        def answer_all(view: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
+            refuse_undeclared(request, ())
+            return answer(view, request, *args, **kwargs)
+
+        return action(detail=detail, methods=["get"], pagination_class=None, filter_backends=[])(answer_all)
+
+    return decorate
 
 
 def refuse_undeclared(request: Request, declared: Iterable[str]) -> None:

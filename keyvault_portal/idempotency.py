@@ -2,10 +2,13 @@
 
 After draft-ietf-httpapi-idempotency-key-header-07, section 2. The caller is known before anything is looked up, and a key
 belongs to the token or the person who sent it: nobody fetches the answer given to somebody else, or with a credential that
-is no longer accepted. An answer that holds a secret is never kept, and a repeat is told that the act was done: one whose
-view says so by `holds_secret`, else one marked `Cache-Control: no-store`. A problem document holds none.
+is no longer accepted. Nor does a caller who was allowed more at that time: which right the act took is known to the act
+alone, so the loss of any withholds the answer, and a repeat never acts. An answer that holds a secret is never kept, and a
+repeat is told that the act was done: one whose view says so by `holds_secret`, else one marked `Cache-Control: no-store`. A
+problem document holds none.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
@@ -17,13 +20,21 @@ from django.utils import timezone
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.api_auth import request_actor
 from keyvault_portal.edges import json_problem
-from keyvault_portal.errors import Conflict, PortalError, ValidationFailed
+from keyvault_portal.errors import Conflict, PermissionRefused, PortalError, ValidationFailed
 from keyvault_portal.models import IdempotencyRecord
 
 KEPT_FOR = timedelta(hours=24)
 LONGEST_REQUEST = timedelta(minutes=5)
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HEADERS = ("Content-Type", "Location")
+
+
+type Rights = dict[str, list[str]]
+"""Permissions, roles and the second factor, by ring; on everything where its name is empty."""
+
+
+class AnswerWithheld(PermissionRefused):
+    code, title = "answer_withheld", "The first answer is not given again"
 
 
 class IdempotencyMiddleware:
@@ -39,17 +50,18 @@ class IdempotencyMiddleware:
         if not 1 <= len(key) <= 255:
             return json_problem(ValidationFailed("An Idempotency-Key has 1 to 255 characters."))
         try:
-            caller = _caller(request_actor(request))
+            actor = request_actor(request)
         except PortalError as error:
             return json_problem(error)
+        caller, rights = _caller(actor), _rights(actor)
         digest = sha256(
             b"\0".join([str(request.method).encode(), request.get_full_path().encode(), request.body])
         ).digest()
         try:
             with transaction.atomic():
-                record = IdempotencyRecord.objects.create(caller=caller, key=key, request_digest=digest)
+                record = IdempotencyRecord.objects.create(caller=caller, key=key, request_digest=digest, rights=rights)
         except IntegrityError:
-            return _repeat(caller, key, digest)
+            return _repeat(caller, key, digest, rights)
         try:
             response = self.get_response(request)
         except BaseException:
@@ -68,7 +80,24 @@ def _caller(actor: Actor) -> bytes:
     return sha256(who.encode()).digest()
 
 
-def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
+def _rights(actor: Actor) -> Rights:
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    for grant in actor.grants:
+        held[str(grant.ring_id or "")] |= {permission.value for permission in grant.permissions}
+    for role, ring_id in actor.roles:
+        held[str(ring_id or "")].add(f"role {role}")
+    if actor.second_factor:
+        held[""].add("second factor")
+    return {ring: sorted(names) for ring, names in held.items()}
+
+
+def _cover(now: Rights, then: Rights | None) -> bool:
+    """Whether nothing was lost since; of an answer that was kept without the rights that is not known."""
+    everywhere = set(now.get("", ()))
+    return then is not None and all(everywhere.union(now.get(ring, ())).issuperset(then[ring]) for ring in then)
+
+
+def _repeat(caller: bytes, key: str, digest: bytes, rights: Rights) -> HttpResponse:
     record = IdempotencyRecord.objects.filter(caller=caller, key=key).first()
     if record is not None and record.status is None and record.created_at < timezone.now() - LONGEST_REQUEST:
         return json_problem(
@@ -84,6 +113,13 @@ def _repeat(caller: bytes, key: str, digest: bytes) -> HttpResponse:
     if bytes(record.request_digest) != digest:
         return json_problem(
             ValidationFailed("This Idempotency-Key was used for a different request.", hint="Use a new key.")
+        )
+    if not _cover(rights, record.rights):
+        return json_problem(
+            AnswerWithheld(
+                "This was answered before; the answer is not given again, because you had more rights at that time.",
+                hint="Look whether it was done; a new key asks for it with the rights that you have now.",
+            )
         )
     if not record.kept:
         return json_problem(

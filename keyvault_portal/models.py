@@ -13,6 +13,7 @@ class IdempotencyRecord(models.Model):
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField(default=b"")
+    rights = models.JSONField(null=True, help_text="What the caller was allowed, by ring; empty is everything.")
     kept = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
 

@@ -18,7 +18,10 @@ VAR_DIR = embedded.installation_root()
 
 # Embedded mode: no database of the user's own is named, so quickstart and tests bring one.
 EMBEDDED = "DATABASE_URL" not in os.environ
-_embedded = embedded.ensure_config(VAR_DIR) if EMBEDDED else None
+try:
+    _embedded = embedded.ensure_config(VAR_DIR) if EMBEDDED else None
+except embedded.EmbeddedError as error:
+    raise SystemExit(str(error)) from None
 PRODUCTION = environment.flag("PORTAL_PRODUCTION", not EMBEDDED)
 DEBUG = environment.flag("DEBUG", False)
 # A proxy of ours stands in front and writes X-Forwarded-For and -Proto.
@@ -27,19 +30,19 @@ TRUST_PROXY = environment.flag("TRUST_PROXY", False)
 SECRET_KEY = os.environ.get("SECRET_KEY") or (_embedded.secret_key if _embedded else "insecure-before-first-start")
 TOKEN_PEPPER = os.environ.get("TOKEN_PEPPER") or (_embedded.token_pepper if _embedded else SECRET_KEY)
 ALLOWED_HOSTS = environment.listed("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-PORTAL_ORIGIN = os.environ.get("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
+PORTAL_ORIGIN = environment.origin("PORTAL_ORIGIN", f"http://localhost:{_embedded.web_port if _embedded else 8000}")
 # What certificates say about where their CRL and OCSP responder are: without TLS, or checking them would need them.
-PKI_ORIGIN = os.environ.get("PKI_ORIGIN", PORTAL_ORIGIN.replace("https://", "http://", 1)).rstrip("/")
-CSRF_TRUSTED_ORIGINS = environment.listed("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
+PKI_ORIGIN = environment.origin("PKI_ORIGIN", PORTAL_ORIGIN.replace("https://", "http://", 1)).rstrip("/")
+CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS", PORTAL_ORIGIN)
 
-DATABASE_URL = environment.url("DATABASE_URL", "postgresql", "postgres") or (
+DATABASE_URL = environment.database_url("DATABASE_URL") or (
     _embedded.database_url() if _embedded else "postgresql://keyvault@127.0.0.1:5432/keyvault"
 )
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})["application_name"] = "keyvault-portal"
 # Statements that are written below Django's cursor (the record, the data plane, certificates) are planned once a connection.
 DATABASES["default"]["OPTIONS"].setdefault("prepare_threshold", 5)
-BROKER_URL = environment.url("CELERY_BROKER_URL", "redis", "rediss") or (
+BROKER_URL = environment.broker_url("CELERY_BROKER_URL") or (
     _embedded.broker_url() if _embedded else "redis://127.0.0.1:6379/0"
 )
 CACHES = {
@@ -47,16 +50,16 @@ CACHES = {
 }
 
 # Key files of the embedded default; mode 0600, checked at start.
-ROOT_KEY_FILE = Path(os.environ.get("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key"))
+ROOT_KEY_FILE = environment.path("PORTAL_ROOT_KEY_FILE", VAR_DIR / "root.key")
 # Where the keyholder listens; without it each process reads the root key file by itself (tests, single commands).
-KEYHOLDER_USERS = environment.listed("PORTAL_KEYHOLDER_USERS")  # numbers of other system users who may ask it
-KEYHOLDER_SOCKET = os.environ.get("PORTAL_KEYHOLDER_SOCKET", "")
+KEYHOLDER_USERS = environment.users("PORTAL_KEYHOLDER_USERS")  # numbers of other system users who may ask it
+KEYHOLDER_SOCKET = environment.socket_path("PORTAL_KEYHOLDER_SOCKET")
 # Where the ceremony process listens, and how long it keeps a ceremony's secrets without a sign of life, and in all.
-CEREMONY_SOCKET = os.environ.get("PORTAL_CEREMONY_SOCKET", "")
+CEREMONY_SOCKET = environment.socket_path("PORTAL_CEREMONY_SOCKET")
 CEREMONY_IDLE_SECONDS = environment.whole("PORTAL_CEREMONY_IDLE_SECONDS", 900)
 CEREMONY_LIFE_SECONDS = environment.whole("PORTAL_CEREMONY_LIFE_SECONDS", 28800)
-AUDIT_KEY_FILE = Path(os.environ.get("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key"))
-AUDIT_ORIGIN = os.environ.get("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
+AUDIT_KEY_FILE = environment.path("PORTAL_AUDIT_KEY_FILE", VAR_DIR / "audit-signing.key")
+AUDIT_ORIGIN = environment.line("PORTAL_AUDIT_ORIGIN", "keyvault-portal")
 # Operations (such as ceremony.open; * for all) to which people agree with a signature of their own, whatever the policy of the key.
 APPROVALS_SIGNED = environment.listed("APPROVALS_SIGNED")
 AUDIT_GROUP_COMMIT = True
@@ -186,7 +189,7 @@ MAILERS: dict[str, dict[str, object]] = {
     "default": {
         "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "OPTIONS": {
-            "host": os.environ["EMAIL_HOST"],
+            "host": environment.line("EMAIL_HOST"),
             "port": environment.whole("EMAIL_PORT", 587, most=65535),
             "username": os.environ.get("EMAIL_HOST_USER", ""),
             "password": os.environ.get("EMAIL_HOST_PASSWORD", ""),
@@ -194,13 +197,13 @@ MAILERS: dict[str, dict[str, object]] = {
             "timeout": 20,
         },
     }
-    if "EMAIL_HOST" in os.environ
+    if os.environ.get("EMAIL_HOST")
     else {
         "BACKEND": "django.core.mail.backends.filebased.EmailBackend",
         "OPTIONS": {"file_path": str(VAR_DIR / "mail")},
     }
 }
-DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "keyvault-portal@localhost")
+DEFAULT_FROM_EMAIL = environment.line("DEFAULT_FROM_EMAIL", "keyvault-portal@localhost")
 
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_IGNORE_RESULT = True
@@ -246,21 +249,21 @@ PKCS11_ENVIRONMENT = environment.listed(
     "PKCS11_ENVIRONMENT", "SOFTHSM2_CONF,ChrystokiConfigurationPath,CS_PKCS11_R2_CFG"
 )
 # Where data stores may be: networks and names. Link-local addresses (cloud metadata) never are.
-STORE_ALLOWED_HOSTS = environment.listed(
+STORE_ALLOWED_HOSTS = environment.hosts(
     "STORE_ALLOWED_HOSTS", "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 )
 # Who time-stamps the minutes of ceremonies (RFC 3161); its host has to be among STORE_ALLOWED_HOSTS. Empty: nobody.
-MINUTES_TSA_URL = os.environ.get("MINUTES_TSA_URL", "")
+MINUTES_TSA_URL = environment.web_address("MINUTES_TSA_URL")
 # OCSP answers that are signed because one address asks, with a nonce or about several certificates; kept ones have no limit.
 OCSP_SIGNATURES_A_MINUTE = environment.whole("OCSP_SIGNATURES_A_MINUTE", 60, least=0)
 # Beside what security officers allow in the portal; this machine is scanned only if its network stands here.
-TLS_SCAN_ALLOWED_HOSTS = environment.listed("TLS_SCAN_ALLOWED_HOSTS", "")
+TLS_SCAN_ALLOWED_HOSTS = environment.hosts("TLS_SCAN_ALLOWED_HOSTS")
 # ACME CAs that certificates may come from, and where webhooks and DNS servers for dns-01 may be.
-ACME_ALLOWED_HOSTS = environment.listed(
+ACME_ALLOWED_HOSTS = environment.hosts(
     "ACME_ALLOWED_HOSTS",
     "acme-v02.api.letsencrypt.org,acme-staging-v02.api.letsencrypt.org,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
 )
-WEBHOOK_ALLOWED_HOSTS = environment.listed("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
+WEBHOOK_ALLOWED_HOSTS = environment.hosts("WEBHOOK_ALLOWED_HOSTS", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7")
 # Directories of this machine below which certificates, and keys where others agreed, are written; none by default.
 CERTIFICATE_DEPLOY_DIRS = environment.listed("CERTIFICATE_DEPLOY_DIRS")
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
@@ -287,7 +290,8 @@ SPECTACULAR_SETTINGS = {
         "Key lifecycle governance: hierarchy, rotation, approvals, census and proof.\n\n"
         "A write may carry the header `Idempotency-Key`, 1 to 255 characters: repeated within a day by the same token or "
         "person, it gets the first answer and acts once. An answer with plaintext, a data key, a token or another secret is "
-        "not kept, and its repeat gets 409. A list refuses a query name or a value that it does not know with 422."
+        "not kept, and its repeat gets 409. A caller who has lost any right since the first answer gets 403 with the code "
+        "`answer_withheld` in its place, and nothing is done. A list refuses a query name or a value that it does not know with 422."
     ),
     "VERSION": "1",
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,8 +90,8 @@ class Shop:
         return {row[0]: tuple(row[1:]) for row in rows}
 
 
-@pytest.fixture
-def shop(transactional_db: None) -> Iterator[Shop]:
+@contextmanager
+def opened_shop() -> Iterator[Shop]:
     """A scratch database on the same server, dropped at the end."""
     name = f"shop_{os.getpid()}_{secrets.token_hex(4)}"
     base = django_settings.DATABASES["default"]
@@ -111,6 +112,12 @@ def shop(transactional_db: None) -> Iterator[Shop]:
             )
             admin.execute(ours, [name])
             admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def shop(transactional_db: None) -> Iterator[Shop]:
+    with opened_shop() as opened:
+        yield opened
 
 
 def seal_customers(shop: Shop, version: KeyVersion, numbers: range) -> dict[int, tuple[bytes, bytes]]:

@@ -14,6 +14,7 @@ from ceremonies.models import Share, ShareGeneration
 from ceremonies.services import custody, risks, seal_shares
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.filtering import whole_list
 
 
 class ShareSetViewSet(ActorView, ReadOnlyModelViewSet[ShareGeneration]):
@@ -30,7 +31,7 @@ class ShareSetViewSet(ActorView, ReadOnlyModelViewSet[ShareGeneration]):
         return custody.visible_generations(self.actor)
 
     @extend_schema(responses=shapes.DueSerializer(many=True))
-    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])
+    @whole_list(detail=False)
     def due(self, request: Request) -> Response:
         """What needs a ceremony or a custodian now."""
         found = [

@@ -27,6 +27,7 @@ from certificates.views.certificates import handed_over
 from keys.api.base import ACCEPTED, ActorView
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.filtering import whole_list
 
 
 class CertificateFilter(filters.FilterSet):
@@ -126,8 +127,8 @@ class CertificateViewSet(ActorView, ReadOnlyModelViewSet[Certificate]):
         }
         return Response(body, status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses=scan_shapes.SightingSerializer(many=True), filters=False, parameters=[])
-    @action(detail=True, methods=["get"], pagination_class=None)
+    @extend_schema(responses=scan_shapes.SightingSerializer(many=True))
+    @whole_list(detail=True)
     def places(self, request: Request, pk: str) -> Response:
         """Where it stands and stood, in rings the caller may see; at most 500."""
         rows = sightings.visible_places(self.actor, self.get_object())[:500]

@@ -13,6 +13,7 @@ from certificates.models import ScanRange, ScanTarget
 from certificates.services import reports, scan_policy, scanning
 from keys.api.base import ActorView
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.filtering import whole_list
 
 
 class ScanRangeViewSet(ActorView, ReadOnlyModelViewSet[ScanRange]):
@@ -71,8 +72,8 @@ class ScanTargetViewSet(ActorView, ReadOnlyModelViewSet[ScanTarget]):
         row = scanning.request_scan(actor=self.actor, target_id=self.get_object().pk)
         return Response(shapes.EndpointScanSerializer(row).data, status.HTTP_202_ACCEPTED)
 
-    @extend_schema(responses=shapes.EndpointScanSerializer(many=True), filters=False, parameters=[])
-    @action(detail=True, methods=["get"], pagination_class=None)
+    @extend_schema(responses=shapes.EndpointScanSerializer(many=True))
+    @whole_list(detail=True)
     def scans(self, request: Request, pk: str) -> Response:
         """Its last 200 scans, the newest first."""
         rows = self.get_object().scans.defer("report").order_by("-created_at", "-id")[: scanning.KEPT]

@@ -15,6 +15,7 @@ from certificates.models import LogList, LogMonitor
 from certificates.services import log_lists, monitoring
 from keys.api.base import ActorView
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.filtering import whole_list
 
 
 class LogListViewSet(ActorView, ReadOnlyModelViewSet[LogList]):
@@ -69,8 +70,8 @@ class LogMonitorViewSet(ActorView, ReadOnlyModelViewSet[LogMonitor]):
         monitoring.request_poll(actor=self.actor, monitor_id=row.pk)
         return Response(shapes.LogMonitorSerializer(row).data, status.HTTP_202_ACCEPTED)
 
-    @extend_schema(responses=shapes.LoggedCertificateSerializer(many=True), filters=False, parameters=[])
-    @action(detail=True, methods=["get"], pagination_class=None)
+    @extend_schema(responses=shapes.LoggedCertificateSerializer(many=True))
+    @whole_list(detail=True)
     def findings(self, request: Request, pk: str) -> Response:
         """The newest 500 entries with a name of ours."""
         rows = self.get_object().findings.defer("der").order_by("-index")[:500]

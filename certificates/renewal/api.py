@@ -18,6 +18,7 @@ from keys.api.base import ACCEPTED, ActorView
 from keys.crypto.secret import SecretBytes
 from keys.serializers import ReasonSerializer
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.filtering import whole_list
 
 _ID = "[0-9a-f-]{36}"
 
@@ -139,7 +140,7 @@ class RenewalViewSet(ActorView, ReadOnlyModelViewSet[ManagedCertificate]):
         return Response(shapes.ManagedSerializer(row).data)
 
     @extend_schema(responses=shapes.OrderSerializer(many=True))
-    @action(detail=True, methods=["get"], pagination_class=None, filterset_fields=[])
+    @whole_list(detail=True)
     def orders(self, request: Request, pk: str) -> Response:
         """Its newest attempts, at most 50."""
         rows = self.get_object().orders.select_related("version").order_by("-created_at")[:50]

@@ -24,6 +24,7 @@ from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.filtering import whole_list
 from keyvault_portal.paging import cursor_page
 from keyvault_portal.visible import on_rings
 
@@ -75,7 +76,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
         return Response(shapes.ProviderSerializer(row).data)
 
     @extend_schema(responses=shapes.KindSerializer(many=True))
-    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])
+    @whole_list(detail=False)
     def kinds(self, request: Request) -> Response:
         """The kinds there are, and what is missing to use one."""
         rows = [{"kind": kind, "title": title, "missing": missing} for kind, title, missing in registration.kinds()]
@@ -134,7 +135,7 @@ class ProviderViewSet(ActorView, ReadOnlyModelViewSet[KeyProvider]):
         where = {"Location": f"/api/v1/providers/{row.alias}/differences"}
         return Response(status=status.HTTP_202_ACCEPTED, headers=where)
 
-    @extend_schema(responses=shapes.DifferenceSerializer(many=True), parameters=[CURSOR])
+    @extend_schema(responses=shapes.DifferencePageSerializer, parameters=[CURSOR])
     @action(detail=True, methods=["get"], pagination_class=None, filter_backends=[])
     def differences(self, request: Request, alias: str) -> Response:
         """What differs from the inventory and is not resolved, in keyset pages."""

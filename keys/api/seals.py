@@ -17,6 +17,7 @@ from keys.services.overview import visible_keys
 from keyvault_portal.accounts.actors import authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.filtering import whole_list
 
 
 class RootSealViewSet(ActorView, ReadOnlyModelViewSet[RootSeal]):
@@ -72,7 +73,7 @@ class RootSealViewSet(ActorView, ReadOnlyModelViewSet[RootSeal]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=shapes.KeyholderSerializer(many=True))
-    @action(detail=False, methods=["get"], pagination_class=None, filter_backends=[])
+    @whole_list(detail=False)
     def keyholders(self, request: Request) -> Response:
         """Which machines are sealed, unsealed or silent."""
         return Response(shapes.KeyholderSerializer(keyholders.seen(), many=True).data)

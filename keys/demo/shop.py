@@ -1,7 +1,6 @@
 """The shop: a database of its own with customers and orders, encrypted by the portal's services."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -12,7 +11,7 @@ from keys.demo.organisation import Organisation
 from keys.models import DataStore
 from keys.services import materials, operations, stores
 from keys.services.segments import SegmentWriter
-from keyvault_portal import embedded
+from keyvault_portal import embedded, environment
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.errors import ValidationFailed
 
@@ -32,7 +31,7 @@ LAST = ("Aalto", "Brandt", "Costa", "Dubois", "Eriksen", "Fischer", "Garcia", "H
 
 def shop_url() -> str:
     """The shop's database: SHOP_DATABASE_URL, or one of its own on the embedded server."""
-    if given := os.environ.get("SHOP_DATABASE_URL"):
+    if given := environment.database_url("SHOP_DATABASE_URL"):
         return given
     if not settings.EMBEDDED:
         raise ValidationFailed("Name an empty database for the shop.", hint="Set SHOP_DATABASE_URL=postgresql://...")

@@ -1,13 +1,14 @@
 """Registering data stores: what is typed is tried first, and what cannot be read is refused with the reason."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from keys.datastores import shared_rows
 from keys.datastores.base import Page, StoreAdapter, StoreRefused
 from keys.datastores.connecting import parse_dsn
 from keys.datastores.formats import ContextTemplate
@@ -17,6 +18,7 @@ from keys.models import CensusCount, DataStore, Key
 from keys.services import census, materials, sealing
 from keys.services.opening import host_rule, open_store
 from keys.services.recoding import Recoder, SetAside, recoder
+from keys.services.versions import locked_key
 from keys.states import VersionState
 from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.models import KeyRing
@@ -69,7 +71,8 @@ def test_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> Repor
 def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> DataStore:
     """Register a PostgreSQL table after reading it; its DSN is sealed under the portal's own data key.
 
-    Raises what `test_store` does, and ValidationFailed for a name in use.
+    Raises what `test_store` does, and ValidationFailed for a name in use. Of registrations side by side whose cells
+    overlap under one key, one is accepted.
     """
     with audit.atomic(
         actor=actor, action="store.register", target=("store", "", str(values.get("name", ""))), ring_id=ring.pk
@@ -77,8 +80,10 @@ def register_store(*, actor: Actor, ring: KeyRing, key: Key, **values: Any) -> D
         authorize(actor, Permission.STORE_MANAGE, ring_id=ring.pk, target=f"ring {ring}")
         authorize(actor, Permission.KEY_VIEW, ring_id=key.ring_id, target=str(key))
         store = _draft(ring, key, values)
-        _refuse_second(store, values["dsn"])
+        compared = _refuse_second(store, values["dsn"])
         report = _try(store, values["dsn"])
+        locked_key(key.pk)  # of two that were read side by side, the second meets the first here
+        _refuse_second(store, values["dsn"], compared)
         store.dsn = sealing.seal_value(
             actor, purpose="data store DSN", plaintext=values["dsn"].encode(), key=sealing_key(actor)
         )
@@ -181,25 +186,25 @@ def _draft(ring: KeyRing, key: Key, values: dict[str, Any]) -> DataStore:
     )  # fmt: skip
 
 
-def _refuse_second(store: DataStore, dsn: str) -> None:
-    """Raise ValidationFailed where cells of the store belong to another one of its key: they would be counted twice."""
-    same = DataStore.objects.filter(
-        key=store.key, kind=store.kind, schema_name=store.schema_name, table_name=store.table_name, deregistered_at=None
-    ).select_related("dsn")
-    place = _place(dsn)
-    for other in same:
-        if set(other.columns).isdisjoint(store.columns) or other.dsn is None:
+def _refuse_second(store: DataStore, dsn: str, compared: Collection[UUID] = ()) -> set[UUID]:
+    """Raise ValidationFailed where cells of the store belong to another one of its key: they would be counted twice.
+
+    Returns the stores that it was compared with; those `compared` before are left out.
+    """
+    others = DataStore.objects.filter(key=store.key, kind=store.kind).exclude(pk__in=compared).select_related("dsn")
+    near = [other for other in others if not set(other.columns).isdisjoint(store.columns)]
+    rule = host_rule()
+    kin = shared_rows.kin(dsn, store.schema_name, store.table_name, rule) if near else set()
+    for other in near:
+        if (other.schema_name, other.table_name) not in kin or other.dsn is None:
             continue
         with sealing.open_value(other.dsn) as opened:
-            there = _place(opened.reveal().decode())
-        if there == place:
+            same = shared_rows.one_database(dsn, opened.reveal().decode(), rule)
+        if same and other.table_name == store.table_name and other.schema_name == store.schema_name:
             raise ValidationFailed(f"This table is registered already as {other.name}, with the same key.")
-
-
-def _place(dsn: str) -> tuple[str, str, str]:
-    """Which database of which server a DSN leads to."""
-    options = parse_dsn(dsn)
-    return options["host"].lower(), options.get("port", "5432"), options["dbname"]
+        if same:
+            raise ValidationFailed(f"Rows of this table are registered already as {other.name}, with the same key.")
+    return {other.pk for other in near}
 
 
 def _try(store: DataStore, dsn: str) -> Report:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from django.db.models import Model, QuerySet
+from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -232,7 +233,7 @@ class MeViewSet(GenericViewSet):  # type: ignore[type-arg]
     pagination_class = None
     filter_backends = []
 
-    @extend_schema(responses=shapes.MeSerializer, operation_id="me_retrieve")
+    @extend_schema(responses=forced_singular_serializer(shapes.MeSerializer), operation_id="me_retrieve")
     def list(self, request: Request) -> Response:
         actor: Actor = request.actor  # type: ignore[attr-defined]
         rights = [

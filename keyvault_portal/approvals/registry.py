@@ -106,6 +106,11 @@ def operation(name: str, *, permission: Permission, title: str) -> Callable[[typ
     return register
 
 
+def names() -> set[str]:
+    """What can be asked for."""
+    return set(_operations)
+
+
 def find(name: str) -> Operation:
     """The operation registered under `name`; KeyError when there is none."""
     return _operations[name]

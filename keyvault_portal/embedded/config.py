@@ -137,7 +137,7 @@ def _alone(root: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
-        raise EmbeddedError(f"{root} cannot be written: {error.strerror}.") from None
+        raise EmbeddedError(f"{root} (PORTAL_VAR_DIR) cannot be written: {error.strerror}.") from None
 
 
 def _free_ports(count: int) -> list[int]:

@@ -66,7 +66,7 @@ def claim(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / "quickstart.lock").open("a+")
     except OSError as error:
-        raise embedded.EmbeddedError(f"{root} cannot be written: {error.strerror}.") from None
+        raise embedded.EmbeddedError(f"{root} (PORTAL_VAR_DIR) cannot be written: {error.strerror}.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

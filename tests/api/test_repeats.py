@@ -10,7 +10,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from keys.dataplane.operations import OPERATIONS
-from keyvault_portal.accounts.models import ApiToken, KeyRing, Person
+from keyvault_portal.accounts.models import ApiToken, KeyRing, Person, RoleBinding
 from keyvault_portal.accounts.services import revoke_token
 from keyvault_portal.idempotency import IdempotencyMiddleware
 from keyvault_portal.models import IdempotencyRecord
@@ -79,6 +79,53 @@ def test_a_session_needs_its_csrf_token_and_its_second_factor_again(officer):
     for weaker in (sign_in(officer, enforce_csrf_checks=True), sign_in(officer, second_factor=False)):
         answer = make_ring(weaker)
         assert (answer.status_code, b"orders" in answer.content) == (403, False)
+
+
+def withheld(answer: Any) -> bool:
+    held = b"orders" in answer.content or answer.has_header("Idempotency-Replayed")
+    return (answer.status_code, answer.json()["code"], held) == (403, "answer_withheld", False)
+
+
+def test_a_person_without_the_role_any_more_gets_no_answer_again(officer):
+    first = sign_in(officer)
+    assert make_ring(first).status_code == 201
+    officer.bindings.all().delete()
+    assert withheld(make_ring(sign_in(officer)))
+    RoleBinding.objects.create(person=officer, role="operator", created_by="test")
+    assert withheld(make_ring(sign_in(officer)))
+    RoleBinding.objects.create(person=officer, role="security_officer", created_by="test")
+    assert make_ring(sign_in(officer))["Idempotency-Replayed"] == "true", "nothing is lost, and more is no matter"
+
+
+def test_a_role_narrowed_to_one_ring_gets_no_answer_again(officer, here):
+    assert make_ring(sign_in(officer)).status_code == 201
+    officer.bindings.update(ring=here.ring)
+    assert withheld(make_ring(sign_in(officer)))
+
+
+@pytest.mark.parametrize("narrowed", ["scopes", "rings", "the roles of its owner"])
+def test_a_narrowed_token_gets_no_answer_again(client, officer, here, narrowed):
+    token = ApiToken.objects.get()
+    if narrowed == "scopes":
+        ApiToken.objects.update(scopes=[scope for scope in token.scopes if scope != "key.view"])
+    elif narrowed == "rings":
+        token.rings.add(here.ring)
+    else:
+        officer.bindings.all().delete()
+    assert withheld(make_ring(client))
+    assert KeyRing.objects.filter(name="orders").count() == 1
+
+
+def test_a_widened_token_gets_the_answer_again(officer):
+    narrow = bearer(token_of(officer, ["ring.manage"]))
+    assert make_ring(narrow).status_code == 201
+    ApiToken.objects.update(scopes=["ring.manage", "key.view"])
+    assert make_ring(narrow)["Idempotency-Replayed"] == "true"
+
+
+def test_an_answer_kept_without_the_rights_is_given_to_nobody(client):
+    IdempotencyRecord.objects.update(rights=None)
+    assert withheld(make_ring(client))
 
 
 def test_people_who_send_the_same_other_credential_are_told_apart(officer):

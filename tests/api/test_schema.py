@@ -98,6 +98,33 @@ def test_the_document_and_its_page_are_served(client, db):
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html)
 
 
+@pytest.mark.django_db
+def test_every_described_list_is_one_and_refuses_a_name_that_it_does_not_describe(document):
+    world, officer = build_world(), sign_in(make_person("reader", "security_officer"))
+    shapes = {path: _shape(methods["get"], document) for path, methods in document["paths"].items() if "get" in methods}
+    lists = {path: kind for path, kind in shapes.items() if kind is not None}
+    assert len(lists) > 40
+    wrong = []
+    for path, kind in lists.items():
+        address = _address(path, world)
+        answer, refusal = officer.get(address), officer.get(f"{address}?bogusfilter=1")
+        if answer.status_code != 200 or not isinstance(answer.json(), kind):
+            wrong.append(f"{path} is not as described")
+        if refusal.status_code != 422 or list(refusal.json()["errors"]) != ["bogusfilter"]:
+            wrong.append(f"{path} takes what it does not describe")
+    assert not wrong
+
+
+def _shape(operation: dict[str, Any], document: dict[str, Any]) -> type | None:
+    """What a described list answers: all its rows (list) or a page of them (dict); None for anything else."""
+    shape = operation["responses"]["200"].get("content", {}).get("application/json", {}).get("schema", {})
+    if name := shape.get("$ref", "").rpartition("/")[2]:
+        shape = document["components"]["schemas"][name]
+    if shape.get("type") == "array":
+        return list
+    return dict if "results" in shape.get("properties", {}) else None
+
+
 @pytest.mark.slow
 @pytest.mark.django_db
 def test_no_operation_breaks(document, settings):

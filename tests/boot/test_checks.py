@@ -121,6 +121,13 @@ def test_missing_key_file_matters_only_in_production(production: Any) -> None:
     assert list(checks.findings()) == []
 
 
+@pytest.mark.parametrize("production_rules", [True, False])
+def test_an_operation_to_be_signed_that_does_not_exist_is_refused(production: Any, production_rules: bool) -> None:
+    production.PRODUCTION, production.APPROVALS_SIGNED = production_rules, ["ceremny.open", "key.rotate", "*"]
+    (found,) = checks.findings()
+    assert found.startswith("APPROVALS_SIGNED names ceremny.open, and no operation")
+
+
 def test_missing_mail_server_is_a_warning(production: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMAIL_HOST")
     assert [message.id for message in checks.check_production()] == ["portal.W001"]

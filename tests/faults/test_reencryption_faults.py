@@ -278,6 +278,9 @@ def test_a_restarted_broker_loses_nothing(organisation, shop, active, start_work
     asked = str(sweep.delay().id)
     wait(lambda: f"{asked}] succeeded" in (tmp_path / "worker-0.log").read_text(), "the next task")
     assert worker.poll() is None
+    log = (tmp_path / "worker-0.log").read_text()
+    assert "WARNING celery.worker.request a task ended after the broker was lost" in log
+    assert "Traceback" not in log
 
 
 def test_a_restarted_database_loses_nothing(organisation, shop, active, start_worker, embedded_services):

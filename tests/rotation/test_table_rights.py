@@ -3,10 +3,9 @@
 import pytest
 
 from keys.datastores.base import StoreGone, StoreRefused
-from keys.models import CensusCount, DataStore
+from keys.models import CensusCount
 from keys.services import census, stores
-from keyvault_portal.errors import ValidationFailed
-from tests.shop import TEMPLATE, register_customers, seal_customers
+from tests.shop import register_customers, seal_customers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("celery_eager")]
 
@@ -72,30 +71,3 @@ def test_a_database_that_can_only_be_read_is_not_registered(organisation, custom
     with pytest.raises(StoreRefused, match=r"public\.customers can only be read"):
         stores.check_store(actor=organisation.actor("ada"), store_id=store.pk)
     assert sum(census.count_store(store).values()) == 5000, "what can be read can be counted"
-
-
-def test_cells_are_registered_only_once_under_a_key(organisation, customers, shop):
-    store, _ = customers
-    for changes in ({}, {"columns": ["card"]}, {"dsn": shop.dsn + "?application_name=other"}):
-        for attempt in (register_customers, try_customers):
-            with pytest.raises(ValidationFailed, match="registered already as customers"):
-                attempt(organisation, shop, name="again", **changes)
-    assert DataStore.objects.filter(table_name="customers").get() == store
-
-
-def test_another_table_or_other_columns_may_be_registered_beside(organisation, shop):
-    shop.connection.execute("CREATE TABLE others (LIKE customers INCLUDING ALL)")
-    register_customers(organisation, shop, columns=["email"])
-    register_customers(organisation, shop, name="cards", columns=["card"])
-    register_customers(organisation, shop, name="others", table_name="others")
-    assert DataStore.objects.filter(kind=DataStore.Kind.POSTGRESQL_TABLE).count() == 3
-
-
-def try_customers(organisation, shop, **changes):
-    values = {
-        "name": "customers", "title": "Customers", "dsn": shop.dsn, "schema_name": "public", "table_name": "customers", "primary_key": "id",
-        "columns": ["email", "card"], "format": "compact", "context_template": TEMPLATE,
-    } | changes  # fmt: skip
-    return stores.test_store(
-        actor=organisation.actor("ada"), ring=organisation.ring, key=organisation.keys["pii"], **values
-    )

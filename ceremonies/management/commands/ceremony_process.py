@@ -32,10 +32,13 @@ class Command(BaseCommand):
             raise CommandError("Set PORTAL_CEREMONY_SOCKET to the path at which to listen.")
         for sentence in memory.protect():
             logger.warning(sentence)
-        users = {os.getuid(), *(int(user) for user in settings.KEYHOLDER_USERS)}
+        users = {os.getuid(), *settings.KEYHOLDER_USERS}
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, _stop)
-        doorkeeper = Doorkeeper(Path(settings.CEREMONY_SOCKET), _sessions, users=users)
+        try:
+            doorkeeper = Doorkeeper(Path(settings.CEREMONY_SOCKET), _sessions, users=users)
+        except OSError as error:
+            raise CommandError(f"PORTAL_CEREMONY_SOCKET cannot be listened at: {error}.") from None
         try:
             logger.info("listening")
             doorkeeper.serve_forever()

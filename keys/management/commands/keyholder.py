@@ -33,13 +33,16 @@ class Command(BaseCommand):
             raise CommandError("Set PORTAL_KEYHOLDER_SOCKET to the path at which to listen.")
         for sentence in memory.protect():
             logger.warning(sentence)
-        users = {os.getuid(), *(int(user) for user in settings.KEYHOLDER_USERS)}
+        users = {os.getuid(), *settings.KEYHOLDER_USERS}
         self.path = Path(settings.KEYHOLDER_SOCKET)
         self.holder, self.detail, self.said = Holder(seals.known_check()), "", (0.0, True)
-        server = KeyholderServer(
-            self.path, self.holder, users=users, shared_seal=_in_thread(seals.shared_seal), refresh=_in_thread(self._refresh),
-            opened=_in_thread(_record_opening), wrap_with=_in_thread(provider_seals.wrap), check=_in_thread(provider_seals.check),
-        )  # fmt: skip
+        try:
+            server = KeyholderServer(
+                self.path, self.holder, users=users, shared_seal=_in_thread(seals.shared_seal), refresh=_in_thread(self._refresh),
+                opened=_in_thread(_record_opening), wrap_with=_in_thread(provider_seals.wrap), check=_in_thread(provider_seals.check),
+            )  # fmt: skip
+        except OSError as error:
+            raise CommandError(f"PORTAL_KEYHOLDER_SOCKET cannot be listened at: {error}.") from None
         self._refresh()
         self.stopping = threading.Event()
         for sign in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """./manage.py serve: the web server, for real operation and for quickstart."""
 
-import os
+import ipaddress
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,14 @@ from keyvault_portal.logs import access_line, server_logging
 GRACE = 30  # seconds that running requests get after the request to stop
 
 
+def _address(text: str) -> str:
+    """An IP address to listen at; raises argparse's error otherwise."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no IP address, such as 127.0.0.1") from None
+
+
 class Command(BaseCommand):
     help = (
         "Serve the portal over HTTP, with an access log on standard error. SIGTERM lets running requests finish first."
@@ -24,7 +33,7 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default=os.environ.get("WEB_HOST", "127.0.0.1"))
+        parser.add_argument("--host", type=_address, default=environment.ip("WEB_HOST", "127.0.0.1"))
         parser.add_argument("--port", type=int, default=environment.whole("WEB_PORT", 8000, most=65535))
         parser.add_argument(
             "--workers", type=int, default=environment.whole("WEB_WORKERS", 2), help="processes, about one a core"
