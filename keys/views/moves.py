@@ -22,6 +22,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import PortalError
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
 from keyvault_portal.visible import found, on_rings
 
 M = MoveState
@@ -133,8 +134,7 @@ class MoveDetail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
         found = visible_move(request, move_id)
-        template = "keys/_move_live.html" if request.headers.get("HX-Request") else "keys/move_detail.html"
-        return render(request, template, move_context(request, found))
+        return polled(request, "keys/move_detail.html", "keys/_move_live.html", move_context(request, found))
 
 
 def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
@@ -154,7 +154,8 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
         items = FailedItem.objects.filter(job__rotation=walk, resolution=FailedItem.Resolution.OPEN)
         open_failed = items[:1001].count()
     return {
-        "title": f"Move of {key.title}", "move": found, "key": key, "state": found.state, "steps": _steps(found), "live": state in LIVE,
+        "title": f"Move of {key.title}", "move": found, "key": key, "state": found.state, "shown": found.state,
+        "steps": _steps(found), "live": state in LIVE,
         "jobs": [reencryption.progress(job) for job in jobs], "census": counted, "leaving": leaving, "open_failed": open_failed,
         "left": left, "zero": bool(counted and not left and found.switched_at), "next_step": _next_step(found, state) + _copies_words(copies),
         "waits": found.last_error if state in LIVE else "", "stopped": found.last_error if state is M.FAILED else "",

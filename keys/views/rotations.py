@@ -25,6 +25,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
 from keyvault_portal.visible import found, on_rings
 
 FAILED_ORDER = ("decided", "id")
@@ -125,8 +126,8 @@ class RotationDetail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
         found = visible_rotation(request, rotation_id)
-        template = "keys/_rotation_live.html" if request.headers.get("HX-Request") else "keys/rotation_detail.html"
-        return render(request, template, rotation_context(request, found))
+        context = rotation_context(request, found)
+        return polled(request, "keys/rotation_detail.html", "keys/_rotation_live.html", context)
 
 
 def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     open_failed = rotation.open_items(found)[:1001].count()
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
-        "live": state in LIVE, "failed_items": failed["object_list"],
+        "live": state in LIVE, "failed_items": failed["object_list"], "shown": f"{state}.{bool(failed['object_list']):d}",
         **{name: url and f"{url}#failed" for name, url in failed.items() if name != "object_list"},
         "open_failed": open_failed, "late": late, "census": counted, "left": left,
         "next_step": _next_step(found, state, open_failed, late, given_up.total()),

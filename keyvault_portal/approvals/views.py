@@ -26,6 +26,7 @@ from keyvault_portal.audit.files import as_attachment
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
 
 ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
 RECENT = ["-created_at", "-id"]
@@ -133,8 +134,7 @@ class Detail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         found = services.visible_request(actor_of(request), request_id)
-        template = "approvals/_live.html" if request.headers.get("HX-Request") else "approvals/detail.html"
-        return render(request, template, detail_context(request, found))
+        return polled(request, "approvals/detail.html", "approvals/_live.html", detail_context(request, found))
 
 
 def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveForm | None = None) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
     counts = actor.id is not None and actor.id != found.requester_id and bool(groups_counting(actor.id, groups))
     decided = any(decision.person_id == actor.id for decision in decisions)
     return {
-        "title": found.title, "approval": found, "state": found.state, "decisions": decisions, "progress": progress,
+        "title": found.title, "approval": found, "state": found.state, "shown": found.state, "decisions": decisions, "progress": progress,
         "act_text": json.dumps(json.loads(bytes(found.act)), indent=2, sort_keys=True), "live": found.state in {"pending", "approved"},
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
         "may_withdraw": open_ and actor.id == found.requester_id,

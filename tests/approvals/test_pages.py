@@ -1,5 +1,7 @@
 """The pages and the endpoints: who sees what, what a form must hold, and how many queries a list takes."""
 
+import re
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -34,6 +36,16 @@ def test_the_page_shows_the_act_its_hash_and_the_votes(ask, browser, oskar):
     live = browser(oskar).get(url("detail", request), headers={"HX-Request": "true"}).content.decode()
     assert "0 of 2" in live
     assert "<html" not in live
+
+
+def test_a_page_that_polls_is_opened_anew_when_its_buttons_no_longer_fit(ask, browser, olga, oskar):
+    request = ask()
+    client, page = browser(olga), url("detail", request)
+    poll = re.search(r'hx-get="([^"]+)"', client.get(page).content.decode())[1]
+    assert "HX-Redirect" not in client.get(poll, headers={"HX-Request": "true"})
+    browser(oskar).post(url("reject", request), {"reject-reason": "no"})
+    assert client.get(poll, headers={"HX-Request": "true"})["HX-Redirect"] == page, "Withdraw would be refused"
+    assert url("withdraw", request) not in client.get(page).content.decode()
 
 
 def test_agreeing_by_form(ask, browser, oskar):

@@ -137,6 +137,25 @@ def test_the_rotation_page_says_what_happens_next(
     assert "<strong>0</strong> items on version 1 at the last count" in live
 
 
+@pytest.mark.parametrize(
+    ("shown", "anew"), [("re_encrypted.0", False), ("re_encrypting.0", True), ("re_encrypted.1", True)]
+)
+def test_a_rotation_s_page_that_polls_is_opened_anew_when_what_stands_around_no_longer_fits(
+    organisation: Organisation,
+    browser: Callable[[str], Client],
+    customers: Any,
+    celery_eager: None,
+    shown: str,
+    anew: bool,
+) -> None:
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    page = f"/keys/rotations/{found.pk}/"
+    answer = browser("dana").get(f"{page}?shown={shown}", headers={"HX-Request": "true"})
+    assert answer.get("HX-Redirect") == (page if anew else None)
+
+
 def test_the_rotation_page_offers_to_begin_again(
     organisation: Organisation, browser: Callable[[str], Client], customers: Any, shop: Any, celery_eager: None
 ) -> None:
