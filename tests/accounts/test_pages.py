@@ -64,7 +64,8 @@ def test_the_invited_sign_in_with_their_link(client, officer_actor, person):
 
 def test_giving_and_taking_a_role(client, ann, ring):
     page = f"/people/{ann.pk}/roles/"
-    assert client.get(page).status_code == 200
+    assert client.get(page).context["form"]["role"].subwidgets[0].data["value"] == "", "no role is offered first"
+    assert client.post(page, {"ring": ""}).status_code == 422
     assert client.post(page, {"role": "auditor", "ring": str(ring.pk)}).status_code == 302
     assert client.post(page, {"role": "auditor", "ring": str(ring.pk)}).status_code == 422
     binding = ann.bindings.get(role="auditor")
