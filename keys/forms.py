@@ -10,17 +10,19 @@ from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
-from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Move, Rotation
-from keys.models.keys import KEY_KINDS, VERSION_STATES
+from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Rotation
+from keys.models.keys import KEY_KINDS
 from keys.providers.base import Setting
 from keys.services import budget
 from keys.services.moving import Offer
 from keys.services.providers.registration import providers
 from keys.services.rotation.frame import MOST_ITEMS_A_SECOND
+from keys.states import MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.errors import ApprovalRequired, PortalError, ValidationFailed
+from keyvault_portal.templatetags.portal import state_choices
 
 T = TypeVar("T")
 ANY = [("", "Any")]
@@ -60,7 +62,7 @@ class ServiceForm(forms.Form):
 class KeyFilterForm(forms.Form):
     q = forms.CharField(label="Search", required=False, max_length=100)
     kind = forms.ChoiceField(choices=[*ANY, *KEY_KINDS], required=False)
-    status = forms.ChoiceField(choices=[*ANY, *VERSION_STATES], required=False, label="State of a version")
+    status = forms.ChoiceField(choices=[*ANY, *state_choices(VersionState)], required=False, label="State of a version")
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Any")
     due = forms.ChoiceField(choices=[*ANY, *DUE], required=False, label="Rotation")
 
@@ -207,7 +209,9 @@ def threshold_of(groups: list[dict[str, Any]], role: Role) -> int:
 
 class ReasonForm(ServiceForm):
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it."
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=2000,
+        help_text="Kept in the record, and read by whoever has to agree.",
     )
 
 
@@ -251,7 +255,7 @@ class MoveForm(RotationForm):
 
 
 class MoveFilterForm(forms.Form):
-    state = forms.ChoiceField(choices=[*ANY, *Move._meta.get_field("state").choices], required=False)  # type: ignore[misc]
+    state = forms.ChoiceField(choices=[*ANY, *state_choices(MoveState)], required=False)
 
 
 class CompromiseForm(ServiceForm):
@@ -275,7 +279,7 @@ class ThrottleForm(ServiceForm):
 
 
 class RotationFilterForm(forms.Form):
-    state = forms.ChoiceField(choices=[*ANY, *Rotation._meta.get_field("state").choices], required=False)  # type: ignore[misc]
+    state = forms.ChoiceField(choices=[*ANY, *state_choices(RotationState)], required=False)
     trigger = forms.ChoiceField(choices=[*ANY, *Rotation.Trigger.choices], required=False)
     failed = forms.BooleanField(required=False, label="With items set aside")
 

@@ -177,7 +177,7 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
             ("What moves", "the key with its material" if found.with_material else "its work, to a new key there"),
             ("Values compared", f"{found.compared:,}" if found.compared else None), ("Reason", found.reason),
             ("Undone because", found.undo_reason), ("Asked by", found.requested_by),
-            ("Started", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("Started", f"{found.created_at:%-d %b %Y, %H:%M:%S} UTC"),
         ],
     }  # fmt: skip
 
@@ -192,7 +192,7 @@ def _next_step(found: Move, state: MoveState) -> str:
         M.COMPARING: f"They are read back at both places and compared; only then {new} takes over.",
         M.RE_WRAPPING: f"Workers bring over what stands on {old}. Everything new is wrapped at both places; you may leave this page.",
         M.RE_WRAPPED: f"Nothing that was counted stands on {old} any more: drop it, or undo the move while it is there.",
-        M.DROPPING: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock." if due else "",
+        M.DROPPING: f"{old.capitalize()} is destroyed after {due:%-d %b %Y, %H:%M} UTC; any use of it stops the clock." if due else "",
         M.COMPLETED: f"All done: {old} is destroyed, and the key lives at {found.target}.",
         M.PAUSED: "It stands still until somebody resumes or undoes it. Nothing waits for it.",
         M.FAILED: "Remove the reason and resume, or undo the move. Nothing is lost either way.",
@@ -244,7 +244,9 @@ def _steps(found: Move) -> list[dict[str, str]]:
             look = "waiting"
         if (at in {M.UNDOING, M.UNDONE} and look != "done") or (phase is M.DROPPING and at is M.UNDONE):
             look = "todo"
-        shown.append({"title": title, "state": look, "note": f"{moment:%H:%M:%S}" if moment and look == "done" else ""})
+        shown.append(
+            {"title": title, "state": look, "note": f"{moment:%-d %b %Y, %H:%M}" if moment and look == "done" else ""}
+        )
     if at in {M.UNDOING, M.UNDONE}:
         shown.append({"title": "Undo", "state": "done" if state is M.UNDONE else going, "note": ""})
     return shown

@@ -169,7 +169,7 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
         "facts": [
             ("Key", key), ("From", f"version {found.old_version.key_version}"),
             ("To", f"version {found.new_version.key_version}" if found.new_version else None), ("Why", found.get_trigger_display()),
-            ("Reason", found.reason), ("Asked by", found.requested_by), ("Started", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("Reason", found.reason), ("Asked by", found.requested_by), ("Started", f"{found.created_at:%-d %b %Y, %H:%M:%S} UTC"),
         ],
     }  # fmt: skip
 
@@ -204,7 +204,7 @@ def _next_step(found: Rotation, state: RotationState, open_failed: int, late: in
         RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
         RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
         RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable, until the walk is taken up again.",
-        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%-d %b %Y, %H:%M} UTC; any use of it stops the clock."
         if due
         else "",
         RotationState.COMPLETED: f"All done: {old} is destroyed.",
@@ -234,17 +234,17 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         RotationState.RE_ENCRYPTED: "waiting", RotationState.DECOMMISSIONED: "waiting", RotationState.COMPLETED: "done",
     }.get(state, "todo")  # fmt: skip
     due = found.old_version.deletion_due_at
-    note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
+    note = f"destroyed after {due:%-d %b %Y}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
         {
             "title": "Introduce",
             "state": "done" if found.introduced_at else "current",
-            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+            "note": f"{found.introduced_at:%-d %b %Y, %H:%M}" if found.introduced_at else "",
         },
         {
             "title": "Re-encrypt",
             "state": moving,
-            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else "",
+            "note": f"{found.re_encrypted_at:%-d %b %Y, %H:%M}" if found.re_encrypted_at else "",
         },
         {"title": "Decommission", "state": ending, "note": note},
     ]

@@ -167,3 +167,13 @@ def test_what_was_given_up_is_nobody_s_late_write(
     shown = text(ada.get(page))
     assert "The last count found 1 more on version 1" in shown
     assert "Move them" in shown
+
+
+def test_the_store_s_page_says_how_many_of_a_job_were_set_aside(
+    walked: Rotation, browser: Callable[[str], Client]
+) -> None:
+    job = walked.jobs.exclude(store=None).get()
+    page = f"/keys/stores/{job.store_id}/"
+    assert "· 0 set aside" not in text(browser("ada").get(page))
+    walked.jobs.filter(pk=job.pk).update(items_failed=MANY)
+    assert f"· {MANY} set aside" in text(browser("ada").get(page))

@@ -75,8 +75,8 @@ class PersonPage(ActorRequiredMixin, View):
             ("Site", person.site),
             ("Reporting line", person.reporting_line),
             ("Second factor", "set up" if has_second_factor(person) else "none"),
-            ("Since", f"{person.created_at:%d %b %Y}"),
-            ("Last sign-in", f"{person.last_login:%d %b %Y, %H:%M} UTC" if person.last_login else "never"),
+            ("Since", f"{person.created_at:%-d %b %Y}"),
+            ("Last sign-in", f"{person.last_login:%-d %b %Y, %H:%M} UTC" if person.last_login else "never"),
         ]
         bindings = [
             {"binding": binding, "removable": actor.can(Permission.PERSON_MANAGE, binding.ring_id)}
