@@ -22,6 +22,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.errors import ApprovalRequired, PortalError, ValidationFailed
+from keyvault_portal.short_name import ShortNameField
 from keyvault_portal.templatetags.portal import state_choices
 
 T = TypeVar("T")
@@ -94,7 +95,9 @@ class KeyForm(ServiceForm):
     ring = forms.ModelChoiceField(
         KeyRing.objects.none(), help_text="Who may see and govern the key follows from its ring."
     )
-    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens.")
+    name = ShortNameField(
+        max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens, underscores."
+    )
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.DEK.value)
     algorithm = forms.ChoiceField(
@@ -302,7 +305,7 @@ class StoreForm(ServiceForm):
     key = forms.ModelChoiceField(
         Key.objects.none(), help_text="The key that governs the items: a data key, or a KEK for envelope JSON."
     )
-    name = forms.SlugField(max_length=100)
+    name = ShortNameField(max_length=100)
     title = forms.CharField(max_length=150)
     dsn = forms.CharField(
         label="Connection", max_length=500, help_text="postgresql://user:password@host:port/database. It is sealed at once and never shown again.",
@@ -325,6 +328,8 @@ class StoreForm(ServiceForm):
         rings = rings_of(actor, Permission.STORE_MANAGE)
         self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
         self.fields["key"].queryset = Key.objects.filter(ring__in=rings, kind__in=["dek", "kek"]).order_by("name")  # type: ignore[attr-defined]
+        if self.is_bound:  # a secret is never sent back
+            self.fields["dsn"].help_text = f"Type it again, it was not kept: {self.fields['dsn'].help_text}"
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
@@ -336,7 +341,7 @@ class StoreForm(ServiceForm):
 class ProviderForm(ServiceForm):
     """The settings that a kind of provider declares; an alias is given once, a kept secret may stay empty."""
 
-    alias = forms.SlugField(max_length=63, help_text="Short and stable: keys name their provider by it.")
+    alias = ShortNameField(max_length=63, help_text="Short and stable: keys name their provider by it.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     calls_per_second = forms.IntegerField(
         min_value=1, max_value=1_000_000, required=False, label="Calls a second",
@@ -386,7 +391,7 @@ class AdoptionForm(ServiceForm):
     """Where a key that a provider has already stands in the inventory from now on."""
 
     ring = forms.ModelChoiceField(KeyRing.objects.none())
-    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it.")
+    name = ShortNameField(max_length=100, help_text="Short and stable: programs use it.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.KEK.value)
     parent = forms.ModelChoiceField(

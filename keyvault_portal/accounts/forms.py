@@ -9,6 +9,7 @@ from django.db.models.fields import BLANK_CHOICE_LABEL
 
 from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import TOKEN_SCOPES, Role
+from keyvault_portal.short_name import ShortNameField
 
 
 class SetupForm(forms.Form):
@@ -85,7 +86,7 @@ class RingForm(forms.Form):
 class NewRingForm(RingForm):
     """A new ring; its name cannot change later, because key references contain it."""
 
-    name = forms.SlugField(
+    name = ShortNameField(
         max_length=63, help_text="Part of key references such as payments/cards; letters, digits and hyphens."
     )
     field_order = ["name", "title", "description"]

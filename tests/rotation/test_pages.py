@@ -257,3 +257,14 @@ def test_pages_say_what_of_theirs_waits_for_agreement(
         deactivate_person(actor=ada, person=boris)
     for page in pages:
         assert text(browser("ada").get(page)).count("It waits for agreement") == 1
+
+
+def test_a_connection_that_was_not_kept_is_asked_for_again(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    ada, page = browser("ada"), "/keys/stores/new/"
+    assert "Type it again" not in text(ada.get(page))
+    answer = ada.post(page, {"dsn": "postgresql://shop:s3cret@localhost/shop"})
+    assert answer.status_code == 422
+    assert "Type it again, it was not kept" in text(answer)
+    assert "s3cret" not in text(answer)

@@ -87,3 +87,12 @@ def test_a_key_is_not_made_with_such_a_policy(organisation: Organisation) -> Non
     assert caught.value.errors.keys() == {"destroy_groups"}
     assert not Key.objects.filter(name="fresh").exists()
     organisation.key("fresh", "dek", "kek", policy=policies.changed(default, {"destroy_groups": [group(OFFICER, 2)]}))
+
+
+def test_why_is_asked_in_words_where_others_have_to_agree(organisation: Organisation) -> None:
+    key = organisation.keys["pii"]
+    with pytest.raises(ValidationFailed) as caught:
+        lifecycle.update_policy(
+            actor=organisation.actor("ada"), key_id=key.pk, changes={"destroy_groups": []}, reason=" "
+        )
+    assert caught.value.errors == {"reason": ["Say why: those who have to agree read it."]}
