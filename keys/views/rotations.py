@@ -338,7 +338,7 @@ class GiveUpOpen(OneRotation, WalkConfirm):
         total = sum(number for *_, number in rows)
         return [
             f"{total:,} item{'s' if total != 1 else ''} wait{'s' if total == 1 else ''} for a decision.",
-            *[f"{store}, {column}: {number:,} ({why.replace('_', ' ')})." for store, column, why, number in rows],
+            *[f"{store}, {column}: {number:,} ({FailedItem.words_for(why)})." for store, column, why, number in rows],
         ]
 
 
