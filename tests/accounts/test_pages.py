@@ -75,6 +75,21 @@ def test_giving_and_taking_a_role(client, ann, ring):
     assert not ann.bindings.filter(role="auditor").exists()
 
 
+def test_what_others_must_agree_to_is_asked_for_as_elsewhere(client, ann, person):
+    oskar = person("oskar", "security_officer")
+    for who, asks in ((oskar, True), (ann, False)):
+        binding = who.bindings.get()
+        for page, button in (
+            (f"/people/{who.pk}/deactivate/", "deactivate"),
+            (f"/roles/{binding.pk}/remove/", "take it away"),
+        ):
+            said = client.get(page).content.decode()
+            assert ("Others must agree first" in said) is asks
+            assert (f"Ask to {button}" in said) is asks
+        Person.objects.filter(pk=who.pk).update(is_active=False)
+        assert ("Ask to reactivate" in client.get(f"/people/{who.pk}/reactivate/").content.decode()) is asks
+
+
 def test_deactivating_tells_what_ends_first(client, ann):
     page = client.get(f"/people/{ann.pk}/deactivate/").content.decode()
     assert "sessions end at once" in page
