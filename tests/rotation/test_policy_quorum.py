@@ -9,6 +9,7 @@ from keys.models import Key, KeyPolicy
 from keys.services import lifecycle, policies, rotation
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 from tests.shop import Organisation
 
@@ -96,3 +97,10 @@ def test_why_is_asked_in_words_where_others_have_to_agree(organisation: Organisa
             actor=organisation.actor("ada"), key_id=key.pk, changes={"destroy_groups": []}, reason=" "
         )
     assert caught.value.errors == {"reason": ["Say why: those who have to agree read it."]}
+
+
+def test_who_agrees_to_a_weaker_policy_reads_sentences(organisation: Organisation) -> None:
+    with pytest.raises(ApprovalRequired):
+        change(organisation, grace_days=7)
+    request = ApprovalRequest.objects.get(operation="key.update_policy")
+    assert request.consequences == ["Grace period before destruction: 7 days instead of 30 days."]
