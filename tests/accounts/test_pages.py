@@ -140,6 +140,7 @@ def test_a_token_is_shown_once_and_revoked(client, officer):
     token = ApiToken.objects.get()
     assert created.status_code == 201
     assert f"kvp_{token.pk.hex}_" in created.content.decode()
+    assert f"acts as {officer}, within its scopes" in created.content.decode(), "the token's name is nobody's"
     assert "no-store" in created["Cache-Control"]
     assert token.cidrs == ["10.0.0.0/8", "2001:db8::/32"]
     assert "kvp_" not in client.get("/tokens/").content.decode()
