@@ -13,6 +13,7 @@ from keyvault_portal.accounts.models import KeyRing, RoleBinding
 from keyvault_portal.accounts.permissions import Role
 from keyvault_portal.accounts.services import deactivate_person
 from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import ApprovalRequired
 from tests.shop import Organisation
 
@@ -268,3 +269,13 @@ def test_a_connection_that_was_not_kept_is_asked_for_again(
     assert answer.status_code == 422
     assert "Type it again, it was not kept" in text(answer)
     assert "s3cret" not in text(answer)
+
+
+def test_the_record_of_a_person_leads_to_its_events(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    person = organisation.people["boris"]
+    with pytest.raises(ApprovalRequired):
+        deactivate_person(actor=organisation.actor("ada"), person=person)
+    seq = AuditEvent.objects.get(action="approval.request", target_id=str(person.pk)).seq
+    assert f'<a href="/audit/{seq}">approval.request</a>' in text(browser("ada").get(f"/people/{person.pk}/"))
