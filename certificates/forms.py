@@ -25,6 +25,7 @@ from keys.forms import ANY, ReasonForm, ServiceForm, rings_of
 from keys.models import Key
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.short_name import ShortNameField
 
 __all__ = ["ReasonForm"]
 SIGNATURES = sorted(name for name, row in ALGORITHMS.items() if row.kind is Kind.SIGNATURE)
@@ -66,7 +67,7 @@ class AuthorityForm(ServiceForm):
     title = forms.CharField(
         max_length=64, label="Common name", help_text="Stands in its certificate, such as Example Servers CA."
     )
-    name = forms.SlugField(
+    name = ShortNameField(
         max_length=63,
         label="Short name",
         help_text="Part of the public addresses of its CRL and OCSP responder; never changes.",
@@ -253,7 +254,7 @@ class KeyImportForm(ServiceForm):
     """The private key of a CA that exists, to become a key of the hierarchy."""
 
     ring = forms.ModelChoiceField(Key.objects.none())
-    name = forms.SlugField(max_length=100, label="Short name")
+    name = ShortNameField(max_length=100, label="Short name")
     title = forms.CharField(max_length=150)
     parent = forms.ModelChoiceField(
         Key.objects.none(), label="Wrapped under", help_text="The master or key-encryption key that protects it from then on."

@@ -10,17 +10,20 @@ from django.utils import timezone
 
 from keys.crypto.algorithms import ALGORITHMS, Standing
 from keys.hierarchy import DEFAULT_CRYPTOPERIOD_DAYS, KeyKind
-from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Move, Rotation
-from keys.models.keys import KEY_KINDS, VERSION_STATES
+from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Rotation
+from keys.models.keys import KEY_KINDS
 from keys.providers.base import Setting
 from keys.services import budget
 from keys.services.moving import Offer
 from keys.services.providers.registration import providers
 from keys.services.rotation.frame import MOST_ITEMS_A_SECOND
+from keys.states import MoveState, RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.errors import ApprovalRequired, PortalError, ValidationFailed
+from keyvault_portal.short_name import ShortNameField
+from keyvault_portal.templatetags.portal import state_choices
 
 T = TypeVar("T")
 ANY = [("", "Any")]
@@ -60,7 +63,7 @@ class ServiceForm(forms.Form):
 class KeyFilterForm(forms.Form):
     q = forms.CharField(label="Search", required=False, max_length=100)
     kind = forms.ChoiceField(choices=[*ANY, *KEY_KINDS], required=False)
-    status = forms.ChoiceField(choices=[*ANY, *VERSION_STATES], required=False, label="State of a version")
+    status = forms.ChoiceField(choices=[*ANY, *state_choices(VersionState)], required=False, label="State of a version")
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Any")
     due = forms.ChoiceField(choices=[*ANY, *DUE], required=False, label="Rotation")
 
@@ -92,7 +95,9 @@ class KeyForm(ServiceForm):
     ring = forms.ModelChoiceField(
         KeyRing.objects.none(), help_text="Who may see and govern the key follows from its ring."
     )
-    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens.")
+    name = ShortNameField(
+        max_length=100, help_text="Short and stable: programs use it. Letters, digits, hyphens, underscores."
+    )
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.DEK.value)
     algorithm = forms.ChoiceField(
@@ -207,7 +212,9 @@ def threshold_of(groups: list[dict[str, Any]], role: Role) -> int:
 
 class ReasonForm(ServiceForm):
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it."
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=2000,
+        help_text="Kept in the record, and read by whoever has to agree.",
     )
 
 
@@ -251,7 +258,7 @@ class MoveForm(RotationForm):
 
 
 class MoveFilterForm(forms.Form):
-    state = forms.ChoiceField(choices=[*ANY, *Move._meta.get_field("state").choices], required=False)  # type: ignore[misc]
+    state = forms.ChoiceField(choices=[*ANY, *state_choices(MoveState)], required=False)
 
 
 class CompromiseForm(ServiceForm):
@@ -275,7 +282,7 @@ class ThrottleForm(ServiceForm):
 
 
 class RotationFilterForm(forms.Form):
-    state = forms.ChoiceField(choices=[*ANY, *Rotation._meta.get_field("state").choices], required=False)  # type: ignore[misc]
+    state = forms.ChoiceField(choices=[*ANY, *state_choices(RotationState)], required=False)
     trigger = forms.ChoiceField(choices=[*ANY, *Rotation.Trigger.choices], required=False)
     failed = forms.BooleanField(required=False, label="With items set aside")
 
@@ -298,7 +305,7 @@ class StoreForm(ServiceForm):
     key = forms.ModelChoiceField(
         Key.objects.none(), help_text="The key that governs the items: a data key, or a KEK for envelope JSON."
     )
-    name = forms.SlugField(max_length=100)
+    name = ShortNameField(max_length=100)
     title = forms.CharField(max_length=150)
     dsn = forms.CharField(
         label="Connection", max_length=500, help_text="postgresql://user:password@host:port/database. It is sealed at once and never shown again.",
@@ -321,6 +328,8 @@ class StoreForm(ServiceForm):
         rings = rings_of(actor, Permission.STORE_MANAGE)
         self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
         self.fields["key"].queryset = Key.objects.filter(ring__in=rings, kind__in=["dek", "kek"]).order_by("name")  # type: ignore[attr-defined]
+        if self.is_bound:  # a secret is never sent back
+            self.fields["dsn"].help_text = f"Type it again, it was not kept: {self.fields['dsn'].help_text}"
 
     def service_values(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
@@ -332,7 +341,7 @@ class StoreForm(ServiceForm):
 class ProviderForm(ServiceForm):
     """The settings that a kind of provider declares; an alias is given once, a kept secret may stay empty."""
 
-    alias = forms.SlugField(max_length=63, help_text="Short and stable: keys name their provider by it.")
+    alias = ShortNameField(max_length=63, help_text="Short and stable: keys name their provider by it.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     calls_per_second = forms.IntegerField(
         min_value=1, max_value=1_000_000, required=False, label="Calls a second",
@@ -382,7 +391,7 @@ class AdoptionForm(ServiceForm):
     """Where a key that a provider has already stands in the inventory from now on."""
 
     ring = forms.ModelChoiceField(KeyRing.objects.none())
-    name = forms.SlugField(max_length=100, help_text="Short and stable: programs use it.")
+    name = ShortNameField(max_length=100, help_text="Short and stable: programs use it.")
     title = forms.CharField(max_length=150, help_text="What people call it.")
     kind = forms.ChoiceField(choices=KEY_KINDS, initial=KeyKind.KEK.value)
     parent = forms.ModelChoiceField(

@@ -17,6 +17,7 @@ from keys.models import Key
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
+from keyvault_portal.short_name import ShortNameField
 
 _SECRET = {"autocomplete": "off"}
 
@@ -32,7 +33,7 @@ class _RingForm(ServiceForm):
 class SourceForm(_RingForm):
     """An account at an ACME CA."""
 
-    name = forms.SlugField(max_length=63, label="Short name")
+    name = ShortNameField(max_length=63, label="Short name")
     directory = forms.CharField(
         max_length=500, label="Directory address", initial=LETS_ENCRYPT, help_text="https address of the CA's ACME directory (RFC 8555)."
     )  # fmt: skip
@@ -66,7 +67,7 @@ class SourceForm(_RingForm):
 class DnsHookForm(_RingForm):
     """How TXT records are written."""
 
-    name = forms.SlugField(max_length=63, label="Short name")
+    name = ShortNameField(max_length=63, label="Short name")
     kind = forms.ChoiceField(choices=DnsHook.Kind.choices)
     address = forms.CharField(
         max_length=500, help_text="The zone's primary server as host:port, or the address of the webhook."

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from keys.models import Key, KeyVersion
-from keys.services import lifecycle, policies
+from keys.services import lifecycle, policies, policy_words
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.approvals.registry import Act, operation
@@ -62,10 +62,7 @@ class UpdatePolicy:
             target_version=str(key.policy.version),
             ring_id=key.ring_id,
             policy_version=str(key.policy.version),
-            consequences=[
-                f"{name.replace('_', ' ').capitalize()}: {getattr(old, name)} becomes {getattr(new, name)}."
-                for name in policies.weakens(old, new)
-            ],
+            consequences=policy_words.weakening(old, new),
         )
 
     def perform(self, actor: Actor, params: dict[str, Any], request_id: UUID) -> dict[str, Any]:

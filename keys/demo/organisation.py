@@ -3,7 +3,7 @@
 One of the last signs the minutes of ceremonies."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -19,7 +19,7 @@ from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import KeyRing, Person
-from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.accounts.permissions import Permission, Role
 from keyvault_portal.accounts.second_factor import has_second_factor
 from keyvault_portal.approvals import execution
 from keyvault_portal.approvals import services as approvals
@@ -132,6 +132,22 @@ def _people(org: Organisation, step: Callable[[str], None]) -> None:
         except ApprovalRequired as waiting:
             agree(org, waiting.request_id, *(officer for officer in ("boris", "chen") if officer != short))
         step(name)
+
+
+def ways_in(org: Organisation) -> Iterator[tuple[str, str, str, str]]:
+    """Name, roles held now, sign-in link and code of each of PEOPLE; without link and code who cannot be signed in any more.
+
+    Whoever plays with the demonstration may keep people out or take roles away: the next start has to cope with that.
+    """
+    there = [org.people[short] for short, *_ in PEOPLE if short in org.people]
+    actors = [actor_for_person(person, second_factor=True) for person in there if person.is_active]
+    maker = next((actor for actor in actors if actor.can(Permission.PERSON_MANAGE)), None)
+    for person in there:
+        roles = (
+            ", ".join(sorted({binding.get_role_display().lower() for binding in person.bindings.all()})) or "no role"
+        )
+        link = accounts.create_sign_in_link(actor=maker, person=person) if maker and person.is_active else ""
+        yield person.name, roles, link, second_factor_code(person) if link else ""
 
 
 def second_factor_code(person: Person) -> str:

@@ -1,6 +1,7 @@
 """Rotations, their re-encryption jobs, the key ranges workers claim, and the items set aside."""
 
 import uuid
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -150,6 +151,11 @@ class FailedItem(models.Model):
     resolution_note = models.TextField(blank=True)
 
     REFUSED = "refused: "
+    WORDS: ClassVar[dict[str, str]] = {
+        "malformed": "not in the format of its store",
+        "decrypt_failed": "does not decrypt: it was altered, or belongs to another row",
+        "unknown_version": "names a version that the key does not have",
+    }
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["job", "item", "column"], name="keys_failed_item_once")]
@@ -157,3 +163,13 @@ class FailedItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.column} of {self.item}: {self.reason}"
+
+    @classmethod
+    def words_for(cls, reason: str) -> str:
+        """A reason as people read it."""
+        return cls.WORDS.get(reason, reason)
+
+    @property
+    def reason_in_words(self) -> str:
+        """Why it was set aside."""
+        return self.words_for(self.reason)

@@ -59,7 +59,7 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds.
+    """What pages and the API show of one job; `rate` in items a second, `eta` in seconds, both while it moves.
 
     `done` is never too high: what a worker that died had moved and not written down yet is not in it.
     """
@@ -83,16 +83,16 @@ def speed(job: ReEncryptionJob) -> float | None:
 
 
 def progress(job: ReEncryptionJob) -> Progress:
-    """How far a job is, at its speed so far or at its limit, where that is slower."""
-    rate = speed(job)
+    """How far a job is and, while it moves, how fast: at its speed so far or at its limit, where that is slower."""
+    moving = job.state in {JobState.RUNNING.value, JobState.PENDING.value}
+    rate = speed(job) if moving else None
     if rate and job.rate_limit:
         rate = min(rate, job.rate_limit)
     left = max(job.items_total - job.items_done - job.items_failed, 0)
-    moving = job.state in {JobState.RUNNING.value, JobState.PENDING.value}
     label = f"{job.get_mode_display()}: {job.store}" if job.store_id else job.get_mode_display()
     return Progress(
         id=f"job-{job.pk}", label=label, done=job.items_done, total=max(job.items_total, job.items_done), failed=job.items_failed,
-        rate=rate, eta=left / rate if rate and moving else None, state=job.state, rate_limit=job.rate_limit, last_error=job.last_error,
+        rate=rate, eta=left / rate if rate else None, state=job.state, rate_limit=job.rate_limit, last_error=job.last_error,
         unit="keys" if job.mode == ReEncryptionJob.Mode.REWRAP_KEYS else "items",
     )  # fmt: skip
 

@@ -43,7 +43,9 @@ class ExportForm(ServiceForm):
         help_text="Another key of the hierarchy, instead of a public key.",
     )
     reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}), max_length=2000, help_text="Kept in the record; approvers read it."
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=2000,
+        help_text="Kept in the record, and read by whoever has to agree.",
     )
 
     def __init__(self, *args: Any, key: Key, choices: Any, **kwargs: Any) -> None:
@@ -120,8 +122,8 @@ class ExportDetail(ActorRequiredMixin, View):
                 ("Recipient", row.recipient), ("Wrapped by", row.get_method_display()),
                 ("Under", f"{wrapper.key.ring.name}/{wrapper.key.name}, version {wrapper.key_version}" if wrapper else ""),
                 ("Fingerprint of the public key (SHA-256)", row.fingerprint), ("Check value", row.check_value), ("Reason", row.reason),
-                ("Asked for", f"{row.created_at:%Y-%m-%d %H:%M} by {row.requested_by}"),
-                ("Collected", f"{row.collected_at:%Y-%m-%d %H:%M} by {row.collected_by}" if row.collected_at else ""),
+                ("Asked for", f"{row.created_at:%-d %b %Y, %H:%M} by {row.requested_by}"),
+                ("Collected", f"{row.collected_at:%-d %b %Y, %H:%M} by {row.collected_by}" if row.collected_at else ""),
             ],
         }  # fmt: skip
         return render(request, "keys/export_detail.html", context)

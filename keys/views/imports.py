@@ -299,8 +299,8 @@ def import_page(request: HttpRequest, row: KeyImport, form: UploadForm, status: 
             ("Key", f"{key.ring.name}/{key.name}"), ("Algorithm", key.algorithm), ("Goes to", key.provider),
             ("How it comes", row.get_method_display()),
             ("Check value", f"{row.check_value or 'comes with the upload'}, {check_method(key.algorithm)}"),
-            ("Opened", f"{row.created_at:%Y-%m-%d %H:%M} by {row.opened_by}"),
-            ("Ends", f"{row.expires_at:%Y-%m-%d %H:%M} UTC"), ("Reason", row.reason),
+            ("Opened", f"{row.created_at:%-d %b %Y, %H:%M} by {row.opened_by}"),
+            ("Ends", f"{row.expires_at:%-d %b %Y, %H:%M} UTC"), ("Reason", row.reason),
         ],
     }  # fmt: skip
     if components:

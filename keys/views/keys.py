@@ -217,7 +217,7 @@ class KeyDetail(ActorRequiredMixin, View):
                     ("Ring", key.ring), ("Kind", key.get_kind_display()), ("Algorithm", f"{key.algorithm} ({algorithm.standing.value})"),
                     ("Standard", algorithm.clause), ("Wrapped by", key.parent), ("Provider", key.provider), ("Purpose", key.purpose),
                     ("Can be exported", (why_not(key) and f"No. {why_not(key)}") or "Yes: wrapped, and only by agreement."),
-                    ("Identifier", key.pk), ("Created", f"{key.created_at:%Y-%m-%d %H:%M} by {key.created_by}"),
+                    ("Identifier", key.pk), ("Created", f"{key.created_at:%-d %b %Y, %H:%M} by {key.created_by}"),
                 ],
             },
         )  # fmt: skip

@@ -22,6 +22,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import PortalError
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
 from keyvault_portal.visible import found, on_rings
 
 M = MoveState
@@ -133,8 +134,7 @@ class MoveDetail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, move_id: UUID) -> HttpResponse:
         found = visible_move(request, move_id)
-        template = "keys/_move_live.html" if request.headers.get("HX-Request") else "keys/move_detail.html"
-        return render(request, template, move_context(request, found))
+        return polled(request, "keys/move_detail.html", "keys/_move_live.html", move_context(request, found))
 
 
 def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
@@ -154,7 +154,8 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
         items = FailedItem.objects.filter(job__rotation=walk, resolution=FailedItem.Resolution.OPEN)
         open_failed = items[:1001].count()
     return {
-        "title": f"Move of {key.title}", "move": found, "key": key, "state": found.state, "steps": _steps(found), "live": state in LIVE,
+        "title": f"Move of {key.title}", "move": found, "key": key, "state": found.state, "shown": found.state,
+        "steps": _steps(found), "live": state in LIVE,
         "jobs": [reencryption.progress(job) for job in jobs], "census": counted, "leaving": leaving, "open_failed": open_failed,
         "left": left, "zero": bool(counted and not left and found.switched_at), "next_step": _next_step(found, state) + _copies_words(copies),
         "waits": found.last_error if state in LIVE else "", "stopped": found.last_error if state is M.FAILED else "",
@@ -176,7 +177,7 @@ def move_context(request: HttpRequest, found: Move) -> dict[str, Any]:
             ("What moves", "the key with its material" if found.with_material else "its work, to a new key there"),
             ("Values compared", f"{found.compared:,}" if found.compared else None), ("Reason", found.reason),
             ("Undone because", found.undo_reason), ("Asked by", found.requested_by),
-            ("Started", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("Started", f"{found.created_at:%-d %b %Y, %H:%M:%S} UTC"),
         ],
     }  # fmt: skip
 
@@ -191,7 +192,7 @@ def _next_step(found: Move, state: MoveState) -> str:
         M.COMPARING: f"They are read back at both places and compared; only then {new} takes over.",
         M.RE_WRAPPING: f"Workers bring over what stands on {old}. Everything new is wrapped at both places; you may leave this page.",
         M.RE_WRAPPED: f"Nothing that was counted stands on {old} any more: drop it, or undo the move while it is there.",
-        M.DROPPING: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock." if due else "",
+        M.DROPPING: f"{old.capitalize()} is destroyed after {due:%-d %b %Y, %H:%M} UTC; any use of it stops the clock." if due else "",
         M.COMPLETED: f"All done: {old} is destroyed, and the key lives at {found.target}.",
         M.PAUSED: "It stands still until somebody resumes or undoes it. Nothing waits for it.",
         M.FAILED: "Remove the reason and resume, or undo the move. Nothing is lost either way.",
@@ -243,7 +244,9 @@ def _steps(found: Move) -> list[dict[str, str]]:
             look = "waiting"
         if (at in {M.UNDOING, M.UNDONE} and look != "done") or (phase is M.DROPPING and at is M.UNDONE):
             look = "todo"
-        shown.append({"title": title, "state": look, "note": f"{moment:%H:%M:%S}" if moment and look == "done" else ""})
+        shown.append(
+            {"title": title, "state": look, "note": f"{moment:%-d %b %Y, %H:%M}" if moment and look == "done" else ""}
+        )
     if at in {M.UNDOING, M.UNDONE}:
         shown.append({"title": "Undo", "state": "done" if state is M.UNDONE else going, "note": ""})
     return shown

@@ -149,7 +149,7 @@ class ProviderDetail(ActorRequiredMixin, View):
                 ("Alias", row.alias), ("Kind", _kind_title(row.kind)), ("Region", row.region), *_settings_words(row),
                 ("Keys", f"{registration.keys_at(alias).count():,}"), ("It takes us for", row.last_identity),
                 ("Budget of background work", f"{provider_budget(alias)} calls/s"), ("Published limits", health.quota_words(row)),
-                ("Registered", f"{row.created_at:%Y-%m-%d %H:%M} by {row.created_by}"),
+                ("Registered", f"{row.created_at:%-d %b %Y, %H:%M} by {row.created_by}"),
             ],
         }  # fmt: skip
         return render(request, "keys/provider_detail.html", context)

@@ -25,6 +25,7 @@ from keyvault_portal.audit import services as audit
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import PortalError, ValidationFailed
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
 from keyvault_portal.visible import found, on_rings
 
 FAILED_ORDER = ("decided", "id")
@@ -125,8 +126,8 @@ class RotationDetail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, rotation_id: UUID) -> HttpResponse:
         found = visible_rotation(request, rotation_id)
-        template = "keys/_rotation_live.html" if request.headers.get("HX-Request") else "keys/rotation_detail.html"
-        return render(request, template, rotation_context(request, found))
+        context = rotation_context(request, found)
+        return polled(request, "keys/rotation_detail.html", "keys/_rotation_live.html", context)
 
 
 def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
     open_failed = rotation.open_items(found)[:1001].count()
     return {
         "title": f"Rotation of {key.title}", "rotation": found, "key": key, "state": found.state, "jobs": jobs, "steps": _steps(found),
-        "live": state in LIVE, "failed_items": failed["object_list"],
+        "live": state in LIVE, "failed_items": failed["object_list"], "shown": f"{state}.{bool(failed['object_list']):d}",
         **{name: url and f"{url}#failed" for name, url in failed.items() if name != "object_list"},
         "open_failed": open_failed, "late": late, "census": counted, "left": left,
         "next_step": _next_step(found, state, open_failed, late, given_up.total()),
@@ -168,7 +169,7 @@ def rotation_context(request: HttpRequest, found: Rotation) -> dict[str, Any]:
         "facts": [
             ("Key", key), ("From", f"version {found.old_version.key_version}"),
             ("To", f"version {found.new_version.key_version}" if found.new_version else None), ("Why", found.get_trigger_display()),
-            ("Reason", found.reason), ("Asked by", found.requested_by), ("Started", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("Reason", found.reason), ("Asked by", found.requested_by), ("Started", f"{found.created_at:%-d %b %Y, %H:%M:%S} UTC"),
         ],
     }  # fmt: skip
 
@@ -203,7 +204,7 @@ def _next_step(found: Rotation, state: RotationState, open_failed: int, late: in
         RotationState.PAUSED: "It stands still until somebody resumes it. Both versions open what they protect.",
         RotationState.FAILED: "Look at the reason, remove it, and read the items again.",
         RotationState.CANCELLED: f"It was cancelled. What was not moved stays on {old}, readable, until the walk is taken up again.",
-        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%d %B %Y, %H:%M} UTC; any use of it stops the clock."
+        RotationState.DECOMMISSIONED: f"{old.capitalize()} is destroyed after {due:%-d %b %Y, %H:%M} UTC; any use of it stops the clock."
         if due
         else "",
         RotationState.COMPLETED: f"All done: {old} is destroyed.",
@@ -233,17 +234,17 @@ def _steps(found: Rotation) -> list[dict[str, str]]:
         RotationState.RE_ENCRYPTED: "waiting", RotationState.DECOMMISSIONED: "waiting", RotationState.COMPLETED: "done",
     }.get(state, "todo")  # fmt: skip
     due = found.old_version.deletion_due_at
-    note = f"destroyed after {due:%Y-%m-%d}" if state is RotationState.DECOMMISSIONED and due else ""
+    note = f"destroyed after {due:%-d %b %Y}" if state is RotationState.DECOMMISSIONED and due else ""
     return [
         {
             "title": "Introduce",
             "state": "done" if found.introduced_at else "current",
-            "note": f"{found.introduced_at:%H:%M:%S}" if found.introduced_at else "",
+            "note": f"{found.introduced_at:%-d %b %Y, %H:%M}" if found.introduced_at else "",
         },
         {
             "title": "Re-encrypt",
             "state": moving,
-            "note": f"{found.re_encrypted_at:%H:%M:%S}" if found.re_encrypted_at else "",
+            "note": f"{found.re_encrypted_at:%-d %b %Y, %H:%M}" if found.re_encrypted_at else "",
         },
         {"title": "Decommission", "state": ending, "note": note},
     ]
@@ -337,7 +338,7 @@ class GiveUpOpen(OneRotation, WalkConfirm):
         total = sum(number for *_, number in rows)
         return [
             f"{total:,} item{'s' if total != 1 else ''} wait{'s' if total == 1 else ''} for a decision.",
-            *[f"{store}, {column}: {number:,} ({why.replace('_', ' ')})." for store, column, why, number in rows],
+            *[f"{store}, {column}: {number:,} ({FailedItem.words_for(why)})." for store, column, why, number in rows],
         ]
 
 

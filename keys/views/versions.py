@@ -116,7 +116,7 @@ class Compromise(VersionAct):
     service = rotation.rotate_compromised
     words = (
         "{version} is compromised",
-        "It stops protecting at once and may only open what it protected, so that the data can be moved. This cannot be undone.",
+        "It stops protecting at once and may only open what it protected, so that the data can be moved.",
         "Mark it compromised",
     )
     done = "{version} is marked compromised; if it was in use, its key is being rotated."

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import hmac
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.stagekit import clear_login
@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.identity import actor_for_person
 from keyvault_portal.accounts.models import Person
-from keyvault_portal.accounts.second_factor import FIRST_RATE, requires_second_factor
+from keyvault_portal.accounts.second_factor import FIRST_RATE, LAST_ONE, requires_second_factor
 from keyvault_portal.accounts.web import client_address
 from keyvault_portal.audit import services as audit
 
@@ -54,6 +54,15 @@ class AccountAdapter(DefaultAccountAdapter):
 
 class MfaAdapter(DefaultMFAAdapter):
     """Second factors: keys at rest are encrypted, and who needs one cannot remove the last."""
+
+    error_messages: ClassVar[dict[str, Any]] = DefaultMFAAdapter.error_messages | {
+        "cannot_delete_authenticator": LAST_ONE
+    }
+
+    def generate_authenticator_name(self, user: Any, type: str) -> str:
+        """What a new one is called until its owner says otherwise; no name that a key of the portal could have."""
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
 
     def encrypt(self, text: str) -> str:
         return _fernet().encrypt(text.encode()).decode()

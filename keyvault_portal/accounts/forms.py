@@ -5,9 +5,11 @@ from typing import Any
 from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html
 from django.db.models import QuerySet
+from django.db.models.fields import BLANK_CHOICE_LABEL
 
 from keyvault_portal.accounts.models import KeyRing, Person
 from keyvault_portal.accounts.permissions import TOKEN_SCOPES, Role
+from keyvault_portal.short_name import ShortNameField
 
 
 class SetupForm(forms.Form):
@@ -61,7 +63,7 @@ class BindingForm(forms.Form):
     """A role, and where it holds."""
 
     role = forms.ChoiceField(
-        choices=Role.choices,
+        choices=[("", BLANK_CHOICE_LABEL), *Role.choices],
         help_text="Making a security officer or a custodian needs the agreement of other officers.",
     )
     ring = forms.ModelChoiceField(KeyRing.objects.none(), required=False, empty_label="Everything")
@@ -84,7 +86,7 @@ class RingForm(forms.Form):
 class NewRingForm(RingForm):
     """A new ring; its name cannot change later, because key references contain it."""
 
-    name = forms.SlugField(
+    name = ShortNameField(
         max_length=63, help_text="Part of key references such as payments/cards; letters, digits and hyphens."
     )
     field_order = ["name", "title", "description"]

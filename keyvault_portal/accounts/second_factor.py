@@ -10,6 +10,7 @@ from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import Permission, Role
 
 FIRST_RATE = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)  # recovery codes only stand in for one of these
+LAST_ONE = "Your roles require a second factor, and this is the last one. Add another one first."
 
 
 def session_has_second_factor(request: HttpRequest) -> bool:

@@ -44,9 +44,10 @@ def unread(person_id: UUID) -> QuerySet[Notice]:
     return Notice.objects.filter(person_id=person_id, read_at=None).order_by("-created_at", "-id")
 
 
-def mark_read(person_id: UUID) -> int:
-    """Mark every notice of this person as read; returns how many were not."""
-    return unread(person_id).update(read_at=timezone.now())
+def mark_read(person_id: UUID, *, path: str | None = None) -> int:
+    """Mark every notice of this person as read, or those that lead to `path`; returns how many were not."""
+    rows = unread(person_id) if path is None else unread(person_id).filter(path=path)
+    return rows.update(read_at=timezone.now())
 
 
 def send(notice_id: int) -> None:

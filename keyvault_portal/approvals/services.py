@@ -83,7 +83,9 @@ def require_or_request(
         if actor.id is None:
             raise PermissionRefused("The portal itself cannot ask for agreement.")
         if not reason.strip():
-            raise ValidationFailed("Say why, approvers read it.", errors={"reason": ["This field is required."]})
+            raise ValidationFailed(
+                "Say why, approvers read it.", errors={"reason": ["Say why: those who have to agree read it."]}
+            )
         parsed = [_asked(Group.parse(rule, act.ring_id), operation) for rule in groups]
         _check_groups(parsed)
         if lacking := unreachable(parsed, actor.id):

@@ -26,8 +26,10 @@ from keyvault_portal.audit.files import as_attachment
 from keyvault_portal.downloads import list_download
 from keyvault_portal.errors import Conflict, ValidationFailed
 from keyvault_portal.paging import page_context
+from keyvault_portal.polling import polled
+from keyvault_portal.templatetags.portal import state_choices
 
-ANY_STATE = [("", "Any"), *[(state.value, state.value.capitalize()) for state in RequestState]]
+ANY_STATE = [("", "Any"), *state_choices(RequestState)]
 RECENT = ["-created_at", "-id"]
 EXPORTED = {
     "operation": "operation", "title": "title", "target": "target_label", "requested_by": "requester_label", "reason": "reason", "state": "state",
@@ -133,8 +135,9 @@ class Detail(ActorRequiredMixin, View):
 
     def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         found = services.visible_request(actor_of(request), request_id)
-        template = "approvals/_live.html" if request.headers.get("HX-Request") else "approvals/detail.html"
-        return render(request, template, detail_context(request, found))
+        if not request.headers.get("HX-Request"):  # nobody reads a poll
+            notices.mark_read(services.identity(actor_of(request)), path=request.path)
+        return polled(request, "approvals/detail.html", "approvals/_live.html", detail_context(request, found))
 
 
 def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveForm | None = None) -> dict[str, Any]:
@@ -149,7 +152,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
     counts = actor.id is not None and actor.id != found.requester_id and bool(groups_counting(actor.id, groups))
     decided = any(decision.person_id == actor.id for decision in decisions)
     return {
-        "title": found.title, "approval": found, "state": found.state, "decisions": decisions, "progress": progress,
+        "title": found.title, "approval": found, "state": found.state, "shown": found.state, "decisions": decisions, "progress": progress,
         "act_text": json.dumps(json.loads(bytes(found.act)), indent=2, sort_keys=True), "live": found.state in {"pending", "approved"},
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
         "may_withdraw": open_ and actor.id == found.requester_id,
@@ -163,7 +166,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
         "facts": [
             ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
-            ("Asked", f"{found.created_at:%Y-%m-%d %H:%M} UTC"), ("Expires", f"{found.expires_at:%Y-%m-%d %H:%M} UTC"),
+            ("Asked", f"{found.created_at:%-d %b %Y, %H:%M} UTC"), ("Expires", f"{found.expires_at:%-d %b %Y, %H:%M} UTC"),
             ("Operation", found.operation),
         ],
     }  # fmt: skip
@@ -304,7 +307,8 @@ class Notices(ActorRequiredMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         rows = Notice.objects.filter(person_id=services.identity(actor_of(request)))
         context = page_context(request, rows, RECENT) | {
-            "title": "Notices", "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
+            "title": "Notices", "unread": notices.unread(services.identity(actor_of(request))).exists(),
+            "columns": [{"label": "Notice"}, {"label": "When"}, {"label": "Read"}], "empty_title": "No notices",
             "empty_text": "What needs you, and what became of what you asked, is told here and by e-mail.",
         }  # fmt: skip
         return render(request, "approvals/notices.html", context)

@@ -39,6 +39,12 @@ class EventFilter(forms.Form):
             rings = rings.filter(pk__in=self._visible)
         self.fields["ring"].queryset = rings  # type: ignore[attr-defined]
 
+    def clean(self) -> dict[str, Any]:
+        since, until = self.cleaned_data.get("since"), self.cleaned_data.get("until")
+        if since and until and until <= since:
+            self.add_error("until", "This is not after From: no event lies between.")
+        return self.cleaned_data
+
     def filters(self) -> Filters:
         """What was asked for, within what the reader may see; unreadable fields do not restrict."""
         self.is_valid()

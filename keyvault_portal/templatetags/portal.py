@@ -163,6 +163,11 @@ def look_of(state: object) -> Look:
     return STATES.get(name.lower(), fallback)
 
 
+def state_choices(states: Iterable[object]) -> list[tuple[str, str]]:
+    """Choices of a filter by state, in the words of the badges."""
+    return [(str(getattr(state, "value", state)), look_of(state).word) for state in states]
+
+
 @register.simple_tag
 @cache  # a page shows hundreds of icons, and the address is the same as long as the process lives
 def icon_sprite() -> str:
@@ -306,6 +311,17 @@ def sort_link(context: Context, column: Mapping[str, object]) -> SortLink:
         return SortLink(url_replace(context, sort=f"-{field}"), "ascending", "sort-up")
     order, icon = ("descending", "sort-down") if now == f"-{field}" else ("", "sort")
     return SortLink(url_replace(context, sort=field), order, icon)
+
+
+@register.simple_tag(takes_context=True)
+def waiting_about(context: Context, target_type: str, target_id: object) -> list[Any]:
+    """Return the requests about one thing that wait for agreement and that the reader may see, newest first, five at most."""
+    # Agreement stands on the apps that show what waits, and draws its own pages with these tags.
+    from keyvault_portal.accounts.web import actor_of
+    from keyvault_portal.approvals.services import visible_requests
+
+    rows = visible_requests(actor_of(context["request"])).filter(target_type=target_type, target_id=str(target_id))
+    return list(rows.filter(state="pending").order_by("-created_at", "-id")[:5])
 
 
 @register.simple_tag(takes_context=True)

@@ -64,7 +64,8 @@ def test_the_invited_sign_in_with_their_link(client, officer_actor, person):
 
 def test_giving_and_taking_a_role(client, ann, ring):
     page = f"/people/{ann.pk}/roles/"
-    assert client.get(page).status_code == 200
+    assert client.get(page).context["form"]["role"].subwidgets[0].data["value"] == "", "no role is offered first"
+    assert client.post(page, {"ring": ""}).status_code == 422
     assert client.post(page, {"role": "auditor", "ring": str(ring.pk)}).status_code == 302
     assert client.post(page, {"role": "auditor", "ring": str(ring.pk)}).status_code == 422
     binding = ann.bindings.get(role="auditor")
@@ -72,6 +73,21 @@ def test_giving_and_taking_a_role(client, ann, ring):
     assert ann.bindings.filter(role="auditor").exists()
     client.post(f"/roles/{binding.pk}/remove/")
     assert not ann.bindings.filter(role="auditor").exists()
+
+
+def test_what_others_must_agree_to_is_asked_for_as_elsewhere(client, ann, person):
+    oskar = person("oskar", "security_officer")
+    for who, asks in ((oskar, True), (ann, False)):
+        binding = who.bindings.get()
+        for page, button in (
+            (f"/people/{who.pk}/deactivate/", "deactivate"),
+            (f"/roles/{binding.pk}/remove/", "take it away"),
+        ):
+            said = client.get(page).content.decode()
+            assert ("Others must agree first" in said) is asks
+            assert (f"Ask to {button}" in said) is asks
+        Person.objects.filter(pk=who.pk).update(is_active=False)
+        assert ("Ask to reactivate" in client.get(f"/people/{who.pk}/reactivate/").content.decode()) is asks
 
 
 def test_deactivating_tells_what_ends_first(client, ann):
@@ -124,6 +140,7 @@ def test_a_token_is_shown_once_and_revoked(client, officer):
     token = ApiToken.objects.get()
     assert created.status_code == 201
     assert f"kvp_{token.pk.hex}_" in created.content.decode()
+    assert f"acts as {officer}, within its scopes" in created.content.decode(), "the token's name is nobody's"
     assert "no-store" in created["Cache-Control"]
     assert token.cidrs == ["10.0.0.0/8", "2001:db8::/32"]
     assert "kvp_" not in client.get("/tokens/").content.decode()

@@ -84,6 +84,7 @@ def test_password_then_code(person):
     response = client.post("/account/login/", {"login": ann.email, "password": PASSWORD})
     assert response["Location"].startswith("/account/2fa/authenticate/")
     assert "_auth_user_id" not in client.session
+    assert "or one of your recovery codes" in client.get("/account/2fa/authenticate/").content.decode()
     assert client.post("/account/2fa/authenticate/", {"code": "000000"}).status_code == 200
     assert events("session.second_factor")[-1][0] == "refused"
     response = client.post("/account/2fa/authenticate/", {"code": code_for(secret)})
@@ -155,11 +156,16 @@ def test_officers_keep_their_last_factor(officer, person):
     assert get_adapter().can_delete_authenticator(TOTP.activate(person("ann"), generate_totp_secret()).instance)
 
 
-def test_the_last_factor_of_an_officer_is_not_removed_over_http(officer, signed_in):
-    client, totp = signed_in(officer), TOTP.activate(officer, generate_totp_secret()).instance
+def just_proved(client):
+    """The same client after its person typed the password again."""
     session = client.session
     session["account_authentication_methods"] += [{"method": "password", "at": time.time(), "reauthenticated": True}]
     session.save()
+    return client
+
+
+def test_the_last_factor_of_an_officer_is_not_removed_over_http(officer, signed_in):
+    client, totp = just_proved(signed_in(officer)), TOTP.activate(officer, generate_totp_secret()).instance
     first, last = (
         Authenticator.objects.create(
             user=officer, type=Authenticator.Type.WEBAUTHN, data={"name": name, "credential": {}}
@@ -173,6 +179,23 @@ def test_the_last_factor_of_an_officer_is_not_removed_over_http(officer, signed_
     left = Authenticator.objects.filter(user=officer, type__in=FIRST_RATE)
     assert list(left.values_list("pk", flat=True)) == [last.pk]
     assert "this is the last one" in str(list(get_messages(response.wsgi_request)))
+
+
+def test_an_application_that_has_to_stay_comes_without_a_button_to_remove_it(officer, person, signed_in):
+    path = "/account/2fa/totp/deactivate/"
+    for who, stays in ((officer, True), (person("ann", "operator"), False)):
+        client = just_proved(signed_in(who))
+        TOTP.activate(who, generate_totp_secret())
+        page = client.get(path).content.decode()
+        assert ("Deactivate</button>" in page) is not stays
+        assert ("Add another one first" in page) is stays
+
+
+def test_a_passkey_is_not_offered_the_name_of_a_key(officer, signed_in):
+    client = just_proved(signed_in(officer))
+    assert client.get("/account/2fa/webauthn/add/").context["form"]["name"].value() == "Passkey"
+    Authenticator.objects.create(user=officer, type=Authenticator.Type.WEBAUTHN, data={"name": "a", "credential": {}})
+    assert get_adapter().generate_authenticator_name(officer, Authenticator.Type.WEBAUTHN) == "Passkey 2"
 
 
 def test_set_up_link_to_second_factor_to_work(db, monkeypatch):

@@ -1,4 +1,4 @@
-"""This app's pages and endpoints with probes beside them, so that these tests need no other part of the portal."""
+"""This app's pages and endpoints, the record they lead to, and probes, so that these tests need no other part of the portal."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
@@ -42,6 +42,7 @@ urlpatterns = [
     path("settings/", home, name="settings"),
     path("account/", include("keyvault_portal.accounts.account_urls")),
     path("", include("keyvault_portal.accounts.urls")),
+    path("audit/", include("keyvault_portal.audit.urls")),
     path("api/v1/", include(router.urls)),
     path("api/closed/", Closed.as_view()),
     path("api/failing/<str:name>/", failing),

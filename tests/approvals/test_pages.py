@@ -1,5 +1,7 @@
 """The pages and the endpoints: who sees what, what a form must hold, and how many queries a list takes."""
 
+import re
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -34,6 +36,16 @@ def test_the_page_shows_the_act_its_hash_and_the_votes(ask, browser, oskar):
     live = browser(oskar).get(url("detail", request), headers={"HX-Request": "true"}).content.decode()
     assert "0 of 2" in live
     assert "<html" not in live
+
+
+def test_a_page_that_polls_is_opened_anew_when_its_buttons_no_longer_fit(ask, browser, olga, oskar):
+    request = ask()
+    client, page = browser(olga), url("detail", request)
+    poll = re.search(r'hx-get="([^"]+)"', client.get(page).content.decode())[1]
+    assert "HX-Redirect" not in client.get(poll, headers={"HX-Request": "true"})
+    browser(oskar).post(url("reject", request), {"reject-reason": "no"})
+    assert client.get(poll, headers={"HX-Request": "true"})["HX-Redirect"] == page, "Withdraw would be refused"
+    assert url("withdraw", request) not in client.get(page).content.decode()
 
 
 def test_agreeing_by_form(ask, browser, oskar):
@@ -146,3 +158,23 @@ def test_the_endpoints_do_the_same(ask, browser, oskar, olga):
 @pytest.mark.parametrize("wrong", ["-" * 36, "0" * 36, "../../etc", "%00"])
 def test_an_id_that_is_none(browser, olga, wrong):
     assert browser(olga).get(f"/api/v1/approvals/{wrong}").status_code == 404
+
+
+def test_there_is_a_button_for_unread_notices_only(ask, browser, oskar):
+    client, page, button = browser(oskar), reverse("approvals:notices"), "Mark all as read"
+    assert button not in client.get(page).content.decode()
+    ask()
+    assert button in client.get(page).content.decode()
+    client.post(page)
+    assert button not in client.get(page).content.decode()
+
+
+def test_opening_a_request_reads_what_was_said_about_it(ask, browser, oskar, otto):
+    first, second = ask(text="1"), ask(text="2")
+    client = browser(oskar)
+    client.get(url("detail", first), headers={"HX-Request": "true"})
+    assert Notice.objects.filter(person_id=oskar.id, read_at=None).count() == 2, "a poll is no reading"
+    client.get(url("detail", first))
+    unread = Notice.objects.filter(read_at=None)
+    assert [row.path for row in unread.filter(person_id=oskar.id)] == [url("detail", second)]
+    assert unread.filter(person_id=otto.id).count() == 2

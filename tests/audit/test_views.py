@@ -122,7 +122,7 @@ def test_export_form_and_evidence_pack(events, sign_in, tmp_path):
     client = sign_in(Role.AUDITOR)
     page = client.get(reverse("audit:export"), {"action": "key.view"}).content.decode()
     assert "Evidence pack" in page
-    assert load_signer().public_key.hex() in page
+    assert f"python3 verify.py evidence.zip --key {load_signer().public_key.hex()}</pre>" in page
     assert client.post(reverse("audit:export"), {"format": "xlsx"}).status_code == 422
     table = client.post(reverse("audit:export"), {"format": "csv", "action": "key.view"})
     assert len(b"".join(table.streaming_content).splitlines()) == 31
@@ -131,3 +131,11 @@ def test_export_form_and_evidence_pack(events, sign_in, tmp_path):
     path.write_bytes(pack)
     assert "complete, in order and unaltered" in verifier.verify(path)[0]
     assert "verify.py" in zipfile.ZipFile(io.BytesIO(pack)).namelist()
+
+
+def test_a_time_that_ends_before_it_begins_is_said(events, sign_in):
+    client, turned = sign_in(Role.AUDITOR), {"since": "2026-12-01T00:00", "until": "2026-11-01T00:00"}
+    refused = client.post(reverse("audit:export"), turned | {"format": "csv"})
+    assert refused.status_code == 422
+    for page in (refused, client.get(reverse("audit:event-list"), turned)):
+        assert "This is not after From" in page.content.decode()

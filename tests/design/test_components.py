@@ -9,6 +9,11 @@ from django import forms
 from django.template.loader import render_to_string
 from django.test import RequestFactory
 
+from certificates.forms import AuthorityForm
+from keys.forms import KeyForm, ProviderForm, StoreForm
+from keyvault_portal.accounts.forms import NewRingForm
+from keyvault_portal.short_name import ShortNameField
+
 # The design stands on no page of the portal: links to pages that are not there are left out.
 pytestmark = pytest.mark.urls(__name__)
 urlpatterns: list[Any] = []
@@ -128,7 +133,7 @@ def test_values_are_escaped() -> None:
 
 
 class Sample(forms.Form):
-    name = forms.SlugField(help_text="Lower case.")
+    name = ShortNameField(help_text="Lower case.")
     agree = forms.BooleanField(label="Agree")
     mode = forms.ChoiceField(choices=[("a", "A"), ("b", "B")], widget=forms.RadioSelect, required=False)
 
@@ -143,6 +148,21 @@ def test_fields_tie_label_help_and_error_to_the_control() -> None:
     assert 'aria-invalid="true"' in control[0]
     assert all(f'id="{part}"' in html for part in described[1].split())
     assert "<legend> Mode <span" in html
+    assert "Letters, digits, hyphens and underscores only, without spaces." in html
+    assert "slug”" not in html
+
+
+@pytest.mark.parametrize("form", [KeyForm, StoreForm, ProviderForm, NewRingForm, AuthorityForm])
+def test_short_names_are_asked_for_in_plain_words(form: type[forms.Form]) -> None:
+    assert not [name for name, field in form.base_fields.items() if type(field) is forms.SlugField]
+
+
+def test_a_form_points_at_marked_fields_where_there_are_some() -> None:
+    form = Sample({"name": "fine", "agree": "on"})
+    form.add_error(None, "The database does not answer.")
+    words = [render_to_string("generic/form.html", {"form": it}) for it in (form, Sample({"name": "no slug!"}))]
+    assert ["Correct the marked fields" in page for page in words] == [False, True]
+    assert all("Nothing was saved." in page for page in words)
 
 
 @pytest.mark.parametrize("code", [403, 404, 409, 429, 500, 503])

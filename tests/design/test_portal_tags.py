@@ -12,6 +12,8 @@ from django.test import RequestFactory
 from django.urls import path, resolve
 
 from keys import states
+from keys.forms import KeyFilterForm, MoveFilterForm, RotationFilterForm
+from keyvault_portal.approvals.views import RequestFilterForm
 from keyvault_portal.templatetags import portal
 
 ROOT = Path(__file__).parents[2]
@@ -154,3 +156,13 @@ def test_a_page_elsewhere_is_marked_where_it_belongs(address: str, entry: str) -
     request.resolver_match = resolve(address)
     groups = portal.navigation(Context({"request": request}))
     assert [link.label for _, links in groups for link in links if link.current] == [entry]
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [(KeyFilterForm, "status"), (RotationFilterForm, "state"), (MoveFilterForm, "state"), (RequestFilterForm, "state")],
+)
+def test_filters_say_the_words_of_the_badges(form, name):
+    offered = [choice for choice in form.base_fields[name].choices if choice[0]]
+    assert offered == [(value, portal.look_of(value).word) for value, _ in offered]
+    assert len(offered) > 5

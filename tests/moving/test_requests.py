@@ -190,6 +190,7 @@ def test_the_pages_lead_through_a_move(kek, holdings, olga):
     assert "It moves to another provider" in said(browser.get(f"/keys/{kek.pk}/"))
     assert browser.post(f"{where}pause/").status_code == 302
     assert "It stands still" in said(browser.get(where, headers={"HX-Request": "true"}))
+    assert browser.get(f"{where}?shown=re_wrapping", headers={"HX-Request": "true"})["HX-Redirect"] == where
     assert browser.post(f"{where}resume/").status_code == 302
     assert browser.post(f"{where}throttle/", {"rate_limit": "500"}).status_code == 302
     move = drive(move)

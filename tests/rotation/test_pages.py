@@ -8,10 +8,12 @@ from django.test import Client
 from django.utils import timezone
 
 from keys.models import DataStore, Key, KeyVersion
-from keys.services import census, lifecycle, rotation
+from keys.services import census, lifecycle, rotation, store_removal
 from keyvault_portal.accounts.models import KeyRing, RoleBinding
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.accounts.services import deactivate_person
 from keyvault_portal.approvals.models import ApprovalRequest
+from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.errors import ApprovalRequired
 from tests.shop import Organisation
 
@@ -131,10 +133,36 @@ def test_the_rotation_page_says_what_happens_next(
     shown = text(browser("ada").get(page))
     assert "it can be decommissioned" in shown
     assert "Decommission version 1" in shown
-    assert "Decommission version 1" not in text(browser("dana").get(page)), "she may not destroy"
+    found.refresh_from_db()
+    for day in (found.introduced_at, found.re_encrypted_at):
+        assert f'<span class="step-note">{day:%-d %b %Y, %H:%M}</span>' in shown, "a time says nothing without its day"
+    assert "under 1 s" in text(browser("ada").get(f"/keys/{organisation.keys['pii'].pk}/rotate/"))
+    for_dana = text(browser("dana").get(page))
+    assert "Decommission version 1" not in for_dana, "she may not destroy"
+    assert "Whoever may destroy the key asks for that" in for_dana
+    assert "Whoever may destroy the key asks for that" not in shown
     live = text(browser("ada").get(page, headers={"HX-Request": "true"}))
     assert "<html" not in live
     assert "<strong>0</strong> items on version 1 at the last count" in live
+
+
+@pytest.mark.parametrize(
+    ("shown", "anew"), [("re_encrypted.0", False), ("re_encrypting.0", True), ("re_encrypted.1", True)]
+)
+def test_a_rotation_s_page_that_polls_is_opened_anew_when_what_stands_around_no_longer_fits(
+    organisation: Organisation,
+    browser: Callable[[str], Client],
+    customers: Any,
+    celery_eager: None,
+    shown: str,
+    anew: bool,
+) -> None:
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    page = f"/keys/rotations/{found.pk}/"
+    answer = browser("dana").get(f"{page}?shown={shown}", headers={"HX-Request": "true"})
+    assert answer.get("HX-Redirect") == (page if anew else None)
 
 
 def test_the_rotation_page_offers_to_begin_again(
@@ -211,3 +239,43 @@ def test_an_empty_list_says_what_to_do_and_a_filter_that_it_is_too_narrow(
     assert "Nothing matches" not in text(ada.get("/approvals/?tab=asked")), "a tab is no filter"
     assert "make one for its service account" in text(ada.get("/tokens/"))
     assert "Widen the filter" in text(ada.get("/keys/?q=nothing"))
+
+
+def test_pages_say_what_of_theirs_waits_for_agreement(
+    organisation: Organisation, browser: Callable[[str], Client], customers: Any, celery_eager: None
+) -> None:
+    ada, store = organisation.actor("ada"), customers[0]
+    found = rotation.request_rotation(actor=ada, key_id=organisation.keys["pii"].pk, reason="yearly")
+    boris = organisation.people["boris"]
+    pages = (f"/keys/rotations/{found.pk}/", f"/keys/stores/{store.pk}/", f"/people/{boris.pk}/")
+    for page in pages:
+        assert "It waits for agreement" not in text(browser("ada").get(page))
+    with pytest.raises(ApprovalRequired):
+        rotation.request_decommission(actor=ada, rotation_id=found.pk, reason="zero")
+    with pytest.raises(ApprovalRequired):
+        store_removal.deregister_store(actor=ada, store_id=store.pk, reason="closed")
+    with pytest.raises(ApprovalRequired):
+        deactivate_person(actor=ada, person=boris)
+    for page in pages:
+        assert text(browser("ada").get(page)).count("It waits for agreement") == 1
+
+
+def test_a_connection_that_was_not_kept_is_asked_for_again(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    ada, page = browser("ada"), "/keys/stores/new/"
+    assert "Type it again" not in text(ada.get(page))
+    answer = ada.post(page, {"dsn": "postgresql://shop:s3cret@localhost/shop"})
+    assert answer.status_code == 422
+    assert "Type it again, it was not kept" in text(answer)
+    assert "s3cret" not in text(answer)
+
+
+def test_the_record_of_a_person_leads_to_its_events(
+    organisation: Organisation, browser: Callable[[str], Client]
+) -> None:
+    person = organisation.people["boris"]
+    with pytest.raises(ApprovalRequired):
+        deactivate_person(actor=organisation.actor("ada"), person=person)
+    seq = AuditEvent.objects.get(action="approval.request", target_id=str(person.pk)).seq
+    assert f'<a href="/audit/{seq}">approval.request</a>' in text(browser("ada").get(f"/people/{person.pk}/"))

@@ -9,6 +9,7 @@ from keys.models import Key, KeyPolicy
 from keys.services import lifecycle, policies, rotation
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.accounts.permissions import Role
+from keyvault_portal.approvals.models import ApprovalRequest
 from keyvault_portal.errors import ApprovalRequired, ValidationFailed
 from tests.shop import Organisation
 
@@ -87,3 +88,19 @@ def test_a_key_is_not_made_with_such_a_policy(organisation: Organisation) -> Non
     assert caught.value.errors.keys() == {"destroy_groups"}
     assert not Key.objects.filter(name="fresh").exists()
     organisation.key("fresh", "dek", "kek", policy=policies.changed(default, {"destroy_groups": [group(OFFICER, 2)]}))
+
+
+def test_why_is_asked_in_words_where_others_have_to_agree(organisation: Organisation) -> None:
+    key = organisation.keys["pii"]
+    with pytest.raises(ValidationFailed) as caught:
+        lifecycle.update_policy(
+            actor=organisation.actor("ada"), key_id=key.pk, changes={"destroy_groups": []}, reason=" "
+        )
+    assert caught.value.errors == {"reason": ["Say why: those who have to agree read it."]}
+
+
+def test_who_agrees_to_a_weaker_policy_reads_sentences(organisation: Organisation) -> None:
+    with pytest.raises(ApprovalRequired):
+        change(organisation, grace_days=7)
+    request = ApprovalRequest.objects.get(operation="key.update_policy")
+    assert request.consequences == ["Grace period before destruction: 7 days instead of 30 days."]

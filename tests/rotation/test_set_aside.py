@@ -51,6 +51,7 @@ def test_open_ones_come_first_page_by_page(
     assert [item.resolution for item in listed] == ["open"] * 11 + ["given_up"] * 39
     assert text(shown).count("Why it is given up") == 11
     assert "11 items set aside" in text(shown)
+    assert text(shown).count("not in the format of its store") == 50, "a code says nothing to whoever decides"
     further = ada.get(page + shown.context["older_url"]).context["failed_items"]
     assert len(further) == 21
     assert len({item.pk for item in [*listed, *further]}) == MANY
@@ -91,7 +92,7 @@ def test_all_are_given_up_at_once_by_page(
     ada, page = browser("ada"), f"/keys/rotations/{walked.pk}/items/give-up/"
     asked = text(ada.get(page))
     assert f"{MANY} items wait for a decision." in asked
-    assert f"email: {MANY} (malformed)." in asked
+    assert f"email: {MANY} (not in the format of its store)." in asked
     assert ada.post(page, {"items": MANY}).status_code == 422, "with a reason only"
     refused = ada.post(page, {"items": 21, "reason": "gone"})
     assert refused.status_code == 422
@@ -167,3 +168,13 @@ def test_what_was_given_up_is_nobody_s_late_write(
     shown = text(ada.get(page))
     assert "The last count found 1 more on version 1" in shown
     assert "Move them" in shown
+
+
+def test_the_store_s_page_says_how_many_of_a_job_were_set_aside(
+    walked: Rotation, browser: Callable[[str], Client]
+) -> None:
+    job = walked.jobs.exclude(store=None).get()
+    page = f"/keys/stores/{job.store_id}/"
+    assert "· 0 set aside" not in text(browser("ada").get(page))
+    walked.jobs.filter(pk=job.pk).update(items_failed=MANY)
+    assert f"· {MANY} set aside" in text(browser("ada").get(page))

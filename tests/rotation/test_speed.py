@@ -36,6 +36,16 @@ def test_speed_is_of_the_time_at_work_and_time_left_obeys_the_limit():
     assert (fresh.rate, fresh.eta) == (None, None)
 
 
+@pytest.mark.parametrize("state", ["paused", "done", "failed", "cancelled"])
+def test_what_does_not_move_has_no_speed(state):
+    found = reencryption.progress(
+        ReEncryptionJob(
+            state=state, mode="re_encrypt", items_total=3000, items_done=1000, work_seconds=2.0, rate_limit=9
+        )
+    )
+    assert (found.rate, found.eta, found.done) == (None, None, 1000)
+
+
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Each wait of a throttle moves the clock of the walk on by HELD seconds, and costs the test nothing."""

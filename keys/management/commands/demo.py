@@ -15,7 +15,6 @@ from rich.table import Table
 
 from keys.demo import organisation, shop
 from keys.demo.story import Story, StoryFailed
-from keyvault_portal.accounts import services as accounts
 from keyvault_portal.errors import PortalError
 from keyvault_portal.quickstart import row_count
 
@@ -62,15 +61,12 @@ class Command(BaseCommand):
 
     def _links(self, org: organisation.Organisation) -> None:
         """A line for each link, whatever the width of the terminal: a link that is folded cannot be copied."""
-        self.console.print("\n  Sign-in links; link and code work once, the next start with --demo prints new ones")
-        for short, name, role, *_ in organisation.PEOPLE:
-            person = org.people[short]
-            link = accounts.create_sign_in_link(actor=org.actor("ada"), person=person)
-            code = organisation.second_factor_code(person)
-            self.console.print(
-                f"\n  [bold]{name}[/bold], {role.label.lower()}, code [bold]{code}[/bold]", highlight=False
-            )
-            self.console.print(f"  {link}", highlight=False, soft_wrap=True)
+        self.console.print("\n  Sign-in links; link and code work once, the next start prints new ones")
+        for name, roles, link, code in organisation.ways_in(org):
+            said = f"code [bold]{code}[/bold]" if link else "cannot be signed in any more"
+            self.console.print(f"\n  [bold]{name}[/bold], {roles}, {said}", highlight=False)
+            if link:
+                self.console.print(f"  {link}", highlight=False, soft_wrap=True)
         self.console.print()
 
     def _play(self, org: organisation.Organisation, url: str) -> None:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
+from keyvault_portal.accounts.second_factor import LAST_ONE
 from keyvault_portal.accounts.services import locked
 
 
@@ -21,7 +22,5 @@ class RemovePasskey(RemoveWebAuthnView):  # type: ignore[misc]
             if get_adapter().can_delete_authenticator(self.get_object()):
                 answer: HttpResponse = super().form_valid(form)
                 return answer
-        messages.error(
-            self.request, "Your roles require a second factor, and this is the last one. Add another one first."
-        )
+        messages.error(self.request, LAST_ONE)
         return redirect("mfa_list_webauthn")

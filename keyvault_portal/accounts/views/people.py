@@ -22,7 +22,7 @@ from keyvault_portal.accounts.web import ActorRequiredMixin
 from keyvault_portal.audit import services as audit
 from keyvault_portal.visible import found, on_rings
 
-_OTHERS_AGREE = "This changes who decides on requests: other officers, where there are any, are asked to agree first."
+_OTHERS_AGREE = "Other security officers, where there are any: this changes who decides on requests."
 
 
 def manageable_rings(actor: Actor) -> QuerySet[KeyRing]:
@@ -75,8 +75,8 @@ class PersonPage(ActorRequiredMixin, View):
             ("Site", person.site),
             ("Reporting line", person.reporting_line),
             ("Second factor", "set up" if has_second_factor(person) else "none"),
-            ("Since", f"{person.created_at:%d %b %Y}"),
-            ("Last sign-in", f"{person.last_login:%d %b %Y, %H:%M} UTC" if person.last_login else "never"),
+            ("Since", f"{person.created_at:%-d %b %Y}"),
+            ("Last sign-in", f"{person.last_login:%-d %b %Y, %H:%M} UTC" if person.last_login else "never"),
         ]
         bindings = [
             {"binding": binding, "removable": actor.can(Permission.PERSON_MANAGE, binding.ring_id)}
@@ -176,15 +176,16 @@ class UnbindRole(ConfirmPage):
 
     def context(self) -> dict[str, Any]:
         binding = self.binding()
+        asks = binding.role in DECIDING_ROLES and binding.person_id != self.actor.id
         return {
             "title": "Take a role away",
             "question": f"{binding}: take this role away?",
             "consequences": [
                 f"{binding.person} loses these rights at once, in open sessions and with every token.",
-                *([_OTHERS_AGREE] if binding.role in DECIDING_ROLES and binding.person_id != self.actor.id else []),
             ],
+            "needs_approval": _OTHERS_AGREE if asks else "",
             "danger": True,
-            "submit_label": "Take it away",
+            "submit_label": "Ask to take it away" if asks else "Take it away",
             "cancel_url": reverse("accounts:person-detail", args=[binding.person_id]),
         }
 
@@ -207,12 +208,13 @@ class ChangeActive(ConfirmPage):
     def context(self) -> dict[str, Any]:
         person = self.person()
         back = reverse("accounts:person-detail", args=[person.pk])
-        others = [_OTHERS_AGREE] if services.decides(person) and person.pk != self.actor.id else []
+        asks = services.decides(person) and person.pk != self.actor.id
         if not self.deactivates:
             return {
                 "title": f"Reactivate {person}",
-                "consequences": ["They may sign in again, with the roles and tokens they had.", *others],
-                "submit_label": "Reactivate",
+                "consequences": ["They may sign in again, with the roles and tokens they had."],
+                "needs_approval": _OTHERS_AGREE if asks else "",
+                "submit_label": "Ask to reactivate" if asks else "Reactivate",
                 "cancel_url": back,
             }
         counts = Person.objects.filter(pk=person.pk).aggregate(
@@ -224,10 +226,10 @@ class ChangeActive(ConfirmPage):
             "consequences": [
                 counted(counts["sessions"], "session ends at once", "sessions end at once"),
                 counted(counts["tokens"], "token is refused", "tokens are refused"),
-                *others,
             ],
+            "needs_approval": _OTHERS_AGREE if asks else "",
             "danger": True,
-            "submit_label": "Deactivate",
+            "submit_label": "Ask to deactivate" if asks else "Deactivate",
             "cancel_url": back,
         }
 

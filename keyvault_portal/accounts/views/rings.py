@@ -51,7 +51,11 @@ class RingPage(ActorRequiredMixin, View):
         context = {
             "title": ring.title,
             "ring": ring,
-            "facts": [("Name", ring.name), ("Description", ring.description), ("Since", f"{ring.created_at:%d %b %Y}")],
+            "facts": [
+                ("Name", ring.name),
+                ("Description", ring.description),
+                ("Since", f"{ring.created_at:%-d %b %Y}"),
+            ],
             "bindings": bindings if sees_people else [],
             "may_edit": self.actor.can(Permission.RING_MANAGE, ring.pk),
         }

@@ -100,7 +100,7 @@ class RevokeToken(ConfirmPage):
     def context(self) -> dict[str, Any]:
         token = self.token()
         used = (
-            f"It was last used on {token.last_used_at:%d %b %Y at %H:%M} UTC."
+            f"It was last used on {token.last_used_at:%-d %b %Y at %H:%M} UTC."
             if token.last_used_at
             else "It was never used."
         )
