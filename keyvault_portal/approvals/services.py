@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.utils import timezone
 
+from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.actors import Actor, authorize, system_actor
 from keyvault_portal.accounts.models import Person
 from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission, Role
@@ -209,16 +210,31 @@ def approve(*, actor: Actor, request_id: UUID, act_hash: str, reason: str = "", 
 
 
 def reject(*, actor: Actor, request_id: UUID, reason: str) -> ApprovalRequest:
-    """Say no, with a reason; one rejection ends the request. Raises as `approve` does, and ValidationFailed."""
+    """Say no, with a reason; one rejection ends the request. Raises as `approve` does, and ValidationFailed.
+
+    NotEligible is also whoever would keep up their own removal, see `left_to_others`.
+    """
     with _deciding(actor, request_id, "approval.reject") as (request, record):
         if not reason.strip():
             raise ValidationFailed("Say why you reject it.", errors={"reason": ["This field is required."]})
         counting = _may_decide(actor, request)
+        if left_to_others(request, actor.id):
+            raise NotEligible(
+                "What is taken away here is yours: the others decide, and you can only agree.",
+                hint="Tell them what speaks against it.",
+            )
         _decide(actor, request, Decision.Verdict.REJECT, reason.strip(), counting)
         _finish(request, RequestState.REJECTED)
         record.record({"request": str(request.pk), "act_hash": request.act_hash, "reason": reason.strip()})
         notices.tell_requester(request, f"{actor.label} rejected: {reason.strip()}")
     return request
+
+
+def left_to_others(request: ApprovalRequest, person_id: UUID | None) -> bool:
+    """Whether the act takes something from this person, and somebody else is there to decide: theirs is no veto then."""
+    if request.operation not in accounts.TAKE_AWAY or request.target_id != str(person_id):
+        return False
+    return bool(eligible_people(groups_of(request), besides=request.requester_id).keys() - {person_id})
 
 
 def withdraw(*, actor: Actor, request_id: UUID, reason: str = "") -> ApprovalRequest:

@@ -155,6 +155,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "title": found.title, "approval": found, "state": found.state, "shown": found.state, "decisions": decisions, "progress": progress,
         "act_text": json.dumps(json.loads(bytes(found.act)), indent=2, sort_keys=True), "live": found.state in {"pending", "approved"},
         "may_decide": open_ and counts and not decided, "needs_second_factor": counts and not actor.second_factor,
+        "may_reject": not services.left_to_others(found, actor.id),
         "may_withdraw": open_ and actor.id == found.requester_id,
         "may_break": open_ and actor.can(Permission.APPROVAL_BREAK_GLASS, found.ring_id),
         "approve_form": form if form and not isinstance(form, OfflineForm) else ApproveForm(act_hash=found.act_hash),

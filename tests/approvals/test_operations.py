@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from keyvault_portal.accounts import services as accounts
 from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.approvals import execution, operations, services
+from keyvault_portal.approvals.errors import NotEligible
 from keyvault_portal.approvals.evidence import evidence_lines
 from keyvault_portal.approvals.models import ApprovalRequest, Notice
 from keyvault_portal.audit.evidence.registry import registered
@@ -94,6 +95,33 @@ def test_whoever_comes_back_with_roles_was_agreed_to(olga, oskar, otto):
         services.approve(actor=oskar, request_id=request.pk, act_hash=request.act_hash)
     assert execution.execute(request.pk) == "executed"
     assert is_officer(person)
+
+
+@pytest.mark.parametrize("operation", ["person.deactivate", "person.unbind_role"])
+def test_nobody_keeps_up_their_own_removal_while_others_decide(olga, oskar, otto, operation):
+    person = Person.objects.get(pk=oskar.id)
+    with pytest.raises(ApprovalRequired) as raised:
+        if operation == "person.deactivate":
+            accounts.deactivate_person(actor=olga, person=person)
+        else:
+            accounts.unbind_role(actor=olga, binding=person.bindings.get())
+    asked = raised.value.request_id
+    with at_rest(), pytest.raises(NotEligible, match="the others decide"):
+        services.reject(actor=oskar, request_id=asked, reason="I like it here.")
+    assert ApprovalRequest.objects.get(pk=asked).state == "pending"
+    Person.objects.filter(pk=otto.id).update(is_active=False)
+    with at_rest():
+        services.reject(actor=oskar, request_id=asked, reason="Nobody else is left to ask.")
+    assert ApprovalRequest.objects.get(pk=asked).state == "rejected"
+
+
+def test_a_role_that_is_given_may_be_declined(olga, oskar, otto):
+    person = Person.objects.get(pk=oskar.id)
+    with pytest.raises(ApprovalRequired) as raised:
+        accounts.bind_role(actor=olga, person=person, role="custodian")
+    with at_rest():
+        services.reject(actor=oskar, request_id=raised.value.request_id, reason="No more keys for me.")
+    assert ApprovalRequest.objects.get(pk=raised.value.request_id).state == "rejected"
 
 
 def test_the_last_one_asked_about_themselves_has_to_agree(olga, oskar):

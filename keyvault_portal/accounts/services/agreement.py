@@ -15,6 +15,7 @@ from keyvault_portal.errors import WrongState
 BIND_ROLE, UNBIND_ROLE = "person.bind_role", "person.unbind_role"
 DEACTIVATE, REACTIVATE = "person.deactivate", "person.reactivate"
 CHANGE_ADDRESS = "person.change_address"
+TAKE_AWAY = frozenset({UNBIND_ROLE, DEACTIVATE})  # what those whom they concern may want to keep up
 
 
 @dataclass(frozen=True, slots=True)
