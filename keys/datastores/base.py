@@ -8,6 +8,7 @@ from uuid import UUID
 from keyvault_portal.errors import PortalError, StoreUnavailable, ValidationFailed
 
 Cell = bytes | str | None
+NOT_TAKEN = "the table did not take the new value"  # what is said of a refusal that the store itself does not tell
 
 
 class StoreRefused(ValidationFailed):
@@ -158,7 +159,8 @@ class StoreAdapter(Protocol):
         """Write `new`, a sequence for each column, over the rows of `page` that nobody wrote since they were read.
 
         All in one transaction; answers with the keys of those rows. A cell that stays is the same in `new`. When a row
-        is refused, none is written, nothing asked after it is done, and any of the answers raises WriteRefused.
+        is refused, or would hold something else than `new` afterwards, none is written, nothing asked after it is done,
+        and any of the answers raises WriteRefused.
         """
         ...
 
@@ -174,6 +176,7 @@ class StoreAdapter(Protocol):
 
 
 __all__ = [
+    "NOT_TAKEN",
     "Answer",
     "Cell",
     "Counted",

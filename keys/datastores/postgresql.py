@@ -8,45 +8,26 @@ from functools import cached_property
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from keys.datastores.base import (
+    NOT_TAKEN,
     Answer,
     Cell,
     Counted,
     Locator,
     Page,
-    StoreGone,
     StoreRefused,
-    StoreUnavailable,
-    WriteRefused,
 )
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate, located
 from keys.datastores.page_size import PageSize
+from keys.datastores.postgresql_errors import told
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
-from keyvault_portal.errors import PortalError
 
 _TEXT_KEYS = frozenset({"text", "character varying"})  # the others have no blank in them
 PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid"}) | _TEXT_KEYS
-# Errors of what stands in a row, and that of a statement after one of them whose own error came too late.
-_OF_A_ROW = (
-    psycopg.DataError, psycopg.IntegrityError, errors.PlpgsqlError, errors.RaiseException, errors.NoDataFound,
-    errors.TooManyRows, errors.AssertFailure, errors.PipelineAborted,
-)  # fmt: skip
-# The others in the store's terms, and what to do about them; the first that fits.
-_TOLD: tuple[tuple[tuple[type[psycopg.Error], ...], type[PortalError], str, str], ...] = (
-    ((errors.ReadOnlySqlTransaction,), StoreRefused, "{} can only be read ({}).", "Make it writable, then try again."),
-    ((errors.InsufficientPrivilege,), StoreGone, "{} cannot be used any more ({}).",
-     "Grant the right, for row-level security BYPASSRLS, then try again."),
-    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName), StoreGone,
-     "{} cannot be used any more ({}).", "Bring back what is missing, then try again."),
-    ((errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected), StoreUnavailable, "{} is busy ({}).", ""),
-    ((errors.DiskFull, errors.OutOfMemory), StoreUnavailable, "The database of {} has no room ({}).", "Make room."),
-    ((psycopg.OperationalError,), StoreUnavailable, "The target database does not answer.", ""),
-    ((psycopg.Error,), StoreRefused, "{} cannot be used like this ({}).", "Put it right, then try again."),
-)  # fmt: skip
 _DESCRIBE = """
     SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false),
            a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype = 'n'
@@ -68,6 +49,11 @@ _SIZE = """
     SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
     FROM (SELECT relid FROM pg_partition_tree(%s) UNION SELECT %s::regclass) parts
 """
+# Whether a column holds what was written, to the letter, by its type.
+_TAKEN = {
+    "bytea": sql.SQL("{c} IS NOT DISTINCT FROM u.{n}"),
+    "jsonb": sql.SQL("{c} IS NOT DISTINCT FROM u.{n}::jsonb"),
+} | dict.fromkeys(("text", "character varying", "json"), sql.SQL('{c}::text COLLATE "C" IS NOT DISTINCT FROM u.{n}'))
 _UNTOLD = "keyvault_portal_untold"  # a cursor of the server, so that a hundred cells at a time are held here
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
@@ -289,7 +275,8 @@ class PostgresTable:
     def _update(self) -> LiteralString:
         """Writes the rows that stand where and as they were read: the key is asked too, for a table written anew moves its rows.
 
-        The keys come back only when some row was not written: as a rule all were.
+        The keys come back only when some row was not written: as a rule all were. A trigger may have put another value
+        in the place of ours, the old one or one that no key opens: that ends in an error, which undoes it.
         """
         kinds = [self._type(column) for column in self.columns]
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
@@ -298,16 +285,21 @@ class PostgresTable:
             sql.SQL("{c} = u.{n}::{kind}").format(c=_named(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
+        taken = [
+            _TAKEN[kind].format(c=_named("t", column), n=name)
+            for column, name, kind in zip(self.columns, names, kinds, strict=True)
+        ]
         kind = self._type(self.spec.primary_key)
         statement = sql.SQL(
             "WITH written AS (UPDATE {t} AS t SET {sets} "
             "FROM unnest({keys}::{kind}[], %b::xid[], %b::tid[], {arrays}) AS u(pk, stamp, place, {names}) "
-            "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
-            "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END FROM written"
+            "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk, {taken} AS taken) "
+            "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END, "
+            "CASE WHEN NOT bool_and(taken) THEN {not_taken} END::int FROM written"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(kind), arrays=sql.SQL(", ").join(arrays),
             keys=sql.SQL("%b::text[]" if kind in _TEXT_KEYS else "string_to_array(%b, ' ')"),
-            names=sql.SQL(", ").join(names), pk=self._pk(),
+            names=sql.SQL(", ").join(names), pk=self._pk(), taken=sql.SQL(" AND ").join(taken), not_taken=sql.Literal(NOT_TAKEN),
         )  # fmt: skip
         return _text(statement)
 
@@ -369,15 +361,7 @@ class PostgresTable:
         except psycopg.Error as error:
             if self._asked or (self._connection and self._connection.info.transaction_status != TransactionStatus.IDLE):
                 self.close()  # what was asked after it was not done, and its transaction is still open
-            raise self._told(error) from None
-
-    def _told(self, error: psycopg.Error) -> PortalError:
-        """An error of the server in the store's terms. Only its main sentence is kept: its details quote the row."""
-        said = " ".join((error.diag.message_primary or type(error).__name__).split())
-        if isinstance(error, _OF_A_ROW):
-            return WriteRefused(said)
-        _, told, sentence, hint = next(row for row in _TOLD if isinstance(error, row[0]))
-        return told(sentence.format(f"{self.spec.schema}.{self.spec.table}", said), hint=hint)
+            raise told(error, f"{self.spec.schema}.{self.spec.table}") from None
 
     def _open(self) -> None:
         self._connection, self._asked = connect(self._dsn, self._rule), None
