@@ -56,10 +56,11 @@ class Page(Sequence[Row]):
     """Rows kept as columns: bulk code that goes along columns does a fraction of the work of going along rows.
 
     `columns` and `contexts` hold one sequence for each column of the store, `stamps` whatever the store needs to tell
-    a row as it was read from the row as somebody wrote it since: any number of sequences.
+    a row as it was read from the row as somebody wrote it since: any number of sequences. `cut` is true of a page that
+    ends before what was asked for because more would not fit in memory.
     """
 
-    __slots__ = ("columns", "contexts", "keys", "stamps")
+    __slots__ = ("columns", "contexts", "cut", "keys", "stamps")
 
     def __init__(
         self,
@@ -67,8 +68,10 @@ class Page(Sequence[Row]):
         columns: Sequence[Sequence[Cell]],
         contexts: Sequence[Sequence[bytes | None]],
         stamps: Sequence[Sequence[bytes]] = (),
+        *,
+        cut: bool = False,
     ) -> None:
-        self.keys, self.columns, self.contexts, self.stamps = keys, columns, contexts, stamps
+        self.keys, self.columns, self.contexts, self.stamps, self.cut = keys, columns, contexts, stamps, cut
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
@@ -144,7 +147,10 @@ class StoreAdapter(Protocol):
         ...
 
     def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
-        """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound."""
+        """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound.
+
+        Fewer only where there are no more, or the page is `cut`.
+        """
         ...
 
     def read_rows(self, keys: Sequence[str]) -> Page:

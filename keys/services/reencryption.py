@@ -295,7 +295,7 @@ class _Walker:
         def answered() -> _Read:
             page = answer()
             self.size.learn(page)
-            return _Read(part, page, len(page) < size or page.keys[-1] == part.upper)
+            return _Read(part, page, (len(page) < size and not page.cut) or page.keys[-1] == part.upper)
 
         return answered
 
