@@ -1,10 +1,12 @@
 """Pages of keys, versions and stores over a real hierarchy: what they offer in which state, and what a form does."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import DataStore, Key, KeyVersion
@@ -211,3 +213,17 @@ def test_an_empty_list_says_what_to_do_and_a_filter_that_it_is_too_narrow(
     assert "Nothing matches" not in text(ada.get("/approvals/?tab=asked")), "a tab is no filter"
     assert "make one for its service account" in text(ada.get("/tokens/"))
     assert "Widen the filter" in text(ada.get("/keys/?q=nothing"))
+
+
+def test_a_second_click_rotates_no_further(organisation: Organisation, browser: Callable[[str], Client]) -> None:
+    """Where nothing has to move the first rotation is over at once, so it does not stand in the way of another."""
+    key = organisation.keys["pii"]
+    page, window = reverse("keys:rotation-request", args=[key.pk]), browser("ada")
+    hidden = re.search(r'name="version_id" value="(\d+)"', window.get(page).content.decode())
+    assert hidden, "the page says from which version"
+    sent = {"reason": "yearly", "version_id": hidden[1]}
+    assert window.post(page, sent).status_code == 302
+    again = window.post(page, sent)
+    assert again.status_code == 422
+    assert "has been rotated meanwhile: version 2 is active." in again.content.decode()
+    assert key.versions.count() == 2
