@@ -130,12 +130,15 @@ class JobSerializer(serializers.ModelSerializer[ReEncryptionJob]):
     class Meta:
         model = ReEncryptionJob
         fields = [
-            "id", "store_id", "mode", "state", "items_total", "items_done", "items_failed", "items_changed_meanwhile", "provider_calls",
-            "rate_limit", "passes", "rate", "seconds_left", "created_at", "started_at", "heartbeat_at", "finished_at", "last_error",
+            "id", "store_id", "mode", "state", "items_total", "items_done", "items_failed", "items_gone", "items_changed_meanwhile",
+            "provider_calls", "rate_limit", "passes", "rate", "seconds_left", "created_at", "started_at", "heartbeat_at", "finished_at", "last_error",
         ]  # fmt: skip
         read_only_fields = fields
         extra_kwargs = {
-            "items_done": {"help_text": "Moved at least: what a worker that died had not written down is not in it."}
+            "items_done": {"help_text": "Moved at least: what a worker that died had not written down is not in it."},
+            "items_gone": {
+                "help_text": "Of a job that is done: counted on the old version, there no more, and not written down as moved."
+            },
         }
 
     @extend_schema_field(serializers.FloatField(allow_null=True))

@@ -1,5 +1,6 @@
 """The four renderers of `errors`: page, problem document (RFC 9457), plain JSON for the data plane, command line."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.core.management.base import CommandError
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -55,6 +56,9 @@ def as_portal_error(error: BaseException) -> PortalError | None:
         case DataError():
             # What a field accepts and PostgreSQL does not: a year or a time zone that nobody lives in.
             known = errors.ValidationFailed("A value is out of range.")
+        case OperationalError() | InterfaceError() if _is_away(error):
+            hint = "Try again in a moment; of a write, look first whether it was done."
+            known = errors.DatabaseUnavailable(hint=hint, retry_after=5)
         case RequestDataTooBig():
             known = errors.TooLarge(hint="Send less at a time.")
         case rest.NotAuthenticated() | rest.AuthenticationFailed():
@@ -71,6 +75,12 @@ def as_portal_error(error: BaseException) -> PortalError | None:
         case rest.APIException():
             known = HttpError(error.status_code, str(error.detail))
     return known
+
+
+def _is_away(error: OperationalError | InterfaceError) -> bool:
+    """Whether the server is gone or restarts: no answer at all, a broken connection, or an operator's intervention."""
+    state = str(getattr(error.__cause__, "sqlstate", None) or "08")
+    return state.startswith(("08", "57P"))
 
 
 def problem(error: PortalError) -> dict[str, Any]:
@@ -163,6 +173,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500; the cause is in the log only."""
+    away = as_portal_error(sys.exc_info()[1] or Exception())
+    if isinstance(away, errors.DatabaseUnavailable):
+        return respond(request, away)
     return respond(request, HttpError(500, hint="The cause is in the log. Try again, or tell the operators the time."))
 
 

@@ -78,6 +78,10 @@ class StoreUnavailable(PortalError):
     status, code, title = 503, "store_unavailable", "The data store does not answer"
 
 
+class DatabaseUnavailable(PortalError):
+    status, code, title = 503, "database_unavailable", "The portal's own database does not answer"
+
+
 class Sealed(PortalError):
     status, code, title = 503, "sealed", "The portal is sealed"
 

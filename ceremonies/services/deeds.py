@@ -14,7 +14,7 @@ DEEDS: Mapping[Action, Deed] = {
         dealing.deal, dealing.verify, dealing.store_package, dealing.activate, gathering.open_attempt, gathering.recover,
         gathering.take_place, gathering.unwrap, gathering.reissue, gathering.reseat, proving.record_proofs, endings.destroy_key,
         endings.visited, bringing.announce, bringing.compare,
-        outside.break_the_glass, outside.prepare, outside.act, resealing.deal_seal, resealing.activate_seal,
+        outside.break_the_glass, outside.prepare, outside.act, outside.find_open, resealing.deal_seal, resealing.activate_seal,
     )
 }  # fmt: skip
 

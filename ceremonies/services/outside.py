@@ -3,23 +3,27 @@
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
 from ceremonies.errors import NotReady
-from ceremonies.models import CustodyEntry, Share
+from ceremonies.models import Ceremony, CustodyEntry, Share
 from ceremonies.planning import RoomRole
 from ceremonies.process.sealing import context
 from ceremonies.script import Action
-from ceremonies.services.frame import Scene, in_room, need_role
+from ceremonies.services.frame import Scene, in_room, need_role, note_deviation
 from ceremonies.services.gathering import note_refused, unpacked
 from ceremonies.services.room import go_on
 from ceremonies.services.subjects import held_act
 from ceremonies.services.work import RUNNING, Asked, Deed, commit, need_action, need_signatures, planner_of
 from ceremonies.states import ShareState
-from keys.services import unsealing
+from keys.services import root_key, unsealing
 from keys.services.unsealing import Given
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.approvals import services as approvals
 from keyvault_portal.approvals.held_acts import NotYet
-from keyvault_portal.errors import ValidationFailed
+from keyvault_portal.errors import Conflict, ValidationFailed
+
+_HERE = "the keyholder of this machine"
 
 
 def give_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> int:
@@ -34,25 +38,71 @@ def give_share(*, actor: Actor, ceremony_id: UUID, step: int, sealed: str) -> in
         need_action(scene, Action.GIVE)
         need_signatures(scene)
         me, practice, ceremony, step_id = scene.me, scene.ceremony.practice, scene.ceremony, scene.step.id
+        ceremony.process = ceremony.process | {"passed": sorted({*_passed(ceremony), me.name})}
     bound = context(ceremony_id=ceremony.pk, script_hash=ceremony.script_hash, step=step_id, custodian_id=str(me.pk))
     try:
         given = Given(0, 0) if practice else _offer(ciphertext, bound)
-    except ValidationFailed as error:
-        note_refused(actor, ceremony_id, me, error)
+    except (ValidationFailed, Conflict) as error:
+        _forget_passed(ceremony_id, me.name)
+        if isinstance(error, ValidationFailed):
+            note_refused(actor, ceremony_id, me, error)
         raise
     with in_room(actor, ceremony_id, "give_share", states=RUNNING, step=step, any_clock=True) as scene:
         ceremony = scene.ceremony
-        ceremony.process = {"missing": given.missing, "taken": given.taken}
+        ceremony.process = {
+            "missing": given.missing,
+            "taken": given.taken,
+            "passed": _passed(ceremony, without=me.name),
+        }
         scene.record.record({"custodian": me.name, "missing": given.missing})
         if not practice:
             _note_access(scene)
         if not given.missing:
-            opened = "rehearsed" if practice else "the keyholder of this machine"
+            opened = "rehearsed" if practice else _HERE
             ceremony.result = {"opened": opened, "shares": given.taken}
             ceremony.acted = True
             commit(scene)
             go_on(scene, ceremony.read_script())
     return given.missing
+
+
+def _passed(ceremony: Ceremony, *, without: str = "") -> list[str]:
+    """Whose shares were passed on to the keyholder while its answer is not written down."""
+    return [name for name in ceremony.process.get("passed", []) if name != without]
+
+
+def _forget_passed(ceremony_id: UUID, name: str) -> None:
+    with transaction.atomic():
+        ceremony = Ceremony.objects.select_for_update().get(pk=ceremony_id)
+        ceremony.process = ceremony.process | {"passed": _passed(ceremony, without=name)}
+        ceremony.save(update_fields=["process"])
+
+
+def is_found_open(ceremony: Ceremony) -> bool:
+    """Whether the portal is open and this room may have opened it: a share was passed on whose answer nobody wrote down."""
+    return bool(_passed(ceremony)) and not root_key.keyholder().status()["sealed"]
+
+
+def _find_open(asked: Asked) -> dict[str, Any]:
+    if root_key.keyholder().status()["sealed"]:
+        raise NotReady("The portal is sealed.", hint="The custodians give their shares.")
+    if not _passed(asked.ceremony):
+        raise NotReady("The portal was opened another way.", hint="Abort the ceremony: nothing is left to unseal.")
+    return {}
+
+
+def _found_open(scene: Scene, found: dict[str, Any]) -> dict[str, Any]:
+    ceremony = scene.ceremony
+    happened = (
+        f"The answer to the share of {' and '.join(_passed(ceremony))} was not written down; the portal was found open."
+    )
+    note_deviation(ceremony, expected=scene.step.expected, happened=happened, by=scene.me.name)
+    ceremony.result = {"opened": _HERE, "shares": ceremony.process.get("taken", 0), "unanswered": _passed(ceremony)}
+    return dict(ceremony.result)
+
+
+find_open = Deed(Action.GIVE, RoomRole.OPERATOR, _found_open, _find_open)
+"""End the step where this process died between the keyholder's answer to the last share and the note of it."""
 
 
 def _note_access(scene: Scene) -> None:

@@ -48,8 +48,12 @@ def load(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # The position says enough; the message of the parser could quote what it read.
-        raise HttpError(400, f"The body is not JSON in UTF-8: it cannot be read at character {error.pos}.") from None
+        # The position says enough; the message of the parser could quote what it read. It has none for what is no UTF-8.
+        try:
+            body.decode()
+        except UnicodeDecodeError as no_text:
+            raise HttpError(400, f"The body is not UTF-8: it cannot be read at byte {no_text.start}.") from None
+        raise HttpError(400, f"The body is not JSON: it cannot be read at character {error.pos}.") from None
     if not isinstance(value, dict):
         raise HttpError(400, "The body is not a JSON object.")
     return value

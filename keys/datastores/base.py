@@ -8,6 +8,7 @@ from uuid import UUID
 from keyvault_portal.errors import PortalError, StoreUnavailable, ValidationFailed
 
 Cell = bytes | str | None
+NOT_TAKEN = "the table did not take the new value"  # what is said of a refusal that the store itself does not tell
 
 
 class StoreRefused(ValidationFailed):
@@ -55,10 +56,11 @@ class Page(Sequence[Row]):
     """Rows kept as columns: bulk code that goes along columns does a fraction of the work of going along rows.
 
     `columns` and `contexts` hold one sequence for each column of the store, `stamps` whatever the store needs to tell
-    a row as it was read from the row as somebody wrote it since: any number of sequences.
+    a row as it was read from the row as somebody wrote it since: any number of sequences. `cut` is true of a page that
+    ends before what was asked for because more would not fit in memory.
     """
 
-    __slots__ = ("columns", "contexts", "keys", "stamps")
+    __slots__ = ("columns", "contexts", "cut", "keys", "stamps")
 
     def __init__(
         self,
@@ -66,8 +68,10 @@ class Page(Sequence[Row]):
         columns: Sequence[Sequence[Cell]],
         contexts: Sequence[Sequence[bytes | None]],
         stamps: Sequence[Sequence[bytes]] = (),
+        *,
+        cut: bool = False,
     ) -> None:
-        self.keys, self.columns, self.contexts, self.stamps = keys, columns, contexts, stamps
+        self.keys, self.columns, self.contexts, self.stamps, self.cut = keys, columns, contexts, stamps, cut
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
@@ -143,7 +147,10 @@ class StoreAdapter(Protocol):
         ...
 
     def ask_page(self, after: str | None, upto: str | None, limit: int) -> Answer[Page]:
-        """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound."""
+        """At most `limit` rows with `after` < key <= `upto`, in the order of the key; None is no bound.
+
+        Fewer only where there are no more, or the page is `cut`.
+        """
         ...
 
     def read_rows(self, keys: Sequence[str]) -> Page:
@@ -158,7 +165,8 @@ class StoreAdapter(Protocol):
         """Write `new`, a sequence for each column, over the rows of `page` that nobody wrote since they were read.
 
         All in one transaction; answers with the keys of those rows. A cell that stays is the same in `new`. When a row
-        is refused, none is written, nothing asked after it is done, and any of the answers raises WriteRefused.
+        is refused, or would hold something else than `new` afterwards, none is written, nothing asked after it is done,
+        and any of the answers raises WriteRefused.
         """
         ...
 
@@ -174,6 +182,7 @@ class StoreAdapter(Protocol):
 
 
 __all__ = [
+    "NOT_TAKEN",
     "Answer",
     "Cell",
     "Counted",

@@ -8,66 +8,42 @@ from functools import cached_property
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from keys.datastores import postgresql_catalog as catalog
 from keys.datastores.base import (
+    NOT_TAKEN,
     Answer,
     Cell,
     Counted,
     Locator,
     Page,
-    StoreGone,
     StoreRefused,
-    StoreUnavailable,
-    WriteRefused,
 )
 from keys.datastores.connecting import HostRule, connect
 from keys.datastores.formats import FORMATS, ContextTemplate, located
-from keys.datastores.page_size import PageSize
+from keys.datastores.page_size import MOST_BYTES, PageSize
+from keys.datastores.postgresql_errors import told
 from keyvault_portal.arrays import BYTEA, TEXT, TID, XID, pack, pack_even
-from keyvault_portal.errors import PortalError
 
 _TEXT_KEYS = frozenset({"text", "character varying"})  # the others have no blank in them
 PRIMARY_KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid"}) | _TEXT_KEYS
-# Errors of what stands in a row, and that of a statement after one of them whose own error came too late.
-_OF_A_ROW = (
-    psycopg.DataError, psycopg.IntegrityError, errors.PlpgsqlError, errors.RaiseException, errors.NoDataFound,
-    errors.TooManyRows, errors.AssertFailure, errors.PipelineAborted,
-)  # fmt: skip
-# The others in the store's terms, and what to do about them; the first that fits.
-_TOLD: tuple[tuple[tuple[type[psycopg.Error], ...], type[PortalError], str, str], ...] = (
-    ((errors.ReadOnlySqlTransaction,), StoreRefused, "{} can only be read ({}).", "Make it writable, then try again."),
-    ((errors.InsufficientPrivilege,), StoreGone, "{} cannot be used any more ({}).",
-     "Grant the right, for row-level security BYPASSRLS, then try again."),
-    ((errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName), StoreGone,
-     "{} cannot be used any more ({}).", "Bring back what is missing, then try again."),
-    ((errors.QueryCanceled, errors.LockNotAvailable, errors.DeadlockDetected), StoreUnavailable, "{} is busy ({}).", ""),
-    ((errors.DiskFull, errors.OutOfMemory), StoreUnavailable, "The database of {} has no room ({}).", "Make room."),
-    ((psycopg.OperationalError,), StoreUnavailable, "The target database does not answer.", ""),
-    ((psycopg.Error,), StoreRefused, "{} cannot be used like this ({}).", "Put it right, then try again."),
-)  # fmt: skip
-_DESCRIBE = """
-    SELECT a.attname, format_type(a.atttypid, NULL), coalesce(i.indisunique AND i.indnkeyatts = 1, false),
-           a.attnotnull AND NOT EXISTS (SELECT 1 FROM pg_constraint o WHERE o.conrelid = c.oid AND o.contype = 'n'
-                                        AND o.conkey[1] = a.attnum AND NOT o.convalidated)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
-    LEFT JOIN LATERAL (SELECT indisunique, indnkeyatts FROM pg_index WHERE indrelid = c.oid AND indkey[0] = a.attnum
-                       AND indisunique AND indpred IS NULL ORDER BY indnkeyatts LIMIT 1) i ON true
-    WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
-"""
-_RIGHTS = """
-    SELECT row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'),
-           current_setting('transaction_read_only')::bool,
-           array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY(%s::text[])
-                 AND NOT has_column_privilege(c.oid, a.attnum, 'UPDATE') ORDER BY a.attnum)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
-"""
-
-_SIZE = """
-    SELECT sum(pg_relation_size(relid))::bigint, current_setting('block_size')::bigint
-    FROM (SELECT relid FROM pg_partition_tree(%s) UNION SELECT %s::regclass) parts
-"""
+# The rows of a page with the bytes of all up to each: they are told without reading the cells. What is read of it is cut.
+_AHEAD = """(
+    SELECT *, sum({size}) OVER upto AS portal_bytes, row_number() OVER upto AS portal_row, count(*) OVER () AS portal_rows
+    FROM (SELECT {names} FROM {t} AS t {page}) AS t WINDOW upto AS (ORDER BY {pk} ROWS UNBOUNDED PRECEDING)
+)"""
+_FITTING = "WHERE portal_bytes <= {most} OR portal_row = 1 ORDER BY {pk}"
+# Whether a column holds what was written, to the letter, by its type.
+_TAKEN = {
+    "bytea": sql.SQL("{c} IS NOT DISTINCT FROM u.{n}"),
+    "jsonb": sql.SQL("{c} IS NOT DISTINCT FROM u.{n}::jsonb"),
+} | dict.fromkeys(("text", "character varying", "json"), sql.SQL('{c}::text COLLATE "C" IS NOT DISTINCT FROM u.{n}'))
+# What tells the bytes of a cell, by its type, without bringing them in from where they are kept.
+_SIZES = dict.fromkeys(("bytea", "text", "character varying"), "octet_length") | dict.fromkeys(
+    ("json", "jsonb"), "pg_column_size"
+)
 _UNTOLD = "keyvault_portal_untold"  # a cursor of the server, so that a hundred cells at a time are held here
 _SAMPLE_BLOCKS = 30  # a part, of those read to cut a table: rows of one block stand close together
 
@@ -103,6 +79,9 @@ class PostgresTable:
         self._connection: psycopg.Connection | None = None
         self._asked: ExitStack | None = None  # open while answers are under way
         self._types: dict[str, str] = {}
+        self._out_of_line = (
+            False  # cells that are kept out of their rows: one row may be far larger than those before it
+        )
         self._pages: dict[tuple[str, ...], LiteralString] = {}  # the statement by its bounds
         self._binds = [spec.context.bind(column) for column in spec.columns]
 
@@ -118,7 +97,7 @@ class PostgresTable:
         self._describe()
         spec, name = self.spec, f"{self.spec.schema}.{self.spec.table}"
         with self._errors() as connection:
-            rights = connection.execute(_RIGHTS, [list(spec.columns), spec.schema, spec.table]).fetchone()
+            rights = connection.execute(catalog.RIGHTS, [list(spec.columns), spec.schema, spec.table]).fetchone()
         if rights is None:
             raise StoreRefused(f"There is no table {name}.")
         hidden, used, read, only_read, unwritable = rights
@@ -139,7 +118,8 @@ class PostgresTable:
         """Learn the columns' types; raises StoreRefused where the table is not as described."""
         spec = self.spec
         with self._errors() as connection:
-            found = {name: rest for name, *rest in connection.execute(_DESCRIBE, [spec.schema, spec.table])}
+            found = {name: rest for name, *rest in connection.execute(catalog.DESCRIBE, [spec.schema, spec.table])}
+            ((size,),) = connection.execute(catalog.OUT_OF_LINE, [spec.schema, spec.table]).fetchall()
         if not found:
             raise StoreRefused(f"There is no table {spec.schema}.{spec.table}.")
         kind, unique, always = found.get(spec.primary_key, (None, False, False))
@@ -156,6 +136,7 @@ class PostgresTable:
             kind = found[column][0]
             if kind not in wanted:
                 raise StoreRefused(f"{column} is {kind}; this format is kept in {' or '.join(sorted(wanted))}.")
+        self._out_of_line = size > MOST_BYTES
         self._types = {name: found[name][0] for name in (spec.primary_key, *spec.columns)}
 
     def count_by_version(self) -> list[Counted]:
@@ -211,7 +192,7 @@ class PostgresTable:
         with self._errors() as connection, connection.transaction():
             connection.execute("SET LOCAL statement_timeout = '30min'")
             name = sql.Identifier(self.spec.schema, self.spec.table).as_string(connection)
-            size, block = connection.execute(_SIZE, [name, name]).fetchone() or (0, 1)
+            size, block = connection.execute(catalog.SIZE, [name, name]).fetchone() or (0, 1)
             share = 100.0 if blocks is None else min(100.0, 100.0 * blocks * block / max(size, 1))
             return [str(row[0]) for row in connection.execute(statement, [parts, share])]
 
@@ -228,13 +209,25 @@ class PostgresTable:
             sql.SQL("{pk} {op} %s{kind}").format(pk=self._pk("t"), op=sql.SQL(op), kind=kind) for op in operators
         ]
         where = sql.SQL("WHERE ") + sql.SQL(" AND ").join(clauses) if clauses else sql.SQL("")
-        return _text(self._select(sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))))
+        page = sql.SQL("{w} ORDER BY {pk} LIMIT %s").format(w=where, pk=self._pk("t"))
+        if not self._out_of_line:
+            return _text(self._select(self._table(), page))
+        sizes = [
+            sql.SQL("coalesce({size}({c}), 0)").format(size=sql.SQL(_SIZES[self._type(column)]), c=_named("t", column))
+            for column in self.columns
+        ]
+        names = [self._pk(), sql.SQL("xmin"), sql.SQL("ctid"), *map(_named, self.columns)]
+        ahead = sql.SQL(_AHEAD).format(
+            size=sql.SQL(" + ").join(sizes), names=sql.SQL(", ").join(names), t=self._table(), page=page, pk=self._pk("t")
+        )  # fmt: skip
+        fitting = sql.SQL(_FITTING).format(most=sql.Literal(MOST_BYTES), pk=self._pk("t"))
+        return _text(self._select(ahead, fitting, sql.SQL("portal_rows")))
 
     def read_rows(self, keys: Sequence[str]) -> Page:
         clause = sql.SQL("WHERE {pk} = ANY(%s::{kind}[])").format(
             pk=self._pk("t"), kind=sql.SQL(self._type(self.spec.primary_key))
         )
-        statement = self._select(clause)
+        statement = self._select(self._table(), clause)
         with self._errors() as connection, connection.cursor(binary=True) as cursor:
             return self._page(cursor.execute(statement, [list(keys)]).fetchall())
 
@@ -245,19 +238,20 @@ class PostgresTable:
             size.learn(page)
             yield page
 
-    def _select(self, tail: sql.Composable) -> sql.Composed:
+    def _select(self, source: sql.Composable, tail: sql.Composable, *more: sql.Composable) -> sql.Composed:
         # The key as text has a name of its own: ORDER BY would take a plain one for the output column and sort as text.
         # xmin is the transaction that wrote the row as it is now, so no other write of it goes unnoticed; ctid is where
         # the row stands, so that it is written without being looked up again.
-        return sql.SQL("SELECT {pk}::text AS key_text, xmin, ctid, {columns} FROM {t} AS t {tail}").format(
-            pk=self._pk("t"), columns=sql.SQL(", ").join(map(self._read, self.columns)), t=self._table(), tail=tail
-        )
+        return sql.SQL("SELECT {pk}::text AS key_text, xmin, ctid, {columns} FROM {source} AS t {tail}").format(
+            pk=self._pk("t"), columns=sql.SQL(", ").join([*map(self._read, self.columns), *more]), source=source, tail=tail
+        )  # fmt: skip
 
     def _page(self, found: list[tuple[Any, ...]]) -> Page:
         if not found:
             return Page((), (), ())
         keys, stamps, places, *columns = zip(*found, strict=True)
-        return Page(keys, columns, [list(map(bind, keys)) for bind in self._binds], (stamps, places))
+        cut = len(columns) > len(self.columns) and columns.pop()[0] > len(found)
+        return Page(keys, columns, [list(map(bind, keys)) for bind in self._binds], (stamps, places), cut=cut)
 
     def ask_write(self, page: Page, new: Sequence[Sequence[Cell]]) -> Answer[set[str]]:
         if not page:
@@ -289,7 +283,8 @@ class PostgresTable:
     def _update(self) -> LiteralString:
         """Writes the rows that stand where and as they were read: the key is asked too, for a table written anew moves its rows.
 
-        The keys come back only when some row was not written: as a rule all were.
+        The keys come back only when some row was not written: as a rule all were. A trigger may have put another value
+        in the place of ours, the old one or one that no key opens: that ends in an error, which undoes it.
         """
         kinds = [self._type(column) for column in self.columns]
         names = [sql.Identifier(f"new{i}") for i in range(len(kinds))]
@@ -298,16 +293,21 @@ class PostgresTable:
             sql.SQL("{c} = u.{n}::{kind}").format(c=_named(column), n=name, kind=sql.SQL(kind))
             for column, name, kind in zip(self.columns, names, kinds, strict=True)
         ]
+        taken = [
+            _TAKEN[kind].format(c=_named("t", column), n=name)
+            for column, name, kind in zip(self.columns, names, kinds, strict=True)
+        ]
         kind = self._type(self.spec.primary_key)
         statement = sql.SQL(
             "WITH written AS (UPDATE {t} AS t SET {sets} "
             "FROM unnest({keys}::{kind}[], %b::xid[], %b::tid[], {arrays}) AS u(pk, stamp, place, {names}) "
-            "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk) "
-            "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END FROM written"
+            "WHERE t.ctid = u.place AND t.{pk} = u.pk AND t.xmin = u.stamp RETURNING u.pk, {taken} AS taken) "
+            "SELECT CASE WHEN count(*) < %b::bigint THEN coalesce(array_agg(pk::text), ARRAY[]::text[]) END, "
+            "CASE WHEN NOT bool_and(taken) THEN {not_taken} END::int FROM written"
         ).format(
             t=self._table(), sets=sql.SQL(", ").join(sets), kind=sql.SQL(kind), arrays=sql.SQL(", ").join(arrays),
             keys=sql.SQL("%b::text[]" if kind in _TEXT_KEYS else "string_to_array(%b, ' ')"),
-            names=sql.SQL(", ").join(names), pk=self._pk(),
+            names=sql.SQL(", ").join(names), pk=self._pk(), taken=sql.SQL(" AND ").join(taken), not_taken=sql.Literal(NOT_TAKEN),
         )  # fmt: skip
         return _text(statement)
 
@@ -369,15 +369,7 @@ class PostgresTable:
         except psycopg.Error as error:
             if self._asked or (self._connection and self._connection.info.transaction_status != TransactionStatus.IDLE):
                 self.close()  # what was asked after it was not done, and its transaction is still open
-            raise self._told(error) from None
-
-    def _told(self, error: psycopg.Error) -> PortalError:
-        """An error of the server in the store's terms. Only its main sentence is kept: its details quote the row."""
-        said = " ".join((error.diag.message_primary or type(error).__name__).split())
-        if isinstance(error, _OF_A_ROW):
-            return WriteRefused(said)
-        _, told, sentence, hint = next(row for row in _TOLD if isinstance(error, row[0]))
-        return told(sentence.format(f"{self.spec.schema}.{self.spec.table}", said), hint=hint)
+            raise told(error, f"{self.spec.schema}.{self.spec.table}") from None
 
     def _open(self) -> None:
         self._connection, self._asked = connect(self._dsn, self._rule), None

@@ -110,6 +110,15 @@ class ReEncryptionJob(models.Model):
     def __str__(self) -> str:
         return f"{self.get_mode_display()} {self.id}"
 
+    @property
+    def items_gone(self) -> int:
+        """What was counted on the old version, stands there no more and is not written down as moved, once the job is done.
+
+        A worker that died had moved it, or an application wrote it anew or deleted it.
+        """
+        done = self.state == JobState.DONE.value
+        return max(0, self.items_total - self.items_done - self.items_failed) if done else 0
+
 
 class ReEncryptionRange(models.Model):
     """A half-open range of primary keys that one worker at a time walks; `cursor` is the last key finished."""

@@ -61,7 +61,7 @@ class _Read(NamedTuple):
 class Progress:
     """What pages and the API show of one job; `rate` in items a second, `eta` in seconds, both while it moves.
 
-    `done` is never too high: what a worker that died had moved and not written down yet is not in it.
+    `done` is never too high: what a worker that died had moved and not written down is in `gone`, once the job is done.
     """
 
     id: str
@@ -69,6 +69,7 @@ class Progress:
     done: int
     total: int
     failed: int
+    gone: int
     rate: float | None
     eta: float | None
     state: str
@@ -92,8 +93,8 @@ def progress(job: ReEncryptionJob) -> Progress:
     label = f"{job.get_mode_display()}: {job.store}" if job.store_id else job.get_mode_display()
     return Progress(
         id=f"job-{job.pk}", label=label, done=job.items_done, total=max(job.items_total, job.items_done), failed=job.items_failed,
-        rate=rate, eta=left / rate if rate else None, state=job.state, rate_limit=job.rate_limit, last_error=job.last_error,
-        unit="keys" if job.mode == ReEncryptionJob.Mode.REWRAP_KEYS else "items",
+        gone=job.items_gone, rate=rate, eta=left / rate if rate else None, state=job.state, rate_limit=job.rate_limit,
+        last_error=job.last_error, unit="keys" if job.mode == ReEncryptionJob.Mode.REWRAP_KEYS else "items",
     )  # fmt: skip
 
 
@@ -115,7 +116,8 @@ def _prepare(job: ReEncryptionJob) -> None:
     else:
         adapter = open_store(job.store)
         try:
-            total = census.lately_to_walk(job.store, job.rotation.old_version_id)
+            # A census from before an earlier walk of this job would count what that has moved.
+            total = 0 if job.started_at else census.lately_to_walk(job.store, job.rotation.old_version_id)
             total = total or sum(census.standing(job.store, job.rotation.old_version, adapter=adapter))
             ranges = _cut(adapter, max(1, min(256, total // RANGE_ROWS))) if total else []
         finally:
@@ -295,7 +297,7 @@ class _Walker:
         def answered() -> _Read:
             page = answer()
             self.size.learn(page)
-            return _Read(part, page, len(page) < size or page.keys[-1] == part.upper)
+            return _Read(part, page, (len(page) < size and not page.cut) or page.keys[-1] == part.upper)
 
         return answered
 
@@ -377,7 +379,7 @@ class _Walker:
                 job.last_error = f"After {job.passes} passes {left:,} items still arrive on the old version: an application keeps writing with it."
             else:
                 job.state, job.finished_at = JobState.DONE.value, timezone.now()
-                job.items_total = job.items_done + blocked
+                job.items_total = max(job.items_total, job.items_done + blocked)
             job.save(update_fields=["passes", "state", "heartbeat_at", "finished_at", "last_error", "items_total"])
         return again and job.state == JobState.RUNNING.value
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from django.db import connection
 
-from keys.datastores.base import Cell, Page, StoreAdapter, StoreRefused, WriteRefused
+from keys.datastores.base import NOT_TAKEN, Cell, Page, StoreAdapter, StoreRefused, WriteRefused
 from keys.models import FailedItem, ReEncryptionJob
 
 PAGE_ROWS = 100  # where rows are refused
 PATIENT_PASSES = 2  # what was not written in so many was not only changed at that moment
-NOT_TAKEN = "the table did not take the new value"
 MOST_REFUSED = 10_000  # more are not decided on one by one: it is not about single rows any more
 _LONGEST = 400  # letters of what a store says
 

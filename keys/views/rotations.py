@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
+from django import forms
 from django.contrib import messages
 from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, When
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -87,17 +88,24 @@ class RotationList(ActorRequiredMixin, View):
         return render(request, "keys/rotation_list.html", context)
 
 
+class _RotateForm(RotationForm):
+    """Asks for a rotation from the version that the page showed: a second click, or a page left open, rotates no further."""
+
+    version_id = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+
 class RotationRequest(ActorRequiredMixin, View):
     """Says what a rotation would do (dry run), then asks for it; a quorum in the policy makes it wait for agreement."""
 
     required_permission = Permission.KEY_ROTATE
 
     def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
-        return self._page(request, key_id, RotationForm())
+        shown = visible_key(request, key_id).current_id
+        return self._page(request, key_id, _RotateForm(initial={"version_id": shown}))
 
     def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         key = visible_key(request, key_id)
-        form = RotationForm(request.POST)
+        form = _RotateForm(request.POST)
         if form.is_valid():
             found = form.run(lambda values: rotation.request_rotation(actor=actor_of(request), key_id=key.pk, **values))
             if found is not None:

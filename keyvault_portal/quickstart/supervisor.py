@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +22,7 @@ from keyvault_portal.quickstart.processes import Child, Ledger
 SERVE_DEADLINE = 90.0  # seconds until the web server must have answered
 CRASHES = 3  # restarts of one part that are forgiven within CRASH_WINDOW seconds
 CRASH_WINDOW = 60.0
+PAUSE = 1.0  # seconds between tries to start a server that ended
 STOPPED_IN_ORDER = ("beat", "web", "worker", "ceremonies", "keyholder")  # who asks before who answers
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -144,7 +145,7 @@ class Supervisor:
         for server in (self.services.valkey, self.services.postgresql):
             if server.process is not None and server.process.poll() is not None:
                 self.console.print(f"  {type(server).__name__} ended by itself; starting it again.")
-                server.start()
+                self._start_again(server.start)
         for child in self.children.values():
             if not child.has_ended():
                 continue
@@ -156,6 +157,16 @@ class Supervisor:
                 )
             self.console.print(f"  The {child.name} process ended by itself; starting it again (see {child.log}).")
             child.start()
+
+    def _start_again(self, start: Callable[[], None]) -> None:
+        """A server that is ended once more while it starts gets another chance, after what it left has ended, too."""
+        for chances in range(CRASHES, -1, -1):
+            try:
+                return start()
+            except embedded.EmbeddedError:
+                if not chances:
+                    raise
+                time.sleep(PAUSE)
 
     def line(self, name: str, what: str, where: Path | None = None) -> None:
         """One status line."""

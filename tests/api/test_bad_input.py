@@ -214,3 +214,17 @@ def test_text_that_is_no_text(officers, here, text):
     for query in ("q=a%00b", "name=%00", "cursor=%00"):
         assert officers[0].get(f"/api/v1/keys?{query}").status_code in {200, 422}
     assert officers[0].get("/api/v1/people?q=%ED%A0%80").status_code in {200, 400, 422}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"plaintext": "\xff"}', "The body is not UTF-8: it cannot be read at byte 15."),
+        (b'{"plaintext": NaN}', "The body is not JSON: it cannot be read at character 14."),
+        (b"\xef\xbb\xbf{}", "The body is not JSON: it cannot be read at character 0."),
+    ],
+)
+def test_where_a_body_cannot_be_read_is_told(service, here, body, said):
+    url = f"/api/v1/keys/{here.keys['data'].pk}/encrypt"
+    refused = service.generic("POST", url, body, content_type=JSON)
+    assert (refused.status_code, refused.json()["detail"]) == (400, said)

@@ -9,9 +9,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ceremonies import offline
+from ceremonies.errors import NotReady
 from ceremonies.models import Ceremony, ShareGeneration
 from ceremonies.script import Action
-from ceremonies.services import custody, dealing, endings, outside, seal_shares
+from ceremonies.services import custody, dealing, endings, looking, outside, seal_shares
 from ceremonies.states import CeremonyState
 from keys.models import RootSeal
 from keys.services import seals, unsealing
@@ -67,6 +68,78 @@ def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder:
     with pytest.raises(PortalError):
         give("igor", cards[1])
     made.close()
+
+
+def test_a_portal_found_open_after_the_last_share_ends_the_step(
+    people: Any, planner: Any, keyholder: Any, monkeypatch: Any
+) -> None:
+    """The web process may die between the keyholder's answer and the note of it."""
+    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
+    cards = _shares(planner, *officers).mnemonics
+    made = Cast(planner, plan(planner, "unseal:2", title="Unsealing", practice=False, threshold=0, share_count=0))
+    made.seat_staff()
+    made.seat_holders("hana", "gus")
+    agree(made, *officers)
+    made.gather()
+    made.start()
+    made.until(Action.GIVE)
+    made.sign_all()
+    seals.seal_now(actor=planner, reason="A drill.")
+
+    def give(name: str, card: str) -> None:
+        sealed = made.seal(name, card, step="act", key=unsealing.attempt()["public_key"])
+        outside.give_share(actor=made.actor(name), ceremony_id=made.id, step=made.now.step, sealed=sealed)
+
+    def expected_of(name: str) -> str:
+        seat = made.seat(name)
+        return str(looking.look(made.now, seat, list(made.now.participants.all()))["part"].name)
+
+    def dies(*given: Any) -> None:
+        offer(*given)
+        raise SystemExit
+
+    give("hana", cards[0])
+    assert expected_of(made.operator) == "wait"
+    with pytest.raises(NotReady, match="sealed"):
+        made.perform(Action.GIVE)
+    offer = outside._offer
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(outside, "_offer", dies)
+        give("gus", cards[1])
+    assert (keyholder.status()["sealed"], made.now.status) == (False, CeremonyState.RUNNING)
+
+    assert expected_of(made.operator) == "perform"
+    made.perform(Action.GIVE)
+    assert made.now.status == CeremonyState.COMMITTED
+    assert made.ceremony.result == {"opened": "the keyholder of this machine", "shares": 1, "unanswered": ["Gus"]}
+    assert "Gus" in made.now.deviations.get().happened
+    made.close()
+
+
+def test_a_portal_that_was_opened_another_way_ends_no_step(people: Any, planner: Any, keyholder: Any) -> None:
+    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
+    cards = _shares(planner, *officers).mnemonics
+    made = Cast(planner, plan(planner, "unseal:2", title="Unsealing", practice=False, threshold=0, share_count=0))
+    made.seat_staff()
+    made.seat_holders("hana", "gus")
+    agree(made, *officers)
+    made.gather()
+    made.start()
+    made.until(Action.GIVE)
+    made.sign_all()
+    seals.seal_now(actor=planner, reason="A drill.")
+    sealed = made.seal("hana", cards[0], step="act", key=unsealing.attempt()["public_key"])
+    outside.give_share(actor=made.actor("hana"), ceremony_id=made.id, step=made.now.step, sealed=sealed)
+    wrong = made.seal(
+        "gus", " ".join(["academic", *cards[1].split()[1:]]), step="act", key=unsealing.attempt()["public_key"]
+    )
+    with pytest.raises(PortalError):
+        outside.give_share(actor=made.actor("gus"), ceremony_id=made.id, step=made.now.step, sealed=wrong)
+    assert offer(keyholder, keyholder.status()["nonce"], cards[1]) == 0
+    assert not keyholder.status()["sealed"]
+    with pytest.raises(NotReady, match="another way"):
+        made.perform(Action.GIVE)
+    assert made.now.status == CeremonyState.RUNNING
 
 
 def test_new_shares_are_verified_before_the_old_ones_end(

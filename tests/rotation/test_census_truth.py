@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from keys.crypto.envelope import seal_envelope
 from keys.crypto.secret import SecretBytes
 from keys.datastores.postgresql import PostgresTable
 from keys.models import DataStore, FailedItem, KeyVersion, Rotation
+from keys.serializers import RotationSerializer
 from keys.services import census, deletion, lifecycle, materials, reencryption, rotation
 from keys.services.rotation.ending import StillInUse, verify
 from keyvault_portal.audit.models import AuditEvent
@@ -203,7 +205,7 @@ def test_an_item_set_aside_does_not_end_the_walk_for_another(organisation, custo
     assert census.live_items(found.old_version) == 0
 
 
-def test_the_record_says_at_least_and_what_the_census_counts(organisation, customers, settings, monkeypatch):
+def test_the_record_says_at_least_and_what_the_census_counts(organisation, customers, settings, monkeypatch, browser):
     """A worker dies between writing a page and counting it."""
     settings.REENCRYPTION_WORKERS, settings.REENCRYPTION_LEASE_SECONDS = 0, 0
     found = rotation.request_rotation(
@@ -229,6 +231,44 @@ def test_the_record_says_at_least_and_what_the_census_counts(organisation, custo
     recorded = json.loads(bytes(AuditEvent.objects.get(action="rotation.re_encrypted").leaf))["details"]
     assert recorded["items_on_new_version"] == 5000
     assert recorded["items_at_least"] == job.items_done < 5000
+    gone = 5000 - job.items_done
+    assert (job.items_total, job.items_gone) == (5000, gone), "what people see adds up"
+    (shown,) = RotationSerializer(found).data["jobs"]
+    assert (shown["items_done"], shown["items_total"], shown["items_gone"]) == (5000 - gone, 5000, gone)
+    for page in (reverse("keys:rotation-detail", args=[found.pk]), reverse("keys:store-detail", args=[job.store_id])):
+        text = " ".join(browser("fay").get(page).content.decode().split())
+        assert f"{5000 - gone:,} of 5,000" in text
+        assert f"{gone:,} gone otherwise" in text
+        assert "100 %</strong>" in text or page.startswith("/keys/stores/")
+
+
+def test_what_a_cancelled_walk_moved_is_not_counted_again(organisation, customers, settings, monkeypatch):
+    """The last census is from before it."""
+    settings.REENCRYPTION_WORKERS = 0
+    found = rotation.request_rotation(
+        actor=organisation.actor("ada"), key_id=organisation.keys["pii"].pk, reason="yearly"
+    )
+    job = found.jobs.get()
+    save = reencryption._Walker._save
+
+    def once(self: Any, step: Any, *, now: bool = False) -> bool:
+        saved, self.state = save(self, step, now=True), "paused"
+        return saved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reencryption._Walker, "_save", once)
+        reencryption.work(job.pk, 600)
+    rotation.cancel(actor=organisation.actor("dana"), rotation_id=found.pk, reason="Not now.")
+    job.refresh_from_db()
+    assert 0 < job.items_done < 5000
+    rotation.retry_failed(actor=organisation.actor("dana"), rotation_id=found.pk)
+    reencryption.prepare(job)
+    job.refresh_from_db()
+    assert job.items_total == 5000
+    while reencryption.work(job.pk, 600):
+        pass
+    job.refresh_from_db()
+    assert (job.state, job.items_total, job.items_done, job.items_gone) == ("done", 5000, 5000, 0)
 
 
 def test_a_sample_that_finds_the_old_version_is_believed_before_the_count(organisation, customers, shop, monkeypatch):

@@ -6,8 +6,10 @@ import pytest
 
 from keys.crypto.envelope import context_aad
 from keys.datastores.base import Page, Row
+from keys.datastores.connecting import HostRule
+from keys.datastores.formats import ContextTemplate
 from keys.datastores.page_size import FIRST_ROWS, MOST_BYTES, PageSize
-from keys.datastores.postgresql import PostgresTable
+from keys.datastores.postgresql import PostgresTable, TableSpec
 from keys.models import FailedItem
 from keys.services import reencryption, rotation
 from keys.services.rotation.ending import verify
@@ -83,3 +85,51 @@ def test_a_page_without_cells_bounds_nothing_and_one_row_is_always_read():
     assert size.at_most(1000) == 1
     size.learn(Page.of([Row("2", (None, None), (None, None))]))
     assert size.at_most(1000) == 1000
+
+
+def test_no_page_is_too_large_where_cells_grow_in_the_midst_of_it(organisation, shop, active, pages):
+    """The rows before said nothing of it: where cells may be so large the server cuts the page."""
+    small, large = range(1, 601), range(601, 601 + ROWS)
+    with SegmentWriter(active(organisation.keys["pii"]), "documents") as writer:
+        for number in (*small, *large, 700):
+            context = context_aad({"table": "customers", "column": "email", "id": str(number)})
+            cell = writer.seal(os.urandom(BYTES if number in large else 10), context)
+            shop.connection.execute("INSERT INTO customers VALUES (%s, %s, NULL)", [number, cell])
+    register_customers(organisation, shop)
+    pages.clear()
+
+    found = rotate(organisation)
+
+    assert found.state == "re_encrypted", found.last_error
+    assert (found.jobs.get().items_done, found.jobs.get().passes) == (len(small) + ROWS + 1, 1)
+    assert max(size for _, size in pages) <= MOST_BYTES
+    assert max(rows for rows, _ in pages) >= 490, "what is small is read by whole pages all the same"
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"), [("text", "vault_text"), ("json", "envelope_json"), ("jsonb", "envelope_json")]
+)
+def test_pages_that_were_cut_follow_each_other_without_a_gap(shop, kind, form):
+    """In a table of parts whose keys are text, up to a bound and to the end; one row may be larger than a page."""
+    shop.connection.execute(
+        f"CREATE TABLE parts (id text COLLATE \"C\" PRIMARY KEY, \"a%s\" {kind}, b {kind}) PARTITION BY HASH (id);"
+        "CREATE TABLE part0 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE part1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1)"
+    )  # fmt: skip
+    values = {f"{n:03} ü": '"' + os.urandom(int(BYTES * (20 if n == 7 else n % 4)) // 2).hex() + '"' for n in range(40)}
+    with shop.connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO parts VALUES (%s, %s, NULL)", values.items())
+    spec = TableSpec("public", "parts", "id", ("a%s", "b"), form, ContextTemplate({}))
+    adapter = PostgresTable(shop.dsn, spec, HostRule(("127.0.0.1/32",)))
+    for upto in (None, "030 ü"):
+        found, after, cut = {}, None, 0
+        while True:
+            page = adapter.ask_page(after, upto, 15)()
+            found |= {row.pk: row.cells for row in page}
+            assert len(page) <= 1 or sum(len(a) for a in page.columns[0]) <= MOST_BYTES * 1.01
+            if len(page) < 15 and not page.cut:
+                break
+            cut, after = cut + page.cut, page.keys[-1]
+        assert found == {pk: (value, None) for pk, value in values.items() if upto is None or pk <= upto}
+        assert cut >= 2
+    adapter.close()

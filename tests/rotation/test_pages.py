@@ -1,10 +1,12 @@
 """Pages of keys, versions and stores over a real hierarchy: what they offer in which state, and what a form does."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from keys.models import DataStore, Key, KeyVersion
@@ -279,3 +281,17 @@ def test_the_record_of_a_person_leads_to_its_events(
         deactivate_person(actor=organisation.actor("ada"), person=person)
     seq = AuditEvent.objects.get(action="approval.request", target_id=str(person.pk)).seq
     assert f'<a href="/audit/{seq}">approval.request</a>' in text(browser("ada").get(f"/people/{person.pk}/"))
+
+
+def test_a_second_click_rotates_no_further(organisation: Organisation, browser: Callable[[str], Client]) -> None:
+    """Where nothing has to move the first rotation is over at once, so it does not stand in the way of another."""
+    key = organisation.keys["pii"]
+    page, window = reverse("keys:rotation-request", args=[key.pk]), browser("ada")
+    hidden = re.search(r'name="version_id" value="(\d+)"', window.get(page).content.decode())
+    assert hidden, "the page says from which version"
+    sent = {"reason": "yearly", "version_id": hidden[1]}
+    assert window.post(page, sent).status_code == 302
+    again = window.post(page, sent)
+    assert again.status_code == 422
+    assert "has been rotated meanwhile: version 2 is active." in again.content.decode()
+    assert key.versions.count() == 2

@@ -333,6 +333,32 @@ def test_a_row_that_the_table_leaves_as_it_is_without_a_word_is_set_aside(organi
     compare(organisation, store, plain, active)
 
 
+@pytest.mark.parametrize("put", ["OLD.email", "'mangled'", "NULL"])
+def test_a_row_in_which_the_table_puts_another_value_is_set_aside_as_it_was(organisation, customers, shop, active, put):
+    """A trigger that guards a column puts the old value back; one that changes it would leave what no key opens."""
+    store, plain = customers
+    before = shop.cells()[50]
+    shop.connection.execute(
+        f"CREATE FUNCTION put() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.email := {put}; RETURN NEW; END $$;"
+        "CREATE TRIGGER put BEFORE UPDATE ON customers FOR EACH ROW WHEN (NEW.id = 50) EXECUTE FUNCTION put()"
+    )
+    found = rotate(organisation)
+
+    assert found.state == "re_encrypted", found.last_error
+    job, said = found.jobs.get(), "refused: the table did not take the new value"
+    assert set(job.failed_items.values_list("item", "column", "reason", "resolution")) == {
+        ("50", "email", said, "open"),
+        ("50", "card", said, "open"),
+    }
+    assert (job.passes, job.items_done, job.items_failed) == (1, 4998, 2)
+    assert shop.cells()[50] == before
+
+    shop.connection.execute("DROP TRIGGER put ON customers")
+    retry(organisation, found)
+    assert (found.state, FailedItem.objects.count()) == ("re_encrypted", 0)
+    compare(organisation, store, plain, active)
+
+
 def test_a_row_that_is_written_all_the_time_is_not_taken_for_a_refused_one(
     organisation, customers, shop, active, monkeypatch
 ):
