@@ -49,7 +49,7 @@ class ServiceForm(forms.Form):
             for field, messages in error.errors.items():
                 self.add_error(field if field in self.fields else None, messages)
             if not error.errors:
-                self.add_error(None, error.detail)
+                self.add_error(None, f"{error.detail} {error.hint}".strip())
         except PortalError as error:
             if error.status == 403:
                 raise

@@ -91,7 +91,7 @@ def require_or_request(
         _check_groups(parsed)
         if lacking := unreachable(parsed, actor.id):
             raise QuorumUnreachable(
-                f"Besides {actor.label} this needs {' and '.join(lacking)}.",
+                f"Too few people could agree: besides {actor.label} it lacks {' and '.join(lacking)}.",
                 hint="Give more people these roles, or change the policy."
                 + (" They sign: each needs a passkey or a signing key." if any(g.signed for g in parsed) else ""),
             )
