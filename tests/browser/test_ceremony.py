@@ -69,6 +69,8 @@ class Room:
         """Ask for agreement; two officers give it; the room opens by itself."""
         expect(self.ada.get_by_text("This plan can be held")).to_be_visible()
         self.ada.get_by_role("button", name="Ask for agreement").click()
+        self.ada.wait_for_selector("#approval-live")
+        self.ada.goto(self.path)  # a request's page opens itself anew once others agreed: she is elsewhere by then
         for name in ("boris", "chen"):
             page = self.page_of(name)
             agree(page, "Hold a ceremony", title)
