@@ -14,10 +14,9 @@ from keys.models import DataStore, Key, KeyPolicy, KeyProvider, KeyVersion, Rota
 from keys.models.keys import KEY_KINDS
 from keys.providers.base import Setting
 from keys.services import budget
-from keys.services.moving import Offer
 from keys.services.providers.registration import providers
 from keys.services.rotation.frame import MOST_ITEMS_A_SECOND
-from keys.states import MoveState, RotationState, VersionState
+from keys.states import RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission, Role
@@ -240,25 +239,6 @@ def _rate(label: str, help_text: str = "") -> forms.IntegerField:
 
 class RotationForm(ReasonForm):
     rate_limit = _rate("At most so many items a second", "Empty: as fast as it goes.")
-
-
-class MoveForm(RotationForm):
-    target = forms.ChoiceField(label="New place")
-    with_material = forms.BooleanField(
-        required=False, label="Take the material along", help_text="Otherwise a new key is made at the new place."
-    )
-    field_order = ("target", "with_material", "rate_limit", "reason")
-
-    def __init__(self, *args: Any, offers: Iterable[Offer], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        possible = [offer for offer in offers if offer.possible]
-        self.fields["target"].choices = [(offer.alias, f"{offer.title} ({offer.alias})") for offer in possible]  # type: ignore[attr-defined]
-        if not any(offer.with_material for offer in possible):
-            del self.fields["with_material"]
-
-
-class MoveFilterForm(forms.Form):
-    state = forms.ChoiceField(choices=[*ANY, *state_choices(MoveState)], required=False)
 
 
 class CompromiseForm(ServiceForm):

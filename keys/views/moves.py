@@ -9,8 +9,9 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views import View
 
-from keys.forms import MoveFilterForm, MoveForm, ThrottleForm
+from keys.forms import ThrottleForm
 from keys.models import FailedItem, Key, Move
+from keys.move_forms import MoveFilterForm, MoveForm
 from keys.services import census, moving, policies, reencryption, rotation
 from keys.states import MoveState
 from keys.views.keys import agreement_words, visible_key

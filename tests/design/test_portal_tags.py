@@ -12,7 +12,8 @@ from django.test import RequestFactory
 from django.urls import path, resolve
 
 from keys import states
-from keys.forms import KeyFilterForm, MoveFilterForm, RotationFilterForm
+from keys.forms import KeyFilterForm, RotationFilterForm
+from keys.move_forms import MoveFilterForm
 from keyvault_portal.approvals.views import RequestFilterForm
 from keyvault_portal.templatetags import portal
 
