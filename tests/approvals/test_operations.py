@@ -26,6 +26,16 @@ def newcomer():
     return Person.objects.create_person(email="nina@example.org", name="Nina")
 
 
+def asked_to_remove(actor, person, operation):
+    """The id of the request by which `operation` takes their role from the person."""
+    with pytest.raises(ApprovalRequired) as raised:
+        if operation == "person.deactivate":
+            accounts.deactivate_person(actor=actor, person=person)
+        else:
+            accounts.unbind_role(actor=actor, binding=person.bindings.get())
+    return raised.value.request_id
+
+
 def is_officer(person):
     return RoleBinding.objects.filter(person=person, role="security_officer").exists()
 
@@ -70,12 +80,7 @@ def test_nobody_gets_rid_of_those_who_would_have_to_agree(olga, oskar, otto, new
 def test_an_officer_is_removed_by_the_others(olga, oskar, otto, operation):
     """Of three, one asks and one agrees: whom it concerns need not."""
     person = Person.objects.get(pk=oskar.id)
-    with pytest.raises(ApprovalRequired) as raised:
-        if operation == "person.deactivate":
-            accounts.deactivate_person(actor=olga, person=person)
-        else:
-            accounts.unbind_role(actor=olga, binding=person.bindings.get())
-    request = ApprovalRequest.objects.get(pk=raised.value.request_id)
+    request = ApprovalRequest.objects.get(pk=asked_to_remove(olga, person, operation))
     assert (request.operation, [group["threshold"] for group in request.groups]) == (operation, [1])
     assert any(line.endswith("from then on: 2.") for line in request.consequences)
     with at_rest():
@@ -100,12 +105,7 @@ def test_whoever_comes_back_with_roles_was_agreed_to(olga, oskar, otto):
 @pytest.mark.parametrize("operation", ["person.deactivate", "person.unbind_role"])
 def test_nobody_keeps_up_their_own_removal_while_others_decide(olga, oskar, otto, operation):
     person = Person.objects.get(pk=oskar.id)
-    with pytest.raises(ApprovalRequired) as raised:
-        if operation == "person.deactivate":
-            accounts.deactivate_person(actor=olga, person=person)
-        else:
-            accounts.unbind_role(actor=olga, binding=person.bindings.get())
-    asked = raised.value.request_id
+    asked = asked_to_remove(olga, person, operation)
     with at_rest(), pytest.raises(NotEligible, match="the others decide"):
         services.reject(actor=oskar, request_id=asked, reason="I like it here.")
     assert ApprovalRequest.objects.get(pk=asked).state == "pending"

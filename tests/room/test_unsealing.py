@@ -70,10 +70,8 @@ def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder:
     made.close()
 
 
-def test_a_portal_found_open_after_the_last_share_ends_the_step(
-    people: Any, planner: Any, keyholder: Any, monkeypatch: Any
-) -> None:
-    """The web process may die between the keyholder's answer and the note of it."""
+def _before_the_shares(planner: Any) -> tuple[Cast, list[str]]:
+    """A ceremony to unseal a sealed portal, its step of the shares signed; and the cards of Hana and Gus."""
     officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
     cards = _shares(planner, *officers).mnemonics
     made = Cast(planner, plan(planner, "unseal:2", title="Unsealing", practice=False, threshold=0, share_count=0))
@@ -85,6 +83,14 @@ def test_a_portal_found_open_after_the_last_share_ends_the_step(
     made.until(Action.GIVE)
     made.sign_all()
     seals.seal_now(actor=planner, reason="A drill.")
+    return made, cards
+
+
+def test_a_portal_found_open_after_the_last_share_ends_the_step(
+    people: Any, planner: Any, keyholder: Any, monkeypatch: Any
+) -> None:
+    """The web process may die between the keyholder's answer and the note of it."""
+    made, cards = _before_the_shares(planner)
 
     def give(name: str, card: str) -> None:
         sealed = made.seal(name, card, step="act", key=unsealing.attempt()["public_key"])
@@ -117,17 +123,7 @@ def test_a_portal_found_open_after_the_last_share_ends_the_step(
 
 
 def test_a_portal_that_was_opened_another_way_ends_no_step(people: Any, planner: Any, keyholder: Any) -> None:
-    officers = [make_person(name, "security_officer") for name in ("boris", "chen")]
-    cards = _shares(planner, *officers).mnemonics
-    made = Cast(planner, plan(planner, "unseal:2", title="Unsealing", practice=False, threshold=0, share_count=0))
-    made.seat_staff()
-    made.seat_holders("hana", "gus")
-    agree(made, *officers)
-    made.gather()
-    made.start()
-    made.until(Action.GIVE)
-    made.sign_all()
-    seals.seal_now(actor=planner, reason="A drill.")
+    made, cards = _before_the_shares(planner)
     sealed = made.seal("hana", cards[0], step="act", key=unsealing.attempt()["public_key"])
     outside.give_share(actor=made.actor("hana"), ceremony_id=made.id, step=made.now.step, sealed=sealed)
     wrong = made.seal(
