@@ -79,9 +79,8 @@ class PostgresTable:
         self._connection: psycopg.Connection | None = None
         self._asked: ExitStack | None = None  # open while answers are under way
         self._types: dict[str, str] = {}
-        self._out_of_line = (
-            False  # cells that are kept out of their rows: one row may be far larger than those before it
-        )
+        # Whether cells are kept out of their rows: one row may be far larger than those before it.
+        self._out_of_line = False
         self._pages: dict[tuple[str, ...], LiteralString] = {}  # the statement by its bounds
         self._binds = [spec.context.bind(column) for column in spec.columns]
 

@@ -11,7 +11,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from keys.forms import ReasonForm, ServiceForm
+from keys.forms import ReasonForm
 from keys.hierarchy import WRAPPING_ALGORITHMS
 from keys.models import Key, KeyExport
 from keys.services import commands, exports, policies
@@ -27,7 +27,7 @@ from keyvault_portal.audit.files import as_attachment
 from keyvault_portal.visible import found
 
 
-class ExportForm(ServiceForm):
+class ExportForm(ReasonForm):
     version_number = forms.IntegerField(
         min_value=1, required=False, label="Version", help_text="Empty: the version in use."
     )
@@ -42,11 +42,7 @@ class ExportForm(ServiceForm):
         label="Or wrap it under",
         help_text="Another key of the hierarchy, instead of a public key.",
     )
-    reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}),
-        max_length=2000,
-        help_text="Kept in the record, and read by whoever has to agree.",
-    )
+    field_order = ("version_number", "recipient", "recipient_key", "wrapping_key", "reason")
 
     def __init__(self, *args: Any, key: Key, choices: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
