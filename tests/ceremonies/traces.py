@@ -4,13 +4,17 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from django.conf import settings
 from django.db import connection
 from redis import Redis
 from shamir_mnemonic.share import Share
+
+from tests.boot.processes import wait_until
 
 RUN = 4  # so many words of one card in a row are no accident
 METADATA = 4  # the first words of all cards of a set are alike
@@ -123,13 +127,16 @@ def _body(message: bytes) -> bytes:
 
 
 def in_memory(secrets: Secrets, pid: int) -> set[str]:
-    """Which secrets the process has anywhere in its memory; only root can read it."""
+    """Which secrets the process has anywhere in its memory; only root can read it.
+
+    The process stands still meanwhile: a running one gives memory back between the list and the reading of it.
+    """
     patterns = dict(secrets.keys)
     for who, card in secrets.cards.items():
         patterns[f"words of {who}"] = " ".join(card.split()[10:20]).encode()
         patterns[f"share value of {who}"] = Share.from_mnemonic(card).value
     seen: set[str] = set()
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+    with _standing_still(pid), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
             span, rights, *_ = line.split()
             start, end = (int(edge, 16) for edge in span.split("-"))
@@ -137,5 +144,25 @@ def in_memory(secrets: Secrets, pid: int) -> set[str]:
                 continue
             memory.seek(start)
             content = memory.read(end - start)
+            assert len(content) == end - start, line  # nothing that was not looked at counts as clean
             seen |= {name for name, pattern in patterns.items() if pattern in content}
     return seen
+
+
+@contextmanager
+def _standing_still(pid: int) -> Iterator[None]:
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        wait_until(lambda: _stopped(pid), "every thread of the process to stop")
+        yield
+    finally:
+        process.resume()
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        states = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/status")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        return False
+    return all("\nState:\tT" in state for state in states)
