@@ -152,6 +152,40 @@ def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, pag
     assert driving.axe(page) == []
 
 
+def test_who_follows_a_link_is_not_turned_back(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    """A poll that has the page opened anew is answered while the browser already waits for another page."""
+    page = page_of("ada")
+    request = f"/approvals/{portal.facts['approvals']['waiting']}/"
+    held: dict[str, Route] = {}
+
+    def hold(route: Route) -> None:
+        held["poll" if "?shown=" in route.request.url else "page"] = route
+
+    page.route(f"**{request}?shown=*", hold)
+    page.route("**/audit/", hold)
+    page.goto(request)
+    while "poll" not in held:
+        page.wait_for_timeout(50)
+    page.get_by_role("link", name="Audit", exact=True).click(no_wait_after=True)
+    while "page" not in held:
+        page.wait_for_timeout(50)
+    with page.expect_event("requestfinished", lambda it: "?shown=" in it.url):
+        held["poll"].fulfill(headers={"HX-Redirect": request})
+    held["page"].continue_()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Audit")
+
+
+def test_a_page_that_a_download_did_not_leave_goes_on(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
+    page = page_of("ada")
+    page.clock.install()
+    page.goto(f"/approvals/{portal.facts['approvals']['waiting']}/")
+    page.evaluate(
+        "document.querySelector('#approval-live').dataset.old = 'yes'; dispatchEvent(new Event('beforeunload'))"
+    )
+    page.clock.fast_forward(10_000)
+    expect(page.locator("#approval-live[data-old]")).to_have_count(0)
+
+
 def test_what_the_tests_listen_for_is_heard(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
     """A page with an inline style, an inline script and grey text on grey: the listener and axe must both object."""
     page = page_of("")
