@@ -2,7 +2,20 @@
 
 from django.urls import path
 
-from keys.views import differences, exports, imports, keys, moves, places, providers, rotations, seals, stores, versions
+from keys.views import (
+    advisor,
+    differences,
+    exports,
+    imports,
+    keys,
+    moves,
+    places,
+    providers,
+    rotations,
+    seals,
+    stores,
+    versions,
+)
 
 app_name = "keys"
 _version = "<uuid:key_id>/versions/<int:number>/"
@@ -15,6 +28,10 @@ _finding = _provider + "differences/<int:finding_id>/"
 urlpatterns = [
     path("", keys.KeyList.as_view(), name="key-list"),
     path("hierarchy/", keys.Hierarchy.as_view(), name="hierarchy"),
+    path("advisor/", advisor.Choose.as_view(), name="advisor"),
+    path("advisor/scopes/", advisor.Scopes.as_view(), name="advisor-scopes"),
+    path("advisor/algorithms/", advisor.Algorithms.as_view(), name="advisor-algorithms"),
+    path("advisor/findings/", advisor.Findings.as_view(), name="advisor-findings"),
     path("new/", keys.KeyCreate.as_view(), name="key-create"),
     path("new/import/", imports.ImportNew.as_view(), name="import-new"),
     path("imports/", imports.ImportList.as_view(), name="import-list"),

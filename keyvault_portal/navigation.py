@@ -16,6 +16,7 @@ NAVIGATION: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("keys:rotation-list", "Rotations", "rotate"),
             ("keys:move-list", "Moves", "session"),
             ("keys:provider-list", "Providers", "lock"),
+            ("keys:advisor", "Advisor", "info"),
             ("approvals:inbox", "Approvals", "approve"),
         ),
     ),

@@ -1,5 +1,8 @@
-"""REST: keys, versions, their providers, rotations, stores and the census; each action is one service."""
+"""REST: keys, versions, their providers, rotations, stores, the census and the advisor; each action is one service."""
 
+from rest_framework.viewsets import ViewSetMixin
+
+from keys.api.advisor import AdvisorViewSet
 from keys.api.keys import KeyViewSet
 from keys.api.moves import MoveViewSet
 from keys.api.providers import ProviderViewSet, WorkViewSet
@@ -8,7 +11,7 @@ from keys.api.seals import RootSealViewSet
 from keys.api.stores import CensusViewSet, StoreViewSet
 from keys.api.transfers import ExportViewSet, ImportViewSet
 
-router_entries = [
+router_entries: list[tuple[str, type[ViewSetMixin], str]] = [
     ("keys", KeyViewSet, "key"),
     ("providers", ProviderViewSet, "provider"),
     ("imports", ImportViewSet, "import"),
@@ -19,4 +22,5 @@ router_entries = [
     ("seals", RootSealViewSet, "seal"),
     ("stores", StoreViewSet, "store"),
     ("census", CensusViewSet, "census"),
+    ("advisor", AdvisorViewSet, "advisor"),
 ]

@@ -238,12 +238,12 @@ def _version_row(version: KeyVersion, items: int) -> dict[str, Any]:
 
 
 class KeyCreate(ActorRequiredMixin, View):
-    """A new key. A page that needs one links here as `next`, with `kind` and `exportable` chosen, and is told the `key` that was made."""
+    """A new key. A page that needs one links here as `next`, with `kind`, `algorithm` and `exportable` chosen; it is told the `key` made."""
 
     required_permission = Permission.KEY_CREATE
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        chosen = {name: request.GET[name] for name in ("kind", "exportable") if request.GET.get(name)}
+        chosen = {name: request.GET[name] for name in ("kind", "algorithm", "exportable") if request.GET.get(name)}
         return self._page(request, KeyForm(actor=actor_of(request), initial=chosen))
 
     def post(self, request: HttpRequest) -> HttpResponse:

@@ -149,6 +149,17 @@ STATES: Mapping[str, Look] = {
     "sealed": Look("warn", "lock", "Sealed"),
     "unsealed": Look("ok", "unlock", "Open"),
     "silent": Look("neutral", "circle", "Silent"),
+    # What the advisor says: standing of algorithms, help of a scope, weight of a finding
+    "recommended": Look("ok", "check-circle", "Recommended"),
+    "acceptable": Look("warn", "clock", "Acceptable"),
+    "legacy": Look("danger", "warning", "Legacy"),
+    "forbidden": Look("danger", "slash", "Forbidden"),
+    "helps_yes": Look("ok", "check-circle", "Helps"),
+    "helps_partly": Look("warn", "circle", "In part"),
+    "helps_no": Look("neutral", "slash", "No help"),
+    "advice_danger": Look("danger", "danger", "Act now"),
+    "advice_warn": Look("warn", "warning", "Change it"),
+    "advice_info": Look("info", "info", "Consider"),
     # Audit outcomes
     "success": Look("ok", "check-circle", "Success"),
     "refused": Look("danger", "slash", "Refused"),
@@ -202,6 +213,12 @@ def duration(value: timedelta | float | None) -> str:
             parts.append((count, unit))
     said = [f"{count} {unit}" for count, unit in parts[:2] if count]
     return " ".join(said) or "0 s"
+
+
+@register.filter
+def power_of_two(value: int) -> str:
+    """Say a power of two, such as ``2^32``."""
+    return f"2^{value.bit_length() - 1}"
 
 
 @register.filter

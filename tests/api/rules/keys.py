@@ -48,6 +48,10 @@ _POLICY = {
 
 
 RULES: dict[str, Rule] = {
+    "GET keys:advisor": lists(P.KEY_VIEW),
+    "GET keys:advisor-scopes": lists(P.KEY_VIEW),
+    "GET keys:advisor-algorithms": lists(P.KEY_VIEW),
+    "GET keys:advisor-findings": lists(P.KEY_VIEW),
     "GET keys:key-list": lists(P.KEY_VIEW),
     "GET keys:hierarchy": lists(P.KEY_VIEW),
     "GET keys:key-create": lists(P.KEY_CREATE),
@@ -130,6 +134,10 @@ RULES: dict[str, Rule] = {
     "POST api-store-count": sees(P.STORE_VIEW),
     "POST api-store-deregister": acts(P.STORE_MANAGE, REASON, view=P.STORE_VIEW, opens=P.STORE_VIEW),
     "GET api-census-list": lists(P.STORE_VIEW),
+    "GET api-advisor-tree": lists(P.KEY_VIEW),
+    "GET api-advisor-scopes": lists(P.KEY_VIEW),
+    "GET api-advisor-algorithms": lists(P.KEY_VIEW),
+    "GET api-advisor-findings": lists(P.KEY_VIEW),
     "POST api-key-export": acts(P.KEY_EXPORT, {"recipient": "P", "recipient_key": "x"} | REASON, **API_KEY),
     "POST api-key-withdraw-exportability": acts(P.KEY_EDIT, REASON, **API_KEY),
 }
