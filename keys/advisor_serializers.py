@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from keys.advisor.rules import TONES
 from keys.advisor.scopes import Helps
 from keys.crypto.algorithms import Kind, Operation, Standing
 from keys.models.keys import KEY_KINDS
@@ -80,7 +81,7 @@ class AlgorithmSerializer(serializers.Serializer[Any]):
 
 class RuleSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
-    tone = serializers.ChoiceField(choices=["danger", "warn", "info"])
+    tone = serializers.ChoiceField(choices=TONES)
     title = serializers.CharField()
     text = serializers.CharField()
     act = serializers.CharField()

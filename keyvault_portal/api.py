@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from keys.advisor.rules import TONES
 from keys.services import overview
 from keyvault_portal import installation
 from keyvault_portal.accounts.permissions import Permission
@@ -17,7 +18,7 @@ from keyvault_portal.filtering import refuse_undeclared
 
 
 class FindingSerializer(serializers.Serializer[Any]):
-    tone = serializers.ChoiceField(choices=["danger", "warn", "info"])
+    tone = serializers.ChoiceField(choices=TONES)
     title = serializers.CharField()
     detail = serializers.CharField()
     page = serializers.CharField(help_text="Path of the page where it is put right.")

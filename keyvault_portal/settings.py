@@ -303,6 +303,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "KeyKindEnum": "keys.models.keys.KEY_KINDS",
         "PersonKindEnum": "keyvault_portal.accounts.models.Person.Kind",
+        "FindingToneEnum": "keys.advisor.rules.TONES",
         "FindingKindEnum": "keys.models.providers.ProviderFinding.Kind",
         "StoreKindEnum": "keys.models.stores.DataStore.Kind",
         "RevocationReasonEnum": "certificates.models.certificates.REASONS",

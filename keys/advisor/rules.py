@@ -15,6 +15,7 @@ LONGEST_CRYPTOPERIOD_DAYS: Mapping[KeyKind, int] = {
     KeyKind.TOKEN_SIGNING: 90,
     KeyKind.TRANSPORT: 365,
 }
+TONES = ("danger", "warn", "info")  # how heavily a finding weighs
 _SOON = timedelta(days=5 * 365)
 _SHARED_SECRETS = frozenset({Kind.ASYMMETRIC_ENCRYPTION, Kind.KEY_AGREEMENT, Kind.KEM, Kind.HPKE})
 
@@ -32,7 +33,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`tone` is "danger", "warn" or "info"; `text` says why, `act` what to do."""
+    """`tone` is one of TONES; `text` says why, `act` what to do."""
 
     id: str
     tone: str
