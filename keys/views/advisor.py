@@ -11,11 +11,16 @@ from django.views import View
 
 from keys.advisor.scopes import SCOPES, THREATS, against
 from keys.advisor.tree import PLACES, START, Advice, Answer, Question, way_to
-from keys.crypto.algorithms import ALGORITHMS, Algorithm
+from keys.crypto.algorithms import ALGORITHMS, Kind
 from keys.services import advice
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 
+_KINDS = {
+    Kind.AEAD: "Data with one key, authenticated (AEAD)", Kind.KEY_WRAP: "Key wrap", Kind.ASYMMETRIC_ENCRYPTION: "Small data with a public key",
+    Kind.SIGNATURE: "Signatures", Kind.KEY_AGREEMENT: "Key agreement", Kind.KEM: "Key encapsulation (KEM)",
+    Kind.HPKE: "Data of any size with a public key (HPKE)", Kind.MAC: "Message authentication codes",
+}  # fmt: skip
 _TABS = (
     ("keys:advisor", "Which algorithm"),
     ("keys:advisor-scopes", "Where to encrypt"),
@@ -106,10 +111,8 @@ class Algorithms(_Page):
     title, subtitle = "Advisor", "What this portal can do, with sizes, limits, standing and standard."
 
     def shown(self, request: HttpRequest) -> dict[str, Any]:
-        kinds: dict[str, list[Algorithm]] = {}
-        for algorithm in ALGORITHMS.values():
-            kinds.setdefault(algorithm.kind.value, []).append(algorithm)
-        return {"kinds": list(kinds.items())}
+        rows = ALGORITHMS.values()
+        return {"kinds": [(title, [row for row in rows if row.kind is kind]) for kind, title in _KINDS.items()]}
 
 
 class Findings(_Page):
