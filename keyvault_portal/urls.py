@@ -7,6 +7,7 @@ from keyvault_portal.views import Dashboard, Settings, healthz
 
 urlpatterns = [
     path("api/v1/", include("keyvault_portal.api_urls")),  # first: the data plane is asked most
+    path("v1/", include("keys.vault.urls")),
     path("", Dashboard.as_view(), name="dashboard"),
     path("settings/", Settings.as_view(), name="settings"),
     path("healthz", healthz, name="healthz"),

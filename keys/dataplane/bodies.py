@@ -59,8 +59,11 @@ def load(body: bytes) -> dict[str, Any]:
     return value
 
 
-def take(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
-    """The declared members of a JSON object, read; raises ValidationFailed naming every member that is wrong."""
+def take(value: Any, fields: Sequence[Field], ignored: set[str] | None = None) -> dict[str, Any]:
+    """The declared members of a JSON object, read; raises ValidationFailed naming every member that is wrong.
+
+    Undeclared members are wrong too, unless there is a set `ignored` to put their names into.
+    """
     if type(value) is not dict:
         raise ValidationFailed("An item is a JSON object.")
     taken: dict[str, Any] = {}
@@ -80,7 +83,11 @@ def take(value: Any, fields: Sequence[Field]) -> dict[str, Any]:
             taken[name] = field.default
     if found != len(value):
         known = {field.name for field in fields}
-        errors |= {name[:100]: ["This field is not known."] for name in value if name not in known}
+        unknown = [name[:100] for name in value if name not in known]
+        if ignored is None:
+            errors |= {name: ["This field is not known."] for name in unknown}
+        else:
+            ignored.update(unknown)
     if errors:
         raise ValidationFailed(errors=errors)
     return taken

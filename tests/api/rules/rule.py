@@ -16,7 +16,7 @@ class Rule:
     `acts` on its place (else 403, or `hidden`), `decides` with this role on its ring (else 403).
 
     `public`: nobody has to sign in. `own`: served to whoever is signed in (`acts` then binds tokens only), `in_person`: to no token. `data`: a data-plane rule, where holding
-    nothing on the ring looks like no such key. `body` has to be valid, so that only rights can refuse it.
+    nothing on the ring looks like no such key. `tokens`: whoever has none is refused with 403, signed in or not. `body` has to be valid, so that only rights can refuse it.
     """
 
     opens: tuple[P, ...] = ()
@@ -30,6 +30,7 @@ class Rule:
     own: bool = False
     in_person: bool = False
     data: bool = False
+    tokens: bool = False
 
 
 PUBLIC, OWN, IN_PERSON = Rule(public=True), Rule(own=True), Rule(own=True, in_person=True)
