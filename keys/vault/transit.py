@@ -57,9 +57,8 @@ def _number(value: Any) -> int | None:
 
 
 def _canonical(value: Any) -> str:
-    """Base64 as it was sent, if it is canonical: it becomes part of what the ciphertext is bound to."""
-    bodies.octets(value)
-    return str(value)
+    """The same bytes in base64 as everybody writes them: it becomes part of what the ciphertext is bound to."""
+    return b64encode(bodies.octets(value)).decode()
 
 
 def _refused(why: str) -> Callable[[Any], None]:

@@ -9,6 +9,7 @@ _key = "<slug:ring>/{}/<slug:key>"
 urlpatterns = [
     path("sys/health", views.health, name="vault-health"),
     path("sys/seal-status", views.seal_status, name="vault-seal-status"),
+    path("sys/leader", views.leader, name="vault-leader"),
     path("auth/token/lookup-self", views.own_token, name="vault-own-token"),
     *(path(_key.format(name), views.use(name), name="vault-" + name.replace("/", "-")) for name in OPERATIONS),
     *(

@@ -18,7 +18,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.api_auth import bearer_token
 from keyvault_portal.accounts.web import client_address
 from keyvault_portal.edges import HttpError, as_portal_error, length_required
-from keyvault_portal.errors import NotAuthenticated, PortalError, TooLarge, ValidationFailed
+from keyvault_portal.errors import NotAuthenticated, NotFound, PortalError, TooLarge, ValidationFailed
 
 type View = Callable[..., HttpResponse]
 
@@ -68,7 +68,7 @@ def _body(request: HttpRequest) -> dict[str, Any]:
             raise length_required()
         return {}
     bodies.check_head("application/json", int(length))
-    return bodies.load(request.body) if int(length) else {}
+    return {} if request.body.strip() in {b"", b"null"} else bodies.load(request.body)  # as `bao write -f` sends none
 
 
 def use(name: str) -> View:
@@ -84,9 +84,8 @@ def use(name: str) -> View:
                 body["hash_algorithm"] = algorithm
             items, options = _read(known, body, ignored)
             good = [item for item in items if not isinstance(item, PortalError)]
-            if not good:
-                authorize_use(actor, known.permission, key_views.view(f"{ring}/{key}"))
-            done = iter(known.run(actor, f"{ring}/{key}", good, options) if good else ())
+            authorize_use(actor, known.permission, key_views.view(f"{ring}/{key}"))
+            done = iter(_done(known, actor, f"{ring}/{key}", good, options))
             results = [item if isinstance(item, PortalError) else next(done) for item in items]
             entry.note(results)
             if "batch_input" not in body and isinstance(results[0], PortalError):
@@ -96,6 +95,15 @@ def use(name: str) -> View:
         return response
 
     return view
+
+
+def _done(known: TransitOperation, actor: Actor, key: str, items: list[Any], options: dict[str, Any]) -> list[Any]:
+    """The result or the error of every item; a version that is not there makes a wrong request."""
+    try:
+        results = known.run(actor, key, items, options) if items else []
+    except NotFound as error:
+        raise ValidationFailed(error.detail) from None
+    return [ValidationFailed(each.detail) if isinstance(each, NotFound) else each for each in results]
 
 
 def _read(
@@ -178,6 +186,12 @@ def health(request: HttpRequest) -> HttpResponse:
 def seal_status(request: HttpRequest) -> HttpResponse:
     """Whether the portal is sealed, and how far it is opened."""
     return plain(system.seal_status())
+
+
+@_view({"GET"})
+def leader(request: HttpRequest) -> HttpResponse:
+    """Every web process of the portal is as good as another."""
+    return plain({"ha_enabled": False, "is_self": False, "leader_address": "", "leader_cluster_address": ""})
 
 
 @_view({"GET", "POST", "PUT"})

@@ -9,6 +9,7 @@ RULES: dict[str, Rule] = {
     "GET vault-health": PUBLIC,
     "HEAD vault-health": PUBLIC,
     "GET vault-seal-status": PUBLIC,
+    "GET vault-leader": PUBLIC,
     "GET vault-key": Rule((P.KEY_VIEW,), (P.KEY_VIEW, HERE), tokens=True),
     "GET vault-key-names": Rule((P.KEY_VIEW,), (P.KEY_VIEW, HERE), tokens=True),
     "LIST vault-key-names": Rule((P.KEY_VIEW,), (P.KEY_VIEW, HERE), tokens=True),
