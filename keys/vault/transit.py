@@ -40,7 +40,6 @@ class TransitOperation:
     options: tuple[Field, ...]
     run: Callable[[Actor, str, list[Item], Item], Results]
     show: Callable[[Any], Item]
-    secret: bool = False
     refused_batch: int = 400
 
     @property
@@ -262,13 +261,13 @@ OPERATIONS: dict[str, TransitOperation] = {
     ),
     "decrypt": TransitOperation(
         "key.decrypt", Permission.KEY_DECRYPT, (_CIPHERTEXT, _ASSOCIATED, *_BATCHED), (_PARTIAL,),
-        lambda actor, key, items, _: ops.decrypt_many(actor, key, _ciphertexts(items)), _show_opened, secret=True,
+        lambda actor, key, items, _: ops.decrypt_many(actor, key, _ciphertexts(items)), _show_opened,
     ),
     "rewrap": TransitOperation(
         "key.rewrap", Permission.KEY_REWRAP, (_CIPHERTEXT, _ASSOCIATED, _KEY_VERSION, *_BATCHED), (_PARTIAL,), _rewrap, _show_encrypted,
     ),
     "datakey/plaintext": TransitOperation(
-        "key.encrypt", Permission.KEY_ENCRYPT, (_ASSOCIATED,), _DATA_KEY, _data_key, _show_data_key, secret=True,
+        "key.encrypt", Permission.KEY_ENCRYPT, (_ASSOCIATED,), _DATA_KEY, _data_key, _show_data_key,
     ),
     "datakey/wrapped": TransitOperation(
         "key.encrypt", Permission.KEY_ENCRYPT, (_ASSOCIATED,), _DATA_KEY, _data_key, lambda result: _show_encrypted(result.wrapped),

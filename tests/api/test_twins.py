@@ -2,7 +2,7 @@
 
 from tests.api.test_matrix import ROUTES
 
-PROTOCOLS = ("acme-", "pki-", "api-", "data-")  # spoken by machines, not pages
+PROTOCOLS = ("vault-", "acme-", "pki-", "api-", "data-")  # spoken by machines, not pages
 WRITES = ("POST ", "PUT ", "PATCH ", "DELETE ")
 
 TWINS = {

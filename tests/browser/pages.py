@@ -303,7 +303,7 @@ NOT_PAGES: dict[str, str] = {
 
 
 def get_pages() -> Iterator[str]:
-    """The names of all URLs outside the API that answer GET."""
+    """The names of all URLs outside the APIs that answer GET."""
     yield from _walk(get_resolver(), "")
 
 
@@ -313,7 +313,7 @@ def _walk(resolver: URLResolver, namespace: str) -> Iterator[str]:
             view = getattr(entry.callback, "view_class", None)
             if entry.name and (view is None or hasattr(view, "get")):
                 yield namespace + entry.name
-        elif not str(entry.pattern).startswith("api/"):
+        elif not str(entry.pattern).startswith(("api/", "v1/")):
             yield from _walk(entry, f"{namespace}{entry.namespace}:" if entry.namespace else namespace)
 
 

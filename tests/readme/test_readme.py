@@ -143,6 +143,13 @@ def test_api_explains_errors(answers: list[str]) -> None:
 
 
 @pytest.mark.slow
+@proves("Clients of Vault and OpenBao")
+def test_clients_of_vault(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
+    (block,) = blocks("Clients of Vault and OpenBao")
+    assert json.loads(newcomer.run(block.text, **demonstration))["data"] == {"plaintext": "aGVsbG8="}
+
+
+@pytest.mark.slow
 @proves("Files")
 def test_files(newcomer: Newcomer, demonstration: dict[str, str]) -> None:
     content = os.urandom(3 * 2**20)
