@@ -19,4 +19,5 @@ urlpatterns = [
     path("<slug:ring>/keys", views.key_names, name="vault-key-names"),
     path("<slug:ring>/keys/<slug:key>", views.key_detail, name="vault-key"),
     path("<slug:ring>/keys/<slug:key>/<slug:act>", views.governed, name="vault-governed"),
+    path("<path:elsewhere>", views.nowhere, name="vault-nowhere"),
 ]

@@ -26,6 +26,8 @@ _NAME, _LIMIT = re.compile(r"[-a-zA-Z0-9_]{0,100}", re.ASCII), re.compile(r"[1-9
 _WRITES = frozenset({"POST", "PUT"})
 _GOVERNED = "Keys are made, rotated, changed and ended in the portal, where people agree to it."
 
+_MOUNTS = "Each key ring is a mount of the transit engine here; of Vault's API nothing else is served."
+
 
 def _view(methods: Iterable[str], *, hint: str = "") -> Callable[[View], View]:
     """A view for machines: other methods are refused with `hint`, and every PortalError is told as Vault tells it."""
@@ -43,12 +45,21 @@ def _view(methods: Iterable[str], *, hint: str = "") -> Callable[[View], View]:
                     raise
                 return refusal(known)
 
-        view.csrf_exempt = True  # type: ignore[attr-defined]  # no cookie is read here
-        view.answers_machines = True  # type: ignore[attr-defined]
-        view.machine_methods = allowed  # type: ignore[attr-defined]
-        return view
+        return _for_machines(view, allowed)
 
     return decorate
+
+
+def _for_machines(view: View, methods: frozenset[str]) -> View:
+    view.csrf_exempt = True  # type: ignore[attr-defined]  # no cookie is read here
+    view.answers_machines = True  # type: ignore[attr-defined]
+    view.machine_methods = methods  # type: ignore[attr-defined]
+    return view
+
+
+def _always(error: PortalError) -> View:
+    """A view that refuses whatever is asked."""
+    return _for_machines(lambda request, **words: refusal(error), frozenset())
 
 
 def _caller(request: HttpRequest) -> Actor:
@@ -167,10 +178,8 @@ def key_detail(request: HttpRequest, ring: str, key: str) -> HttpResponse:
     return answer(reading.described(_caller(request), ring, key))
 
 
-@_view((), hint=_GOVERNED)
-def governed(request: HttpRequest, **words: str) -> HttpResponse:
-    """What would change a key: no method is answered."""
-    raise NotImplementedError
+governed = _always(HttpError(405, "This is not done here.", hint=_GOVERNED))
+nowhere = _always(NotFound("There is nothing at this address.", hint=_MOUNTS))
 
 
 @_view({"GET", "HEAD"})

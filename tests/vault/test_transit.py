@@ -171,6 +171,8 @@ def test_keys_are_governed_elsewhere(ask, ring):
         refused = ask(method, path, {})
         assert (refused.status, "where people agree to it" in refused.error) == (405, True)
     assert KeyVersion.objects.filter(key=ring.keys["k"]).count() == 1
+    elsewhere = ask("POST", "secret/data/x", {})
+    assert (elsewhere.status, "mount of the transit engine" in elsewhere.error) == (404, True)
 
 
 def test_keys_are_listed_a_page_at_a_time(ask):
