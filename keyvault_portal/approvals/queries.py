@@ -1,5 +1,6 @@
 """What an actor may read of requests, and which of them wait for their agreement."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,13 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import DECIDING_ROLES, Permission
 from keyvault_portal.approvals.models import ApprovalRequest, Decision
 from keyvault_portal.approvals.states import RequestState
+from keyvault_portal.audit import services as audit
+from keyvault_portal.audit.models import AuditEvent
 from keyvault_portal.visible import found
 
 WAITING_BOUND = 100
+_CLOCKS = timedelta(minutes=1)  # by which those of two machines may differ
+_ASKED_AT_ONCE = 20
 
 
 def identity(actor: Actor) -> UUID:
@@ -64,3 +69,18 @@ def waiting_for(actor: Actor, limit: int = 5) -> list[ApprovalRequest]:
 def count_waiting(actor: Actor) -> int:
     """How many requests wait for this actor, counted up to WAITING_BOUND."""
     return waiting_requests(actor).order_by()[:WAITING_BOUND].count() if actor.id else 0
+
+
+def events_of(request: ApprovalRequest, limit: int = 15) -> list[AuditEvent]:
+    """What is on record of a request, newest first; the reader is authorised for it already.
+
+    That it was asked for stands with the act's target, as everything else that was meant for it: it is looked for among
+    the first of that target since.
+    """
+    events = audit.events_for_target("approval", str(request.pk), limit)
+    since = AuditEvent.objects.filter(
+        action="approval.request", target_type=request.target_type, target_id=request.target_id,
+        at__gte=request.created_at - _CLOCKS,
+    )  # fmt: skip
+    own = str(request.pk).encode()
+    return events + [event for event in since.order_by("seq")[:_ASKED_AT_ONCE] if own in bytes(event.leaf)]

@@ -18,9 +18,9 @@ from keyvault_portal.approvals import notices, services, signatures, signing_key
 from keyvault_portal.approvals.eligibility import agreeing, groups_counting
 from keyvault_portal.approvals.errors import SignatureNeeded, SignatureRefused
 from keyvault_portal.approvals.models import ApprovalRequest, Notice
+from keyvault_portal.approvals.queries import events_of
 from keyvault_portal.approvals.quorum import assign
 from keyvault_portal.approvals.states import RequestState
-from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.evidence.signatures import SSH_NAMESPACE, statement
 from keyvault_portal.audit.files import as_attachment
 from keyvault_portal.downloads import list_download
@@ -164,7 +164,7 @@ def detail_context(request: HttpRequest, found: ApprovalRequest, form: ApproveFo
         "passkey_options": signatures.options_for(actor.id, bytes(found.act)) if actor.id and counts and open_ and not decided else "",
         "own_keys": list(signing_keys.keys_of(actor.id)), "namespace": SSH_NAMESPACE, "statement_name": statement_name(found),
         "reject_form": ReasonForm(prefix="reject"),
-        "events": audit.events_for_target("approval", str(found.pk), 15) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
+        "events": events_of(found) if actor.can(Permission.AUDIT_VIEW, found.ring_id) else [],
         "facts": [
             ("Target", found.target_label), ("Asked by", found.requester_label), ("Reason", found.reason),
             ("Asked", f"{found.created_at:%-d %b %Y, %H:%M} UTC"), ("Expires", f"{found.expires_at:%-d %b %Y, %H:%M} UTC"),

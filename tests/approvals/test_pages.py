@@ -178,3 +178,12 @@ def test_opening_a_request_reads_what_was_said_about_it(ask, browser, oskar, ott
     unread = Notice.objects.filter(read_at=None)
     assert [row.path for row in unread.filter(person_id=oskar.id)] == [url("detail", second)]
     assert unread.filter(person_id=otto.id).count() == 2
+
+
+def test_the_record_of_a_request_begins_with_its_asking(ask, browser, olga, oskar):
+    first = ask()
+    browser(oskar).post(url("reject", first), {"reject-reason": "no"})
+    second = ask()
+    for request, told in ((first, ["approval.reject", "approval.request"]), (second, ["approval.request"])):
+        page = browser(olga).get(url("detail", request)).content.decode()
+        assert re.findall(r">(approval\.\w+)</a>", page) == told
