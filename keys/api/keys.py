@@ -141,8 +141,10 @@ class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
     @extend_schema(request=shapes.RotateSerializer, responses={201: shapes.RotationSerializer, 202: ACCEPTED})
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, pk: str) -> Response:
-        key = self.get_object()
-        found = rotation.request_rotation(actor=self.actor, key_id=key.pk, **self.body(shapes.RotateSerializer))
+        key, values = self.get_object(), self.body(shapes.RotateSerializer)
+        number = values.pop("key_version")
+        seen = None if number is None else self._version(key, number).pk
+        found = rotation.request_rotation(actor=self.actor, key_id=key.pk, version_id=seen, **values)
         return Response(
             shapes.RotationSerializer(found).data,
             status=status.HTTP_201_CREATED,
@@ -166,7 +168,7 @@ class KeyViewSet(MovesOfKeys, ReadOnlyModelViewSet[Key]):
         return Response(shapes.KeySerializer(self.get_object()).data)
 
     @staticmethod
-    def _version(key: Key, number: str) -> KeyVersion:
+    def _version(key: Key, number: str | int) -> KeyVersion:
         version = key.versions.filter(key_version=int(number)).first()
         if version is None:
             raise NotFound(f"{key} has no version {number}.")

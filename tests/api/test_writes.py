@@ -204,6 +204,16 @@ def test_a_whole_life_of_a_version_through_the_api(officer, here):
     assert officer.get(f"{url}/budget").json()["limit"] is None
 
 
+def test_a_rotation_from_a_version_that_is_replaced_by_now_is_refused(officer, here):
+    url = f"/api/v1/keys/{here.keys['codes'].pk}/rotate"
+    body = {"reason": "Practice.", "key_version": 1}
+    answers = [officer.post(url, body, content_type=JSON) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert "version 2 is active" in answers[1].json()["detail"]
+    assert officer.post(url, body | {"key_version": 7}, content_type=JSON).status_code == 404
+    assert officer.post(url, body | {"key_version": 2}, content_type=JSON).status_code == 201
+
+
 def test_the_record_as_files(officer, here):
     wanted = {"format": "jsonl", "action": "key.create", "ring": str(here.ring.pk)}
     lines = officer.post("/api/v1/audit-exports", wanted, content_type=JSON)
