@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.core.management.base import CommandError
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -21,6 +21,7 @@ from keyvault_portal.errors import ApprovalRequired, PortalError
 PROBLEM_JSON = "application/problem+json"
 MACHINE_PATHS = ("/api/", "/v1/", "/acme/")  # callers below these paths read JSON, whatever they say they accept
 
+_MISSING = frozenset({"42P01", "42703"})  # a table, a column
 _HTTP_CODES = {
     400: ("bad_request", "The request cannot be read"),
     405: ("method_not_allowed", "This method is not allowed here"),
@@ -173,9 +174,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500; the cause is in the log only."""
-    away = as_portal_error(sys.exc_info()[1] or Exception())
+    error = sys.exc_info()[1] or Exception()
+    away = as_portal_error(error)
     if isinstance(away, errors.DatabaseUnavailable):
         return respond(request, away)
+    if isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", "") in _MISSING:
+        return respond(request, errors.DatabaseUnprepared(hint="Run ./manage.py set_up, which is safe to run again."))
     return respond(request, HttpError(500, hint="The cause is in the log. Try again, or tell the operators the time."))
 
 

@@ -82,6 +82,10 @@ class DatabaseUnavailable(PortalError):
     status, code, title = 503, "database_unavailable", "The portal's own database does not answer"
 
 
+class DatabaseUnprepared(PortalError):
+    status, code, title = 503, "database_unprepared", "The database is not prepared for this release"
+
+
 class Sealed(PortalError):
     status, code, title = 503, "sealed", "The portal is sealed"
 

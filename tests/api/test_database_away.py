@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, ProgrammingError, connection
 from django.test import Client
 
 from tests.api.conftest import Place, bearer, make_person, sign_in, token_of
@@ -55,3 +55,24 @@ def test_another_failure_of_the_database_stays_a_mistake(officer: Client, here: 
     with connection.execute_wrapper(fail):
         answer = officer.get("/api/v1/keys")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+
+
+@pytest.mark.parametrize("missing", [psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn])
+def test_a_database_that_was_not_prepared_is_named(officer: Client, token: str, here: Place, missing: Any) -> None:
+    def lack(*statement: Any) -> None:
+        raise ProgrammingError("relation does not exist") from missing()
+
+    with connection.execute_wrapper(lack):
+        page = officer.get("/keys/")
+        told = officer.get("/api/v1/keys"), bearer(token, raise_request_exception=False).get("/v1/payments/keys/data")
+    assert (page.status_code, "./manage.py set_up" in page.content.decode()) == (503, True)
+    for answer in told:
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unprepared")
+
+
+def test_a_wrong_statement_stays_a_mistake(officer: Client, here: Place) -> None:
+    def fail(*statement: Any) -> None:
+        raise ProgrammingError("syntax error") from psycopg.errors.SyntaxError()
+
+    with connection.execute_wrapper(fail):
+        assert officer.get("/keys/").status_code == 500
