@@ -86,7 +86,10 @@ def _status(value: Any) -> int:
 
 
 def _optional(name: str, read: Callable[[Any], Any], default: Any = None) -> Field:
-    return Field(name, read, {}, required=False, default=default)
+    """A parameter that may be left out, or be null or empty, as some clients send those that nobody set."""
+    return Field(
+        name, lambda value: default if value in (None, "") else read(value), {}, required=False, default=default
+    )
 
 
 _UNDERIVED = _optional("context", _refused("Keys here are not derived: bind data by associated_data."))

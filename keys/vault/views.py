@@ -22,7 +22,8 @@ from keyvault_portal.errors import NotAuthenticated, NotFound, PortalError, TooL
 
 type View = Callable[..., HttpResponse]
 
-_NAME, _LIMIT = re.compile(r"[-a-zA-Z0-9_]{0,100}", re.ASCII), re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
+LONGEST_NAME = 100
+_NAME, _LIMIT = re.compile(rf"[-a-zA-Z0-9_]{{0,{LONGEST_NAME}}}", re.ASCII), re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _WRITES = frozenset({"POST", "PUT"})
 _GOVERNED = "Keys are made, rotated, changed and ended in the portal, where people agree to it."
 
@@ -89,6 +90,8 @@ def use(name: str) -> View:
     @_view(_WRITES)
     def view(request: HttpRequest, ring: str, key: str, algorithm: str = "") -> HttpResponse:
         actor, ignored = _caller(request), set[str]()
+        if max(len(ring), len(key)) > LONGEST_NAME:  # a name that none can have is not put on record
+            raise NotFound("There is no such key.")
         with audited(actor, known.action, f"{ring}/{key}") as entry:
             body = _body(request)
             if algorithm:

@@ -20,6 +20,9 @@ def b64(raw):
     return b64encode(raw).decode()
 
 
+M = b64(b"m")
+
+
 def test_what_is_encrypted_here_opens_here_and_by_the_portals_own_api(ask, ring, token):
     sealed = ask("POST", "transit/encrypt/k", {"plaintext": b64(b"hello"), "associated_data": b64(b"row 7")}).data
     assert sealed["key_version"] == 1
@@ -143,6 +146,20 @@ def test_a_bad_request_is_told_in_a_sentence(ask, path, body, words):
     refused = ask("POST", f"transit/{path}", body)
     assert refused.status == 400
     assert refused.error.startswith(words)
+
+
+def test_parameters_that_nobody_set_may_be_sent(ask):
+    unset = {"context": "", "nonce": None, "associated_data": "", "reference": "", "key_version": 0}
+    assert ask("POST", "transit/encrypt/k", {"plaintext": ""} | unset).data["key_version"] == 1
+    unset = {"hash_algorithm": "", "marshaling_algorithm": None, "prehashed": False, "key_version": "0"}
+    signed = ask("POST", "transit/sign/p256", {"batch_input": [{"input": M, "reference": ""}]} | unset).data
+    assert signed["batch_results"][0]["reference"] == ""
+
+
+def test_a_name_that_no_key_can_have_is_not_put_on_record(ask):
+    before = AuditEvent.objects.count()
+    assert ask("POST", f"transit/encrypt/{'k' * 101}", {"plaintext": ""}).status == 404
+    assert AuditEvent.objects.count() == before
 
 
 def test_parameters_that_nobody_knows_are_named(ask):
