@@ -29,6 +29,7 @@ from keys.services.recoding import Recoder, recode_page, recoder
 from keys.services.set_aside import still_there
 from keys.states import JobState, RotationState
 from keyvault_portal.errors import PortalError
+from keyvault_portal.numbers import counted
 
 PAGE_ROWS = 500  # of the smaller cells: what a page holds stays near the processor on its way through
 RANGE_ROWS = 4_000
@@ -376,7 +377,10 @@ class _Walker:
                 _add_ranges(job, ranges, job.passes)
             elif again:
                 job.state = JobState.FAILED.value
-                job.last_error = f"After {job.passes} passes {left:,} items still arrive on the old version: an application keeps writing with it."
+                late = counted(left, "item still arrives", "items still arrive")
+                job.last_error = (
+                    f"After {job.passes} passes {late} on the old version: an application keeps writing with it."
+                )
             else:
                 job.state, job.finished_at = JobState.DONE.value, timezone.now()
                 job.items_total = max(job.items_total, job.items_done + blocked)

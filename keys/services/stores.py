@@ -25,6 +25,7 @@ from keyvault_portal.accounts.models import KeyRing
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit import services as audit
 from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
+from keyvault_portal.numbers import counted
 
 SAMPLE = 50
 _KINDS = {
@@ -245,7 +246,7 @@ def _read(store: DataStore, adapter: StoreAdapter) -> Report:
     total = Counter({line.column: line.items for line in lines})
     return Report(
         read,
-        f"{sum(total.values()):,} items; {read:,} sampled, all readable.",
+        f"{counted(sum(total.values()), 'item', 'items')}; {read:,} sampled, all readable.",
         sorted(lines, key=lambda line: (line.column, line.label)),
     )
 

@@ -16,6 +16,7 @@ from keyvault_portal.accounts.actors import Actor, authorize
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.accounts.web import ActorRequiredMixin, actor_of
 from keyvault_portal.downloads import list_download
+from keyvault_portal.numbers import counted
 from keyvault_portal.paging import page_context
 from keyvault_portal.visible import found, on_rings
 
@@ -154,7 +155,7 @@ class StoreCheck(ActorRequiredMixin, View):
     def post(self, request: HttpRequest, store_id: UUID) -> HttpResponse:
         store = visible_store(request, store_id)
         report = stores.check_store(actor=actor_of(request), store_id=store.pk)
-        messages.success(request, f"The store answers: {report.items:,} items sampled, all readable.")
+        messages.success(request, f"The store answers: {counted(report.items, 'item', 'items')} sampled, all readable.")
         return redirect("keys:store-detail", store.pk)
 
 

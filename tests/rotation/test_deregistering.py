@@ -120,6 +120,6 @@ def test_what_was_set_aside_in_it_neither_blocks_nor_hides_another_store(
     assert (item.resolution, item.reason) == ("given_up", "decrypt_failed")
     assert ending.verify(found.pk) == 0, "nothing is left that anybody counts"
     shop.connection.execute("INSERT INTO more VALUES (1, %s, NULL)", [kept[0]])
-    with pytest.raises(StillInUse, match="1 items still stand"):
+    with pytest.raises(StillInUse, match="1 item still stands"):
         ending.verify(found.pk)
     assert more.pk != store.pk

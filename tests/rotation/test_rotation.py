@@ -127,7 +127,7 @@ def test_decommissioning_is_refused_while_one_cell_stands_on_the_old_version(org
     found = rotation.request_rotation(actor=organisation.actor("ada"), key_id=key.pk, reason="yearly")
     shop.connection.execute("UPDATE customers SET email = %s WHERE id = 7", [old_cell])
 
-    with pytest.raises(Conflict, match="1 items still stand on version 1"):
+    with pytest.raises(Conflict, match="1 item still stands on version 1"):
         rotation.request_decommission(actor=organisation.actor("ada"), rotation_id=found.pk, reason="too early")
 
 
@@ -153,7 +153,7 @@ def test_an_unreadable_cell_is_set_aside_untouched_and_blocks_the_end(organisati
     assert (item.item, item.column, item.reason, item.resolution) == ("42", "card", "decrypt_failed", "open")
     assert shop.cells()[42][1] == bytes(broken)
     assert found.state == "re_encrypted"
-    with pytest.raises(Conflict, match="wait for a decision"):
+    with pytest.raises(Conflict, match=r"waits? for a decision"):
         rotation.request_decommission(actor=organisation.actor("ada"), rotation_id=found.pk, reason="done")
 
     rotation.decide_failed(

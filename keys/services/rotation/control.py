@@ -16,6 +16,7 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.audit.canonical import dumps
 from keyvault_portal.errors import Conflict, NotFound, ValidationFailed, WrongState
+from keyvault_portal.numbers import counted
 
 J, R = JobState, RotationState
 _CONTROL = Permission.ROTATION_CONTROL
@@ -156,7 +157,10 @@ def give_up_open(*, actor: Actor, rotation_id: UUID, items: int, reason: str) ->
         if not found:
             raise WrongState("No item of this rotation waits for a decision.", state=rotation.state)
         if found != items:
-            raise Conflict(f"{found:,} items wait for a decision, not {items:,}.", hint="Look at them again.")
+            raise Conflict(
+                f"{counted(found, 'item waits', 'items wait')} for a decision, not {items:,}.",
+                hint="Look at them again.",
+            )
         decided = FailedItem.objects.filter(job__rotation=rotation, resolved_at=now).values_list(
             "store_id", "item", "column", "reason"
         )

@@ -13,6 +13,7 @@ from keys.states import RotationState, VersionState
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.permissions import Permission
 from keyvault_portal.errors import Conflict, NotFound, WrongState
+from keyvault_portal.numbers import counted
 
 R = RotationState
 
@@ -86,7 +87,8 @@ def verify(rotation_id: UUID) -> int:
     items = FailedItem.objects.filter(job__rotation=rotation, store__deregistered_at=None)
     if number := items.filter(resolution=FailedItem.Resolution.OPEN).count():
         raise StillInUse(
-            f"{number:,} items set aside wait for a decision.", hint="Read them again or give them up, with a reason."
+            f"{counted(number, 'item set aside waits', 'items set aside wait')} for a decision.",
+            hint="Read them again or give them up, with a reason.",
         )
     given_up = set_aside.given_up(rotation)
     left, untold = rewrap.count(old.pk), 0
@@ -95,21 +97,24 @@ def verify(rotation_id: UUID) -> int:
         left, untold = left + found.on, untold + found.untold
     if left:
         raise StillInUse(
-            f"{left:,} items still stand on version {old.key_version}.", hint="Run the re-encryption again."
+            f"{counted(left, 'item still stands', 'items still stand')} on version {old.key_version}.",
+            hint="Run the re-encryption again.",
         )
     if untold:
         raise StillInUse(
-            f"{untold:,} items name no version of {rotation.key}, so they may stand on version {old.key_version}.",
+            f"{counted(untold, 'item names', 'items name')} no version of {rotation.key}, and may stand on version {old.key_version}.",
             hint="Run the re-encryption again: it sets them aside, for a decision on each.",
         )
     if standing_on := dependents_of(old).when_destroyed:
         raise StillInUse(standing_on[0], hint="End, renew or roll over what stands on it first.")
     sampled = census.sample(old, new, set(given_up.values_list("store_id", "item", "column")))
     if sampled.left:
-        raise StillInUse(f"{sampled.left:,} items sampled still stand on version {old.key_version}.")
+        raise StillInUse(
+            f"{counted(sampled.left, 'sampled item still stands', 'sampled items still stand')} on version {old.key_version}."
+        )
     if sampled.unreadable:
         raise StillInUse(
-            f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} items sampled cannot be read."
+            f"{sampled.unreadable:,} of {sampled.read + sampled.unreadable:,} sampled items cannot be read."
         )
     return sampled.read
 
