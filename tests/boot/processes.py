@@ -61,7 +61,7 @@ def get(address: str, **headers: str) -> tuple[int, str]:
     """Status and body of a GET, 0 when nobody answers; redirects are not followed by more than urllib does."""
     try:
         with urlopen(
-            Request(address, headers={name.replace("_", "-"): value for name, value in headers.items()}), timeout=20
+            Request(address, headers={name.replace("_", "-"): value for name, value in headers.items()}), timeout=60
         ) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
