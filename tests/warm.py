@@ -109,15 +109,15 @@ def _serve(asked: socket.socket) -> tuple[list[str], dict[str, str]] | None:
         asked.close()
         child = os.fork()
         if not child:
-            os.close(line)
             if session:
                 os.setsid()
+            os.write(line, f"{os.getpid()}\n".encode())  # once a signal to its group finds it
+            os.close(line)
             for number in (1, 2):
                 os.dup2(output, number)
             os.close(output)
             return arguments, env
         os.close(output)
-        os.write(line, f"{child}\n".encode())
         os.write(line, f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
         os._exit(0)
 

@@ -8,12 +8,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 OWNER = "keyvault"  # the portal's own database role: owns its database, is no superuser
 FILE = "embedded.json"
 FAVOURITE_WEB_PORT = 8000
+# Below those that the system lends to connections and to whoever asks for any port: what is kept is free at the next start, too.
+_PORTS = range(20_000, 32_768)
 _SECRETS = ("postgres_password", "owner_password", "valkey_password", "secret_key", "token_pepper")
 
 
@@ -75,7 +78,7 @@ def ensure_config(root: Path, *, web_port: int | None = None) -> Config:
     """
     with _alone(root):
         values = _read(root)
-        ports = iter(_free_ports(3))
+        ports = iter(free_ports(3))
         chosen: dict[str, Any] = {"postgres_port": next(ports), "valkey_port": next(ports)}
         chosen["web_port"] = FAVOURITE_WEB_PORT if _is_free(FAVOURITE_WEB_PORT) else next(ports)
         chosen |= {name: secrets.token_urlsafe(32) for name in _SECRETS} | {"databases": {}}
@@ -101,6 +104,12 @@ def answers(port: int) -> bool:
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports of the loopback address that nobody has now and no passing connection is given."""
+    ports = secrets.SystemRandom().sample(_PORTS, len(_PORTS))
+    return list(islice(filter(_is_free, ports), count))
 
 
 def _read(root: Path) -> dict[str, Any]:
@@ -138,17 +147,6 @@ def _alone(root: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise EmbeddedError(f"{root} (PORTAL_VAR_DIR) cannot be written: {error.strerror}.") from None
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def _is_free(port: int) -> bool:

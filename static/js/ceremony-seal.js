@@ -217,6 +217,8 @@ export async function ask(form, values) {
 
 if (globalThis.document) {
   document.addEventListener("submit", submit, true);
+  document.addEventListener("htmx:load", enable); // of what a poll brought, too
+  enable();
   obstacle().then((sentence) => {
     if (sentence) {
       document.querySelectorAll("form[data-ceremony-seal], form[data-ceremony-prove]").forEach((form) => say(form, sentence));

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -85,9 +86,18 @@ class Quickstart:
         self.family |= set(psutil.Process(self.process.pid).children(recursive=True))
         return self.family
 
+    def each[T](self, ask: Callable[[psutil.Process], T]) -> list[T]:
+        """What those of the family answer who still run; any of them may end while it is asked (a migration, a connection)."""
+        found = []
+        for member in self.family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(ask(member))
+        return found
+
     def alive(self) -> list[psutil.Process]:
         """Who of the family still runs."""
-        return [member for member in self.family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+        standing = self.each(lambda member: (member, member.is_running() and member.status() != psutil.STATUS_ZOMBIE))
+        return [member for member, runs in standing if runs]
 
     def interrupt(self) -> int:
         """Ctrl-C: the terminal sends SIGINT to the whole foreground group."""

@@ -3,13 +3,14 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+
+from keyvault_portal.embedded.config import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
@@ -43,10 +44,9 @@ def production_settings(folder: Path, database_url: str, broker_url: str) -> dic
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of the loopback address that nobody has now, and that stays free until it is listened on."""
+    (port,) = free_ports(1)
+    return port
 
 
 def wait_until(holds: Callable[[], bool], what: str, patience: float = 240) -> None:
@@ -61,7 +61,7 @@ def get(address: str, **headers: str) -> tuple[int, str]:
     """Status and body of a GET, 0 when nobody answers; redirects are not followed by more than urllib does."""
     try:
         with urlopen(
-            Request(address, headers={name.replace("_", "-"): value for name, value in headers.items()}), timeout=20
+            Request(address, headers={name.replace("_", "-"): value for name, value in headers.items()}), timeout=60
         ) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:

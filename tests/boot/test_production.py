@@ -132,8 +132,10 @@ def test_separate_processes_serve_and_rotate(installation: Installation) -> None
         wait_until(lambda: database.execute(rotation).fetchall() == [("re_encrypted",)], "the worker moved all items")
         moved = database.execute("SELECT sum(items_done) FROM re_encryption_jobs").fetchone()
     assert moved == (900,)
-    worker = portal.log("worker")
-    assert re.search(r"Task keys\.reencrypt\[.*\] succeeded", worker)
+    # The rows are there before the task has ended and said so.
+    wait_until(
+        lambda: bool(re.search(r"Task keys\.reencrypt\[.*\] succeeded", portal.log("worker"))), "the walk is told"
+    )
     wait_until(lambda: "Task keys.sweep" in portal.log("worker"), "beat's ticks reach the worker")
     assert "Sending due task" in portal.log("beat")
 

@@ -102,7 +102,8 @@ def test_the_life_of_an_installation(home: Path, start: Start, bystander: psutil
     with pytest.raises(HTTPError) as refused:
         Browser().get(second.address)
     assert refused.value.code == 404
-    names = " ".join(" ".join(member.cmdline()) for member in second.look())
+    second.look()
+    names = " ".join(" ".join(words) for words in second.each(psutil.Process.cmdline))
     for part in (
         "bin/postgres",
         "valkey",
@@ -258,7 +259,7 @@ def test_demo_makes_everything_once_for_an_ordinary_user(
     people = ("Ada Berg", "Boris Lind", "Chen Wu", "Dana Ruiz", "Emil Novak", "Fay Okafor")
     with ordinary(*words) as first:
         first.ready()
-        assert {member.uids().real for member in first.family} == {home.stat().st_uid} != {0}
+        assert set(first.each(lambda member: member.uids().real)) == {home.stat().st_uid} != {0}
         links = _sign_in_links(first.output)
         assert len(links) == len(set(links)) == len(people)
         for name in people:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests import migrated
 from tests.browser import driving
@@ -30,7 +30,6 @@ def portal(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> I
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One a module: while it is open Playwright's event loop stands in Django's way in every other test."""
-    expect.set_options(timeout=driving.PATIENCE)
     with sync_playwright() as playwright:
         chromium = driving.launch(playwright)
         yield chromium

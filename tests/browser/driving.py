@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, Playwright, Request, expect
 
 from tests.browser.portal import RunningPortal
 
@@ -38,6 +38,8 @@ WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 def launch(playwright: Playwright) -> Browser:
+    """The browser, of whose pages nothing is expected sooner than a busy machine shows it."""
+    expect.set_options(timeout=PATIENCE)
     return playwright.chromium.launch(executable_path=shutil.which("chromium") or "/usr/bin/chromium", args=FLAGS)
 
 
@@ -78,8 +80,7 @@ class SignIns:
             page = context.new_page()
             sign_in(page, person["email"], person["password"])
             if person["codes"]:
-                page.locator("[name=code]").fill(totp(person["totp"]))
-                page.get_by_role("button", name="Sign in").click()
+                give_code(page, person["totp"], "Sign in")
             page.wait_for_selector("body.with-nav")
             self._states[name] = context.storage_state()
             context.close()
@@ -87,11 +88,23 @@ class SignIns:
 
 
 def sign_in(page: Page, email: str, password: str) -> None:
-    """The first step: what one knows."""
+    """The first step: what one knows; returns when the page behind it is there."""
     page.goto("/account/login/")
     page.locator("[name=login]").fill(email)
     page.locator("[name=password]").fill(password)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    with page.expect_navigation():  # a click waits for the answer, not for the page in it
+        page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def give_code(page: Page, secret: str, button: str) -> None:
+    """Type the digits of this half minute and press the button; where it was over on the way, those of the next."""
+    code = ""
+    while code != (code := totp(secret)):
+        page.locator("[name=code]").fill(code)
+        with page.expect_navigation():
+            page.get_by_role("button", name=button).click()
+        if not page.locator("[name=code]").count():
+            return
 
 
 @cache

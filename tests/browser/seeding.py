@@ -26,7 +26,7 @@ def agree(org: organisation.Organisation, request_id: Any, *names: str) -> None:
         approvals.approve(actor=org.actor(name), request_id=request_id, act_hash=act_hash)
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(happened: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:

@@ -49,7 +49,8 @@ class Room:
             page.locator(f"#id_{label}").select_option(value)
         page.get_by_label("Place").fill("Oslo, and wherever the custodians are")
         page.get_by_label("Date and time").fill("2031-05-04T10:00")
-        page.get_by_role("button", name="Write the plan down").click()
+        with page.expect_navigation():  # a click waits for the answer, not for the page in it
+            page.get_by_role("button", name="Write the plan down").click()
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         self.path = page.url.removeprefix(self.portal.url)
 
@@ -62,7 +63,8 @@ class Room:
         if guest:
             page.locator("#id_name").fill(name.title())
             page.locator("#id_site").fill(f"Site of {name}")
-        page.get_by_role("button", name="Seat this person").click()
+        with page.expect_navigation():  # the form is open on the next page or not: whoever looks must see it whole
+            page.get_by_role("button", name="Seat this person").click()
         expect(page.get_by_role("row", name=re.compile(name, re.I)).first).to_be_visible()
 
     def open(self, title: str) -> None:
@@ -96,7 +98,8 @@ class Room:
 
     def _guest(self, name: str) -> Page:
         self.ada.goto(self.path)
-        self.ada.get_by_role("button", name=f"Invite {name.title()}").click()
+        with self.ada.expect_navigation():
+            self.ada.get_by_role("button", name=f"Invite {name.title()}").click()
         expect(self.ada.get_by_role("heading", level=1)).to_have_text(f"Invitation of {name.title()}")
         link, code = (found.inner_text().strip() for found in self.ada.locator("main code").all())
         page = driving.new_context(self.browser, self.portal.url).new_page()

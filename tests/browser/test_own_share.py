@@ -92,7 +92,8 @@ def test_every_sheet_of_a_rehearsal_says_practice(portal: RunningPortal, page_of
 def test_every_sheet_of_a_package_says_of_which_set(portal: RunningPortal, page_of: Callable[..., Page]) -> None:
     page = page_of("ada")
     page.goto("/ceremonies/custody/")
-    page.get_by_role("link", name=re.compile("^Print it")).first.click()
+    with page.expect_navigation():  # a click waits for the answer, not for the page in it
+        page.get_by_role("link", name=re.compile("^Print it")).first.click()
     title = page.get_by_role("heading", level=1).inner_text()
     page.locator(".package-text").evaluate("it => it.textContent += it.textContent.repeat(3)")  # a larger key's package
     printed = sheets(page.pdf(prefer_css_page_size=True))

@@ -146,7 +146,8 @@ def test_a_wrong_state_is_a_page_that_says_what_to_do(portal: RunningPortal, pag
         """() => { const form = document.querySelector('form[action$="/logout/"]').cloneNode(true);
         form.action = location.pathname + 'pause/'; form.id = 'late'; document.querySelector('main').append(form); }"""
     )
-    page.locator("#late button").click()
+    with page.expect_navigation():  # a click waits for the answer, not for the page in it
+        page.locator("#late button").click()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_text("409")).to_be_visible()
     assert driving.axe(page) == []

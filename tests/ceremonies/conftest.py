@@ -151,7 +151,7 @@ class Running:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
 
 
 def run_process(folder: Path, log: Path, environment: dict[str, str]) -> Running:

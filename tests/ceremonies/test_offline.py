@@ -26,6 +26,7 @@ from keys.crypto import keycheck, receiving
 from keys.crypto.secret import SecretBytes
 from tests.ceremonies.conftest import HOLDERS, MADE, MASTER
 from tests.conftest import ROOT
+from tests.mistyped import mistyped
 
 GUIDE = ROOT / "keyvault_portal" / "docs" / "escrow.md"
 
@@ -103,10 +104,8 @@ def test_recover_with_any_quorum(run, escrowed):
 def test_recover_says_what_is_wrong_and_asks_on(run, escrowed):
     room, record, _ = escrowed
     ann = room.cards["ann"]
-    wrong = ann.split()
-    wrong[9] = "academic" if wrong[9] != "academic" else "acid"
     other = shamir.split(SecretBytes(bytes(32)), groups=[(3, 5)], avoid=[record.set_id]).shares[0].reveal().decode()
-    typed = [" ".join(wrong), other, ann.upper(), ann, room.cards["ben"], room.cards["cleo"]]
+    typed = [mistyped(ann, 9), other, ann.upper(), ann, room.cards["ben"], room.cards["cleo"]]
     done = run("recover", "package.json", "--out", "k", typed=typed)
     assert done.returncode == 0
     for sentence in ("mistyped", "is of the set", "Share 1 was given already"):

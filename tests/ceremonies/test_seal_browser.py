@@ -1,6 +1,7 @@
 """ceremony-seal.js in a real browser against the portal's own HPKE, and the forms it serves."""
 
 import base64
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import x25519
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from ceremonies import offline, shamir
 from ceremonies.process import sealing
@@ -170,6 +171,39 @@ def test_the_form_sends_nothing_but_what_is_sealed(page, server):
     assert key.open(base64.b64decode(fields["sealed"][0]), bound("ann")) == b"academic acid acne"
     with pytest.raises(DecryptFailed):
         receiving.ReceivingKey().open(base64.b64decode(fields["sealed"][0]), bound("ann"))
+
+
+def test_a_button_waits_for_the_script_that_seals(page, server):
+    """Without it the form would go as it is, and what was typed would be lost."""
+    server.page = seal_form(receiving.ReceivingKey().public).replace("<button>", "<button data-by-script disabled>")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/ceremony-seal.js", hold)
+    page.goto("/", wait_until="commit")
+    button = page.get_by_role("button")
+    expect(button).to_be_disabled()
+    while not held:
+        page.wait_for_timeout(50)
+    held[0].continue_()
+    expect(button).to_be_enabled()
+    page.evaluate("document.body.innerHTML += ' '; document.querySelector('button').disabled = true")
+    page.evaluate(
+        "document.body.dispatchEvent(new CustomEvent('htmx:load', {bubbles: true}))"
+    )  # a poll brought another
+    expect(button).to_be_enabled()
+
+
+def test_every_form_that_is_sealed_has_such_a_button():
+    texts = [path.read_text() for path in (ROOT / "templates").rglob("*.html")]
+    forms = [form for text in texts for form in re.findall(r"<form(?:(?!</form>).)*</form>", text, re.DOTALL)]
+    sealing_ones = [
+        form for form in forms if re.search(r"data-(ceremony-seal|ceremony-prove|ceremony-own|seal-shares)\b", form)
+    ]
+    assert len(sealing_ones) == 7
+    assert [form for form in sealing_ones if "data-by-script disabled" not in form] == []
 
 
 def test_outside_of_a_ceremony_it_is_bound_to_what_the_page_says(page, server):

@@ -32,11 +32,16 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self.target, timeout=5)
+                server = socket.create_connection(self.target, timeout=60)
             except OSError:
                 client.close()
                 continue
+            server.settimeout(None)
             with self._lock:
+                if listener is not self._listener:  # cut, while this one was being connected
+                    client.close()
+                    server.close()
+                    return
                 self._pairs.append((client, server))
             threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
 
@@ -54,11 +59,12 @@ class Proxy:
 
     def cut(self) -> None:
         """Refuse new connections and drop the open ones."""
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
         with self._lock:
+            listener, self._listener = self._listener, None
+            if listener is not None:
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)
+                listener.close()
             for pair in self._pairs:
                 for end in pair:
                     with contextlib.suppress(OSError):

@@ -31,6 +31,12 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 BELOW, PAGE = 12, 5
 
 
+@pytest.fixture(autouse=True)
+def _one_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk that nothing stops is done in one slice here, however slow the server is."""
+    monkeypatch.setattr("keys.tasks.SLICE_SECONDS", 600.0)
+
+
 @pytest.fixture
 def ground(places: Any, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with standing("vault_transit", places, tmp_path, settings, monkeypatch) as found:

@@ -128,6 +128,11 @@ def compare(store: Any, new: KeyVersion, plain: dict[int, tuple[bytes, bytes]]) 
         adapter.close()
 
 
+def hurry(organisation: Any, found: Rotation) -> None:
+    """Take the brake off that held the walk until something had happened in the middle of it."""
+    rotation.throttle(actor=organisation.actor("dana"), rotation_id=found.pk, rate_limit=None)
+
+
 def kill(process: Any) -> None:
     os.killpg(process.pid, 9)
     process.wait()
@@ -141,7 +146,7 @@ def test_killed_workers_lose_no_row_while_an_application_writes(organisation, sh
     application.start()
     workers = [start_worker(), start_worker()]
 
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="faults", rate_limit=4000)
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="faults", rate_limit=2000)
     new = active(key)
     application.know(new)
     chance = random.Random(11)
@@ -153,10 +158,11 @@ def test_killed_workers_lose_no_row_while_an_application_writes(organisation, sh
     assert state(found) == "re_encrypting", "the walk was over before the last worker was killed: make it longer"
 
     application.writers = application.writers[1:]  # the application has been told of the new version everywhere
-    rotation.throttle(actor=organisation.actor("dana"), rotation_id=found.pk, rate_limit=None)
+    hurry(organisation, found)
     wait(lambda: state(found) == "re_encrypted", f"the end of the walk ({state(found)})")
     application.stopping.set()
-    application.join(10)
+    application.join(60)
+    assert not application.is_alive()
     assert application.failure is None
     assert application.writes > 200
     compare(store, new, plain)
@@ -171,7 +177,7 @@ def test_the_target_database_away_for_a_while_is_waited_out(organisation, shop, 
     proxy = Proxy((base["HOST"], int(base["PORT"])))
     store = register_customers(organisation, shop, dsn=shop.dsn.replace(f":{base['PORT']}/", f":{proxy.port}/"))
     start_worker()
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="outage", rate_limit=2000)
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="outage", rate_limit=500)
     wait(lambda: done(found) > 0, "the first page")
 
     proxy.cut()
@@ -181,6 +187,7 @@ def test_the_target_database_away_for_a_while_is_waited_out(organisation, shop, 
     assert done(found) == before
     assert state(found) == "re_encrypting"
     proxy.mend()
+    hurry(organisation, found)
 
     wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
@@ -192,7 +199,7 @@ def test_a_table_that_disappears_stops_the_job_until_a_person_acts(organisation,
     plain = seal_customers(shop, active(key), range(1, 4001))
     store = register_customers(organisation, shop)
     start_worker()
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="rename", rate_limit=2000)
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="rename", rate_limit=500)
     wait(lambda: done(found) > 0, "the first page")
 
     shop.connection.execute("ALTER TABLE customers RENAME TO elsewhere")
@@ -200,6 +207,7 @@ def test_a_table_that_disappears_stops_the_job_until_a_person_acts(organisation,
     found.refresh_from_db()
     assert "public.customers cannot be used any more" in found.last_error
     shop.connection.execute("ALTER TABLE elsewhere RENAME TO customers")
+    hurry(organisation, found)
 
     rotation.retry_failed(actor=organisation.actor("dana"), rotation_id=found.pk)
     wait(lambda: state(found) == "re_encrypted", "the end of the walk")
@@ -249,7 +257,7 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     plain = seal_customers(shop, active(key), range(1, 4001))
     store = register_customers(organisation, shop)
     start_worker()
-    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="pause", rate_limit=2000)
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="pause", rate_limit=500)
     wait(lambda: done(found) > 0, "the first page")
     rotation.pause(actor=organisation.actor("dana"), rotation_id=found.pk)
     held = ReEncryptionRange.objects.filter(job__rotation=found, done=False, lease_until__isnull=False)
@@ -258,6 +266,7 @@ def test_pause_holds_and_resume_goes_on(organisation, shop, active, start_worker
     time.sleep(3)
     assert (state(found), done(found)) == ("paused", before)
     assert before < 8000
+    hurry(organisation, found)
     rotation.resume(actor=organisation.actor("dana"), rotation_id=found.pk)
     wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)
@@ -289,12 +298,11 @@ def test_a_restarted_database_loses_nothing(organisation, shop, active, start_wo
     plain = seal_customers(shop, active(key), range(1, 4001))
     store = register_customers(organisation, shop)
     start_worker()
-    found = rotation.request_rotation(
-        actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=2000
-    )
+    found = rotation.request_rotation(actor=organisation.actor("dana"), key_id=key.pk, reason="restart", rate_limit=500)
     wait(lambda: done(found) > 0, "the first page")
     connections.close_all()
     embedded_services.postgresql.stop()
     embedded_services.postgresql.start()
+    hurry(organisation, found)
     wait(lambda: state(found) == "re_encrypted", "the end of the walk")
     compare(store, active(key), plain)

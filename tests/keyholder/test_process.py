@@ -82,7 +82,7 @@ def test_another_user_is_not_answered(keyholder, socket_path, user_nobody):
 def _is_answered(path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(str(path))
             wire.send(connection, {"op": "status"})
             return "sealed" in wire.receive(connection)

@@ -19,6 +19,7 @@ from ceremonies.errors import ProcessUnavailable
 from ceremonies.process.client import CeremonyProcess
 from keys.keyholder.client import Keyholder
 from keyvault_portal import embedded
+from keyvault_portal.embedded.config import answers
 from keyvault_portal.embedded.placement import place
 from keyvault_portal.errors import Sealed
 from tests import migrated
@@ -224,6 +225,7 @@ def behind_nginx(portal: Operator) -> Iterator[tuple[int, Path]]:
         ]  # fmt: skip
     try:
         wait_until(lambda: get(f"http://127.0.0.1:{web_port}/healthz")[0] == 200, "the web server answers")
+        wait_until(lambda: answers(port), "nginx answers")
         yield port, folder
     finally:
         for process in running:

@@ -14,8 +14,9 @@ import pytest
 
 from keys.benchmarks import JOBS
 from keyvault_portal.embedded.config import answers as answers_at
+from keyvault_portal.embedded.config import ensure_config
 from tests.boot.checkout import Quickstart, clone, migrated_before
-from tests.boot.processes import ROOT, clean_environment
+from tests.boot.processes import ROOT, clean_environment, free_port
 from tests.readme.readme import BLOCKS, CLAIMED, TEXT, blocks, proves
 
 TOKENS = """
@@ -61,6 +62,9 @@ def newcomer(django_db_setup: None) -> Iterator[Newcomer]:
         Path(folder).chmod(0o755)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         home = clone(Path(folder))
+        ensure_config(
+            home / "var", web_port=free_port()
+        )  # the usual one may be another portal's by the time of a start
         migrated_before(home)
         yield Newcomer(home, clean_environment(PORTAL_NO_BOOTSTRAP="1", PATH=path))
 

@@ -25,6 +25,7 @@ from ceremonies.services.work import ceremony_process
 from ceremonies.states import CeremonyState
 from keyvault_portal.errors import PortalError, ValidationFailed, WrongState
 from tests.api.conftest import build_place, make_person
+from tests.mistyped import mistyped
 from tests.room.cast import Cast, agree, plan
 
 VISITING = """
@@ -215,10 +216,9 @@ def test_wrong_shares_are_named_and_change_nothing(cast, recovery_of):
     recovery.until(Action.COLLECT)
     gathering.open_attempt(actor=recovery.actor("otto"), ceremony_id=recovery.id, step=recovery.now.step)
     words = cast.words
-    one_wrong = " ".join(["zero", *words["hana"].split()[1:]])
     for error, name, text, more in (
         (ShareOfAnotherPerson, "hana", words["igor"], {}),
-        (ShareMistyped, "hana", one_wrong, {}),
+        (ShareMistyped, "hana", mistyped(words["hana"]), {}),
         (SealedWrongly, "hana", words["hana"], {"ceremony": uuid4()}),
         (SealedWrongly, "hana", words["hana"], {"script": "0" * 64}),
         (SealedWrongly, "jane", words["jane"], {"custodian": str(recovery.seat("igor").pk)}),  # the fifth of one waits

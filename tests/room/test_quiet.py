@@ -25,6 +25,13 @@ def made(planner: Any, people: Any) -> Cast:
     return cast.open()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is here is kept for two seconds, which may pass between two requests of a test; what it lost is taken away by hand."""
+    for name in ("VERSION_SECONDS", "HERE_SECONDS", "SEEN_SECONDS"):
+        monkeypatch.setattr(quiet, name, 600)
+
+
 def live_of(page: str) -> str:
     found = re.search(r'hx-get="([^"]*/room/live/[^"]*)"', page)
     assert found is not None

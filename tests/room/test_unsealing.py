@@ -21,6 +21,7 @@ from keyvault_portal.errors import PortalError
 from tests.api.conftest import make_person, sign_in
 from tests.keyholder.conftest import keyholder, socket_path, start_keyholder
 from tests.keyholder.sealing import Made, make_shares, offer
+from tests.mistyped import mistyped
 from tests.room.cast import Cast, agree, agreed, plan
 from tests.room.windows import Window
 
@@ -55,8 +56,7 @@ def test_custodians_open_the_sealed_portal(people: Any, planner: Any, keyholder:
     seals.seal_now(actor=planner, reason="A drill.")
     assert keyholder.status()["sealed"]
     assert give("hana", cards[0]) == 1
-    wrong = " ".join(["academic", *cards[1].split()[1:]])
-    for card in (wrong, cards[0]):
+    for card in (mistyped(cards[1]), cards[0]):
         with pytest.raises(PortalError):
             give("gus", card)
     assert "The share of Gus was refused" in " ".join(made.now.deviations.values_list("happened", flat=True))
@@ -126,9 +126,7 @@ def test_a_portal_that_was_opened_another_way_ends_no_step(people: Any, planner:
     made, cards = _before_the_shares(planner)
     sealed = made.seal("hana", cards[0], step="act", key=unsealing.attempt()["public_key"])
     outside.give_share(actor=made.actor("hana"), ceremony_id=made.id, step=made.now.step, sealed=sealed)
-    wrong = made.seal(
-        "gus", " ".join(["academic", *cards[1].split()[1:]]), step="act", key=unsealing.attempt()["public_key"]
-    )
+    wrong = made.seal("gus", mistyped(cards[1]), step="act", key=unsealing.attempt()["public_key"])
     with pytest.raises(PortalError):
         outside.give_share(actor=made.actor("gus"), ceremony_id=made.id, step=made.now.step, sealed=wrong)
     assert offer(keyholder, keyholder.status()["nonce"], cards[1]) == 0
