@@ -23,7 +23,7 @@ from certificates.names import read as named
 from certificates.names import to_general_name
 from keys.hosts import HostRefused, HostRule
 from tests.acme.conftest import web_server
-from tests.tls.servers import free_port
+from tests.ports import reserved_port
 
 TOKEN, THUMB = "t" * 43, "h" * 43
 AUTHORIZATION = f"{TOKEN}.{THUMB}"
@@ -42,7 +42,7 @@ def zone(dns_server):
 
 @pytest.fixture
 def prober(dns_server, zone, web):
-    return Prober(Lookup([dns_server[1]], seconds=5), HERE, web.port, free_port(), seconds=5)
+    return Prober(Lookup([dns_server[1]], seconds=5), HERE, web.port, reserved_port(), seconds=5)
 
 
 def refused(prober, kind="http-01", host="a.example.org"):
@@ -202,7 +202,9 @@ def test_and_those_that_speak_no_tls(dns_server, zone, act):
     with listening(act) as port:
         slow = Prober(Lookup([dns_server[1]]), HERE, port, port, seconds=0.5)
         assert refused(slow, "tls-alpn-01")[0] in {"tls", "connection"}
-    assert refused(Prober(Lookup([dns_server[1]]), HERE, 1, free_port(), seconds=2), "tls-alpn-01")[0] == "connection"
+    assert (
+        refused(Prober(Lookup([dns_server[1]]), HERE, 1, reserved_port(), seconds=2), "tls-alpn-01")[0] == "connection"
+    )
 
 
 def test_dns(prober, zone):

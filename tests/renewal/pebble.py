@@ -28,14 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.ports import reserved_port
+
 DEADLINE = 60
 EAB_KID, EAB_KEY = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -169,7 +165,7 @@ class Pebble:
 def running(folder: Path, *, binding: bool = False, days: int = 90) -> Iterator[Pebble]:
     """pebble with its own configuration, validating for real against the names' answers on loopback."""
     certificate, private = self_signed(folder)
-    ports = [free_port() for _ in range(6)]
+    ports = [reserved_port() for _ in range(6)]
     acme, management, http, tls, dns, dns_management = ports
     values: dict[str, Any] = {
         "listenAddress": f"127.0.0.1:{acme}", "managementListenAddress": f"127.0.0.1:{management}", "certificate": str(certificate),
