@@ -237,7 +237,7 @@ def test_calls_under_way_end_well_while_others_start_over(provider, key):
         assert provider.cipher(key).encrypt(b"elsewhere")
         assert provider._link.pid != first.process.pid
         assert ask("check")
-    assert first.process.wait(20) == 0
+    assert first.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("name", ["close", "__init__", "_use", "no_such"])
