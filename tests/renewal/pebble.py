@@ -64,6 +64,7 @@ class Door:
     answers: list[tuple[str, int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # where a nonce was, of which pebble refuses one in five
 
     @property
     def directory(self) -> str:
@@ -74,6 +75,7 @@ class Door:
         self.answers.clear()
         self.seen.clear()
         self.bodies.clear()
+        self.refused.clear()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -99,13 +101,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"Content-Type": "application/json", "Retry-After": "21600"}, json.dumps(body).encode())
             return
         context = ssl.create_default_context(cadata=door.bundle)
-        upstream = HTTPSConnection("127.0.0.1", door.pebble_port, context=context, timeout=30)
+        upstream = HTTPSConnection("127.0.0.1", door.pebble_port, context=context, timeout=DEADLINE)
         kept = {
             name: value for name, value in self.headers.items() if name.lower() not in {"connection", "accept-encoding"}
         }
         upstream.request(self.command, self.path, body or None, kept)
         answer = upstream.getresponse()
         content = answer.read()
+        if b"error:badNonce" in content:
+            door.refused.append(self.path)
         if self.path == "/dir" and door.window is not None:
             found = json.loads(content) | {"renewalInfo": f"https://127.0.0.1:{door.port}/renewal-info"}
             content = json.dumps(found).encode()
