@@ -1,9 +1,12 @@
 """People with roles, and clients signed in as they would be after a second factor."""
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from allauth.mfa.totp.internal import auth as totp
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
@@ -22,6 +25,13 @@ SYSTEM = system_actor("test", *Permission)
 def _own_urls(settings: Any) -> None:
     settings.ROOT_URLCONF = "tests.accounts.urls"
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _one_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code of an application that is made in a test is still that of the half-minute when it arrives."""
+    now = time.time()
+    monkeypatch.setattr(totp, "time", SimpleNamespace(time=lambda: now))
 
 
 @pytest.fixture

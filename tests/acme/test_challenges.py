@@ -1,6 +1,7 @@
 """Challenges: looked for a few times, in order, by one worker at a time."""
 
 import pytest
+from django.utils import timezone
 
 from certificates.acme.errors import AcmeError
 from certificates.acme.services import challenges, orders
@@ -9,16 +10,19 @@ from keyvault_portal.audit.models import AuditEvent
 from tests.acme.conftest import World
 
 
-def test_a_proof_is_looked_for_a_few_times(world: World):
+def test_a_proof_is_looked_for_a_few_times(world: World, monkeypatch):
     client = world.client()
     order = client.order("a.example.org", "b.example.org")
     challenge = client.challenge(order, "http-01")
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
     answer = client.post(challenge["url"], {})
     assert (answer.json()["status"], answer["Retry-After"]) == ("processing", "2")
     assert f'<{order.json()["authorizations"][0]}>;rel="up"' in answer["Link"]
     row = AcmeChallenge.objects.get(kind="http-01", attempts=1)
     assert client.post(challenge["url"], {}).json()["status"] == "processing"  # said again, nothing is done again
     assert challenges.look(row.pk) is None  # it is not time yet
+    monkeypatch.undo()
     for attempt in (2, 3):
         assert (world.look(challenge["url"]).attempts, world.look(challenge["url"]).state)[
             1

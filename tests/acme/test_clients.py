@@ -33,8 +33,8 @@ from keys.services import stores
 from tests.acme.conftest import Acme, Signer, World, serve
 from tests.certificates.requests import csr
 from tests.keys.conftest import build_tree
+from tests.ports import reserved_port
 from tests.tls.authority import Authority, subject
-from tests.tls.servers import free_port
 
 
 @dataclass
@@ -137,7 +137,7 @@ def states(*rows: Certificate) -> list[str]:
 
 def test_certbot(live: Live):
     """With an external account, by http-01 from its own server; it renews by itself and revokes by its account."""
-    port = free_port()
+    port = reserved_port()
     live.world.rules(external_account_required=True, http_port=port, terms_url="https://example.org/terms")
     key = live.world.tree.make("portal", "dek", "AES-256-GCM", live.world.tree.kek)
     stores.register_sealed_values(actor=live.world.tree.officer, key=key)
@@ -181,7 +181,7 @@ def test_certbot(live: Live):
 @pytest.mark.needs_lego
 def test_lego(live: Live):
     """By tls-alpn-01 from its own server, and a wildcard by dns-01 through a script."""
-    port = free_port()
+    port = reserved_port()
     live.world.rules(tls_port=port)
     usual = [
         "lego",

@@ -38,6 +38,7 @@ def record(transactional_db) -> Iterator[None]:
     _empty()
     yield
     committer.stop()
+    committer._reset()  # the next one would sign for a second with the key that this one has read
     _empty()
 
 

@@ -115,11 +115,11 @@ def test_an_event_that_waited_too_long_is_refused_and_not_written_later(record):
     with ThreadPoolExecutor(1) as pool:
         with psycopg.connect(**connect_arguments()) as stuck:
             stuck.execute("SELECT 1 FROM audit_head FOR UPDATE")  # a writer that does not go on
-            first = pool.submit(waiting.submit, prepare(Event(ACTOR, "first")), 30)
+            first = pool.submit(waiting.submit, prepare(Event(ACTOR, "first")), 60)
             wait_for_a_lock()
             with pytest.raises(AuditUnavailable, match="in time"):
                 waiting.submit(prepare(Event(ACTOR, "second")), 0.05)
-        assert first.result(30) == 0
+        assert first.result(60) == 0
     waiting.stop()
     assert [event.action for event in AuditEvent.objects.all()] == ["first"]
 

@@ -11,7 +11,7 @@ from keyvault_portal.accounts.models import Person, RoleBinding
 from keyvault_portal.audit import services as audit
 from keyvault_portal.audit.models import AuditEvent
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 def waiting() -> int:

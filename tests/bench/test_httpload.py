@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from threading import Lock, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,7 +91,9 @@ def test_an_error_ends_the_run(server):
         httpload.send(request(server, "/broken"), 10, 2)
 
 
-def test_sends_for_a_while_and_says_how_often(server):
-    sent = httpload.send_for(request(server, "/plain"), 0.2, 3)
-    assert sent == len(server.bodies) >= 3
+def test_sends_for_a_while_and_says_how_often(server, monkeypatch):
+    hundredths = count()
+    monkeypatch.setattr(httpload, "time", SimpleNamespace(perf_counter=lambda: next(hundredths) / 100))
+    assert httpload.send_for(request(server, "/plain"), 0.2, 3) == 20
+    assert len(server.bodies) == 20
     assert server.connections == 3

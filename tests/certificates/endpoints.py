@@ -41,7 +41,7 @@ class Endpoint:
             threading.Thread(target=self._one, args=(client,), daemon=True).start()
 
     def _one(self, client: socket.socket) -> None:
-        client.settimeout(10)
+        client.settimeout(60)
         with suppress(OSError, ValueError), self._context.wrap_socket(client, server_side=True) as line:
             line.recv(1_000)
             line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -49,7 +49,7 @@ class Endpoint:
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 @contextmanager

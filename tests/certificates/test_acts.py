@@ -1,5 +1,7 @@
 """Acts that others agree to, imported and cross-signed authorities, and keys that nobody else may use."""
 
+from datetime import timedelta
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -107,7 +109,7 @@ def elsewhere(path_length=None, name="Old Corporate CA"):
     now = timezone.now().replace(microsecond=0)
     certificate = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key()).serial_number(7)
-        .not_valid_before(now).not_valid_after(now.replace(year=now.year + 3))
+        .not_valid_before(now).not_valid_after(now + timedelta(days=3 * 365))
         .add_extension(x509.BasicConstraints(True, path_length), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), False)
         .sign(private, hashes.SHA384())

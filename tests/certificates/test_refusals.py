@@ -1,19 +1,21 @@
 """Requests and orders that must not become certificates, each with its reason."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certificates import csr as requests
-from certificates import encoding, issuance, lint, ocsp, signing
+from certificates import encoding, issuance, lifetimes, lint, ocsp, signing
 from certificates.issuance import Draft, Places
+from certificates.lifetimes import Step
 from certificates.models import Certificate, IssuanceGrant
 from certificates.names import NameRules
 from certificates.profiles import PROFILES
@@ -143,14 +145,21 @@ def test_nothing_of_a_csr_s_subject_is_taken_without_the_profile(pki):
         pki.issue("uri:spiffe://example.org/a", profile="client", common_name="payments,O=Bank")
 
 
-def test_lives_are_as_long_as_the_calendar_allows(pki):
+def test_lives_are_as_long_as_the_calendar_allows(pki, monkeypatch):
+    assert lifetimes.warnings(date(2027, 3, 14), lifetime_days=200) == [
+        "From 15 March 2027 a server certificate of 200 days is refused: at most 100 days.",
+        "From 15 March 2029 a server certificate of 200 days is refused: at most 47 days.",
+    ]
+    assert [lifetimes.step_on(date(2027, 3, day)).days for day in (14, 15)] == [200, 100]
+    today = timezone.now().date()
+    now, then = (Step(today + timedelta(days=days), most, most) for days, most in ((-300, 200), (300, 100)))
+    monkeypatch.setattr(lifetimes, "CALENDAR", (now, then))
     with pytest.raises(ValidationFailed, match="From 1 to 200 days"):
         pki.issue("dns:www.example.org", days=201)
     row = pki.issue("dns:www.example.org", days=200)
     assert row.not_after - row.not_before == timedelta(days=200, seconds=-1)  # both ends count
     assert issuing.outlook("server", 200) == [
-        "From 15 March 2027 a server certificate of 200 days is refused: at most 100 days.",
-        "From 15 March 2029 a server certificate of 200 days is refused: at most 47 days.",
+        f"From {then.since:%-d %B %Y} a server certificate of 200 days is refused: at most 100 days."
     ]
 
 
@@ -183,8 +192,6 @@ def test_a_path_length_is_kept(tree):
 
 
 def _life(authority):
-    from django.utils import timezone
-
     return timezone.now() - timedelta(minutes=5), min(
         timezone.now() + timedelta(days=30), authority.certificate.not_after
     )

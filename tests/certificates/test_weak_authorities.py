@@ -1,6 +1,7 @@
 """RSA of 2,048 bits certifies what ends soon; an authority made here needs more, and one that exists is taken and shown to be weak."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -39,7 +40,7 @@ def existing() -> tuple[bytes, str]:
     )
     certificate = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(private.public_key()).serial_number(7)
-        .not_valid_before(now).not_valid_after(now.replace(year=now.year + 3)).add_extension(x509.BasicConstraints(True, None), True)
+        .not_valid_before(now).not_valid_after(now + timedelta(days=3 * 365)).add_extension(x509.BasicConstraints(True, None), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), False)
         .sign(private, hashes.SHA256())
     )  # fmt: skip

@@ -169,7 +169,7 @@ def test_single_flight(provider):
         pass
     provider.gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert provider.generated == 1
     assert len(results) == 8
     assert all(library.decrypt(blob, {"t": "a"}) == b"x" for blob in results)
@@ -182,7 +182,7 @@ def test_a_failed_flight_fails_its_passengers_and_the_next_one_tries_again(provi
     threads, results = in_threads(4, lambda: library.encrypt(b"x", {}))
     provider.gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(results) == 4
     assert all(isinstance(result, ConnectionError) for result in results)
     provider.error = None
@@ -193,7 +193,7 @@ def test_message_bound_is_exact_between_threads(provider):
     library = cache(provider, max_messages=5)
     threads, results = in_threads(8, lambda: [library.encrypt_cached(b"", {}) for _ in range(25)])
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     wrapped = [blob[4 : 4 + int.from_bytes(blob[2:4])] for blobs in results for blob in blobs]
     assert len(wrapped) == 200
     assert max(map(wrapped.count, set(wrapped))) == 5
@@ -236,7 +236,7 @@ def test_lots_never_pass_a_bound_between_threads(provider, size):
         8, lambda: [library.encrypt_cached(bytes(size if n % 4 else 20), {}) for n in range(1000)]
     )
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     sealed: dict[bytes, list[int]] = {}
     for blob in (blob for blobs in results for blob in blobs):
         start = 4 + int.from_bytes(blob[2:4])

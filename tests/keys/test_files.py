@@ -24,7 +24,7 @@ def test_any_change_of_a_file_is_seen(tree, service):
         sealed[:-1],
         sealed[:-70_000],
         sealed + b"x",
-        sealed[:-5] + b"?" + sealed[-4:],
+        sealed[:-5] + bytes([sealed[-5] ^ 1]) + sealed[-4:],
         sealed.replace(b"AES-256-GCM", b"AES-256-gCM", 1),
     ]
     for blob in damaged:

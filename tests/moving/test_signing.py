@@ -82,9 +82,8 @@ def test_a_signing_key_moved_with_its_material_is_the_same_key_to_verifiers(toke
 def test_another_key_than_the_one_brought_there_is_found_out(tokens, start, there):
     move = start(tokens, with_material=True)
     provider_work.perform(intent_of(tokens, "import").pk)
-    KeyVersion.objects.filter(pk=move.new_version_id).update(
-        public_key=KeyVersion.objects.get(key=tokens, key_version=1).public_key[:-1] + b"\0"
-    )
+    brought = bytes(KeyVersion.objects.get(key=tokens, key_version=1).public_key)
+    KeyVersion.objects.filter(pk=move.new_version_id).update(public_key=brought[:-1] + bytes([brought[-1] ^ 1]))
     assert drive(move, "failed").last_error.startswith("The key at far is another one")
 
 

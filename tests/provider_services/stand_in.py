@@ -64,6 +64,7 @@ class Counterpart:
     throttled: bool = False
     refuses: bool = False
     slow: float = 0.0
+    held_up: threading.Event | None = None  # nobody gets an answer until it is set
     confused: bool = False  # answers with another key than asked for
     lose_answer: bool = False  # does what it is told, and the answer never arrives
     after_making: object = None  # called when a key was made, before the answer
@@ -73,6 +74,8 @@ class Counterpart:
         self.calls.append(call)
         if self.slow:
             time.sleep(self.slow)
+        if self.held_up:
+            self.held_up.wait(60)
         if self.down:
             raise ProviderUnavailable("The stand-in does not answer.")
         if self.throttled:

@@ -98,7 +98,7 @@ def test_threads_that_miss_at_once_cause_one_call(kek, there):
     start, found = threading.Barrier(12), []
 
     def ask() -> None:
-        start.wait(30)
+        start.wait(60)
         found.append(data_key_cache.sealing(version, CONTEXT, 4, "AES-256-GCM")[1])
         connections.close_all()
 

@@ -1,5 +1,6 @@
 """The breaker, the deadline, the figures, and the test that people ask for."""
 
+import threading
 from datetime import date
 
 import pytest
@@ -179,18 +180,25 @@ class TestDataPlane:
             self.encrypt(service, key)
         assert len(there.calls) == asked
 
-    def test_slow_is_given_up_at_the_deadline(self, key, service, there, settings):
+    @pytest.fixture
+    def silent(self, key, there):
+        """From now on, until the test is over, nobody gets an answer."""
+        there.held_up = threading.Event()
+        yield
+        there.held_up.set()
+
+    @pytest.mark.usefixtures("silent")
+    def test_slow_is_given_up_at_the_deadline(self, key, service, settings):
         settings.PROVIDER_DEADLINE_SECONDS = 0.1
-        there.slow = 0.6
         with pytest.raises(ProviderUnavailable) as caught:
             self.encrypt(service, key)
         assert "in time" in caught.value.detail
 
-    def test_too_many_who_wait_are_told_so(self, key, service, there, settings, monkeypatch):
+    @pytest.mark.usefixtures("silent")
+    def test_too_many_who_wait_are_told_so(self, key, service, settings, monkeypatch):
         monkeypatch.setattr(calls, "THREADS", 1)
         calls._pools.clear()
         settings.PROVIDER_DEADLINE_SECONDS = 0.05
-        there.slow = 0.5
         for words in ("in time", "Too many"):
             with pytest.raises(ProviderUnavailable) as caught:
                 self.encrypt(service, key)

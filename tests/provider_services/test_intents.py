@@ -62,7 +62,8 @@ def test_nothing_can_be_done_with_a_key_that_is_not_made(far, remote_key, tree, 
         lifecycle.activate_version(actor=officer, version_id=key.versions.get().pk)
 
 
-def test_a_provider_that_is_down_is_waited_for(far, there, remote_key):
+def test_a_provider_that_is_down_is_waited_for(far, there, remote_key, monkeypatch):
+    monkeypatch.setattr("keys.services.providers.work.random.uniform", lambda low, high: 3600.0)
     there.down = True
     key = remote_key()
     waiting = work(key)

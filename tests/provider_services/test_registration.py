@@ -95,7 +95,8 @@ def test_what_opens_the_root_keeps_no_credentials_under_it(there, officer, seali
     assert "ambient identity" in caught.value.errors["key"][0]
 
 
-def test_a_change_builds_a_new_instance_and_keeps_the_secret(there, officer, sealing):
+def test_a_change_builds_a_new_instance_and_keeps_the_secret(there, officer, sealing, monkeypatch):
+    monkeypatch.setattr(registry, "monotonic", lambda: 1000.0)
     register(officer, password=SECRET)
     first = registry.provider("far")
     registration.update_provider(

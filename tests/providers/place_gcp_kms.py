@@ -7,8 +7,9 @@ from functools import partial
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from keys.providers.gcp_kms import GcpKmsProvider
+from tests.ports import reserved_port
 from tests.providers.fakes.gcp import FakeCloudKms, serving
-from tests.providers.fakes.listening import dead_port, silent_port
+from tests.providers.fakes.listening import silent_port
 from tests.providers.place import Place
 
 RING = {"project": "shop", "location": "europe-west6", "key_ring": "portal"}
@@ -33,7 +34,7 @@ def running() -> Iterator[Place]:
             make(),
             make,
             bad_credentials={"credentials": impostor},
-            dead_address={"endpoint": f"http://127.0.0.1:{dead_port()}"},
+            dead_address={"endpoint": f"http://127.0.0.1:{reserved_port()}"},
             slow_address=slow,
             delete_behind_our_back=partial(_forget, fake),
             change_metadata=partial(change_metadata, fake),

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from keys.providers.base import KeyHandle
 from keys.providers.kmip.library import ProxyKmipClient, enums
 from keys.providers.kmip.provider import KmipProvider
-from tests.boot.processes import free_port
+from tests.ports import reserved_port
 from tests.providers.place import Place
 
 type Pair = tuple[x509.Certificate, rsa.RSAPrivateKey]
@@ -115,7 +115,7 @@ def _rename(client: ProxyKmipClient, opaque: str) -> None:
 @contextmanager
 def running() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="keyvault-kmip-") as temporary, socket.socket() as silent:
-        folder, port = Path(temporary), free_port()
+        folder, port = Path(temporary), reserved_port()
         ca = certificate("ca", folder)
         certificate("server", folder, ca, server=True)
         certificate("portal", folder, ca)
@@ -141,7 +141,7 @@ def running() -> Iterator[Place]:
                     "certificate": str(folder / "stranger.pem"),
                     "key": str(folder / "stranger.key"),
                 },
-                dead_address={"port": free_port()},
+                dead_address={"port": reserved_port()},
                 slow_address=lambda: {"port": silent.getsockname()[1]},
                 delete_behind_our_back=lambda opaque: second.destroy(KeyHandle("", opaque)),
                 change_metadata=lambda opaque: second._server.call(lambda client: _rename(client, opaque)),

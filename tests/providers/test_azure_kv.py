@@ -109,7 +109,7 @@ def test_a_context_is_refused_where_it_cannot_be_bound(vault):
         with pytest.raises(OperationUnsupported):
             act()
     with pytest.raises(DecryptRefused):
-        azure.unwrap(handle, wrapped[:-1] + b"\0", b"")
+        azure.unwrap(handle, wrapped[:-1] + bytes([wrapped[-1] ^ 1]), b"")
 
 
 def test_one_call_for_one_act(hsm):

@@ -30,8 +30,9 @@ from keys.providers.kmip.library import enums
 from keys.providers.kmip.messages import attributes_of
 from keys.providers.kmip.provider import MOST_BYTES, KmipProvider
 from keyvault_portal.errors import DecryptRefused, PortalError, ProviderUnavailable, TooLarge
+from tests.ports import reserved_port
 from tests.providers.place import Place
-from tests.providers.place_kmip import certificate, free_port, server
+from tests.providers.place_kmip import certificate, server
 
 AES = "AES-256-GCM"
 
@@ -207,7 +208,7 @@ def own_server(tmp_path: Path) -> tuple[Path, dict[str, object]]:
     certificate("server", tmp_path, ca, server=True)
     certificate("portal", tmp_path, ca)
     files = {"certificate": "portal.pem", "key": "portal.key", "ca": "ca.pem"}
-    return tmp_path, {"port": free_port(), **{name: str(tmp_path / file) for name, file in files.items()}}
+    return tmp_path, {"port": reserved_port(), **{name: str(tmp_path / file) for name, file in files.items()}}
 
 
 @pytest.mark.parametrize("called_meanwhile", [True, False])

@@ -16,6 +16,7 @@ from keys.providers.base import (
 )
 from keys.providers.vault_transit import VaultTransitProvider
 from keyvault_portal.errors import ProviderUnavailable
+from tests.ports import reserved_port
 from tests.providers import bao
 from tests.providers.place import Place
 from tests.providers.place_vault_transit import LOOPBACK
@@ -112,7 +113,7 @@ def test_a_name_that_changes_its_meaning_is_caught_when_connecting(place, monkey
 
 
 def test_tls_is_checked_against_the_given_authority(tmp_path):
-    port = bao.free_port()
+    port = reserved_port()
     address = f"https://127.0.0.1:{port}"
     arguments = ["-dev-tls", f"-dev-tls-cert-dir={tmp_path}", "-dev-no-store-token", f"-dev-root-token-id={bao.ROOT_TOKEN}",
                  f"-dev-listen-address=127.0.0.1:{port}"]  # fmt: skip
@@ -130,7 +131,7 @@ def _configuration(folder: Path, port: int) -> Path:
         storage "raft" {{ path = "{folder}/raft"  node_id = "one" }}
         listener "tcp" {{ address = "127.0.0.1:{port}"  tls_disable = true }}
         api_addr = "http://127.0.0.1:{port}"
-        cluster_addr = "http://127.0.0.1:{bao.free_port()}"
+        cluster_addr = "http://127.0.0.1:{reserved_port()}"
     """)
     (folder / "raft").mkdir()
     return file
@@ -138,7 +139,7 @@ def _configuration(folder: Path, port: int) -> Path:
 
 def test_a_sealed_server_is_unavailable_until_it_is_unsealed(tmp_path):
     """Raft storage with two shares of three: initialise, unseal, use, restart, sealed, unseal, read what was sealed before."""
-    port = bao.free_port()
+    port = reserved_port()
     address, arguments = f"http://127.0.0.1:{port}", [f"-config={_configuration(tmp_path, port)}"]
 
     def unseal() -> None:

@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(self.path)
         status, body = self.server.status, self.server.body
         if self.server.target and not self.headers.get("X-Amz-Target", "").endswith(self.server.failing):
-            passed = requests.post(self.server.target, data=sent, headers=dict(self.headers), timeout=20)
+            passed = requests.post(self.server.target, data=sent, headers=dict(self.headers), timeout=60)
             status, body = passed.status_code, passed.content
         if self.server.silent:
             self.server.ending.wait(30)

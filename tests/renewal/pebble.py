@@ -28,14 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.ports import reserved_port
+
 DEADLINE = 60
 EAB_KID, EAB_KEY = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -68,6 +64,7 @@ class Door:
     answers: list[tuple[str, int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # where a nonce was, of which pebble refuses one in five
 
     @property
     def directory(self) -> str:
@@ -78,6 +75,7 @@ class Door:
         self.answers.clear()
         self.seen.clear()
         self.bodies.clear()
+        self.refused.clear()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -103,13 +101,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"Content-Type": "application/json", "Retry-After": "21600"}, json.dumps(body).encode())
             return
         context = ssl.create_default_context(cadata=door.bundle)
-        upstream = HTTPSConnection("127.0.0.1", door.pebble_port, context=context, timeout=30)
+        upstream = HTTPSConnection("127.0.0.1", door.pebble_port, context=context, timeout=DEADLINE)
         kept = {
             name: value for name, value in self.headers.items() if name.lower() not in {"connection", "accept-encoding"}
         }
         upstream.request(self.command, self.path, body or None, kept)
         answer = upstream.getresponse()
         content = answer.read()
+        if b"error:badNonce" in content:
+            door.refused.append(self.path)
         if self.path == "/dir" and door.window is not None:
             found = json.loads(content) | {"renewalInfo": f"https://127.0.0.1:{door.port}/renewal-info"}
             content = json.dumps(found).encode()
@@ -169,7 +169,7 @@ class Pebble:
 def running(folder: Path, *, binding: bool = False, days: int = 90) -> Iterator[Pebble]:
     """pebble with its own configuration, validating for real against the names' answers on loopback."""
     certificate, private = self_signed(folder)
-    ports = [free_port() for _ in range(6)]
+    ports = [reserved_port() for _ in range(6)]
     acme, management, http, tls, dns, dns_management = ports
     values: dict[str, Any] = {
         "listenAddress": f"127.0.0.1:{acme}", "managementListenAddress": f"127.0.0.1:{management}", "certificate": str(certificate),

@@ -25,6 +25,7 @@ from certificates.renewal.dns01 import DnsRefused
 from certificates.renewal.web import FarEndUnavailable
 from keys.crypto.secret import SecretBytes
 from keyvault_portal.errors import ValidationFailed
+from tests.ports import reserved_port
 from tests.renewal.conftest import ask, make_source
 
 TSIG = "c2VjcmV0IG9mIGJvdGggZW5kcyBvZiB0aGUgem9uZQ=="
@@ -154,9 +155,7 @@ def test_a_server_that_refuses_or_does_not_know_the_key_or_is_away(home, zone):
     other = hook(home, zone.port, name="other", secret=SecretBytes(b"b3RoZXIgc2VjcmV0"))
     with pytest.raises((DnsRefused, FarEndUnavailable)):
         dns01.present(other, "_acme-challenge.www.example.org", "v")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()[1]
-    away = hook(home, closed, name="away")
+    away = hook(home, reserved_port(), name="away")
     with pytest.raises(FarEndUnavailable):
         dns01.present(away, "_acme-challenge.www.example.org", "v")
 

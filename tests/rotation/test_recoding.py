@@ -222,7 +222,7 @@ def test_a_row_written_since_it_was_read_is_left_alone(organisation, customers, 
         )
         while not shop.connection.execute(waiting).fetchone()[0]:
             pass
-    ours.join(20)
+    ours.join(60)
     adapter.close()
     assert written == [{third.pk}]
     cells = shop.cells()

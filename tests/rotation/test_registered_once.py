@@ -82,7 +82,7 @@ def test_a_store_whose_database_is_gone_bars_no_other(organisation, shop):
 
 @pytest.mark.parametrize("named", [str, by_another_name], ids=["alike", "differently"])
 def test_of_two_registrations_side_by_side_one_is_accepted(organisation, shop, monkeypatch, named):
-    both_have_read, read = Barrier(2, timeout=30), stores._read
+    both_have_read, read = Barrier(2, timeout=60), stores._read
     said = []
 
     def read_with_the_other(store, adapter):

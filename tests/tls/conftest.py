@@ -8,6 +8,7 @@ import pytest
 
 from certificates.tls.configuration import ClientCertificates, Configuration
 from certificates.tls.profiles import ProfileName, ServerKind
+from tests.ports import reserved_port
 from tests.tls import servers
 from tests.tls.authority import Hierarchy
 
@@ -41,7 +42,7 @@ def asks(hierarchy: Hierarchy, backend: int) -> Asks:
             authorities=hierarchy.path("authorities.pem"), revocations=hierarchy.path("revoked.pem"), names=names
         )
         return Configuration(**{
-            "server": server, "profile": profile, "names": ("portal.example",), "address": "127.0.0.1", "port": servers.free_port(),
+            "server": server, "profile": profile, "names": ("portal.example",), "address": "127.0.0.1", "port": reserved_port(),
             "certificate": hierarchy.path(f"{kind}.pem"), "key": hierarchy.path(f"{kind}.pem.key"), "chain": hierarchy.path("issuers.pem"),
             "backend": f"127.0.0.1:{backend}", "staple": "" if server is ServerKind.NGINX else hierarchy.path(f"{kind}.pem.ocsp"),
             "clients": clients if mutual else None,

@@ -10,7 +10,7 @@ from tests.tls import clients
 from tests.tls.authority import Hierarchy
 
 # Suites that no profile lets in, known to the OpenSSL of the tests.
-STAPLE_SECONDS = 30  # how long nginx is given to fetch its first one
+STAPLE_SECONDS = 60  # how long nginx is given to fetch its first one
 BAD_CIPHERS = (
     "ECDHE-{auth}-AES128-SHA", "ECDHE-{auth}-AES256-SHA384", "AES128-GCM-SHA256", "AES256-SHA", "DHE-RSA-AES128-GCM-SHA256", "NULL-SHA256",
 )  # fmt: skip

@@ -24,12 +24,6 @@ from certificates.tls.profiles import ServerKind
 DEADLINE = 60
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _binary(module: str, *parts: str) -> Path:
     from importlib.util import find_spec
 

@@ -23,8 +23,9 @@ from certificates.tls.scanner import scan
 from certificates.tls.suites import CIPHERS, GROUPS
 from certificates.tls.wire import Budget, Line, ScanEnded
 from tests.certificates.logs import SmallLog
+from tests.ports import reserved_port
 from tests.tls.authority import Authority, Issued, subject
-from tests.tls.servers import DEADLINE, free_port
+from tests.tls.servers import DEADLINE
 
 # In OpenSSL's SSL_CTX_add_custom_ext(3): ClientHello, the ServerHello of TLS 1.2, the Certificate message of TLS 1.3.
 CLIENT_HELLO, SERVER_HELLO, CERTIFICATE = 0x80, 0x100, 0x1000
@@ -48,7 +49,7 @@ def served(folder: Path, shown: Issued, listed: bytes, *more: str) -> Iterator[i
     (folder / "leaf.pem").write_bytes(shown.pem + shown.key_pem)
     assert shown.issuer is not None
     (folder / "above.pem").write_bytes(shown.issuer.pem)
-    port = free_port()
+    port = reserved_port()
     command = [
         "openssl",
         "s_server",

@@ -21,6 +21,7 @@ from certificates.tls.profiles import ProfileName, ServerKind
 from certificates.tls.scanner import scan
 from certificates.tls.suites import HYBRID
 from certificates.tls.wire import ScanEnded
+from tests.ports import reserved_port
 from tests.tls.authority import DAY, NOW, Hierarchy, subject
 from tests.tls.test_matrix import OLD
 
@@ -175,10 +176,8 @@ def test_a_flood_ends_the_scan():
 
 
 def test_nobody_there():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with pytest.raises(OSError, match="refused"):
-        scan(NAMED, port, "127.0.0.1")
+        scan(NAMED, reserved_port(), "127.0.0.1")
 
 
 @given(st.binary(max_size=200))

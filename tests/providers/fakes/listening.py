@@ -1,14 +1,8 @@
-"""Addresses of trouble: one that nobody listens on, one that takes a connection and never says a word."""
+"""An address of trouble: one that takes a connection and never says a word."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-
-def dead_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
