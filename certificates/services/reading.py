@@ -51,7 +51,9 @@ def search(rows: QuerySet[Certificate], text: str) -> QuerySet[Certificate]:
     text = text.strip().lower()
     found, bare = Q(search__contains=text), text.replace(":", "")
     if len(bare) >= 4 and set(bare) <= set("0123456789abcdef"):
-        found |= Q(serial__startswith=bare.lstrip("0")) | Q(fingerprint__startswith=bare)
+        found |= Q(fingerprint__startswith=bare)
+        if number := bare.lstrip("0"):  # serial numbers are kept without them
+            found |= Q(serial__startswith=number)
     return rows.filter(found)
 
 

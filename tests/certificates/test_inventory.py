@@ -79,6 +79,7 @@ def test_what_is_typed_finds_it(pki):
     beginnings = row.serial[:12], colons[:29]
     for text in ("www.example", row.serial, f"0{row.serial}".upper(), row.fingerprint, colons, *beginnings):
         assert [found.pk for found in reading.search(rows, text)] == [row.pk], text
+    assert not reading.search(rows, "00000000"), "zeros are the beginning of no number"
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     plan = reading.search(rows, row.serial[:12]).explain()
