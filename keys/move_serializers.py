@@ -5,10 +5,10 @@ from typing import Any
 from rest_framework import serializers
 
 from keys.models import Move
-from keys.serializers import JobSerializer, RotateSerializer
+from keys.serializers import JobSerializer, WalkSerializer
 
 
-class MoveRequestSerializer(RotateSerializer):
+class MoveRequestSerializer(WalkSerializer):
     target = serializers.SlugField(max_length=63, help_text="The alias of the provider it goes to.")
     with_material = serializers.BooleanField(
         default=False, help_text="Take the material along, where `move-offers` says that it can go."

@@ -111,10 +111,13 @@ class CompromiseSerializer(serializers.Serializer[dict[str, Any]]):
     note = serializers.CharField(max_length=2000)
 
 
-class RotateSerializer(ReasonSerializer):
+class WalkSerializer(ReasonSerializer):
     rate_limit = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=MOST_ITEMS_A_SECOND
     )
+
+
+class RotateSerializer(WalkSerializer):
     key_version = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=2**31 - 1,
         help_text="The version to rotate from, as you saw it in use. Where another is by now, the answer is 409.",
