@@ -48,6 +48,7 @@ def pictures(portal: Any, browser: Any) -> Iterator[tuple[str, bytes]]:
     rotation = _mid_run(portal, browser, sign_ins)
     shots = [
         ("dashboard", "boris", "/"), ("hierarchy", "ada", "/keys/hierarchy/"), ("keys", "ada", "/keys/"),
+        ("advisor", "ada", "/keys/advisor/?at=siv"),
         ("key", "ada", f"/keys/{facts['keys']['orders-kek']}/"), ("rotation-request", "ada", f"/keys/{facts['keys']['customers-kek']}/rotate/"),
         ("rotation", "dana", rotation), ("rotations", "dana", "/keys/rotations/"), ("approvals", "chen", "/approvals/"),
         ("approval", "chen", f"/approvals/{facts['approvals']['half']}/"), ("stores", "ada", "/keys/stores/"),

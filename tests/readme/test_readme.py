@@ -229,7 +229,7 @@ def test_variables_are_those_the_code_reads() -> None:
 
 def test_pictures_are_described() -> None:
     pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXT)
-    assert len(pictures) == 16
+    assert len(pictures) == 17
     for words, path in pictures:
         assert words
         assert (ROOT / path).is_file()
