@@ -3,7 +3,7 @@
 The costs are starting points of the usual sizes; measure your own load before you decide by them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -129,7 +129,7 @@ SCOPES = (
 )
 
 
-def against(threats: Collection[str]) -> Iterator[Scope]:
+def against(threats: Collection[str]) -> list[Scope]:
     """The scopes that help wholly against each of the threats (their ids), the cheapest first."""
     fitting = (scope for scope in SCOPES if all(scope.helps[threat] is Helps.YES for threat in threats))
-    return iter(sorted(fitting, key=lambda scope: scope.cost))
+    return sorted(fitting, key=lambda scope: scope.cost)

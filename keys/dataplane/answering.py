@@ -7,13 +7,13 @@ from uuid import UUID
 
 import orjson
 
-from keys.dataplane.bodies import Field, load, take
+from keys.dataplane.bodies import Field, batch, load, take
 from keys.dataplane.operations import OPERATIONS, DataOperation
 from keys.services import key_views
 from keys.services.operations import MAX_BATCH, audited, authorize_use
 from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.edges import PROBLEM_JSON, problem, problem_headers
-from keyvault_portal.errors import NotFound, PortalError, TooLarge, ValidationFailed
+from keyvault_portal.errors import NotFound, PortalError, ValidationFailed
 
 JSON = "application/json"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -42,16 +42,16 @@ def respond(operation: str, key_id: UUID, actor: Actor, read: Callable[[], bytes
         return refusal(NotFound())
     try:
         with audited(actor, known.action, key_id) as entry:
-            batch, results = _perform(known, key_id, actor, load(read()))
+            many, results = _perform(known, key_id, actor, load(read()))
             entry.note(results)
-            if not batch and isinstance(results[0], PortalError):
+            if not many and isinstance(results[0], PortalError):
                 raise results[0]
     except PortalError as error:
         return refusal(error)
     shown = [
         {"error": problem(result)} if isinstance(result, PortalError) else known.show(result) for result in results
     ]
-    return Answer(200, {"Content-Type": JSON, **_NO_STORE}, orjson.dumps({"items": shown} if batch else shown[0]))
+    return Answer(200, {"Content-Type": JSON, **_NO_STORE}, orjson.dumps({"items": shown} if many else shown[0]))
 
 
 def refusal(error: PortalError) -> Answer:
@@ -86,12 +86,4 @@ def _item(known: DataOperation, value: Any) -> Any:
         return error
 
 
-def _items(value: Any) -> list[Any]:
-    if type(value) is not list or not value:
-        raise ValueError("Give at least one item.")
-    if len(value) > MAX_BATCH:
-        raise TooLarge(f"A batch holds at most {MAX_BATCH} items.", hint="Send the items in several requests.")
-    return value
-
-
-_ITEMS = Field("items", _items, {"type": "array", "minItems": 1, "maxItems": MAX_BATCH})
+_ITEMS = Field("items", batch, {"type": "array", "minItems": 1, "maxItems": MAX_BATCH})

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from keys.services.operations import MAX_BATCH
 from keyvault_portal.edges import HttpError, length_required
 from keyvault_portal.errors import TooLarge, ValidationFailed
 
@@ -101,6 +102,15 @@ def octets(value: Any) -> bytes:
         return a2b_base64(value, strict_mode=True)
     except (Base64Error, ValueError):
         raise ValueError("This is not standard base64.") from None
+
+
+def batch(value: Any) -> list[Any]:
+    """The items of a batch as they are; raises TooLarge beyond MAX_BATCH."""
+    if type(value) is not list or not value:
+        raise ValueError("Give at least one item.")
+    if len(value) > MAX_BATCH:
+        raise TooLarge(f"A batch holds at most {MAX_BATCH} items.", hint="Send the items in several requests.")
+    return value
 
 
 def text(value: Any) -> str:

@@ -4,7 +4,7 @@ A request holds one item, or up to 1,000 as `batch_input`. Ciphertexts, signatur
 the portal's own API; `associated_data` is there the context `{"associated_data": <the same base64>}`.
 """
 
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from secrets import token_bytes
 from typing import Any
 
 from keys.crypto.algorithms import ALGORITHMS
+from keys.crypto.jwk import b64url
 from keys.crypto.secret import SecretBytes
 from keys.dataplane import bodies
 from keys.dataplane.bodies import Field
@@ -30,7 +31,7 @@ type Results = Sequence[Any | PortalError]
 class TransitOperation:
     """One endpoint: what an item and the whole request hold, who may, how it is done and shown.
 
-    `run` gets the actor, "ring/name", the items and the options, and returns a result or an error for each item. A batch
+    `run` gets an actor who holds the permission, "ring/name", the items and the options, and returns a result or an error for each item. A batch
     with a refused item answers `refused_batch`.
     """
 
@@ -135,9 +136,7 @@ def _ciphertexts(items: list[Item]) -> list[ops.CiphertextItem]:
 
 def _rewrap(actor: Actor, key: str, items: list[Item], options: Item) -> Results:
     if (named := _version(items, options)) is not None:
-        found = key_views.view(key)
-        ops.authorize_use(actor, Permission.KEY_REWRAP, found)
-        found.protecting(named)  # it is always the active one that is moved to
+        key_views.view(key).protecting(named)  # it is always the active one that is moved to
     return ops.rewrap_many(actor, key, _ciphertexts(items))
 
 
@@ -169,20 +168,18 @@ def _data_key(actor: Actor, key: str, items: list[Item], options: Item) -> Resul
     return [made if isinstance(made, PortalError) else DataKey(SecretBytes(raw), made)]
 
 
-def _check_hash(actor: Actor, key: str, permission: Permission, options: Item) -> None:
-    """Refuse another hash than the key's own, once the actor may use the key; raises as the operation itself does."""
+def _check_hash(key: str, options: Item) -> None:
+    """Refuse another hash than the key's own; raises ValidationFailed."""
     asked = options["hash_algorithm"] or options["algorithm"]
     if asked is None:
         return
-    found = key_views.view(key)
-    ops.authorize_use(actor, permission, found)
-    own = spoken(ALGORITHMS[found.key.algorithm]).hash
+    own = spoken(ALGORITHMS[key_views.view(key).key.algorithm]).hash
     if own and HASHES.get(asked, asked) != own:
         raise ValidationFailed(errors={"hash_algorithm": [f"This key goes with {own}."]})
 
 
 def _sign(actor: Actor, key: str, items: list[Item], options: Item) -> Results:
-    _check_hash(actor, key, Permission.KEY_SIGN, options)
+    _check_hash(key, options)
     jws = options["marshaling_algorithm"] == "jws"
     messages = [item["input"] for item in items]
     signed = ops.sign_many(actor, key, messages, _version(items, options), jose=jws)
@@ -209,7 +206,7 @@ def _show_signed(result: Shown) -> Item:
     text = result.signed.signature
     if result.jws:
         head, _, payload = text.rpartition(":")
-        text = f"{head}:{urlsafe_b64encode(b64decode(payload)).decode().rstrip('=')}"
+        text = f"{head}:{b64url(b64decode(payload))}"
     return {"signature": text, "key_version": result.key_version}
 
 
@@ -226,12 +223,12 @@ def _plain_text(signature: str, *, jws: bool) -> str:
 
 
 def _hmac(actor: Actor, key: str, items: list[Item], options: Item) -> Results:
-    _check_hash(actor, key, Permission.KEY_MAC, options)
+    _check_hash(key, options)
     return ops.mac_many(actor, key, [item["input"] for item in items], _version(items, options))
 
 
 def _verify(actor: Actor, key: str, items: list[Item], options: Item) -> Results:
-    _check_hash(actor, key, Permission.KEY_VERIFY, options)
+    _check_hash(key, options)
     named = {name for item in items for name in ("signature", "hmac") if item[name]}
     if len(named) != 1 or any(not (item["signature"] or item["hmac"]) for item in items):
         raise ValidationFailed("Give a signature, or an hmac, for every input; not both in one request.")

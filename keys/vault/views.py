@@ -10,7 +10,7 @@ from keys.dataplane import bodies
 from keys.dataplane.bodies import Field
 from keys.dataplane.callers import token_actor
 from keys.services import key_views, seal_watch
-from keys.services.operations import MAX_BATCH, audited, authorize_use
+from keys.services.operations import audited, authorize_use
 from keys.vault import reading, system
 from keys.vault.answers import answer, plain, refusal, words
 from keys.vault.transit import OPERATIONS, TransitOperation
@@ -18,11 +18,12 @@ from keyvault_portal.accounts.actors import Actor
 from keyvault_portal.accounts.api_auth import bearer_token
 from keyvault_portal.accounts.web import client_address
 from keyvault_portal.edges import HttpError, as_portal_error, length_required
-from keyvault_portal.errors import NotAuthenticated, NotFound, PortalError, TooLarge, ValidationFailed
+from keyvault_portal.errors import NotAuthenticated, NotFound, PortalError, ValidationFailed
 
 type View = Callable[..., HttpResponse]
 
 LONGEST_NAME = 100
+_BATCH = Field("batch_input", bodies.batch, {})
 _NAME, _LIMIT = re.compile(rf"[-a-zA-Z0-9_]{{0,{LONGEST_NAME}}}", re.ASCII), re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _WRITES = frozenset({"POST", "PUT"})
 _GOVERNED = "Keys are made, rotated, changed and ended in the portal, where people agree to it."
@@ -96,15 +97,24 @@ def use(name: str) -> View:
             body = _body(request)
             if algorithm:
                 body["hash_algorithm"] = algorithm
-            items, options = _read(known, body, ignored)
+            batch = known.batched and "batch_input" in body
+            items, options = _read(known, body, ignored, batch=batch)
             good = [item for item in items if not isinstance(item, PortalError)]
             authorize_use(actor, known.permission, key_views.view(f"{ring}/{key}"))
             done = iter(_done(known, actor, f"{ring}/{key}", good, options))
             results = [item if isinstance(item, PortalError) else next(done) for item in items]
             entry.note(results)
-            if "batch_input" not in body and isinstance(results[0], PortalError):
+            if not batch and isinstance(results[0], PortalError):
                 raise results[0]
-        return _answer(known, body, items, results, options, ignored)
+        told = [{"error": words(each)} if isinstance(each, PortalError) else known.show(each) for each in results]
+        if not batch:
+            return answer(told[0], ignored=sorted(ignored))
+        rows = [
+            row | {"reference": item["reference"] if isinstance(item, dict) else ""}
+            for item, row in zip(items, told, strict=True)
+        ]
+        status = _batch_status(known, sum(isinstance(each, PortalError) for each in results), len(results), options)
+        return answer({"batch_results": rows}, status=status, ignored=sorted(ignored))
 
     return view
 
@@ -119,19 +129,14 @@ def _done(known: TransitOperation, actor: Actor, key: str, items: list[Any], opt
 
 
 def _read(
-    known: TransitOperation, body: dict[str, Any], ignored: set[str]
+    known: TransitOperation, body: dict[str, Any], ignored: set[str], *, batch: bool
 ) -> tuple[list[dict[str, Any] | ValidationFailed], dict[str, Any]]:
     """The items of a request, or what is wrong with each, and what holds for all of them."""
-    if "batch_input" not in body or not known.batched:
+    if not batch:
         values = bodies.take(body, (*known.item, *known.options), ignored)
         return [values], values
-    options = bodies.take({n: v for n, v in body.items() if n != "batch_input"}, _at_large(known), ignored)
-    batch = body["batch_input"]
-    if type(batch) is not list or not batch:
-        raise ValidationFailed(errors={"batch_input": ["Give at least one item."]})
-    if len(batch) > MAX_BATCH:
-        raise TooLarge(f"A batch holds at most {MAX_BATCH} items.", hint="Send the items in several requests.")
-    return [_item(known, value, ignored) for value in batch], options
+    options = bodies.take(body, (_BATCH, *_at_large(known)), ignored)
+    return [_item(known, value, ignored) for value in options.pop("batch_input")], options
 
 
 def _at_large(known: TransitOperation) -> tuple[Field, ...]:
@@ -146,21 +151,11 @@ def _item(known: TransitOperation, value: Any, ignored: set[str]) -> dict[str, A
         return error
 
 
-def _answer(
-    known: TransitOperation, body: dict[str, Any], items: list[Any], results: list[Any], options: dict[str, Any], ignored: set[str]
-) -> HttpResponse:  # fmt: skip
-    told = [{"error": words(each)} if isinstance(each, PortalError) else known.show(each) for each in results]
-    if "batch_input" not in body or not known.batched:
-        return answer(told[0], ignored=sorted(ignored))
-    rows = [
-        row | {"reference": item["reference"] if isinstance(item, dict) else ""}
-        for item, row in zip(items, told, strict=True)
-    ]
-    refused = sum(isinstance(each, PortalError) for each in results)
-    status = known.refused_batch if refused else 200
-    if 0 < refused < len(results) and options.get("partial_failure_response_code"):
-        status = options["partial_failure_response_code"]
-    return answer({"batch_results": rows}, status=status, ignored=sorted(ignored))
+def _batch_status(known: TransitOperation, refused: int, count: int, options: dict[str, Any]) -> int:
+    """The status of a batch of which so many items were refused; the caller may name the one for a part of them."""
+    if 0 < refused < count and options.get("partial_failure_response_code"):
+        return int(options["partial_failure_response_code"])
+    return known.refused_batch if refused else 200
 
 
 @_view({"GET", "LIST"})

@@ -55,9 +55,10 @@ class Choose(_Page):
         place = PLACES.get(request.GET.get("at", START))
         if place is None:
             raise Http404("There is no such question.")
+        way = way_to(place.id)
         return {
-            "way": way_to(place.id), "question": place if isinstance(place, Question) else None,
-            "advice": _advised(request, place) if isinstance(place, Advice) else None, "tree": _branches(START),
+            "way": way, "question": place if isinstance(place, Question) else None,
+            "advice": _advised(request, place) if isinstance(place, Advice) else None, "tree": [] if way else _branches(START),
         }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from django.test import Client
 
 from keys.models import KeyVersion
 from keys.services import lifecycle, seal_watch
+from keys.vault import transit
 from keyvault_portal.audit.models import AuditEvent
-from keyvault_portal.errors import Sealed
+from keyvault_portal.errors import Sealed, WrongState
 from tests.api.conftest import SYSTEM, bearer, make_person, sign_in, token_of
 
 
@@ -146,6 +147,13 @@ def test_a_bad_request_is_told_in_a_sentence(ask, path, body, words):
     refused = ask("POST", f"transit/{path}", body)
     assert refused.status == 400
     assert refused.error.startswith(words)
+
+
+def test_a_data_key_that_cannot_be_made_is_refused_whatever_came_with_the_request(ask, monkeypatch):
+    monkeypatch.setattr(transit.ops, "encrypt_many", lambda *given: [WrongState("Its provider does not answer.")])
+    for body in ({}, {"batch_input": [{}]}):
+        refused = ask("POST", "transit/datakey/plaintext/k", body)
+        assert (refused.status, refused.body) == (400, {"errors": ["Its provider does not answer."]})
 
 
 def test_parameters_that_nobody_set_may_be_sent(ask):
